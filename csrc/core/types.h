@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The words that every floor shares: stage, tag, time, rank.
+ *
+ * Time is int64_t nanoseconds on a clock that the caller passes in (on a host:
+ * CLOCK_MONOTONIC, which all processes of the host share). Sizes are bytes,
+ * rates bytes per second. Functions return 0 or -errno; outputs are set only on
+ * success.
+ */
+#ifndef MFS_CORE_TYPES_H
+#define MFS_CORE_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MFS_API __attribute__((visibility("default")))
+
+#define MFS_TIME_NEVER INT64_MAX /* no such moment: no deadline, no promotion due */
+#define MFS_REQUEST_NONE 0u      /* the key of "no request": untagged traffic */
+
+/* Levels run from 0 (served first) to K-1; the scavenger level follows, at K. */
+#define MFS_LEVELS_MAX 32
+
+/* The three kinds of traffic of one prefill (arXiv 2603.17456, section 2). */
+enum mfs_stage {
+    MFS_STAGE_NONE       = 0, /* untagged: a stage is taken from the configuration */
+    MFS_STAGE_KV_REUSE   = 1, /* fetch reusable KV; needed before a layer computes */
+    MFS_STAGE_COLLECTIVE = 2, /* between the hosts of a unit; blocks computing */
+    MFS_STAGE_P2D        = 3, /* new KV from prefill to decode; ends the TTFT */
+};
+
+/* What travels with an operation. Operations with equal tags on one port are one flow. */
+struct mfs_tag {
+    uint64_t request; /* key of the request (mfs_request_key), or MFS_REQUEST_NONE */
+    uint32_t layer;   /* layer (or layer group) that produces or consumes the bytes */
+    uint32_t stage;   /* enum mfs_stage */
+};
+
+/*
+ * The place of a flow in the order of a port, as one number so that processes
+ * can compare theirs with one load: level in the top 6 bits, key in the other
+ * 58. Smaller goes first. MFS_RANK_NONE (nothing waits) is larger than all.
+ */
+typedef uint64_t mfs_rank_t;
+#define MFS_RANK_NONE UINT64_MAX
+#define MFS_KEY_BITS 58
+#define MFS_KEY_MAX ((INT64_C(1) << MFS_KEY_BITS) - 1)
+
+/* Keys outside [0, MFS_KEY_MAX] are clamped. */
+static inline mfs_rank_t mfs_rank_make(unsigned level, int64_t key)
+{
+    if (key < 0)
+        key = 0;
+    else if (key > MFS_KEY_MAX)
+        key = MFS_KEY_MAX;
+    return ((uint64_t)level << MFS_KEY_BITS) | (uint64_t)key;
+}
+
+static inline unsigned mfs_rank_level(mfs_rank_t rank)
+{
+    return (unsigned)(rank >> MFS_KEY_BITS);
+}
+
+static inline int64_t mfs_rank_key(mfs_rank_t rank)
+{
+    return (int64_t)(rank & (uint64_t)MFS_KEY_MAX);
+}
+
+#endif

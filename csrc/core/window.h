@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How far ahead of the wire we send, and how fast the wire is.
+ *
+ *   window = max(2 * chunk, rate * depth_ns)      bytes in flight on a port
+ *   chunk  = clamp(rate * chunk_ns, min, max)     cut to a multiple of 128 bytes
+ *
+ * Priority only helps for bytes that are still ours, so the window is one
+ * bandwidth-delay product plus a chunk, no more. The rate is learned from
+ * completions in intervals in which the port never ran empty (idle time says
+ * nothing about speed); its seed is the configuration or the link speed.
+ */
+#ifndef MFS_CORE_WINDOW_H
+#define MFS_CORE_WINDOW_H
+
+#include "types.h"
+
+#define MFS_CHUNK_ALIGN 128u /* LL128 lines of NCCL and GPUDirect writes stay whole */
+
+struct mfs_window_config {
+    uint64_t rate_Bps;        /* seed; 0: unknown [0] */
+    bool rate_fixed;          /* true: the seed is the truth, nothing is learned [false] */
+    int64_t chunk_ns;         /* sending time of a chunk [200 us] */
+    uint64_t chunk_min_bytes; /* [65536] */
+    uint64_t chunk_max_bytes; /* [4194304] */
+    int64_t depth_ns;         /* delay that the window covers [2 ms] */
+    uint64_t window_bytes;    /* fixed window; 0: from the formula [0] */
+};
+
+/* Rate estimate of one port. One owner, who locks. */
+struct mfs_rate {
+    uint64_t rate_Bps;      /* current estimate, 0 while unknown */
+    int64_t since_ns;       /* start of the busy interval being measured; -1: none */
+    uint64_t bytes;         /* completed in it */
+    uint32_t samples;       /* accepted so far */
+};
+
+MFS_API void mfs_window_config_init(struct mfs_window_config *config);
+MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps);
+MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
+
+MFS_API void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config);
+/* `bytes` completed; `backlogged`: more waited all the time since the last call. */
+MFS_API void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config,
+                             uint64_t bytes, bool backlogged, int64_t now_ns);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Configuration of a process: config.def, read from the environment once.
+ * A bad value is refused with one line that names it and what is allowed, and the
+ * default is used; an unknown MFS_ variable is named with the nearest right one.
+ */
+#ifndef MFS_HOST_CONFIG_H
+#define MFS_HOST_CONFIG_H
+
+#include "core/types.h"
+
+typedef bool mfs_config_BOOL;
+typedef uint64_t mfs_config_UINT;
+typedef uint64_t mfs_config_BYTES;
+typedef uint64_t mfs_config_RATE;
+typedef int64_t mfs_config_TIME;
+typedef const char *mfs_config_STRING;
+
+struct mfs_config {
+#define MFS_CONFIG(field, NAME, TYPE, def, min, max, help) mfs_config_##TYPE field;
+#include "host/config.def"
+#undef MFS_CONFIG
+};
+
+/* One row of the table, for `mfs info` and the docs. */
+struct mfs_config_entry {
+    const char *name;  /* MFS_POLICY */
+    const char *type;  /* STRING */
+    const char *def;   /* as written */
+    const char *help;
+};
+
+/* The process's configuration; parsed at the first call, never changed after. */
+MFS_API const struct mfs_config *mfs_config_get(void);
+/* Row `index` of the table, NULL behind the last. */
+MFS_API const struct mfs_config_entry *mfs_config_entry_at(size_t index);
+/*
+ * Check `value` for the variable `name` as parsing would. 0, -ENOENT (no such
+ * variable) or -EINVAL; then message (of size bytes) says what is allowed.
+ */
+MFS_API int mfs_config_check(const char *name, const char *value, char *message, size_t size);
+
+#endif

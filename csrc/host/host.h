@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the processes of one host share: one memory-mapped file, mode 0600.
+ *
+ *   header | settings | processes[] | requests[] | ports[] { members[] } | events[]
+ *
+ * header     magic, layout version and size; a segment of another layout is refused
+ * processes  one slot per attached process; alive while it holds a lock on its byte
+ *            of the file (the kernel drops it when the process dies)
+ * requests   key -> mfs_facts, each under a sequence lock: readers never wait
+ * ports      one direction of one NIC; members are the queues that send on it
+ *
+ * Everything below is a C call without a syscall, except open and close.
+ */
+#ifndef MFS_HOST_HOST_H
+#define MFS_HOST_HOST_H
+
+#include "core/policy.h"
+
+struct mfs_host;
+
+#define MFS_REQUEST_NAME_MAX 63 /* longer names are cut for display; the key is of the whole */
+#define MFS_PORT_NAME_MAX 31
+
+/*
+ * Attach to the segment at path, making it if it is not there; NULL or "": the
+ * default place. A file nobody is attached to any more is started afresh.
+ * -EPROTO: another layout version; -EACCES, -ENOENT, ...: from the system;
+ * -EUSERS: no free process slot.
+ */
+MFS_API int mfs_host_open(const char *path, struct mfs_host **host);
+/* A private one, in this process's memory only: the fallback when none can be opened. */
+MFS_API int mfs_host_open_private(struct mfs_host **host);
+MFS_API void mfs_host_close(struct mfs_host *host);
+/*
+ * The process-wide one, by MFS_SEGMENT: opened at the first call, kept. When the
+ * file cannot be used: one warning, and a private one. Never NULL after success.
+ */
+MFS_API struct mfs_host *mfs_host_get(void);
+MFS_API const char *mfs_host_path(const struct mfs_host *host); /* "" when private */
+
+/* 64-bit key of a request's name: never MFS_REQUEST_NONE. FNV-1a. */
+MFS_API uint64_t mfs_request_key(const char *name);
+
+/* --- requests (written by the control plane, read by the queues) --- */
+
+/* Add or replace. -ENOSPC: table full; -EINVAL: key is MFS_REQUEST_NONE. */
+MFS_API int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
+                            const struct mfs_facts *facts);
+MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts); /* -ENOENT */
+MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key);                         /* -ENOENT */
+/* Moves with every put and drop; feeds struct mfs_facts_source. */
+MFS_API uint64_t mfs_request_version(struct mfs_host *host);
+MFS_API struct mfs_facts_source mfs_request_source(struct mfs_host *host);
+MFS_API uint32_t mfs_request_count(struct mfs_host *host);
+
+/* --- settings that may change while processes run --- */
+
+/* Policy by name for every queue of the host. -EINVAL: no such policy. */
+MFS_API int mfs_host_set_policy(struct mfs_host *host, const char *name);
+MFS_API const struct mfs_policy *mfs_host_policy(struct mfs_host *host);
+/* Moves when a setting changes. */
+MFS_API uint64_t mfs_host_settings_version(struct mfs_host *host);
+
+/* --- the current tag of the calling thread --- */
+
+/* Tag of what this thread posts from now on; NULL: untagged. Returns nothing, cannot fail. */
+MFS_API void mfs_tag_set(const struct mfs_tag *tag);
+MFS_API struct mfs_tag mfs_tag_get(void);
+
+/* --- counters, one row per process, summed over live and past ones --- */
+
+enum mfs_counter {
+    MFS_COUNT_CALLS,       /* intercepted put and get calls */
+    MFS_COUNT_DEFERRED,    /* operations that went through a queue */
+    MFS_COUNT_STRAIGHT,    /* operations handed straight to the transport */
+    MFS_COUNT_CHUNKS,      /* chunks sent */
+    MFS_COUNT_BYTES,       /* bytes of intercepted operations */
+    MFS_COUNT_PROMOTIONS,  /* flows raised to a smaller level */
+    MFS_COUNT_TAGGED,      /* operations that carried a tag */
+    MFS_COUNT_FAULTS,      /* internal errors: traffic passed in its original order */
+    MFS_COUNT_LAST
+};
+MFS_API void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount);
+MFS_API uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter);
+MFS_API uint64_t mfs_count_process(struct mfs_host *host, enum mfs_counter counter); /* this one */
+MFS_API const char *mfs_counter_name(enum mfs_counter counter); /* NULL behind the last */
+
+/* Time of CLOCK_MONOTONIC, the clock of all host calls. */
+MFS_API int64_t mfs_now_ns(void);
+
+#endif

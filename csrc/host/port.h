@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order and window of one port across the queues and processes of a host.
+ *
+ *   member A: rank 0x..12, 128 KiB in flight --+
+ *   member B: rank 0x..07,   0   in flight ----+--> port: window 256 KiB
+ *   member C: none waiting,  64 KiB in flight -+
+ *
+ * A member is one queue (of one UCX worker, one NCCL device) on one port. It
+ * publishes the rank of its best waiting chunk and how much it has in flight. It
+ * may send when the window has room and no live member has a better rank waiting.
+ * A member whose owner is dead, or has not moved for the lease, is not waited for
+ * and its bytes in flight no longer count: progress never depends on another
+ * process. Lock-free: one cache line per member, read by the others.
+ */
+#ifndef MFS_HOST_PORT_H
+#define MFS_HOST_PORT_H
+
+#include "core/window.h"
+#include "host/host.h"
+
+enum mfs_direction { MFS_EGRESS = 0, MFS_INGRESS = 1 };
+
+struct mfs_port;
+struct mfs_member;
+
+/* Port of the NIC `name`; made if new. -ENOSPC: too many ports; -EINVAL: name empty or long. */
+MFS_API int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                          struct mfs_port **port);
+/* -ENOSPC: too many members. */
+MFS_API int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **member);
+MFS_API void mfs_port_leave(struct mfs_member *member);
+
+/* Say what waits (MFS_RANK_NONE: nothing) and that the owner is moving. */
+MFS_API void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns);
+/*
+ * May a chunk of `bytes` at `rank` be sent now? 0: yes, and the bytes are counted
+ * as in flight until mfs_member_done. -ENOBUFS: the window is full. -EBUSY: another
+ * member has something better waiting.
+ */
+MFS_API int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes,
+                               int64_t now_ns);
+/* `bytes` have left (or failed); moves the port's bandwidth estimate. */
+MFS_API void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns);
+
+MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
+MFS_API uint64_t mfs_port_window(const struct mfs_port *port);
+MFS_API uint64_t mfs_port_chunk(const struct mfs_port *port);
+MFS_API uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns);
+/* Pacer: when may the next chunk leave? now_ns or earlier: at once. */
+MFS_API int64_t mfs_port_pace_ns(const struct mfs_port *port);
+
+#endif
