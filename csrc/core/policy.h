@@ -46,7 +46,8 @@ struct mfs_flow_info {
     struct mfs_tag tag;
     int64_t arrival_ns;    /* when its oldest waiting operation was posted */
     uint64_t bytes_left;   /* queued and not yet sent */
-    uint64_t bytes_sent;   /* sent since the flow was created */
+    uint64_t bytes_sent;   /* sent since the flow became active */
+    uint64_t share_bytes;  /* bytes_sent plus the fair share it had on becoming active */
     uint32_t level;        /* where it is now; MFS_LEVELS_MAX when new */
 };
 
@@ -55,7 +56,7 @@ struct mfs_params {
     uint32_t levels;             /* K, 2..MFS_LEVELS_MAX-1 [8] */
     uint32_t untagged_stage;     /* stage of untagged traffic [MFS_STAGE_P2D] */
     uint64_t rate_Bps;           /* bandwidth of the port [0: unknown] */
-    int64_t theta_ns;            /* mfs: urgency that counts as "now" [5 ms] */
+    int64_t theta_ns;            /* mfs: urgency that counts as "now"; > 0 [5 ms] */
     double mlu_base;             /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top;              /* mfs_paper: U [0.5] */
     double load;                 /* mfs_paper: rho, share of the port that others use [0] */

@@ -64,7 +64,7 @@ struct mfs_rmlq_config {
     const struct mfs_policy *policy;
     struct mfs_params params;
     struct mfs_facts_source facts;
-    uint32_t max_flows;        /* > 0; flows with operations at one time */
+    uint32_t max_flows;         /* 1..2^24-1; flows with operations at one time [4096] */
     uint32_t untagged_permille; /* share that untagged traffic keeps, 0..1000 [50] */
 };
 
@@ -80,8 +80,8 @@ MFS_API int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struc
 /* Best flow's rank after promotions due at now_ns, or MFS_RANK_NONE when empty. */
 MFS_API mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns);
 /*
- * The next chunk: at most max_bytes (> 0), cut at a multiple of 128 bytes of the
- * operation unless it ends it. -EAGAIN: nothing is queued.
+ * The next chunk: at most max_bytes (>= 128), cut at a multiple of 128 bytes of the
+ * operation unless it ends it. -EAGAIN: nothing is queued; -EINVAL: max_bytes < 128.
  */
 MFS_API int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
                           struct mfs_chunk *chunk);

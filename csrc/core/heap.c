@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/heap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARITY 4u
+
+static inline bool before(const struct mfs_heap_entry *a, const struct mfs_heap_entry *b)
+{
+    return a->rank < b->rank || (a->rank == b->rank && a->tie < b->tie);
+}
+
+static inline void put(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry entry)
+{
+    heap->entries[at] = entry;
+    heap->where[mfs_heap_item(&entry)] = at;
+}
+
+static void sift_up(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry entry)
+{
+    while (at > 0) {
+        uint32_t parent = (at - 1) / ARITY;
+
+        if (!before(&entry, &heap->entries[parent]))
+            break;
+        put(heap, at, heap->entries[parent]);
+        at = parent;
+    }
+    put(heap, at, entry);
+}
+
+static void sift_down(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry entry)
+{
+    for (;;) {
+        uint32_t child = at * ARITY + 1, last, best;
+
+        if (child >= heap->count)
+            break;
+        last = child + ARITY < heap->count ? child + ARITY : heap->count;
+        best = child;
+        while (++child < last) {
+            if (before(&heap->entries[child], &heap->entries[best]))
+                best = child;
+        }
+        if (!before(&heap->entries[best], &entry))
+            break;
+        put(heap, at, heap->entries[best]);
+        at = best;
+    }
+    put(heap, at, entry);
+}
+
+int mfs_heap_init(struct mfs_heap *heap, uint32_t capacity)
+{
+    heap->entries = malloc(sizeof(*heap->entries) * capacity);
+    heap->where = malloc(sizeof(*heap->where) * capacity);
+    heap->count = 0;
+    heap->capacity = capacity;
+    if (!heap->entries || !heap->where) {
+        mfs_heap_free(heap);
+        return -ENOMEM;
+    }
+    memset(heap->where, 0xff, sizeof(*heap->where) * capacity);
+    return 0;
+}
+
+void mfs_heap_free(struct mfs_heap *heap)
+{
+    free(heap->entries);
+    free(heap->where);
+    heap->entries = NULL;
+    heap->where = NULL;
+    heap->count = 0;
+}
+
+void mfs_heap_set(struct mfs_heap *heap, uint32_t item, uint64_t rank, uint64_t sequence)
+{
+    uint32_t at = heap->where[item];
+    struct mfs_heap_entry entry = {rank, sequence << MFS_HEAP_ITEM_BITS | item};
+
+    if (at == MFS_HEAP_NOWHERE) {
+        sift_up(heap, heap->count++, entry);
+        return;
+    }
+    entry.tie = heap->entries[at].tie;
+    if (rank < heap->entries[at].rank)
+        sift_up(heap, at, entry);
+    else if (rank > heap->entries[at].rank)
+        sift_down(heap, at, entry);
+}
+
+void mfs_heap_remove(struct mfs_heap *heap, uint32_t item)
+{
+    uint32_t at = heap->where[item];
+    struct mfs_heap_entry last;
+
+    if (at == MFS_HEAP_NOWHERE)
+        return;
+    heap->where[item] = MFS_HEAP_NOWHERE;
+    last = heap->entries[--heap->count];
+    if (at == heap->count)
+        return;
+    if (at > 0 && before(&last, &heap->entries[(at - 1) / ARITY]))
+        sift_up(heap, at, last);
+    else
+        sift_down(heap, at, last);
+}
+
+void mfs_heap_rebuild(struct mfs_heap *heap)
+{
+    uint32_t at;
+
+    if (heap->count < 2)
+        return;
+    for (at = (heap->count - 2) / ARITY + 1; at-- > 0;)
+        sift_down(heap, at, heap->entries[at]);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of policies, the defaults, and the baselines that fit in a line or
+ * two. `mfs` and `mfs_paper` have files of their own.
+ */
+#include "core/policy.h"
+
+#include <string.h>
+
+#include "core/policy_rules.h"
+
+void mfs_params_init(struct mfs_params *params)
+{
+    memset(params, 0, sizeof(*params));
+    params->levels = 8;
+    params->untagged_stage = MFS_STAGE_P2D;
+    params->theta_ns = INT64_C(5000000);
+    params->mlu_base = 4.0;
+    params->mlu_top = 0.5;
+}
+
+void mfs_facts_init(struct mfs_facts *facts)
+{
+    memset(facts, 0, sizeof(*facts));
+    facts->deadline_ns = MFS_TIME_NEVER;
+    facts->next_start_ns = MFS_TIME_NEVER;
+    facts->red_ns = MFS_TIME_NEVER;
+    facts->start_ns = MFS_TIME_NEVER;
+}
+
+const char *mfs_stage_name(uint32_t stage)
+{
+    static const char *const names[] = {"none", "kv_reuse", "collective", "p2d"};
+
+    return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : NULL;
+}
+
+/* Order of arrival of the flow. Under `off` all traffic is one flow. */
+static void place_fifo(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    (void)params, (void)facts, (void)now_ns;
+    place->level = 0;
+    place->key = flow->arrival_ns;
+}
+
+/* Max-min fair in the fluid limit: the flow that has had least goes next. */
+static void place_fair(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    (void)params, (void)facts, (void)now_ns;
+    place->level = 0;
+    place->key = (int64_t)flow->share_bytes;
+}
+
+static void place_sjf(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    (void)params, (void)facts, (void)now_ns;
+    place->level = 0;
+    place->key = (int64_t)(flow->bytes_left + flow->bytes_sent);
+}
+
+static void place_srpt(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    (void)params, (void)facts, (void)now_ns;
+    place->level = 0;
+    place->key = (int64_t)flow->bytes_left;
+}
+
+/* The request's deadline for every stage; traffic without one comes last. */
+static void place_edf(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    (void)now_ns;
+    if (facts->deadline_ns == MFS_TIME_NEVER) {
+        place->level = params->levels - 1;
+        place->key = flow->arrival_ns;
+        return;
+    }
+    place->level = 0;
+    place->key = facts->deadline_ns;
+}
+
+/* EDF as the paper defines it: explicit deadlines (stage 3) first, the rest share. */
+static void place_edf_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                            const struct mfs_facts *facts, int64_t now_ns,
+                            struct mfs_place *place)
+{
+    (void)now_ns;
+    if (mfs_flow_stage(params, flow) == MFS_STAGE_P2D && facts->deadline_ns != MFS_TIME_NEVER) {
+        place->level = 0;
+        place->key = facts->deadline_ns;
+        return;
+    }
+    place->level = 1;
+    place->key = (int64_t)flow->share_bytes;
+}
+
+static const struct mfs_policy policies[] = {
+    {"off", "the caller's own order; nothing is deferred", false, true, false, place_fifo},
+    {"fifo", "flows in order of arrival", true, false, false, place_fifo},
+    {"fair", "equal shares", true, false, true, place_fair},
+    {"sjf", "smallest flow first", true, false, false, place_sjf},
+    {"srpt", "fewest remaining bytes first", true, false, true, place_srpt},
+    {"edf", "earliest request deadline first, every stage", true, false, false, place_edf},
+    {"edf_paper", "stage 3 by deadline first, the rest share", true, false, true,
+     place_edf_paper},
+    {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", true, false, false,
+     mfs_place_paper},
+    {"mfs", "defer and promote by latest finish time, with inherited urgency", true, false, false,
+     mfs_place_mfs},
+};
+
+const struct mfs_policy *mfs_policy_at(size_t index)
+{
+    return index < sizeof(policies) / sizeof(policies[0]) ? &policies[index] : NULL;
+}
+
+const struct mfs_policy *mfs_policy_find(const char *name)
+{
+    const struct mfs_policy *policy;
+
+    for (size_t i = 0; name && (policy = mfs_policy_at(i)) != NULL; i++) {
+        if (strcmp(policy->name, name) == 0)
+            return policy;
+    }
+    return NULL;
+}
+
+const char *mfs_policy_name(const struct mfs_policy *policy)
+{
+    return policy->name;
+}
+
+const char *mfs_policy_help(const struct mfs_policy *policy)
+{
+    return policy->help;
+}
+
+bool mfs_policy_defers(const struct mfs_policy *policy)
+{
+    return policy->defers;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Our rule. For group g of G of a request with deadline D, w = time of one group
+ * (computing plus collective), x3 = stage 3 time of one group on an empty port,
+ * S' = latest start of the request behind it, R = stage 3 bytes left, C = the
+ * port's bandwidth:
+ *
+ * LATEST FINISH TIME, the key inside a level
+ *   stage 3            D
+ *   stage 2 of g       min(D - max((G-1-g) w + x3, (G-g) x3), S' - (G-1-g) w)
+ *   stage 1 for g      the same minus w
+ *   The D term is dropped when the request is hopeless: it then only owes those
+ *   behind it (S' is the urgency that it inherits from them).
+ *
+ * URGENCY u, which gives the level
+ *   stage 2            0: hosts wait for it and do nothing else
+ *   stage 1 for g      max(0, need - now - B/C), need = when g would start if
+ *                      fetches took no time, B = bytes of this fetch and of those
+ *                      for earlier groups (taken as equally long)
+ *   stage 3            D - now - 2 R/C: as long again is kept in hand as it takes
+ *   level 0 if u <= theta, else min(K-2, 1 + floor(log4(u / theta)))
+ *
+ * GIVEN UP: stage 3 of a hopeless or shed request, or of one that cannot be
+ * delivered by D at the full rate, goes to the scavenger level, and comes back when
+ * it can be met again. Stages 1 and 2 are never demoted: a unit serves its queue in
+ * order, so they would hold up everybody behind them.
+ *
+ * Traffic without a deadline sits in level K-1 in order of arrival, behind all that
+ * has one; a collective without one is in level 0, behind those that have.
+ */
+#include "core/policy_rules.h"
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Level by urgency, and when it will be one less. */
+static void place_by_urgency(const struct mfs_params *params, int64_t urgency_ns, int64_t now_ns,
+                             struct mfs_place *place)
+{
+    const uint32_t loosest = params->levels - 2;
+    int64_t floor_ns = params->theta_ns; /* urgency at which the level below begins */
+    uint32_t level = 0;
+
+    if (urgency_ns > floor_ns) {
+        level = 1;
+        while (level < loosest && urgency_ns / 4 >= floor_ns) {
+            floor_ns *= 4;
+            level++;
+        }
+        if (level > loosest)
+            level = loosest;
+    }
+    place->level = level;
+    /* urgency falls by one each ns; level 1 ends at theta itself, the others below theirs */
+    place->recheck_ns =
+        level == 0 ? MFS_TIME_NEVER
+                   : mfs_time_plus(now_ns, urgency_ns - floor_ns + (level > 1 ? 1 : 0));
+}
+
+/* Latest finish time of the collective of group g. */
+static int64_t collective_finish(const struct mfs_facts *facts, uint32_t group)
+{
+    const int64_t behind = facts->layers > group ? (int64_t)facts->layers - 1 - group : 0;
+    const int64_t computing = mfs_span_times(facts->layer_ns, behind);
+    int64_t finish_ns = mfs_time_minus(facts->next_start_ns, computing);
+
+    if (!(facts->flags & MFS_REQUEST_HOPELESS)) {
+        const int64_t last_p2d = computing + facts->p2d_layer_ns;
+        const int64_t all_p2d = mfs_span_times(facts->p2d_layer_ns, behind + 1);
+        const int64_t tail = last_p2d > all_p2d ? last_p2d : all_p2d;
+
+        finish_ns = least(finish_ns, mfs_time_minus(facts->deadline_ns, tail));
+    }
+    return finish_ns;
+}
+
+static void place_fetch(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                        const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    const uint32_t group = flow->tag.layer;
+    const int64_t finish_ns =
+        mfs_time_minus(collective_finish(facts, group), facts->layer_ns);
+    int64_t need_ns, urgency_ns;
+    uint64_t bytes = flow->bytes_left;
+
+    place->key = finish_ns;
+    if (facts->start_ns == MFS_TIME_NEVER) { /* the unit's queue is unknown */
+        need_ns = finish_ns;
+    } else {
+        need_ns = mfs_time_plus(facts->start_ns, mfs_span_times(facts->layer_ns, group));
+        if (group > facts->layer_now)
+            bytes *= (uint64_t)group - facts->layer_now + 1;
+    }
+    if (need_ns == MFS_TIME_NEVER) {
+        place->level = params->levels - 1;
+        place->key = flow->arrival_ns;
+        return;
+    }
+    urgency_ns = mfs_time_minus(need_ns, now_ns) - mfs_span_bytes(bytes, params->rate_Bps);
+    place_by_urgency(params, urgency_ns, now_ns, place);
+}
+
+static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    const bool computing = facts->layers > 0 && !(facts->flags & MFS_REQUEST_COMPUTED);
+    const uint64_t left = facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes
+                                                                   : flow->bytes_left;
+    int64_t time_ns, needed_ns, doomed_ns;
+
+    place->key = facts->deadline_ns;
+    if (facts->deadline_ns == MFS_TIME_NEVER) {
+        place->level = params->levels - 1;
+        place->key = flow->arrival_ns;
+        return;
+    }
+    if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
+        place->level = params->levels;
+        return;
+    }
+    time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
+    needed_ns = mfs_span_bytes(left, params->rate_Bps);
+    if (needed_ns > time_ns && !computing) {
+        place->level = params->levels;
+        return;
+    }
+    place_by_urgency(params, time_ns - 2 * needed_ns, now_ns, place);
+    doomed_ns = mfs_time_plus(mfs_time_minus(facts->deadline_ns, needed_ns), 1);
+    if (!computing)
+        place->recheck_ns = least(place->recheck_ns, doomed_ns);
+}
+
+void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    place->recheck_ns = MFS_TIME_NEVER;
+    switch (mfs_flow_stage(params, flow)) {
+    case MFS_STAGE_COLLECTIVE:
+        place->level = 0;
+        place->key = collective_finish(facts, flow->tag.layer);
+        break;
+    case MFS_STAGE_KV_REUSE:
+        place_fetch(params, flow, facts, now_ns, place);
+        break;
+    default:
+        place_p2d(params, flow, facts, now_ns, place);
+        break;
+    }
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rule as published (arXiv 2603.17456); its P1..PK are our levels 0..K-1.
+ *
+ * EXPLICIT (stage 3): MLU = S / (T * B * (1 - rho)), S bytes left, T time left, B
+ *   bandwidth, rho load. P_i for Q_i <= MLU, smallest i first, Q_i = E^-i * U for
+ *   i = 1..K-1; PK below all. Set at layer boundaries while the request computes,
+ *   afterwards whenever a threshold is crossed (or on a grid, promote_interval_ns).
+ * IMPLICIT (stages 1 and 2): RLI = target layer - layer now; P1 is kept for the most
+ *   urgent stage 3 flows, so the level is 1 + min(RLI, K-2). A collective has RLI 0.
+ * ARBITRATION: inside a level early stages go before the last; among early ones RED
+ *   of the batch decides, among last ones the deadline.
+ * DROPPED requests (SHED) are scavengers in every stage.
+ *
+ * Where the paper is silent: S is the flow's own bytes (not the request's); a flow
+ * without a deadline is in PK; unknown bandwidth counts as MLU 0 until the deadline
+ * has passed; RED unknown is the request's own deadline.
+ */
+#include "core/policy_rules.h"
+
+#include <math.h>
+
+#define LATE_STAGE (INT64_C(1) << (MFS_KEY_BITS - 1)) /* keys of the last stage: behind */
+
+static int64_t half_key(int64_t time_ns)
+{
+    if (time_ns < 0)
+        return 0;
+    return time_ns < LATE_STAGE ? time_ns : LATE_STAGE - 1;
+}
+
+/* First moment of the promotion grid at or after t. */
+static int64_t on_grid(const struct mfs_params *params, int64_t time_ns)
+{
+    const int64_t grid = params->promote_interval_ns;
+
+    if (grid == 0 || time_ns < 0)
+        return time_ns;
+    return mfs_time_plus(time_ns, (grid - time_ns % grid) % grid);
+}
+
+static void place_explicit(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                           const struct mfs_facts *facts, int64_t now_ns,
+                           struct mfs_place *place)
+{
+    const double bandwidth = (double)params->rate_Bps * (1.0 - params->load);
+    const bool computing = facts->layers > 0 && !(facts->flags & MFS_REQUEST_COMPUTED);
+    double threshold = params->mlu_top / params->mlu_base, above = 0.0;
+    double time_s, mlu;
+    uint32_t level;
+
+    place->level = params->levels - 1;
+    place->key = LATE_STAGE | half_key(facts->deadline_ns);
+    if (facts->deadline_ns == MFS_TIME_NEVER)
+        return;
+    time_s = (double)mfs_time_minus(facts->deadline_ns, now_ns) * 1e-9;
+    if (time_s <= 0.0) {
+        place->level = 0;
+        return;
+    }
+    mlu = params->rate_Bps ? (double)flow->bytes_left / (time_s * bandwidth) : 0.0;
+    for (level = 0; level < params->levels - 1 && mlu < threshold; level++) {
+        above = threshold;
+        threshold /= params->mlu_base;
+    }
+    place->level = level;
+    if (level > 0 && !computing) {
+        double ahead_s = params->rate_Bps ? (double)flow->bytes_left / (above * bandwidth) : 0.0;
+
+        place->recheck_ns = on_grid(
+            params, mfs_time_minus(facts->deadline_ns, (int64_t)fmin(ahead_s * 1e9, 1e18)));
+    }
+}
+
+static void place_implicit(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                           const struct mfs_facts *facts, uint32_t stage, struct mfs_place *place)
+{
+    const int64_t red_ns =
+        facts->red_ns != MFS_TIME_NEVER ? facts->red_ns : facts->deadline_ns;
+    uint32_t rli = 0;
+
+    if (stage == MFS_STAGE_KV_REUSE && flow->tag.layer > facts->layer_now)
+        rli = flow->tag.layer - facts->layer_now;
+    place->level = 1 + (rli < params->levels - 2 ? rli : params->levels - 2);
+    place->key = half_key(red_ns);
+}
+
+void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                     const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    const uint32_t stage = mfs_flow_stage(params, flow);
+
+    place->recheck_ns = MFS_TIME_NEVER;
+    if (stage == MFS_STAGE_P2D)
+        place_explicit(params, flow, facts, now_ns, place);
+    else
+        place_implicit(params, flow, facts, stage, place);
+    if (facts->flags & MFS_REQUEST_SHED) {
+        place->level = params->levels;
+        place->recheck_ns = MFS_TIME_NEVER;
+    }
+}

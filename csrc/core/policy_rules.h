@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside csrc/core only: what the policy files share. Times that may be "never" or
+ * lie far away are added with saturation: never stays never, nothing wraps. */
+#ifndef MFS_CORE_POLICY_RULES_H
+#define MFS_CORE_POLICY_RULES_H
+
+#include "core/policy.h"
+
+void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
+void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                     const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
+
+/* Spans longer than this (36 years) are cut to it; products of spans cannot overflow. */
+#define MFS_SPAN_MAX (INT64_C(1) << 60)
+
+/* t - span, and t stays "never" if it is. */
+static inline int64_t mfs_time_minus(int64_t time_ns, int64_t span_ns)
+{
+    int64_t result;
+
+    if (time_ns == MFS_TIME_NEVER)
+        return MFS_TIME_NEVER;
+    if (__builtin_sub_overflow(time_ns, span_ns, &result))
+        return span_ns > 0 ? INT64_MIN : MFS_TIME_NEVER;
+    return result;
+}
+
+static inline int64_t mfs_time_plus(int64_t time_ns, int64_t span_ns)
+{
+    return span_ns == INT64_MIN ? time_ns : mfs_time_minus(time_ns, -span_ns);
+}
+
+static inline int64_t mfs_span_times(int64_t span_ns, int64_t factor)
+{
+    int64_t result;
+
+    if (__builtin_mul_overflow(span_ns, factor, &result) || result > MFS_SPAN_MAX)
+        return MFS_SPAN_MAX;
+    return result < -MFS_SPAN_MAX ? -MFS_SPAN_MAX : result;
+}
+
+/* Sending time of bytes at a rate; 0 when the rate is unknown. */
+static inline int64_t mfs_span_bytes(uint64_t bytes, uint64_t rate_Bps)
+{
+    double span_ns;
+
+    if (rate_Bps == 0)
+        return 0;
+    span_ns = (double)bytes * 1e9 / (double)rate_Bps;
+    return span_ns < (double)MFS_SPAN_MAX ? (int64_t)span_ns : MFS_SPAN_MAX;
+}
+
+static inline uint32_t mfs_flow_stage(const struct mfs_params *params,
+                                      const struct mfs_flow_info *flow)
+{
+    return flow->tag.stage == MFS_STAGE_NONE ? params->untagged_stage : flow->tag.stage;
+}
+
+#endif

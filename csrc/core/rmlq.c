@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ORDER: The levels are not K lists but the top bits of one rank, so that "best
+ * flow" is the root of one heap, a promotion is one decrease-key, and processes
+ * can compare ranks with one load. Only flows are in the heap: 100,000 operations
+ * with one tag are one entry, and their order among themselves is a list.
+ *
+ * PLACING: A flow is placed by the policy when something it was judged by has
+ * changed: operations were added (once before the next look, not once each), a
+ * known promotion falls due (timer heap), what is known of requests moved (one
+ * version number for all; then every flow is placed anew, O(flows), at the rate of
+ * control messages, not of traffic), or the policy was exchanged. Sending bytes
+ * makes no flow more urgent, so take() asks again only for policies that say so;
+ * a timer that turns out to be early is simply set again.
+ *
+ * UNTAGGED: Untagged flows have a heap of their own. While both kinds wait, each
+ * tagged byte earns the untagged ones share/(1000-share) of a byte; when that is
+ * worth a chunk they get one, whatever waits. So n bytes of untagged traffic leave
+ * before n * 1000/share + one chunk bytes in all have left.
+ */
+#include "core/rmlq.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/heap.h"
+#include "core/window.h"
+
+#define NO_FLOW UINT32_MAX
+
+struct mfs_flow {
+    struct mfs_flow_info info;
+    struct mfs_op *head, *tail;  /* operations, oldest first */
+    uint64_t sequence;           /* order of becoming active */
+    uint32_t next;               /* free list, or dirty list while dirty */
+    bool active, dirty;
+};
+
+enum { TAGGED, UNTAGGED, KINDS };
+
+struct mfs_rmlq {
+    const struct mfs_policy *policy;
+    struct mfs_params params;
+    struct mfs_facts_source source;
+    uint64_t facts_version;    /* as of the last placing of all flows */
+    int64_t now_ns;            /* latest time seen; the clock never runs back here */
+    struct mfs_heap order[KINDS];
+    struct mfs_heap timers;    /* rank = recheck_ns */
+    struct mfs_flow *flows;    /* max_flows of them */
+    uint32_t *table;           /* tag -> flow; open addressing, table_mask + 1 cells */
+    uint32_t table_mask;
+    uint32_t free_flows;       /* head of the free list */
+    uint32_t dirty_flows;      /* head of the list of flows to place before the next look */
+    uint32_t untagged_permille;
+    uint64_t untagged_credit;  /* bytes owed to untagged traffic, in thousandths */
+    uint64_t share_bytes;      /* virtual time of fair sharing */
+    uint64_t sequence;
+    uint64_t bytes, operations, promotions;
+    uint32_t active;
+};
+
+/* --- flows by tag --- */
+
+static uint32_t tag_cell(const struct mfs_rmlq *queue, const struct mfs_tag *tag)
+{
+    uint64_t hash = tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage) * UINT64_C(0x9E3779B97F4A7C15);
+
+    hash ^= hash >> 32;
+    hash *= UINT64_C(0xD6E8FEB86659FD93);
+    hash ^= hash >> 32;
+    return (uint32_t)hash & queue->table_mask;
+}
+
+static bool tag_equal(const struct mfs_tag *a, const struct mfs_tag *b)
+{
+    return a->request == b->request && a->layer == b->layer && a->stage == b->stage;
+}
+
+static uint32_t *flow_cell(struct mfs_rmlq *queue, const struct mfs_tag *tag)
+{
+    uint32_t cell = tag_cell(queue, tag);
+
+    while (queue->table[cell] != NO_FLOW &&
+           !tag_equal(&queue->flows[queue->table[cell]].info.tag, tag))
+        cell = (cell + 1) & queue->table_mask;
+    return &queue->table[cell];
+}
+
+/* Backward-shift deletion: no tombstones, look-ups stay short for ever. */
+static void flow_forget(struct mfs_rmlq *queue, const struct mfs_tag *tag)
+{
+    uint32_t hole = (uint32_t)(flow_cell(queue, tag) - queue->table);
+    uint32_t cell = hole;
+
+    for (;;) {
+        uint32_t home;
+
+        cell = (cell + 1) & queue->table_mask;
+        if (queue->table[cell] == NO_FLOW)
+            break;
+        home = tag_cell(queue, &queue->flows[queue->table[cell]].info.tag);
+        if (((cell - home) & queue->table_mask) >= ((cell - hole) & queue->table_mask)) {
+            queue->table[hole] = queue->table[cell];
+            hole = cell;
+        }
+    }
+    queue->table[hole] = NO_FLOW;
+}
+
+static inline uint32_t flow_index(const struct mfs_rmlq *queue, const struct mfs_flow *flow)
+{
+    return (uint32_t)(flow - queue->flows);
+}
+
+static inline struct mfs_heap *flow_order(struct mfs_rmlq *queue, const struct mfs_flow *flow)
+{
+    return &queue->order[flow->info.tag.request == MFS_REQUEST_NONE ? UNTAGGED : TAGGED];
+}
+
+static void flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    if (flow->dirty)
+        return;
+    flow->dirty = true;
+    flow->next = queue->dirty_flows;
+    queue->dirty_flows = flow_index(queue, flow);
+}
+
+static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag, int64_t now_ns)
+{
+    uint32_t *cell = flow_cell(queue, tag);
+    struct mfs_flow *flow;
+
+    if (*cell != NO_FLOW)
+        return &queue->flows[*cell];
+    if (queue->free_flows == NO_FLOW)
+        return NULL;
+    *cell = queue->free_flows;
+    flow = &queue->flows[*cell];
+    queue->free_flows = flow->next;
+    memset(flow, 0, sizeof(*flow));
+    flow->active = true;
+    flow->info.tag = *tag;
+    flow->info.arrival_ns = now_ns;
+    flow->info.share_bytes = queue->share_bytes;
+    flow->info.level = MFS_LEVELS_MAX;
+    flow->sequence = queue->sequence++;
+    queue->active++;
+    return flow;
+}
+
+/* The flow ran empty. While it is on the dirty list its place there is still needed. */
+static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    uint32_t index = flow_index(queue, flow);
+
+    mfs_heap_remove(flow_order(queue, flow), index);
+    mfs_heap_remove(&queue->timers, index);
+    flow_forget(queue, &flow->info.tag);
+    flow->active = false;
+    queue->active--;
+    if (!flow->dirty) {
+        flow->next = queue->free_flows;
+        queue->free_flows = index;
+    }
+}
+
+/* --- placing --- */
+
+/* Ask the policy; a level only falls, but to the scavenger and back. */
+static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int64_t *recheck_ns)
+{
+    const uint32_t scavenger = queue->params.levels;
+    uint32_t level = flow->info.level;
+    struct mfs_place place = {0, 0, MFS_TIME_NEVER};
+    struct mfs_facts facts;
+
+    mfs_facts_init(&facts);
+    if (queue->source.read && flow->info.tag.request != MFS_REQUEST_NONE)
+        (void)queue->source.read(queue->source.ctx, flow->info.tag.request, &facts);
+    queue->policy->place(&queue->params, &flow->info, &facts, queue->now_ns, &place);
+    if (place.level > scavenger)
+        place.level = scavenger;
+    if (level < scavenger && place.level != scavenger && place.level > level)
+        place.level = level;
+    if (level < MFS_LEVELS_MAX && place.level < level)
+        queue->promotions++;
+    flow->info.level = place.level;
+    *recheck_ns = place.recheck_ns > queue->now_ns ? place.recheck_ns : queue->now_ns + 1;
+    return mfs_rank_make(place.level, place.key);
+}
+
+static void flow_place(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    uint32_t index = flow_index(queue, flow);
+    int64_t recheck_ns;
+    mfs_rank_t rank = flow_judge(queue, flow, &recheck_ns);
+
+    mfs_heap_set(flow_order(queue, flow), index, rank, flow->sequence);
+    if (recheck_ns == MFS_TIME_NEVER)
+        mfs_heap_remove(&queue->timers, index);
+    else
+        mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns, flow->sequence);
+}
+
+static void place_dirty(struct mfs_rmlq *queue)
+{
+    while (queue->dirty_flows != NO_FLOW) {
+        struct mfs_flow *flow = &queue->flows[queue->dirty_flows];
+
+        queue->dirty_flows = flow->next;
+        flow->dirty = false;
+        if (flow->active) {
+            flow_place(queue, flow);
+        } else {
+            flow->next = queue->free_flows;
+            queue->free_flows = flow_index(queue, flow);
+        }
+    }
+}
+
+static void place_all(struct mfs_rmlq *queue)
+{
+    place_dirty(queue);
+    while (queue->timers.count > 0)
+        queue->timers.where[mfs_heap_item(&queue->timers.entries[--queue->timers.count])] =
+            MFS_HEAP_NOWHERE;
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct mfs_heap *order = &queue->order[kind];
+
+        for (uint32_t at = 0; at < order->count; at++) {
+            uint32_t index = mfs_heap_item(&order->entries[at]);
+            int64_t recheck_ns;
+
+            order->entries[at].rank = flow_judge(queue, &queue->flows[index], &recheck_ns);
+            if (recheck_ns != MFS_TIME_NEVER)
+                mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns,
+                             queue->flows[index].sequence);
+        }
+        mfs_heap_rebuild(order);
+    }
+}
+
+/* Bring every flow to where it belongs at now_ns. */
+static void settle(struct mfs_rmlq *queue, int64_t now_ns)
+{
+    if (now_ns > queue->now_ns)
+        queue->now_ns = now_ns;
+    if (queue->source.version) {
+        uint64_t version = queue->source.version(queue->source.ctx);
+
+        if (version != queue->facts_version) {
+            queue->facts_version = version;
+            place_all(queue);
+        }
+    }
+    if (queue->dirty_flows != NO_FLOW)
+        place_dirty(queue);
+    while (queue->timers.count > 0 && queue->timers.entries[0].rank <= (uint64_t)queue->now_ns)
+        flow_place(queue, &queue->flows[mfs_heap_item(&queue->timers.entries[0])]);
+}
+
+/* --- the queue --- */
+
+void mfs_rmlq_config_init(struct mfs_rmlq_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    config->policy = mfs_policy_find("mfs");
+    mfs_params_init(&config->params);
+    config->max_flows = 4096;
+    config->untagged_permille = 50;
+}
+
+static bool params_valid(const struct mfs_params *params)
+{
+    return params->levels >= 2 && params->levels < MFS_LEVELS_MAX && params->theta_ns > 0 &&
+           params->mlu_base > 1.0 && params->mlu_top > 0.0 && params->load >= 0.0 &&
+           params->load < 1.0 && params->promote_interval_ns >= 0 &&
+           mfs_stage_name(params->untagged_stage) != NULL;
+}
+
+int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **out)
+{
+    struct mfs_rmlq *queue;
+    uint32_t cells = 16;
+    int kind, error = 0;
+
+    if (!config->policy || !params_valid(&config->params) || config->max_flows == 0 ||
+        config->max_flows >= 1u << MFS_HEAP_ITEM_BITS || config->untagged_permille > 1000)
+        return -EINVAL;
+    queue = calloc(1, sizeof(*queue));
+    if (!queue)
+        return -ENOMEM;
+    while (cells < 2 * config->max_flows)
+        cells *= 2;
+    for (kind = 0; kind < KINDS && !error; kind++)
+        error = mfs_heap_init(&queue->order[kind], config->max_flows);
+    if (!error)
+        error = mfs_heap_init(&queue->timers, config->max_flows);
+    queue->flows = malloc(sizeof(*queue->flows) * config->max_flows);
+    queue->table = malloc(sizeof(*queue->table) * cells);
+    if (error || !queue->flows || !queue->table) {
+        mfs_rmlq_destroy(queue);
+        return -ENOMEM;
+    }
+    memset(queue->table, 0xff, sizeof(*queue->table) * cells);
+    for (uint32_t i = 0; i < config->max_flows; i++)
+        queue->flows[i].next = i + 1 < config->max_flows ? i + 1 : NO_FLOW;
+    queue->table_mask = cells - 1;
+    queue->dirty_flows = NO_FLOW;
+    queue->policy = config->policy;
+    queue->params = config->params;
+    queue->source = config->facts;
+    queue->untagged_permille = config->untagged_permille;
+    if (queue->source.version)
+        queue->facts_version = queue->source.version(queue->source.ctx);
+    *out = queue;
+    return 0;
+}
+
+void mfs_rmlq_destroy(struct mfs_rmlq *queue)
+{
+    if (!queue)
+        return;
+    for (int kind = 0; kind < KINDS; kind++)
+        mfs_heap_free(&queue->order[kind]);
+    mfs_heap_free(&queue->timers);
+    free(queue->flows);
+    free(queue->table);
+    free(queue);
+}
+
+int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag,
+                  int64_t now_ns)
+{
+    static const struct mfs_tag everything;
+    struct mfs_flow *flow;
+
+    if (op->length == 0 || op->flow)
+        return -EINVAL;
+    flow = flow_get(queue, queue->policy->ignores_tags ? &everything : tag, now_ns);
+    if (!flow)
+        return -ENOSPC;
+    op->flow = flow;
+    op->taken = 0;
+    op->next = NULL;
+    op->prev = flow->tail;
+    if (flow->tail)
+        flow->tail->next = op;
+    else
+        flow->head = op;
+    flow->tail = op;
+    flow->info.bytes_left += op->length;
+    queue->bytes += op->length;
+    queue->operations++;
+    flow_dirty(queue, flow);
+    return 0;
+}
+
+static void op_unlink(struct mfs_rmlq *queue, struct mfs_op *op)
+{
+    struct mfs_flow *flow = op->flow;
+
+    if (op->prev)
+        op->prev->next = op->next;
+    else
+        flow->head = op->next;
+    if (op->next)
+        op->next->prev = op->prev;
+    else
+        flow->tail = op->prev;
+    op->flow = NULL;
+    op->next = op->prev = NULL;
+    queue->operations--;
+    if (!flow->head)
+        flow_put(queue, flow);
+}
+
+mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns)
+{
+    mfs_rank_t best = MFS_RANK_NONE;
+
+    settle(queue, now_ns);
+    for (int kind = 0; kind < KINDS; kind++) {
+        if (queue->order[kind].count > 0 && queue->order[kind].entries[0].rank < best)
+            best = queue->order[kind].entries[0].rank;
+    }
+    return best;
+}
+
+/* Which heap's root goes next, with the untagged share kept. -1: nothing waits. */
+static int choose_kind(struct mfs_rmlq *queue, uint64_t max_bytes)
+{
+    const struct mfs_heap *tagged = &queue->order[TAGGED], *untagged = &queue->order[UNTAGGED];
+
+    if (untagged->count == 0) {
+        queue->untagged_credit = 0;
+        return tagged->count > 0 ? TAGGED : -1;
+    }
+    if (tagged->count == 0)
+        return UNTAGGED;
+    if (queue->untagged_permille == 1000 || queue->untagged_credit / 1000 >= max_bytes)
+        return UNTAGGED;
+    return untagged->entries[0].rank < tagged->entries[0].rank ? UNTAGGED : TAGGED;
+}
+
+static void account_share(struct mfs_rmlq *queue, int kind, uint64_t length)
+{
+    const uint64_t share = queue->untagged_permille;
+
+    if (queue->order[UNTAGGED].count == 0 || share == 1000)
+        return;
+    if (kind == TAGGED)
+        queue->untagged_credit += length * 1000 * share / (1000 - share);
+    else
+        queue->untagged_credit -=
+            queue->untagged_credit < length * 1000 ? queue->untagged_credit : length * 1000;
+}
+
+int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                  struct mfs_chunk *chunk)
+{
+    struct mfs_heap_entry root;
+    struct mfs_flow *flow;
+    struct mfs_op *op;
+    uint64_t length;
+    int kind;
+
+    if (max_bytes < MFS_CHUNK_ALIGN)
+        return -EINVAL;
+    settle(queue, now_ns);
+    kind = choose_kind(queue, max_bytes);
+    if (kind < 0)
+        return -EAGAIN;
+    root = queue->order[kind].entries[0];
+    flow = &queue->flows[mfs_heap_item(&root)];
+    op = flow->head;
+    length = op->length - op->taken;
+    if (length > max_bytes)
+        length = max_bytes - max_bytes % MFS_CHUNK_ALIGN;
+    account_share(queue, kind, length);
+    queue->share_bytes = flow->info.share_bytes;
+
+    chunk->op = op;
+    chunk->offset = op->taken;
+    chunk->length = length;
+    chunk->rank = root.rank;
+    chunk->tag = flow->info.tag;
+    op->taken += length;
+    chunk->last = op->taken == op->length;
+    flow->info.bytes_left -= length;
+    flow->info.bytes_sent += length;
+    flow->info.share_bytes += length;
+    queue->bytes -= length;
+    if (queue->policy->rekeys)
+        flow_dirty(queue, flow);
+    if (chunk->last)
+        op_unlink(queue, op);
+    return 0;
+}
+
+int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op)
+{
+    uint64_t left = op->length - op->taken;
+
+    if (!op->flow)
+        return -ENOENT;
+    op->flow->info.bytes_left -= left;
+    queue->bytes -= left;
+    op_unlink(queue, op);
+    return 0;
+}
+
+int mfs_rmlq_set_policy(struct mfs_rmlq *queue, const struct mfs_policy *policy,
+                        const struct mfs_params *params, int64_t now_ns)
+{
+    if (!policy || !params_valid(params))
+        return -EINVAL;
+    queue->policy = policy;
+    queue->params = *params;
+    if (now_ns > queue->now_ns)
+        queue->now_ns = now_ns;
+    place_dirty(queue);
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (uint32_t at = 0; at < queue->order[kind].count; at++)
+            queue->flows[mfs_heap_item(&queue->order[kind].entries[at])].info.level =
+                MFS_LEVELS_MAX;
+    }
+    place_all(queue);
+    return 0;
+}
+
+void mfs_rmlq_set_rate(struct mfs_rmlq *queue, uint64_t rate_Bps, int64_t now_ns)
+{
+    if (rate_Bps == queue->params.rate_Bps)
+        return;
+    queue->params.rate_Bps = rate_Bps;
+    if (now_ns > queue->now_ns)
+        queue->now_ns = now_ns;
+    place_all(queue);
+}
+
+int64_t mfs_rmlq_next_ns(const struct mfs_rmlq *queue)
+{
+    if (queue->dirty_flows != NO_FLOW)
+        return queue->now_ns;
+    return queue->timers.count > 0 ? (int64_t)queue->timers.entries[0].rank : MFS_TIME_NEVER;
+}
+
+uint64_t mfs_rmlq_bytes(const struct mfs_rmlq *queue)
+{
+    return queue->bytes;
+}
+
+uint64_t mfs_rmlq_operations(const struct mfs_rmlq *queue)
+{
+    return queue->operations;
+}
+
+uint32_t mfs_rmlq_flows(const struct mfs_rmlq *queue)
+{
+    return queue->active;
+}
+
+uint64_t mfs_rmlq_promotions(const struct mfs_rmlq *queue)
+{
+    return queue->promotions;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/window.h"
+
+#include <string.h>
+
+#define SAMPLE_NS INT64_C(20000000) /* a busy interval worth a sample */
+
+void mfs_window_config_init(struct mfs_window_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    config->chunk_ns = 200000;
+    config->chunk_min_bytes = 65536;
+    config->chunk_max_bytes = 4194304;
+    config->depth_ns = 2000000;
+}
+
+static uint64_t bytes_in(uint64_t rate_Bps, int64_t span_ns)
+{
+    double bytes = (double)rate_Bps * (double)span_ns * 1e-9;
+
+    return bytes < 9e18 ? (uint64_t)bytes : UINT64_C(9000000000000000000);
+}
+
+uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps)
+{
+    /* until the rate is known, be gentle to others: the smallest chunk */
+    uint64_t chunk = bytes_in(rate_Bps, config->chunk_ns);
+
+    if (chunk < config->chunk_min_bytes)
+        chunk = config->chunk_min_bytes;
+    if (chunk > config->chunk_max_bytes)
+        chunk = config->chunk_max_bytes;
+    chunk -= chunk % MFS_CHUNK_ALIGN;
+    return chunk ? chunk : MFS_CHUNK_ALIGN;
+}
+
+uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps)
+{
+    uint64_t chunk = mfs_window_chunk(config, rate_Bps);
+    uint64_t window;
+
+    if (config->window_bytes)
+        return config->window_bytes;
+    window = bytes_in(rate_Bps, config->depth_ns);
+    return window > 2 * chunk ? window : 2 * chunk;
+}
+
+void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config)
+{
+    memset(rate, 0, sizeof(*rate));
+    rate->rate_Bps = config->rate_Bps;
+    rate->since_ns = -1;
+}
+
+void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config,
+                     uint64_t bytes, bool backlogged, int64_t now_ns)
+{
+    uint64_t sample;
+
+    if (config->rate_fixed)
+        return;
+    if (!backlogged || rate->since_ns < 0 || now_ns < rate->since_ns) {
+        rate->since_ns = now_ns;
+        rate->bytes = 0;
+        return;
+    }
+    rate->bytes += bytes;
+    if (now_ns - rate->since_ns < SAMPLE_NS)
+        return;
+    sample = (uint64_t)((double)rate->bytes * 1e9 / (double)(now_ns - rate->since_ns));
+    rate->since_ns = now_ns;
+    rate->bytes = 0;
+    if (rate->samples == 0 && rate->rate_Bps == 0) {
+        rate->rate_Bps = sample;
+    } else {
+        /* one burst into an empty socket buffer is not bandwidth: at most double */
+        if (sample > 2 * rate->rate_Bps)
+            sample = 2 * rate->rate_Bps;
+        rate->rate_Bps += ((int64_t)sample - (int64_t)rate->rate_Bps) / 4;
+    }
+    rate->samples++;
+}
