@@ -41,6 +41,18 @@ struct mfs_facts {
     uint32_t slo_class;       /* for reports only */
 };
 
+/*
+ * Where the queue reads what is known of a request. `version` lets it find
+ * changes without asking for every flow: it moves whenever any request changes.
+ * Both may be NULL: then nothing is known of any request.
+ */
+struct mfs_facts_source {
+    void *ctx;
+    uint64_t (*version)(void *ctx);
+    /* false: unknown request (facts stay as mfs_facts_init() left them). */
+    bool (*read)(void *ctx, uint64_t request, struct mfs_facts *facts);
+};
+
 /* What the queue knows of a flow. */
 struct mfs_flow_info {
     struct mfs_tag tag;

@@ -493,7 +493,10 @@ int mfs_rmlq_set_policy(struct mfs_rmlq *queue, const struct mfs_policy *policy,
 
 void mfs_rmlq_set_rate(struct mfs_rmlq *queue, uint64_t rate_Bps, int64_t now_ns)
 {
-    if (rate_Bps == queue->params.rate_Bps)
+    const uint64_t old_Bps = queue->params.rate_Bps;
+    const uint64_t change_Bps = rate_Bps > old_Bps ? rate_Bps - old_Bps : old_Bps - rate_Bps;
+
+    if (change_Bps <= old_Bps / 32)
         return;
     queue->params.rate_Bps = rate_Bps;
     if (now_ns > queue->now_ns)

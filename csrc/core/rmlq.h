@@ -48,18 +48,6 @@ struct mfs_chunk {
     bool last;         /* the operation has left the queue */
 };
 
-/*
- * Where the queue reads what is known of a request. `version` lets it find
- * changes without asking for every flow: it moves whenever any request changes.
- * Both may be NULL: then nothing is known of any request.
- */
-struct mfs_facts_source {
-    void *ctx;
-    uint64_t (*version)(void *ctx);
-    /* false: unknown request (facts stay as mfs_facts_init() left them). */
-    bool (*read)(void *ctx, uint64_t request, struct mfs_facts *facts);
-};
-
 struct mfs_rmlq_config {
     const struct mfs_policy *policy;
     struct mfs_params params;
@@ -91,6 +79,7 @@ MFS_API int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op);
 /* Policy and parameters may change at any time; every flow is placed anew. */
 MFS_API int mfs_rmlq_set_policy(struct mfs_rmlq *queue, const struct mfs_policy *policy,
                                 const struct mfs_params *params, int64_t now_ns);
+/* A change of less than 1/32 is ignored. O(flows) otherwise. */
 MFS_API void mfs_rmlq_set_rate(struct mfs_rmlq *queue, uint64_t rate_Bps, int64_t now_ns);
 /* When the next promotion falls due; MFS_TIME_NEVER if none. */
 MFS_API int64_t mfs_rmlq_next_ns(const struct mfs_rmlq *queue);

@@ -45,6 +45,16 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
     return window > 2 * chunk ? window : 2 * chunk;
 }
 
+uint64_t mfs_rate_blend(uint64_t rate_Bps, uint64_t sample_Bps)
+{
+    if (rate_Bps == 0)
+        return sample_Bps;
+    if (sample_Bps > 2 * rate_Bps)
+        sample_Bps = 2 * rate_Bps;
+    return sample_Bps > rate_Bps ? rate_Bps + (sample_Bps - rate_Bps) / 4
+                                 : rate_Bps - (rate_Bps - sample_Bps) / 4;
+}
+
 void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config)
 {
     memset(rate, 0, sizeof(*rate));
@@ -70,13 +80,6 @@ void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *conf
     sample = (uint64_t)((double)rate->bytes * 1e9 / (double)(now_ns - rate->since_ns));
     rate->since_ns = now_ns;
     rate->bytes = 0;
-    if (rate->samples == 0 && rate->rate_Bps == 0) {
-        rate->rate_Bps = sample;
-    } else {
-        /* one burst into an empty socket buffer is not bandwidth: at most double */
-        if (sample > 2 * rate->rate_Bps)
-            sample = 2 * rate->rate_Bps;
-        rate->rate_Bps += ((int64_t)sample - (int64_t)rate->rate_Bps) / 4;
-    }
+    rate->rate_Bps = mfs_rate_blend(rate->rate_Bps, sample);
     rate->samples++;
 }

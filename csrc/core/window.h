@@ -39,6 +39,10 @@ MFS_API void mfs_window_config_init(struct mfs_window_config *config);
 MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps);
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
 
+/* The next estimate from the last (0: none yet) and a sample of a busy interval. A burst
+ * into an empty socket buffer is not bandwidth: a sample counts as twice the last at most. */
+MFS_API uint64_t mfs_rate_blend(uint64_t rate_Bps, uint64_t sample_Bps);
+
 MFS_API void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config);
 /* `bytes` completed; `backlogged`: more waited all the time since the last call. */
 MFS_API void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config,

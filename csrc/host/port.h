@@ -27,6 +27,7 @@ struct mfs_member;
 /* Port of the NIC `name`; made if new. -ENOSPC: too many ports; -EINVAL: name empty or long. */
 MFS_API int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
                           struct mfs_port **port);
+MFS_API void mfs_port_close(struct mfs_port *port); /* after its members have left */
 /* -ENOSPC: too many members. */
 MFS_API int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **member);
 MFS_API void mfs_port_leave(struct mfs_member *member);
@@ -36,7 +37,7 @@ MFS_API void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int6
 /*
  * May a chunk of `bytes` at `rank` be sent now? 0: yes, and the bytes are counted
  * as in flight until mfs_member_done. -ENOBUFS: the window is full. -EBUSY: another
- * member has something better waiting.
+ * member has something better waiting. -EAGAIN: the pacer (MFS_PACE) says not yet.
  */
 MFS_API int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes,
                                int64_t now_ns);

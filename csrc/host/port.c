@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * THREADS AND PROCESSES: A member's cell is written by its owner and read by all;
+ * no word depends on another being read at the same instant. Two members may both
+ * see the last room in the window and both take it: the port is then over its
+ * window by a chunk for each, which is harmless; a lock would be worse, since its
+ * holder can be stopped. The same holds for ranks: a chunk may slip in front of a
+ * better one that was published a moment later.
+ *
+ * WAITING FOR OTHERS: "better and waiting" only counts while the other moves: its
+ * stamp is renewed whenever it looks at its queue. One that has not moved for the
+ * lease (stopped, dead, or busy elsewhere) is passed over, its bytes in flight too;
+ * if its lock shows that it is dead, what it held is given back.
+ *
+ * RATE: bytes completed over an interval in which the port never ran empty. The
+ * interval starts anew whenever a chunk finds the port empty. Whoever moves the
+ * start of the interval owns the sample.
+ */
+#include "host/port.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/config.h"
+#include "host/segment.h"
+
+#define SAMPLE_NS INT64_C(20000000)
+#define REAP_EVERY_NS INT64_C(10000000)
+
+struct mfs_member {
+    struct mfs_port *port;
+    struct mfs_member_cell *cell;
+};
+
+static void window_config(struct mfs_window_config *window)
+{
+    const struct mfs_config *config = mfs_config_get();
+
+    mfs_window_config_init(window);
+    window->rate_Bps = config->port_rate;
+    window->rate_fixed = config->port_rate > 0;
+    window->chunk_ns = config->chunk_time;
+    window->chunk_min_bytes = config->chunk_min;
+    window->chunk_max_bytes = config->chunk_max;
+    window->depth_ns = config->window_time;
+    window->window_bytes = config->window;
+}
+
+int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                  struct mfs_port **out)
+{
+    struct mfs_port_cell *cell = NULL;
+    struct mfs_port *port;
+    int error;
+
+    if (!name || !*name || strlen(name) > MFS_PORT_NAME_MAX)
+        return -EINVAL;
+    port = calloc(1, sizeof(*port));
+    if (!port)
+        return -ENOMEM;
+    error = mfs_segment_lock(host);
+    if (error) {
+        free(port);
+        return error;
+    }
+    for (uint32_t i = 0; i < MFS_PORTS_MAX && !cell; i++) {
+        struct mfs_port_cell *at = &host->segment->ports[i];
+
+        if (!atomic_load_explicit(&at->used, memory_order_acquire)) {
+            strcpy(at->name, name);
+            at->direction = direction;
+            atomic_store_explicit(&at->rate_Bps, mfs_config_get()->port_rate,
+                                  memory_order_relaxed);
+            atomic_store_explicit(&at->used, 1, memory_order_release);
+            cell = at;
+        } else if (at->direction == (uint32_t)direction && strcmp(at->name, name) == 0) {
+            cell = at;
+        }
+    }
+    mfs_segment_unlock(host);
+    if (!cell) {
+        free(port);
+        return -ENOSPC;
+    }
+    port->host = host;
+    port->cell = cell;
+    *out = port;
+    return 0;
+}
+
+void mfs_port_close(struct mfs_port *port)
+{
+    free(port);
+}
+
+int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **out)
+{
+    struct mfs_member *member = calloc(1, sizeof(*member));
+    uint32_t i;
+    int error;
+
+    if (!member)
+        return -ENOMEM;
+    error = mfs_segment_lock(host);
+    if (error) {
+        free(member);
+        return error;
+    }
+    for (i = 0; i < MFS_MEMBERS_MAX; i++) {
+        struct mfs_member_cell *cell = &port->cell->members[i];
+
+        if (atomic_load_explicit(&cell->owner, memory_order_relaxed))
+            continue;
+        atomic_store_explicit(&cell->rank, MFS_RANK_NONE, memory_order_relaxed);
+        atomic_store_explicit(&cell->inflight_bytes, 0, memory_order_relaxed);
+        atomic_store_explicit(&cell->stamp_ns, mfs_now_ns(), memory_order_relaxed);
+        atomic_store_explicit(&cell->owner, host->process + 1, memory_order_release);
+        if (atomic_load_explicit(&port->cell->members_high, memory_order_relaxed) <= i)
+            atomic_store_explicit(&port->cell->members_high, i + 1, memory_order_release);
+        member->port = port;
+        member->cell = cell;
+        break;
+    }
+    mfs_segment_unlock(host);
+    if (i == MFS_MEMBERS_MAX) {
+        free(member);
+        return -ENOSPC;
+    }
+    *out = member;
+    return 0;
+}
+
+static void cell_clear(struct mfs_member_cell *cell)
+{
+    atomic_store_explicit(&cell->rank, MFS_RANK_NONE, memory_order_relaxed);
+    atomic_store_explicit(&cell->inflight_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&cell->owner, 0, memory_order_release);
+}
+
+void mfs_port_leave(struct mfs_member *member)
+{
+    if (!member)
+        return;
+    cell_clear(member->cell);
+    free(member);
+}
+
+void mfs_port_reap(struct mfs_segment *segment, uint32_t process)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        for (uint32_t j = 0; j < MFS_MEMBERS_MAX; j++) {
+            struct mfs_member_cell *cell = &segment->ports[i].members[j];
+
+            if (atomic_load_explicit(&cell->owner, memory_order_relaxed) == process + 1)
+                cell_clear(cell);
+        }
+    }
+}
+
+void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns)
+{
+    atomic_store_explicit(&member->cell->rank, rank, memory_order_relaxed);
+    atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_release);
+}
+
+/* What the others of the port hold and want. */
+struct others {
+    uint64_t inflight_bytes;
+    mfs_rank_t best;
+    bool stale;
+};
+
+static struct others look_around(const struct mfs_port *port, const struct mfs_member_cell *self,
+                                 int64_t now_ns)
+{
+    const int64_t lease_ns = mfs_config_get()->lease;
+    const uint32_t high = atomic_load_explicit(&port->cell->members_high, memory_order_acquire);
+    struct others others = {0, MFS_RANK_NONE, false};
+
+    for (uint32_t i = 0; i < high; i++) {
+        struct mfs_member_cell *cell = &port->cell->members[i];
+        uint64_t inflight;
+        mfs_rank_t rank;
+
+        if (cell == self || !atomic_load_explicit(&cell->owner, memory_order_acquire))
+            continue;
+        rank = atomic_load_explicit(&cell->rank, memory_order_relaxed);
+        inflight = atomic_load_explicit(&cell->inflight_bytes, memory_order_relaxed);
+        if (rank == MFS_RANK_NONE && inflight == 0)
+            continue;
+        if (now_ns - atomic_load_explicit(&cell->stamp_ns, memory_order_acquire) > lease_ns) {
+            others.stale = true;
+            continue;
+        }
+        others.inflight_bytes += inflight;
+        if (rank < others.best)
+            others.best = rank;
+    }
+    return others;
+}
+
+/* Somebody does not move: see, not too often, whether it is dead. */
+static void reap_sometimes(struct mfs_port *port, int64_t now_ns)
+{
+    int64_t due_ns = atomic_load_explicit(&port->cell->reap_next_ns, memory_order_relaxed);
+
+    if (now_ns >= due_ns && atomic_compare_exchange_strong_explicit(
+                                &port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS,
+                                memory_order_relaxed, memory_order_relaxed))
+        mfs_process_reap(port->host);
+}
+
+static bool pace_take(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
+{
+    const uint64_t pace_Bps = mfs_config_get()->pace;
+    int64_t next_ns, start_ns;
+
+    if (pace_Bps == 0)
+        return true;
+    next_ns = atomic_load_explicit(&cell->pace_next_ns, memory_order_relaxed);
+    do {
+        if (next_ns > now_ns)
+            return false;
+        /* up to a millisecond of lateness is made up, so that coarse polling keeps the rate */
+        start_ns = next_ns > now_ns - 1000000 ? next_ns : now_ns - 1000000;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &cell->pace_next_ns, &next_ns,
+        start_ns + (int64_t)((double)bytes * 1e9 / (double)pace_Bps), memory_order_relaxed,
+        memory_order_relaxed));
+    return true;
+}
+
+int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+{
+    struct mfs_port *port = member->port;
+    struct others others;
+    uint64_t total;
+
+    mfs_member_publish(member, rank, now_ns);
+    others = look_around(port, member->cell, now_ns);
+    if (others.stale)
+        reap_sometimes(port, now_ns);
+    if (others.best < rank)
+        return -EBUSY;
+    total = others.inflight_bytes +
+            atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
+    if (total > 0 && total + bytes > mfs_port_window(port))
+        return -ENOBUFS;
+    if (!pace_take(port->cell, bytes, now_ns))
+        return -EAGAIN;
+    if (total == 0) { /* the port ran empty: measure from here */
+        atomic_store_explicit(&port->cell->sample_bytes, 0, memory_order_relaxed);
+        atomic_store_explicit(&port->cell->sample_since_ns, now_ns, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
+    return 0;
+}
+
+static void measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
+{
+    int64_t since_ns = atomic_load_explicit(&cell->sample_since_ns, memory_order_relaxed);
+    uint64_t rate_Bps;
+
+    bytes += atomic_fetch_add_explicit(&cell->sample_bytes, bytes, memory_order_relaxed);
+    if (now_ns - since_ns < SAMPLE_NS ||
+        !atomic_compare_exchange_strong_explicit(&cell->sample_since_ns, &since_ns, now_ns,
+                                                 memory_order_relaxed, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&cell->sample_bytes, 0, memory_order_relaxed);
+    rate_Bps = atomic_load_explicit(&cell->rate_Bps, memory_order_relaxed);
+    atomic_store_explicit(
+        &cell->rate_Bps,
+        mfs_rate_blend(rate_Bps, (uint64_t)((double)bytes * 1e9 / (double)(now_ns - since_ns))),
+        memory_order_relaxed);
+}
+
+void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
+{
+    uint64_t inflight = atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
+
+    /* never below zero, also when the cell was taken for dead and cleared meanwhile */
+    while (!atomic_compare_exchange_weak_explicit(&member->cell->inflight_bytes, &inflight,
+                                                  inflight > bytes ? inflight - bytes : 0,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+    atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_relaxed);
+    if (mfs_config_get()->port_rate == 0)
+        measure(member->port->cell, bytes, now_ns);
+}
+
+uint64_t mfs_port_rate_Bps(const struct mfs_port *port)
+{
+    return atomic_load_explicit(&port->cell->rate_Bps, memory_order_relaxed);
+}
+
+uint64_t mfs_port_window(const struct mfs_port *port)
+{
+    struct mfs_window_config window;
+
+    window_config(&window);
+    return mfs_window_bytes(&window, mfs_port_rate_Bps(port));
+}
+
+uint64_t mfs_port_chunk(const struct mfs_port *port)
+{
+    struct mfs_window_config window;
+
+    window_config(&window);
+    return mfs_window_chunk(&window, mfs_port_rate_Bps(port));
+}
+
+uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)
+{
+    return look_around(port, NULL, now_ns).inflight_bytes;
+}
+
+int64_t mfs_port_pace_ns(const struct mfs_port *port)
+{
+    return atomic_load_explicit(&port->cell->pace_next_ns, memory_order_relaxed);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters and the tag of the calling thread. */
+#include "host/segment.h"
+
+static _Thread_local struct mfs_tag current_tag;
+
+void mfs_tag_set(const struct mfs_tag *tag)
+{
+    static const struct mfs_tag untagged;
+
+    current_tag = tag ? *tag : untagged;
+}
+
+struct mfs_tag mfs_tag_get(void)
+{
+    return current_tag;
+}
+
+void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount)
+{
+    atomic_fetch_add_explicit(&host->segment->processes[host->process].counters[counter], amount,
+                              memory_order_relaxed);
+}
+
+uint64_t mfs_count_process(struct mfs_host *host, enum mfs_counter counter)
+{
+    return atomic_load_explicit(&host->segment->processes[host->process].counters[counter],
+                                memory_order_relaxed);
+}
+
+uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter)
+{
+    uint64_t total = atomic_load_explicit(&host->segment->past[counter], memory_order_relaxed);
+
+    for (uint32_t i = 0; i < MFS_PROCESSES_MAX; i++)
+        total += atomic_load_explicit(&host->segment->processes[i].counters[counter],
+                                      memory_order_relaxed);
+    return total;
+}
+
+const char *mfs_counter_name(enum mfs_counter counter)
+{
+    static const char *const names[MFS_COUNT_LAST] = {
+        [MFS_COUNT_CALLS] = "calls",           [MFS_COUNT_DEFERRED] = "deferred",
+        [MFS_COUNT_STRAIGHT] = "straight",     [MFS_COUNT_CHUNKS] = "chunks",
+        [MFS_COUNT_BYTES] = "bytes",           [MFS_COUNT_PROMOTIONS] = "promotions",
+        [MFS_COUNT_TAGGED] = "tagged",         [MFS_COUNT_FAULTS] = "faults",
+    };
+
+    return (unsigned)counter < MFS_COUNT_LAST ? names[counter] : NULL;
+}

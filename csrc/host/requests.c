@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * key -> facts: a table of cells with open addressing, at most PROBES cells from
+ * the key's own. Writers hold the segment's mutex; readers take no lock: they copy
+ * the words between two looks at the cell's sequence and try again if it moved, a
+ * bounded number of times (a writer may have died half-way: then it is unknown).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "host/segment.h"
+
+#define PROBES 64u
+#define READ_TRIES 1000
+
+uint64_t mfs_request_key(const char *name)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (const unsigned char *at = (const unsigned char *)name; *at; at++)
+        hash = (hash ^ *at) * UINT64_C(0x100000001b3);
+    return hash == MFS_REQUEST_NONE ? 1 : hash;
+}
+
+static inline struct mfs_request_cell *cell_at(struct mfs_segment *segment, uint64_t key,
+                                               uint32_t probe)
+{
+    return &segment->requests[((uint32_t)(key ^ key >> 32) + probe) & (MFS_REQUESTS_MAX - 1)];
+}
+
+/* The live cell of key; NULL: none. */
+static struct mfs_request_cell *cell_find(struct mfs_segment *segment, uint64_t key)
+{
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        struct mfs_request_cell *cell = cell_at(segment, key, probe);
+        uint64_t found = atomic_load_explicit(&cell->key, memory_order_acquire);
+
+        if (found == MFS_REQUEST_NONE)
+            return NULL;
+        if (found == key && atomic_load_explicit(&cell->live, memory_order_relaxed))
+            return cell;
+    }
+    return NULL;
+}
+
+static struct mfs_request_cell *cell_make(struct mfs_segment *segment, uint64_t key)
+{
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        struct mfs_request_cell *cell = cell_at(segment, key, probe);
+
+        if (!atomic_load_explicit(&cell->live, memory_order_relaxed))
+            return cell;
+    }
+    return NULL;
+}
+
+/* Odd: under way. The fence keeps the words behind the odd sequence. */
+static void write_begin(struct mfs_request_cell *cell)
+{
+    uint32_t sequence = atomic_load_explicit(&cell->sequence, memory_order_relaxed);
+
+    atomic_store_explicit(&cell->sequence, sequence | 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+}
+
+static void write_end(struct mfs_request_cell *cell)
+{
+    uint32_t sequence = atomic_load_explicit(&cell->sequence, memory_order_relaxed);
+
+    atomic_store_explicit(&cell->sequence, sequence + 1, memory_order_release);
+}
+
+static void changed(struct mfs_segment *segment)
+{
+    atomic_fetch_add_explicit(&segment->request_version, 1, memory_order_release);
+}
+
+int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
+                    const struct mfs_facts *facts)
+{
+    struct mfs_segment *segment = host->segment;
+    struct mfs_request_cell *cell;
+    uint64_t words[MFS_FACTS_WORDS];
+    int error;
+
+    if (key == MFS_REQUEST_NONE)
+        return -EINVAL;
+    memcpy(words, facts, sizeof(words));
+    error = mfs_segment_lock(host);
+    if (error)
+        return error;
+    cell = cell_find(segment, key);
+    if (!cell) {
+        cell = cell_make(segment, key);
+        if (!cell) {
+            mfs_segment_unlock(host);
+            return -ENOSPC;
+        }
+        write_begin(cell);
+        atomic_store_explicit(&cell->key, key, memory_order_release);
+        atomic_fetch_add_explicit(&segment->request_count, 1, memory_order_relaxed);
+    } else {
+        write_begin(cell);
+    }
+    for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
+        atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&cell->owner, host->process + 1, memory_order_relaxed);
+    if (name) {
+        strncpy(cell->name, name, MFS_REQUEST_NAME_MAX);
+        cell->name[MFS_REQUEST_NAME_MAX] = '\0';
+    }
+    atomic_store_explicit(&cell->live, 1, memory_order_relaxed);
+    write_end(cell);
+    changed(segment);
+    mfs_segment_unlock(host);
+    return 0;
+}
+
+static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
+{
+    struct mfs_request_cell *cell = cell_find(segment, key);
+    uint64_t words[MFS_FACTS_WORDS];
+
+    if (!cell)
+        return false;
+    for (int tries = 0; tries < READ_TRIES; tries++) {
+        uint32_t before = atomic_load_explicit(&cell->sequence, memory_order_acquire), after;
+        bool ours;
+
+        if (before & 1)
+            continue;
+        for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
+            words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
+        ours = atomic_load_explicit(&cell->key, memory_order_relaxed) == key &&
+               atomic_load_explicit(&cell->live, memory_order_relaxed);
+        atomic_thread_fence(memory_order_acquire);
+        after = atomic_load_explicit(&cell->sequence, memory_order_relaxed);
+        if (before != after)
+            continue;
+        if (ours)
+            memcpy(facts, words, sizeof(words));
+        return ours;
+    }
+    return false;
+}
+
+int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts)
+{
+    return request_read(host->segment, key, facts) ? 0 : -ENOENT;
+}
+
+static void cell_drop(struct mfs_segment *segment, struct mfs_request_cell *cell)
+{
+    write_begin(cell);
+    atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
+    write_end(cell);
+    atomic_fetch_sub_explicit(&segment->request_count, 1, memory_order_relaxed);
+}
+
+int mfs_request_drop(struct mfs_host *host, uint64_t key)
+{
+    struct mfs_request_cell *cell;
+    int error = mfs_segment_lock(host);
+
+    if (error)
+        return error;
+    cell = cell_find(host->segment, key);
+    if (cell) {
+        cell_drop(host->segment, cell);
+        changed(host->segment);
+    }
+    mfs_segment_unlock(host);
+    return cell ? 0 : -ENOENT;
+}
+
+void mfs_request_reap(struct mfs_segment *segment, uint32_t process)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+        struct mfs_request_cell *cell = &segment->requests[i];
+
+        if (atomic_load_explicit(&cell->live, memory_order_relaxed) &&
+            atomic_load_explicit(&cell->owner, memory_order_relaxed) == process + 1) {
+            cell_drop(segment, cell);
+            any = true;
+        }
+    }
+    if (any)
+        changed(segment);
+}
+
+uint64_t mfs_request_version(struct mfs_host *host)
+{
+    return atomic_load_explicit(&host->segment->request_version, memory_order_acquire);
+}
+
+uint32_t mfs_request_count(struct mfs_host *host)
+{
+    return atomic_load_explicit(&host->segment->request_count, memory_order_relaxed);
+}
+
+static uint64_t source_version(void *ctx)
+{
+    return mfs_request_version(ctx);
+}
+
+static bool source_read(void *ctx, uint64_t request, struct mfs_facts *facts)
+{
+    return request_read(((struct mfs_host *)ctx)->segment, request, facts);
+}
+
+struct mfs_facts_source mfs_request_source(struct mfs_host *host)
+{
+    return (struct mfs_facts_source){host, source_version, source_read};
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside csrc/host only: the layout of the shared segment.
+ *
+ * Every word that two processes may touch is atomic. Words are relaxed unless a
+ * comment says what they publish. The mutex is robust and taken by the control
+ * plane and by reaping alone, never on the way of a chunk.
+ */
+#ifndef MFS_HOST_SEGMENT_H
+#define MFS_HOST_SEGMENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "host/host.h"
+#include "host/port.h"
+
+#define MFS_LAYOUT_VERSION 1u
+#define MFS_PROCESSES_MAX 128u
+#define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
+#define MFS_PORTS_MAX 16u
+#define MFS_MEMBERS_MAX 128u    /* of one port */
+#define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
+
+_Static_assert(sizeof(struct mfs_facts) % sizeof(uint64_t) == 0, "facts are copied by words");
+
+/* Cell of the request table, under a sequence lock: odd while it is written. */
+struct mfs_request_cell {
+    _Atomic uint32_t sequence;
+    _Atomic uint32_t live;     /* 0: dropped; the key stays so that probing goes on */
+    _Atomic uint64_t key;      /* MFS_REQUEST_NONE: never used */
+    _Atomic uint64_t words[MFS_FACTS_WORDS];
+    _Atomic uint32_t owner;    /* process slot + 1 of the last writer */
+    char name[MFS_REQUEST_NAME_MAX + 1]; /* written under the mutex, for display */
+};
+
+/* One queue on a port. A cache line of its own: the others read it, one writes. */
+struct mfs_member_cell {
+    _Alignas(64) _Atomic uint32_t owner; /* process slot + 1; 0: free */
+    _Atomic uint64_t rank;               /* best waiting, or MFS_RANK_NONE */
+    _Atomic uint64_t inflight_bytes;
+    _Atomic int64_t stamp_ns;            /* when the owner last moved */
+};
+
+struct mfs_port_cell {
+    _Atomic uint32_t used;         /* 1 publishes name and direction */
+    uint32_t direction;
+    char name[MFS_PORT_NAME_MAX + 1];
+    _Atomic uint32_t members_high; /* cells ever used: bound of scans */
+    _Atomic uint64_t rate_Bps;
+    _Atomic int64_t sample_since_ns; /* start of the busy interval being measured */
+    _Atomic uint64_t sample_bytes;
+    _Atomic int64_t pace_next_ns;  /* pacer: the next chunk may leave then */
+    _Atomic int64_t reap_next_ns;  /* look for dead owners not before */
+    struct mfs_member_cell members[MFS_MEMBERS_MAX];
+};
+
+struct mfs_process_cell {
+    _Atomic uint32_t used;
+    _Atomic int32_t pid;
+    _Atomic uint64_t counters[MFS_COUNT_LAST];
+};
+
+struct mfs_segment {
+    char magic[8];
+    uint32_t version;
+    uint32_t reserved;
+    uint64_t size;
+    pthread_mutex_t mutex;
+    _Atomic uint64_t settings_version;
+    _Atomic uint32_t policy;            /* index in the table of policies */
+    _Atomic uint32_t request_count;
+    _Atomic uint64_t request_version;
+    _Atomic uint64_t past[MFS_COUNT_LAST]; /* counters of processes that have gone */
+    struct mfs_process_cell processes[MFS_PROCESSES_MAX];
+    struct mfs_port_cell ports[MFS_PORTS_MAX];
+    struct mfs_request_cell requests[MFS_REQUESTS_MAX];
+};
+
+struct mfs_host {
+    struct mfs_segment *segment;
+    int fd;              /* -1: private */
+    uint32_t process;    /* our slot */
+    char path[256];
+};
+
+struct mfs_port {
+    struct mfs_host *host;
+    struct mfs_port_cell *cell;
+};
+
+/* 0, or -EAGAIN when it could not be had in 100 ms (its holder is stopped). */
+int mfs_segment_lock(struct mfs_host *host);
+void mfs_segment_unlock(struct mfs_host *host);
+/* Does a process hold slot? Own slot: yes. A syscall. */
+bool mfs_process_alive(struct mfs_host *host, uint32_t process);
+/* Give back what dead processes held: members, requests, counters. A syscall a process. */
+void mfs_process_reap(struct mfs_host *host);
+/* The parts of a reap that each file knows; the mutex is held. */
+void mfs_port_reap(struct mfs_segment *segment, uint32_t process);
+void mfs_request_reap(struct mfs_segment *segment, uint32_t process);
+
+#endif
