@@ -418,6 +418,23 @@ static void account_share(struct mfs_rmlq *queue, int kind, uint64_t length)
             queue->untagged_credit < length * 1000 ? queue->untagged_credit : length * 1000;
 }
 
+static uint64_t chunk_length(const struct mfs_op *op, uint64_t max_bytes)
+{
+    const uint64_t left = op->length - op->taken;
+
+    return left > max_bytes ? max_bytes - max_bytes % MFS_CHUNK_ALIGN : left;
+}
+
+uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes)
+{
+    const int kind = choose_kind(queue, max_bytes);
+
+    if (kind < 0)
+        return 0;
+    return chunk_length(queue->flows[mfs_heap_item(&queue->order[kind].entries[0])].head,
+                        max_bytes);
+}
+
 int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
                   struct mfs_chunk *chunk)
 {
@@ -436,9 +453,7 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
     root = queue->order[kind].entries[0];
     flow = &queue->flows[mfs_heap_item(&root)];
     op = flow->head;
-    length = op->length - op->taken;
-    if (length > max_bytes)
-        length = max_bytes - max_bytes % MFS_CHUNK_ALIGN;
+    length = chunk_length(op, max_bytes);
     account_share(queue, kind, length);
     queue->share_bytes = flow->info.share_bytes;
 

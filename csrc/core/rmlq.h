@@ -67,6 +67,8 @@ MFS_API int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struc
                           int64_t now_ns);
 /* Best flow's rank after promotions due at now_ns, or MFS_RANK_NONE when empty. */
 MFS_API mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns);
+/* Length of the chunk that take() would return; 0 when empty. After peek() at the same time. */
+MFS_API uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes);
 /*
  * The next chunk: at most max_bytes (>= 128), cut at a multiple of 128 bytes of the
  * operation unless it ends it. -EAGAIN: nothing is queued; -EINVAL: max_bytes < 128.

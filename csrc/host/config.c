@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Parsing happens once, under pthread_once. What it has to say is kept and logged
+ * after it, since the log's own level is one of the values being parsed.
+ */
+#include "host/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "core/policy.h"
+#include "host/log.h"
+
+#define MESSAGES_MAX 8
+#define NAME_MAX_LENGTH 63
+
+extern char **environ;
+
+enum type { TYPE_BOOL, TYPE_UINT, TYPE_BYTES, TYPE_RATE, TYPE_TIME, TYPE_STRING };
+
+struct suffix {
+    const char *text;
+    double factor;
+};
+
+static const struct suffix bytes_suffixes[] = {
+    {"", 1}, {"k", 1024}, {"m", 1048576}, {"g", 1073741824}, {NULL, 0}};
+static const struct suffix rate_suffixes[] = {
+    {"", 1}, {"kbit", 125}, {"mbit", 125000}, {"gbit", 125000000}, {NULL, 0}};
+static const struct suffix time_suffixes[] = {
+    {"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {NULL, 0}};
+static const struct suffix no_suffixes[] = {{"", 1}, {NULL, 0}};
+
+static const struct {
+    const struct suffix *suffixes;
+    const char *form;
+} numbers[] = {
+    [TYPE_BOOL] = {NULL, "0, 1, yes, no, on or off"},
+    [TYPE_UINT] = {no_suffixes, "a whole number"},
+    [TYPE_BYTES] = {bytes_suffixes, "bytes, with k, m or g behind (powers of 1024)"},
+    [TYPE_RATE] = {rate_suffixes, "bytes per second, or kbit, mbit, gbit behind (bits per second)"},
+    [TYPE_TIME] = {time_suffixes, "a time with its unit: ns, us, ms or s"},
+    [TYPE_STRING] = {NULL, "text"},
+};
+
+struct row {
+    struct mfs_config_entry entry;
+    enum type type;
+    size_t offset; /* in struct mfs_config */
+    double minimum, maximum;
+};
+
+static const struct row rows[] = {
+#define MFS_CONFIG(field, NAME, TYPE, def, min, max, help)                                        \
+    {{#NAME, #TYPE, def, help}, TYPE_##TYPE, offsetof(struct mfs_config, field), min, max},
+#include "host/config.def"
+#undef MFS_CONFIG
+};
+
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static struct mfs_config values;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static char messages[MESSAGES_MAX][256];
+static unsigned messages_count;
+static _Atomic bool messages_due;
+
+const struct mfs_config_entry *mfs_config_entry_at(size_t index)
+{
+    return index < ROWS ? &rows[index].entry : NULL;
+}
+
+static const struct row *row_find(const char *name)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (strcmp(rows[i].entry.name, name) == 0)
+            return &rows[i];
+    }
+    return NULL;
+}
+
+static bool parse_bool(const char *text, bool *value)
+{
+    static const char *const yes[] = {"1", "y", "yes", "on", "true"};
+    static const char *const no[] = {"0", "n", "no", "off", "false"};
+
+    for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+        if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
+            *value = strcasecmp(text, yes[i]) == 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_number(const struct suffix *suffix, const char *text, double *value)
+{
+    char *end;
+    double number;
+
+    if (!isdigit((unsigned char)*text) && *text != '.')
+        return false;
+    number = strtod(text, &end);
+    if (!isfinite(number) || strpbrk(text, "xX"))
+        return false;
+    if (number == 0.0 && *end == '\0') { /* nothing needs no unit */
+        *value = 0.0;
+        return true;
+    }
+    for (; suffix->text; suffix++) {
+        if (strcasecmp(end, suffix->text) == 0) {
+            *value = number * suffix->factor;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Texts that stand for something must be one of a few words. NULL: any text is right. */
+static const char *const *words_of(const char *name)
+{
+    static const char *const stages[] = {"kv_reuse", "collective", "p2d", NULL};
+    static const char *policies[32];
+
+    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0)
+        return stages;
+    if (strcmp(name, "MFS_POLICY") != 0)
+        return NULL;
+    for (size_t i = 0; i < 31 && mfs_policy_at(i); i++)
+        policies[i] = mfs_policy_name(mfs_policy_at(i));
+    return policies;
+}
+
+static int check_words(const struct row *row, const char *text, char *message, size_t size)
+{
+    const char *const *words = words_of(row->entry.name);
+    size_t length;
+
+    for (size_t i = 0; words && words[i]; i++) {
+        if (strcmp(words[i], text) == 0)
+            return 0;
+    }
+    if (!words)
+        return 0;
+    length = (size_t)snprintf(message, size, "%s=%s: one of", row->entry.name, text);
+    for (size_t i = 0; words[i] && length < size; i++)
+        length += (size_t)snprintf(message + length, size - length, "%s %s", i ? "," : "", words[i]);
+    return -EINVAL;
+}
+
+/* Parse into *to (of the row's type); message says what is allowed when it fails. */
+static int parse(const struct row *row, const char *text, void *to, char *message, size_t size)
+{
+    double number = 0.0;
+    bool truth = false;
+
+    if (row->type == TYPE_STRING) {
+        int error = check_words(row, text, message, size);
+
+        if (!error)
+            *(const char **)to = text;
+        return error;
+    }
+    if (row->type == TYPE_BOOL ? !parse_bool(text, &truth)
+                               : !parse_number(numbers[row->type].suffixes, text, &number)) {
+        snprintf(message, size, "%s=%s: %s is expected", row->entry.name, text,
+                 numbers[row->type].form);
+        return -EINVAL;
+    }
+    if (number < row->minimum || number > row->maximum) {
+        snprintf(message, size, "%s=%s: must lie between %.0f and %.0f%s", row->entry.name, text,
+                 row->minimum, row->maximum, row->type == TYPE_TIME ? " ns" : "");
+        return -EINVAL;
+    }
+    if (row->type == TYPE_BOOL)
+        *(bool *)to = truth;
+    else if (row->type == TYPE_TIME)
+        *(int64_t *)to = (int64_t)number;
+    else
+        *(uint64_t *)to = (uint64_t)number;
+    return 0;
+}
+
+int mfs_config_check(const char *name, const char *value, char *message, size_t size)
+{
+    const struct row *row = row_find(name);
+    union {
+        bool truth;
+        uint64_t number;
+        int64_t time;
+        const char *text;
+    } unused;
+
+    if (!row)
+        return -ENOENT;
+    return parse(row, value, &unused, message, size);
+}
+
+/* --- names that nobody knows --- */
+
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[NAME_MAX_LENGTH + 1];
+    const size_t width = strlen(b);
+
+    for (size_t j = 0; j <= width; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 0; a[i]; i++) {
+        unsigned corner = row[0];
+
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 0; j < width; j++) {
+            unsigned best = corner + (a[i] != b[j]);
+
+            corner = row[j + 1];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (corner + 1 < best)
+                best = corner + 1;
+            row[j + 1] = best;
+        }
+    }
+    return row[width];
+}
+
+static void say(const char *text)
+{
+    if (messages_count < MESSAGES_MAX)
+        snprintf(messages[messages_count++], sizeof(messages[0]), "%s", text);
+}
+
+static void look_for_unknown(void)
+{
+    for (char **at = environ; at && *at; at++) {
+        const char *equals = strchr(*at, '=');
+        const struct row *nearest = &rows[0];
+        char name[NAME_MAX_LENGTH + 1], text[256];
+        size_t length = equals ? (size_t)(equals - *at) : 0;
+
+        if (strncmp(*at, "MFS_", 4) != 0 || length == 0 || length > NAME_MAX_LENGTH)
+            continue;
+        memcpy(name, *at, length);
+        name[length] = '\0';
+        if (row_find(name))
+            continue;
+        for (size_t i = 1; i < ROWS; i++) {
+            if (distance(name, rows[i].entry.name) < distance(name, nearest->entry.name))
+                nearest = &rows[i];
+        }
+        snprintf(text, sizeof(text), "%s is no variable of ours and is ignored; did you mean %s?",
+                 name, nearest->entry.name);
+        say(text);
+    }
+}
+
+static void parse_environment(void)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        void *to = (char *)&values + rows[i].offset;
+        const char *text = getenv(rows[i].entry.name);
+        char message[256];
+
+        (void)parse(&rows[i], rows[i].entry.def, to, message, sizeof(message));
+        if (!text || (!*text && rows[i].type != TYPE_STRING))
+            continue;
+        if (rows[i].type == TYPE_STRING)
+            text = strdup(text); /* the environment may change; kept for the process's life */
+        if (text && parse(&rows[i], text, to, message, sizeof(message)) != 0) {
+            strncat(message, "; the default is used", sizeof(message) - strlen(message) - 1);
+            say(message);
+        }
+    }
+    if (values.chunk_min > values.chunk_max) {
+        say("MFS_CHUNK_MIN is larger than MFS_CHUNK_MAX: the smaller one is used for both");
+        values.chunk_min = values.chunk_max;
+    }
+    look_for_unknown();
+    atomic_store_explicit(&messages_due, messages_count > 0, memory_order_release);
+}
+
+const struct mfs_config *mfs_config_get(void)
+{
+    pthread_once(&once, parse_environment);
+    if (atomic_load_explicit(&messages_due, memory_order_relaxed) &&
+        atomic_exchange_explicit(&messages_due, false, memory_order_acq_rel)) {
+        for (unsigned i = 0; i < messages_count; i++)
+            mfs_log(MFS_LOG_WARN, "%s", messages[i]);
+    }
+    return &values;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a caller does with a request: ours is told from UCX's by its address. */
+#include "host/config.h"
+#include "ucx/dispatch.h"
+#include "ucx/shim.h"
+
+static ucs_status_t status_of(const void *request)
+{
+    const struct mfs_ucx_request *ours = request;
+
+    return (ucs_status_t)atomic_load_explicit(&ours->status, memory_order_acquire);
+}
+
+MFS_UCX_EXPORT ucs_status_t ucp_request_check_status(void *request)
+{
+    if (mfs_ucx_request_ours(request))
+        return status_of(request);
+    return MFS_UCX_CALLER().api->ucp_request_check_status(request);
+}
+
+MFS_UCX_EXPORT ucs_status_t ucp_request_test(void *request, ucp_tag_recv_info_t *info)
+{
+    if (mfs_ucx_request_ours(request))
+        return status_of(request);
+    return MFS_UCX_CALLER().api->ucp_request_test(request, info);
+}
+
+MFS_UCX_EXPORT int ucp_request_is_completed(void *request)
+{
+    if (mfs_ucx_request_ours(request))
+        return status_of(request) != UCS_INPROGRESS;
+    return MFS_UCX_CALLER().api->ucp_request_is_completed(request);
+}
+
+MFS_UCX_EXPORT ucs_status_t ucp_request_query(void *request, ucp_request_attr_t *attributes)
+{
+    static const char *const kinds[] = {"put", "get", "flush"};
+    const struct mfs_ucx_request *ours = request;
+
+    if (!mfs_ucx_request_ours(request))
+        return MFS_UCX_CALLER().api->ucp_request_query(request, attributes);
+    if ((attributes->field_mask & UCP_REQUEST_ATTR_FIELD_INFO_STRING) &&
+        (attributes->field_mask & UCP_REQUEST_ATTR_FIELD_INFO_STRING_SIZE) &&
+        attributes->debug_string_size > 0)
+        snprintf(attributes->debug_string, attributes->debug_string_size,
+                 "%s of %llu bytes, scheduled by mfs", kinds[ours->kind],
+                 (unsigned long long)ours->op.length);
+    if (attributes->field_mask & UCP_REQUEST_ATTR_FIELD_STATUS)
+        attributes->status = status_of(request);
+    if (attributes->field_mask & UCP_REQUEST_ATTR_FIELD_MEM_TYPE)
+        attributes->mem_type = ours->param.op_attr_mask & UCP_OP_ATTR_FIELD_MEMORY_TYPE
+                                   ? ours->param.memory_type
+                                   : UCS_MEMORY_TYPE_UNKNOWN;
+    return UCS_OK;
+}
+
+MFS_UCX_EXPORT void ucp_request_cancel(ucp_worker_h worker, void *request)
+{
+    if (mfs_ucx_request_ours(request))
+        (void)mfs_ucx_cancel(request); /* under way already: as UCX, it just goes on */
+    else
+        MFS_UCX_CALLER().api->ucp_request_cancel(worker, request);
+}
+
+MFS_UCX_EXPORT void ucp_request_free(void *request)
+{
+    if (mfs_ucx_request_ours(request))
+        mfs_ucx_release(request, true);
+    else
+        MFS_UCX_CALLER().api->ucp_request_free(request);
+}
+
+MFS_UCX_EXPORT void ucp_request_release(void *request)
+{
+    if (mfs_ucx_request_ours(request))
+        mfs_ucx_release(request, false);
+    else
+        MFS_UCX_CALLER().api->ucp_request_release(request);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open addressing. A removed cell keeps its key, so that probing goes on past it,
+ * and is taken again for the same key (allocators hand the same addresses out again
+ * and again) or, once half of the cells have been used, for any key.
+ */
+#include "ucx/map.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+static uint32_t home(const void *key)
+{
+    return (uint32_t)((uint64_t)(uintptr_t)key * UINT64_C(0x9E3779B97F4A7C15) >> 40);
+}
+
+void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
+{
+    uint32_t at = home(key);
+
+    for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
+        const void *found =
+            atomic_load_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].key, memory_order_acquire);
+
+        if (found == key)
+            return atomic_load_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].value,
+                                        memory_order_acquire);
+        if (!found)
+            return NULL;
+    }
+    return NULL;
+}
+
+int mfs_ucx_map_add(struct mfs_ucx_map *map, const void *key, void *value)
+{
+    uint32_t at = home(key), spare = MFS_UCX_MAP_CELLS;
+    int error = -ENOSPC;
+
+    pthread_mutex_lock(&map->mutex);
+    for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
+        uint32_t cell = at % MFS_UCX_MAP_CELLS;
+        const void *found = atomic_load_explicit(&map->cells[cell].key, memory_order_relaxed);
+
+        if (found == key || !found) {
+            if (!found && spare < MFS_UCX_MAP_CELLS && map->count >= MFS_UCX_MAP_CELLS / 2)
+                cell = spare;
+            else if (!found && ++map->count > MFS_UCX_MAP_CELLS - 1)
+                break;
+            atomic_store_explicit(&map->cells[cell].value, value, memory_order_release);
+            atomic_store_explicit(&map->cells[cell].key, key, memory_order_release);
+            error = 0;
+            break;
+        }
+        if (spare == MFS_UCX_MAP_CELLS &&
+            !atomic_load_explicit(&map->cells[cell].value, memory_order_relaxed))
+            spare = cell;
+    }
+    pthread_mutex_unlock(&map->mutex);
+    return error;
+}
+
+void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key)
+{
+    uint32_t at = home(key);
+
+    pthread_mutex_lock(&map->mutex);
+    for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
+        const void *found =
+            atomic_load_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].key, memory_order_relaxed);
+
+        if (found == key)
+            atomic_store_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].value, NULL,
+                                  memory_order_release);
+        if (found == key || !found)
+            break;
+    }
+    pthread_mutex_unlock(&map->mutex);
+}
