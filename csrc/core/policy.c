@@ -85,8 +85,7 @@ static void place_edf(const struct mfs_params *params, const struct mfs_flow_inf
 
 /* EDF as the paper defines it: explicit deadlines (stage 3) first, the rest share. */
 static void place_edf_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
-                            const struct mfs_facts *facts, int64_t now_ns,
-                            struct mfs_place *place)
+                            const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
     (void)now_ns;
     if (mfs_flow_stage(params, flow) == MFS_STAGE_P2D && facts->deadline_ns != MFS_TIME_NEVER) {
@@ -105,8 +104,7 @@ static const struct mfs_policy policies[] = {
     {"sjf", "smallest flow first", true, false, false, place_sjf},
     {"srpt", "fewest remaining bytes first", true, false, true, place_srpt},
     {"edf", "earliest request deadline first, every stage", true, false, false, place_edf},
-    {"edf_paper", "stage 3 by deadline first, the rest share", true, false, true,
-     place_edf_paper},
+    {"edf_paper", "stage 3 by deadline first, the rest share", true, false, true, place_edf_paper},
     {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", true, false, false,
      mfs_place_paper},
     {"mfs", "defer and promote by latest finish time, with inherited urgency", true, false, false,

@@ -18,7 +18,7 @@
 
 enum mfs_request_flags {
     MFS_REQUEST_HOPELESS = 1u << 0, /* cannot meet its deadline even on an empty network */
-    MFS_REQUEST_SHED     = 1u << 1, /* given up so that others can meet theirs */
+    MFS_REQUEST_SHED = 1u << 1, /* given up so that others can meet theirs */
     MFS_REQUEST_COMPUTED = 1u << 2, /* its last layer has been computed */
 };
 
@@ -31,14 +31,14 @@ struct mfs_facts {
     int64_t red_ns;           /* RED of its batch (the paper); MFS_TIME_NEVER: use deadline_ns */
     int64_t start_ns;         /* when group 0 is expected to start (or started) computing;
                                * MFS_TIME_NEVER if unknown */
-    int64_t layer_ns;         /* w: computing plus collective of one layer (group); 0 if unknown */
-    int64_t p2d_layer_ns;     /* x3: stage 3 of one layer on an empty port; 0 if unknown */
-    uint64_t p2d_left_bytes;  /* R: stage 3 bytes still to deliver, with layers that are
-                               * not computed yet; 0 if unknown (then what is queued) */
-    uint32_t layers;          /* G: layers (groups) of the model; 0 if unknown */
-    uint32_t layer_now;       /* layer that computes now */
-    uint32_t flags;           /* enum mfs_request_flags */
-    uint32_t slo_class;       /* for reports only */
+    int64_t layer_ns; /* w: computing plus collective of one layer (group); 0 if unknown */
+    int64_t p2d_layer_ns; /* x3: stage 3 of one layer on an empty port; 0 if unknown */
+    uint64_t p2d_left_bytes; /* R: stage 3 bytes still to deliver, with layers that are
+                              * not computed yet; 0 if unknown (then what is queued) */
+    uint32_t layers; /* G: layers (groups) of the model; 0 if unknown */
+    uint32_t layer_now; /* layer that computes now */
+    uint32_t flags; /* enum mfs_request_flags */
+    uint32_t slo_class; /* for reports only */
 };
 
 /*
@@ -56,22 +56,22 @@ struct mfs_facts_source {
 /* What the queue knows of a flow. */
 struct mfs_flow_info {
     struct mfs_tag tag;
-    int64_t arrival_ns;    /* when its oldest waiting operation was posted */
-    uint64_t bytes_left;   /* queued and not yet sent */
-    uint64_t bytes_sent;   /* sent since the flow became active */
-    uint64_t share_bytes;  /* bytes_sent plus the fair share it had on becoming active */
-    uint32_t level;        /* where it is now; MFS_LEVELS_MAX when new */
+    int64_t arrival_ns; /* when its oldest waiting operation was posted */
+    uint64_t bytes_left; /* queued and not yet sent */
+    uint64_t bytes_sent; /* sent since the flow became active */
+    uint64_t share_bytes; /* bytes_sent plus the fair share it had on becoming active */
+    uint32_t level; /* where it is now; MFS_LEVELS_MAX when new */
 };
 
 /* Parameters, one set for a queue. mfs_params_init() gives the defaults in brackets. */
 struct mfs_params {
-    uint32_t levels;             /* K, 2..MFS_LEVELS_MAX-1 [8] */
-    uint32_t untagged_stage;     /* stage of untagged traffic [MFS_STAGE_P2D] */
-    uint64_t rate_Bps;           /* bandwidth of the port [0: unknown] */
-    int64_t theta_ns;            /* mfs: urgency that counts as "now"; > 0 [5 ms] */
-    double mlu_base;             /* mfs_paper: E of Q_i = E^-i * U [4] */
-    double mlu_top;              /* mfs_paper: U [0.5] */
-    double load;                 /* mfs_paper: rho, share of the port that others use [0] */
+    uint32_t levels; /* K, 2..MFS_LEVELS_MAX-1 [8] */
+    uint32_t untagged_stage; /* stage of untagged traffic [MFS_STAGE_P2D] */
+    uint64_t rate_Bps; /* bandwidth of the port [0: unknown] */
+    int64_t theta_ns; /* mfs: urgency that counts as "now"; > 0 [5 ms] */
+    double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
+    double mlu_top; /* mfs_paper: U [0.5] */
+    double load; /* mfs_paper: rho, share of the port that others use [0] */
     int64_t promote_interval_ns; /* mfs_paper: grid of promotions once computed;
                                   * 0 = at the exact crossing [0] */
 };
@@ -85,9 +85,9 @@ struct mfs_place {
 struct mfs_policy {
     const char *name;
     const char *help;
-    bool defers;        /* false: operations are handed on as they are posted */
-    bool ignores_tags;  /* all traffic is one flow: the order of posting exactly */
-    bool rekeys;        /* the key moves when bytes are sent: ask again after a chunk */
+    bool defers; /* false: operations are handed on as they are posted */
+    bool ignores_tags; /* all traffic is one flow: the order of posting exactly */
+    bool rekeys; /* the key moves when bytes are sent: ask again after a chunk */
     void (*place)(const struct mfs_params *params, const struct mfs_flow_info *flow,
                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
 };

@@ -54,9 +54,9 @@ static void place_by_urgency(const struct mfs_params *params, int64_t urgency_ns
     }
     place->level = level;
     /* urgency falls by one each ns; level 1 ends at theta itself, the others below theirs */
-    place->recheck_ns =
-        level == 0 ? MFS_TIME_NEVER
-                   : mfs_time_plus(now_ns, urgency_ns - floor_ns + (level > 1 ? 1 : 0));
+    place->recheck_ns = level == 0
+                            ? MFS_TIME_NEVER
+                            : mfs_time_plus(now_ns, urgency_ns - floor_ns + (level > 1 ? 1 : 0));
 }
 
 /* Latest finish time of the collective of group g. */
@@ -80,8 +80,7 @@ static void place_fetch(const struct mfs_params *params, const struct mfs_flow_i
                         const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
     const uint32_t group = flow->tag.layer;
-    const int64_t finish_ns =
-        mfs_time_minus(collective_finish(facts, group), facts->layer_ns);
+    const int64_t finish_ns = mfs_time_minus(collective_finish(facts, group), facts->layer_ns);
     int64_t need_ns, urgency_ns;
     uint64_t bytes = flow->bytes_left;
 
@@ -106,8 +105,8 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
     const bool computing = facts->layers > 0 && !(facts->flags & MFS_REQUEST_COMPUTED);
-    const uint64_t left = facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes
-                                                                   : flow->bytes_left;
+    const uint64_t left =
+        facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
     int64_t time_ns, needed_ns, doomed_ns;
 
     place->key = facts->deadline_ns;

@@ -40,8 +40,7 @@ static int64_t on_grid(const struct mfs_params *params, int64_t time_ns)
 }
 
 static void place_explicit(const struct mfs_params *params, const struct mfs_flow_info *flow,
-                           const struct mfs_facts *facts, int64_t now_ns,
-                           struct mfs_place *place)
+                           const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
     const double bandwidth = (double)params->rate_Bps * (1.0 - params->load);
     const bool computing = facts->layers > 0 && !(facts->flags & MFS_REQUEST_COMPUTED);
@@ -67,16 +66,15 @@ static void place_explicit(const struct mfs_params *params, const struct mfs_flo
     if (level > 0 && !computing) {
         double ahead_s = params->rate_Bps ? (double)flow->bytes_left / (above * bandwidth) : 0.0;
 
-        place->recheck_ns = on_grid(
-            params, mfs_time_minus(facts->deadline_ns, (int64_t)fmin(ahead_s * 1e9, 1e18)));
+        place->recheck_ns =
+            on_grid(params, mfs_time_minus(facts->deadline_ns, (int64_t)fmin(ahead_s * 1e9, 1e18)));
     }
 }
 
 static void place_implicit(const struct mfs_params *params, const struct mfs_flow_info *flow,
                            const struct mfs_facts *facts, uint32_t stage, struct mfs_place *place)
 {
-    const int64_t red_ns =
-        facts->red_ns != MFS_TIME_NEVER ? facts->red_ns : facts->deadline_ns;
+    const int64_t red_ns = facts->red_ns != MFS_TIME_NEVER ? facts->red_ns : facts->deadline_ns;
     uint32_t rli = 0;
 
     if (stage == MFS_STAGE_KV_REUSE && flow->tag.layer > facts->layer_now)

@@ -64,7 +64,8 @@ struct mfs_rmlq {
 
 static uint32_t tag_cell(const struct mfs_rmlq *queue, const struct mfs_tag *tag)
 {
-    uint64_t hash = tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage) * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t hash =
+        tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage) * UINT64_C(0x9E3779B97F4A7C15);
 
     hash ^= hash >> 32;
     hash *= UINT64_C(0xD6E8FEB86659FD93);

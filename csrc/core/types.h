@@ -24,10 +24,10 @@
 
 /* The three kinds of traffic of one prefill (arXiv 2603.17456, section 2). */
 enum mfs_stage {
-    MFS_STAGE_NONE       = 0, /* untagged: a stage is taken from the configuration */
-    MFS_STAGE_KV_REUSE   = 1, /* fetch reusable KV; needed before a layer computes */
+    MFS_STAGE_NONE = 0, /* untagged: a stage is taken from the configuration */
+    MFS_STAGE_KV_REUSE = 1, /* fetch reusable KV; needed before a layer computes */
     MFS_STAGE_COLLECTIVE = 2, /* between the hosts of a unit; blocks computing */
-    MFS_STAGE_P2D        = 3, /* new KV from prefill to decode; ends the TTFT */
+    MFS_STAGE_P2D = 3, /* new KV from prefill to decode; ends the TTFT */
 };
 
 /* What travels with an operation. Operations with equal tags on one port are one flow. */

@@ -62,8 +62,8 @@ void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config
     rate->since_ns = -1;
 }
 
-void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config,
-                     uint64_t bytes, bool backlogged, int64_t now_ns)
+void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config, uint64_t bytes,
+                     bool backlogged, int64_t now_ns)
 {
     uint64_t sample;
 

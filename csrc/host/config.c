@@ -58,7 +58,7 @@ struct row {
 };
 
 static const struct row rows[] = {
-#define MFS_CONFIG(field, NAME, TYPE, def, min, max, help)                                        \
+#define MFS_CONFIG(field, NAME, TYPE, def, min, max, help)                                         \
     {{#NAME, #TYPE, def, help}, TYPE_##TYPE, offsetof(struct mfs_config, field), min, max},
 #include "host/config.def"
 #undef MFS_CONFIG
@@ -151,7 +151,8 @@ static int check_words(const struct row *row, const char *text, char *message, s
         return 0;
     length = (size_t)snprintf(message, size, "%s=%s: one of", row->entry.name, text);
     for (size_t i = 0; words[i] && length < size; i++)
-        length += (size_t)snprintf(message + length, size - length, "%s %s", i ? "," : "", words[i]);
+        length +=
+            (size_t)snprintf(message + length, size - length, "%s %s", i ? "," : "", words[i]);
     return -EINVAL;
 }
 

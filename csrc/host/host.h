@@ -47,8 +47,9 @@ MFS_API uint64_t mfs_request_key(const char *name);
 /* Add or replace. -ENOSPC: table full; -EINVAL: key is MFS_REQUEST_NONE. */
 MFS_API int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
                             const struct mfs_facts *facts);
-MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts); /* -ENOENT */
-MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key);                         /* -ENOENT */
+MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key,
+                            struct mfs_facts *facts); /* -ENOENT */
+MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key); /* -ENOENT */
 /* Moves with every put and drop; feeds struct mfs_facts_source. */
 MFS_API uint64_t mfs_request_version(struct mfs_host *host);
 MFS_API struct mfs_facts_source mfs_request_source(struct mfs_host *host);
@@ -71,14 +72,14 @@ MFS_API struct mfs_tag mfs_tag_get(void);
 /* --- counters, one row per process, summed over live and past ones --- */
 
 enum mfs_counter {
-    MFS_COUNT_CALLS,       /* intercepted put and get calls */
-    MFS_COUNT_DEFERRED,    /* operations that went through a queue */
-    MFS_COUNT_STRAIGHT,    /* operations handed straight to the transport */
-    MFS_COUNT_CHUNKS,      /* chunks sent */
-    MFS_COUNT_BYTES,       /* bytes of intercepted operations */
-    MFS_COUNT_PROMOTIONS,  /* flows raised to a smaller level */
-    MFS_COUNT_TAGGED,      /* operations that carried a tag */
-    MFS_COUNT_FAULTS,      /* internal errors: traffic passed in its original order */
+    MFS_COUNT_CALLS, /* intercepted put and get calls */
+    MFS_COUNT_DEFERRED, /* operations that went through a queue */
+    MFS_COUNT_STRAIGHT, /* operations handed straight to the transport */
+    MFS_COUNT_CHUNKS, /* chunks sent */
+    MFS_COUNT_BYTES, /* bytes of intercepted operations */
+    MFS_COUNT_PROMOTIONS, /* flows raised to a smaller level */
+    MFS_COUNT_TAGGED, /* operations that carried a tag */
+    MFS_COUNT_FAULTS, /* internal errors: traffic passed in its original order */
     MFS_COUNT_LAST
 };
 MFS_API void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount);

@@ -70,8 +70,7 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
         if (!atomic_load_explicit(&at->used, memory_order_acquire)) {
             strcpy(at->name, name);
             at->direction = direction;
-            atomic_store_explicit(&at->rate_Bps, mfs_config_get()->port_rate,
-                                  memory_order_relaxed);
+            atomic_store_explicit(&at->rate_Bps, mfs_config_get()->port_rate, memory_order_relaxed);
             atomic_store_explicit(&at->used, 1, memory_order_release);
             cell = at;
         } else if (at->direction == (uint32_t)direction && strcmp(at->name, name) == 0) {
@@ -225,9 +224,8 @@ static bool pace_take(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns
         /* up to a millisecond of lateness is made up, so that coarse polling keeps the rate */
         start_ns = next_ns > now_ns - 1000000 ? next_ns : now_ns - 1000000;
     } while (!atomic_compare_exchange_weak_explicit(
-        &cell->pace_next_ns, &next_ns,
-        start_ns + (int64_t)((double)bytes * 1e9 / (double)pace_Bps), memory_order_relaxed,
-        memory_order_relaxed));
+        &cell->pace_next_ns, &next_ns, start_ns + (int64_t)((double)bytes * 1e9 / (double)pace_Bps),
+        memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 

@@ -17,14 +17,13 @@
 #include "host/config.h"
 
 /* Fields and flags of the caller's that each chunk carries on. */
-#define CHUNK_ATTRIBUTES                                                                          \
-    (UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_FAST_CMPL |        \
+#define CHUNK_ATTRIBUTES                                                                           \
+    (UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_FAST_CMPL |         \
      UCP_OP_ATTR_FLAG_MULTI_SEND)
 
 static struct mfs_ucx_lane *lane_of(const struct mfs_ucx_request *request)
 {
-    return &request->worker
-                ->lanes[request->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS];
+    return &request->worker->lanes[request->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS];
 }
 
 /* --- the end of requests; mutex held --- */
@@ -95,9 +94,8 @@ static void flush_issue(struct mfs_ucx_worker *worker, struct mfs_ucx_request *f
         .cb.send = flush_done,
         .user_data = flush,
     };
-    ucs_status_ptr_t result = flush->ep
-                                  ? worker->api->ucp_ep_flush_nbx(flush->ep->handle, &param)
-                                  : worker->api->ucp_worker_flush_nbx(worker->handle, &param);
+    ucs_status_ptr_t result = flush->ep ? worker->api->ucp_ep_flush_nbx(flush->ep->handle, &param)
+                                        : worker->api->ucp_worker_flush_nbx(worker->handle, &param);
 
     if (UCS_PTR_IS_PTR(result))
         return;
@@ -496,11 +494,9 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
         param = request->param;
         pthread_mutex_unlock(&worker->mutex);
         if (!silent)
-            param.cb.send(request,
-                          (ucs_status_t)atomic_load_explicit(&request->status,
-                                                             memory_order_relaxed),
-                          param.op_attr_mask & UCP_OP_ATTR_FIELD_USER_DATA ? param.user_data
-                                                                           : NULL);
+            param.cb.send(
+                request, (ucs_status_t)atomic_load_explicit(&request->status, memory_order_relaxed),
+                param.op_attr_mask & UCP_OP_ATTR_FIELD_USER_DATA ? param.user_data : NULL);
         pthread_mutex_lock(&worker->mutex);
         request->listed = false;
         if (request->released)

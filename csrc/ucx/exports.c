@@ -53,12 +53,11 @@ bool mfs_ucx_context_plain(ucp_context_h context)
 }
 
 MFS_UCX_EXPORT ucs_status_t ucp_init_version(unsigned major, unsigned minor,
-                                             const ucp_params_t *params,
-                                             const ucp_config_t *config, ucp_context_h *context)
+                                             const ucp_params_t *params, const ucp_config_t *config,
+                                             ucp_context_h *context)
 {
     const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    const ucs_status_t status =
-        caller.api->ucp_init_version(major, minor, params, config, context);
+    const ucs_status_t status = caller.api->ucp_init_version(major, minor, params, config, context);
 
     if (status == UCS_OK && !caller.inner && mfs_ucx_enabled() &&
         (((params->field_mask & UCP_PARAM_FIELD_REQUEST_SIZE) && params->request_size > 0) ||
@@ -150,9 +149,8 @@ MFS_UCX_EXPORT ucs_status_t ucp_ep_create(ucp_worker_h handle, const ucp_ep_para
 {
     const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     const ucs_status_t status = caller.api->ucp_ep_create(handle, params, ep);
-    struct mfs_ucx_worker *worker = caller.inner || status != UCS_OK || !mfs_ucx_enabled()
-                                        ? NULL
-                                        : mfs_ucx_worker_find(handle);
+    struct mfs_ucx_worker *worker =
+        caller.inner || status != UCS_OK || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
 
     if (worker)
         mfs_ucx_ep_add(worker, *ep);

@@ -17,9 +17,9 @@
 #include "ucx/shim.h"
 
 /* Attributes an operation may have and still be deferred. */
-#define DEFERRABLE                                                                                \
-    (UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_DATATYPE |      \
-     UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH |           \
+#define DEFERRABLE                                                                                 \
+    (UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_DATATYPE |       \
+     UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH |            \
      UCP_OP_ATTR_FLAG_NO_IMM_CMPL | UCP_OP_ATTR_FLAG_FAST_CMPL | UCP_OP_ATTR_FLAG_MULTI_SEND)
 
 /* The operation in bytes; 0: it cannot be deferred. */
@@ -124,8 +124,8 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_put_nbx(ucp_ep_h handle, const void *buffer,
     struct mfs_ucx_ep *ep = caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
     ucs_status_ptr_t result;
 
-    if (ep && defer(ep, MFS_UCX_PUT, (void *)(uintptr_t)buffer, count, remote_addr, rkey, param,
-                    &result))
+    if (ep &&
+        defer(ep, MFS_UCX_PUT, (void *)(uintptr_t)buffer, count, remote_addr, rkey, param, &result))
         return result;
     return caller.api->ucp_put_nbx(handle, buffer, count, remote_addr, rkey, param);
 }

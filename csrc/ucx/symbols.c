@@ -119,7 +119,8 @@ struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
             atomic_load_explicit(&cache[at % CACHE_SIZE].address, memory_order_acquire);
 
         if (address == return_address)
-            return (struct mfs_ucx_caller){cache[at % CACHE_SIZE].api, cache[at % CACHE_SIZE].inner};
+            return (struct mfs_ucx_caller){cache[at % CACHE_SIZE].api,
+                                           cache[at % CACHE_SIZE].inner};
         if (!address)
             break;
     }

@@ -213,10 +213,10 @@ void mfs_ucx_stats_write(struct mfs_host *host)
         return;
     length = (size_t)snprintf(line, sizeof(line), "{\"pid\": %d", (int)getpid());
     for (int i = 0; i < MFS_COUNT_LAST; i++)
-        length += (size_t)snprintf(line + length, sizeof(line) - length, ", \"%s\": %llu",
-                                   mfs_counter_name((enum mfs_counter)i),
-                                   (unsigned long long)mfs_count_process(
-                                       host, (enum mfs_counter)i));
+        length +=
+            (size_t)snprintf(line + length, sizeof(line) - length, ", \"%s\": %llu",
+                             mfs_counter_name((enum mfs_counter)i),
+                             (unsigned long long)mfs_count_process(host, (enum mfs_counter)i));
     length += (size_t)snprintf(line + length, sizeof(line) - length, "}\n");
     fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0 || write(fd, line, length) != (ssize_t)length)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cffi module `mfs_transport._mfs`: every MFS_API function of core and host.
+
+The declarations are read from the headers themselves, so there is one place to
+change. The headers keep to what cffi understands: structs, enums, prototypes,
+and macros that are plain numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+CSRC = Path(__file__).parent.resolve()
+HEADERS = [
+    "core/types.h",
+    "core/policy.h",
+    "core/plan.h",
+    "core/window.h",
+    "core/rmlq.h",
+    "host/config.h",
+    "host/host.h",
+    "host/port.h",
+]
+NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(?:U?INT64_MAX|\d+u?)\b", re.M)
+
+
+def declarations(text: str) -> str:
+    """What cffi's cdef takes of one header."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    text = re.sub(r"//[^\n]*", "", text)
+    text = text.replace("\\\n", " ")
+    constants = [f"#define {name} ..." for name in NUMBER.findall(text)]
+    text = re.sub(r"static inline [^{;]*\{.*?\n\}\n", "", text, flags=re.S)
+    # the struct of all settings is the C side's own; Python reads the table's rows
+    text = re.sub(r"struct mfs_config \{.*?\n\};", "struct mfs_config;", text, flags=re.S)
+    text = re.sub(r"typedef \S+(?: char \*|\s+)mfs_config_[A-Z]+;", "", text)
+    text = re.sub(r"^#.*$", "", text, flags=re.M)
+    text = re.sub(r"\bMFS_API\s+", "", text)
+    text = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", text)
+    return text + "\n" + "\n".join(constants)
+
+
+ffi = FFI()
+ffi.cdef(
+    "\n".join(declarations((CSRC / header).read_text()) for header in HEADERS)
+    + "\nuint64_t mfs_rank_make(unsigned level, int64_t key);"
+    + "\nunsigned mfs_rank_level(uint64_t rank);"
+    + "\nint64_t mfs_rank_key(uint64_t rank);"
+)
+ffi.set_source(
+    "mfs_transport._mfs",
+    "\n".join(f'#include "{header}"' for header in HEADERS),
+    include_dirs=[str(CSRC)],
+    libraries=["mfs"],
+    extra_compile_args=["-std=c11", "-D_GNU_SOURCE"],
+    extra_link_args=["-Wl,-rpath,$ORIGIN"],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control plane: what the queues are told of requests, and what traffic is tagged with.
+
+    import mfs_transport as mfs
+
+    request = mfs.register("cmpl-17", ttft_s=0.5, layers=32)
+    with mfs.tag(request, stage="p2d", layer=3):
+        agent.transfer(handle)          # NIXL, UCX: everything posted here carries the tag
+    request.progress(layer=4, layer_s=0.003)
+    request.finish()
+
+What is registered lies in the host's shared segment: the queues of all processes of
+the host read it, without a message or a system call. Times are seconds (floats) or
+nanoseconds (`_ns`, ints) of CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .native import NEVER, InputError, check, ffi, lib, now_ns, policies, stage_number, text
+
+
+def _seconds(value: float, what: str, *, positive: bool = False) -> int:
+    """Seconds to nanoseconds, within bounds that no sum of times leaves."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{what} {value!r}: a number of seconds")
+    if value < 0 or (positive and value == 0) or value > 1e9:
+        allowed = "more than 0" if positive else "0 or more"
+        raise InputError(f"{what} {value!r}: {allowed} and at most 1e9 seconds")
+    return round(value * 1e9)
+
+
+def _count(value: int, what: str, most: int = 2**32 - 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InputError(f"{what} {value!r}: a whole number from 0 to {most}")
+    return value
+
+
+class Host:
+    """The segment that the processes of one host share.
+
+    Without a path: the process-wide one, by MFS_SEGMENT, which the shim of this process
+    uses as well. With a path: that file (made if it is not there), to be closed by `close`.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self._owned = path is not None
+        if path is None:
+            self._host = lib.mfs_host_get()
+            if not self._host:
+                raise OSError("no memory for a segment")
+        else:
+            out = ffi.new("struct mfs_host **")
+            check(lib.mfs_host_open(path.encode(), out), f"segment {path}")
+            self._host = out[0]
+
+    @property
+    def handle(self) -> Any:
+        if self._host is None:
+            raise ValueError("the host segment is closed")
+        return self._host
+
+    @property
+    def path(self) -> str:
+        """The segment's file; "" when it is private to this process."""
+        return text(lib.mfs_host_path(self.handle))
+
+    @property
+    def policy(self) -> str:
+        """The policy of every queue on this host; may be set while they run."""
+        return text(lib.mfs_policy_name(lib.mfs_host_policy(self.handle)))
+
+    @policy.setter
+    def policy(self, name: str) -> None:
+        if lib.mfs_host_set_policy(self.handle, name.encode()) < 0:
+            names = ", ".join(row.name for row in policies())
+            raise InputError(f"policy {name!r}: one of {names}")
+
+    def counters(self, *, process: bool = False) -> dict[str, int]:
+        """Counters of the whole host, or of this process alone."""
+        read = lib.mfs_count_process if process else lib.mfs_count_total
+        return {
+            text(lib.mfs_counter_name(index)): int(read(self.handle, index))
+            for index in range(lib.MFS_COUNT_LAST)
+        }
+
+    def requests(self) -> int:
+        """Requests that are registered now."""
+        return int(lib.mfs_request_count(self.handle))
+
+    def egress_rate_Bps(self, name: str = "default") -> int:
+        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown."""
+        out = ffi.new("struct mfs_port **")
+        check(lib.mfs_port_open(self.handle, name.encode(), lib.MFS_EGRESS, out), f"port {name!r}")
+        rate = int(lib.mfs_port_rate_Bps(out[0]))
+        lib.mfs_port_close(out[0])
+        return rate
+
+    def close(self) -> None:
+        if self._owned and self._host is not None:
+            lib.mfs_host_close(self._host)
+        self._host = None
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_default_host: Host | None = None
+_default_lock = threading.Lock()
+
+
+def default_host() -> Host:
+    """The process-wide host."""
+    global _default_host
+    with _default_lock:
+        if _default_host is None:
+            _default_host = Host()
+        return _default_host
+
+
+class Request:
+    """One prompt with a TTFT deadline, as the queues of the host know it.
+
+    Made by `register`. Every change is visible to the queues at once; several changes
+    in one go belong in one `update`.
+    """
+
+    def __init__(self, host: Host, name: str, deadline_ns: int, arrival_ns: int) -> None:
+        self.host = host
+        self.name = name
+        self.key = int(lib.mfs_request_key(name.encode()))
+        self.facts = ffi.new("struct mfs_facts *")
+        lib.mfs_facts_init(self.facts)
+        self.facts.deadline_ns = deadline_ns
+        self.facts.arrival_ns = arrival_ns
+        self._finished = False
+
+    @property
+    def deadline_ns(self) -> int:
+        return int(self.facts.deadline_ns)
+
+    @property
+    def hopeless(self) -> bool:
+        """It cannot meet its deadline even on an empty network (see `Unit`)."""
+        return bool(self.facts.flags & lib.MFS_REQUEST_HOPELESS)
+
+    @property
+    def shed(self) -> bool:
+        """Given up for now, so that others can meet their deadlines (see `Unit`)."""
+        return bool(self.facts.flags & lib.MFS_REQUEST_SHED)
+
+    def update(
+        self,
+        *,
+        layers: int | None = None,
+        layer: int | None = None,
+        layer_s: float | None = None,
+        p2d_layer_s: float | None = None,
+        p2d_left_bytes: int | None = None,
+        computed: bool | None = None,
+    ) -> None:
+        """Tell what is known; what is not given stays.
+
+        layers          layers (or groups of layers) of the model
+        layer           the one that computes now
+        layer_s         computing plus collective time of one layer, seconds
+        p2d_layer_s     stage 3 time of one layer on an empty port, seconds
+        p2d_left_bytes  stage 3 bytes still to deliver, with layers not computed yet
+        computed        the last layer has been computed
+        """
+        self._set(layers, layer, layer_s, p2d_layer_s, p2d_left_bytes, computed)
+        self.publish()
+
+    def _set(
+        self,
+        layers: int | None = None,
+        layer: int | None = None,
+        layer_s: float | None = None,
+        p2d_layer_s: float | None = None,
+        p2d_left_bytes: int | None = None,
+        computed: bool | None = None,
+    ) -> None:
+        facts = self.facts
+        if layers is not None:
+            facts.layers = _count(layers, "layers")
+        if layer is not None:
+            facts.layer_now = _count(layer, "layer")
+        if layer_s is not None:
+            facts.layer_ns = _seconds(layer_s, "layer_s")
+        if p2d_layer_s is not None:
+            facts.p2d_layer_ns = _seconds(p2d_layer_s, "p2d_layer_s")
+        if p2d_left_bytes is not None:
+            facts.p2d_left_bytes = _count(p2d_left_bytes, "p2d_left_bytes", 2**63 - 1)
+        if computed is not None:
+            flag = lib.MFS_REQUEST_COMPUTED
+            facts.flags = facts.flags | flag if computed else facts.flags & ~flag
+
+    def progress(self, layer: int, layer_s: float | None = None) -> None:
+        """The engine computes `layer` now; layer_s: time of one layer as measured."""
+        self.update(layer=layer, layer_s=layer_s)
+
+    def publish(self) -> None:
+        """Write what is known to the segment."""
+        if self._finished:
+            raise ValueError(f"request {self.name!r} is finished")
+        check(
+            lib.mfs_request_put(self.host.handle, self.key, self.name.encode(), self.facts),
+            f"request {self.name!r}",
+        )
+
+    def finish(self) -> None:
+        """Its first token is out (or it was given up): forget it. Twice does no harm."""
+        if not self._finished:
+            self._finished = True
+            lib.mfs_request_drop(self.host.handle, self.key)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.name!r} deadline_ns={self.deadline_ns}>"
+
+
+def register(
+    name: str,
+    *,
+    ttft_s: float | None = None,
+    deadline_ns: int | None = None,
+    arrival_ns: int | None = None,
+    layers: int | None = None,
+    layer_s: float | None = None,
+    p2d_layer_s: float | None = None,
+    p2d_bytes: int | None = None,
+    host: Host | None = None,
+    publish: bool = True,
+) -> Request:
+    """Register a request by its name (any text; the same in all processes of the host).
+
+    ttft_s counts from arrival_ns (now, if not given); deadline_ns is the moment itself,
+    on CLOCK_MONOTONIC. Without either the request has no deadline. publish=False leaves
+    it to a `Unit` to write it to the segment.
+    """
+    if not name:
+        raise InputError("request name '': must not be empty")
+    if ttft_s is not None and deadline_ns is not None:
+        raise InputError("ttft_s and deadline_ns: give one of them")
+    arrival = now_ns() if arrival_ns is None else arrival_ns
+    if ttft_s is not None:
+        deadline = arrival + _seconds(ttft_s, "ttft_s", positive=True)
+    elif deadline_ns is None:
+        deadline = NEVER
+    elif isinstance(deadline_ns, int) and 0 <= deadline_ns <= NEVER:
+        deadline = deadline_ns
+    else:
+        raise InputError(f"deadline_ns {deadline_ns!r}: nanoseconds of CLOCK_MONOTONIC, 0 or more")
+    request = Request(host or default_host(), name, deadline, arrival)
+    request._set(layers, None, layer_s, p2d_layer_s, p2d_bytes)
+    if publish:
+        request.publish()
+    return request
+
+
+class Unit:
+    """The queue of a prefill unit, in the order in which it will be served.
+
+    It works out what the queue implies for each request (who cannot make it, how much
+    urgency is inherited from those behind, who is given up when the egress is overloaded)
+    and writes that to the segment. See csrc/core/plan.h for the formulas.
+    """
+
+    def __init__(self, host: Host | None = None, port: str = "default") -> None:
+        self.host = host or default_host()
+        self.port = port
+        self._queue: list[Request] = []  # waiting or computing, in order
+        self._sending: list[Request] = []  # computed, stage 3 bytes left
+
+    @property
+    def queue(self) -> tuple[Request, ...]:
+        return tuple(self._queue)
+
+    def enqueue(self, request: Request) -> None:
+        """A request joins at the tail."""
+        self._queue.append(request)
+        self.replan()
+
+    def progress(
+        self,
+        request: Request,
+        layer: int,
+        layer_s: float | None = None,
+        p2d_left_bytes: int | None = None,
+    ) -> None:
+        """`request` computes `layer` now."""
+        request._set(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes)
+        self.replan()
+
+    def computed(self, request: Request) -> None:
+        """The last layer of `request` has been computed; the unit is free for the next."""
+        request._set(computed=True)
+        if request in self._queue:
+            self._queue.remove(request)
+            self._sending.append(request)
+        self.replan()
+
+    def finish(self, request: Request) -> None:
+        """Everything of `request` has been delivered, or it was given up."""
+        for places in (self._queue, self._sending):
+            if request in places:
+                places.remove(request)
+        request.finish()
+        self.replan()
+
+    def replan(self, at_ns: int | None = None) -> None:
+        """Work it out anew and publish. Called by the others; O(requests)."""
+        at = now_ns() if at_ns is None else at_ns
+        everyone = self._queue + self._sending
+        facts = ffi.new("struct mfs_facts[]", max(1, len(everyone)))
+        for index, request in enumerate(everyone):
+            facts[index] = request.facts[0]
+        lib.mfs_plan_unit(facts, len(self._queue), at)
+        rate = self.host.egress_rate_Bps(self.port)
+        if rate > 0:
+            scratch = ffi.new("uint32_t[]", max(1, len(everyone)))
+            lib.mfs_plan_shed(facts, len(everyone), rate, at, scratch)
+        for index, request in enumerate(everyone):
+            request.facts[0] = facts[index]
+            request.publish()
+
+
+@contextmanager
+def tag(request: Request | str | None, stage: str, layer: int = 0) -> Iterator[None]:
+    """Tag all traffic that this thread posts inside the block.
+
+    request: a Request, the name under which any process of the host registered it, or
+    None (the traffic belongs to no request, but its stage is known).
+    """
+    with tag_set(tag_make(request, stage, layer)):
+        yield
+
+
+def tag_make(request: Request | str | None, stage: str, layer: int = 0) -> Any:
+    """A tag as a value that can be kept with a transfer and used again (`tag_set`)."""
+    value = ffi.new("struct mfs_tag *")
+    if isinstance(request, Request):
+        value.request = request.key
+    elif isinstance(request, str):
+        value.request = lib.mfs_request_key(request.encode())
+    elif request is not None:
+        raise InputError(f"request {request!r}: a Request, a name, or None")
+    value.stage = stage_number(stage)
+    value.layer = _count(layer, "layer")
+    return value
+
+
+@contextmanager
+def tag_set(value: Any) -> Iterator[None]:
+    """Make `value` (of `tag_make`, or None) the current tag of this thread for the block."""
+    before = ffi.new("struct mfs_tag *", lib.mfs_tag_get())
+    lib.mfs_tag_set(value if value is not None else ffi.NULL)
+    try:
+        yield
+    finally:
+        lib.mfs_tag_set(before)
+
+
+def tag_current() -> Any:
+    """A copy of this thread's current tag, or None if it has none."""
+    value = ffi.new("struct mfs_tag *", lib.mfs_tag_get())
+    return value if value.request or value.stage else None

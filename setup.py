@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build file: the C libraries, then the cffi module that links to them.
+
+    mfs_transport/libmfs.so        core and host: all state of a process
+    mfs_transport/libmfs_ucx.so    the UCX shim (LD_PRELOAD), links to it
+    mfs_transport/_mfs.abi3.so         Python's view of it (cffi, API mode)
+
+Only headers of UCX are needed, and only to compile; nothing links to UCX.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+CSRC = ROOT / "csrc"
+CFLAGS = [
+    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-fPIC", "-pthread", "-fvisibility=hidden"),
+    *("-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wshadow"),
+]
+LDFLAGS = ["-shared", "-Wl,-z,defs", "-Wl,-z,nodelete", "-Wl,-rpath,$ORIGIN"]
+
+
+def ucx_include() -> str | None:
+    """Folder that holds ucp/api/ucp.h: MFS_UCX_INCLUDE, a libucx wheel, or the system's."""
+    wheel = importlib.util.find_spec("libucx")
+    places = (wheel and wheel.submodule_search_locations) or ()
+    candidates = [
+        os.environ.get("MFS_UCX_INCLUDE"),
+        *(str(Path(place) / "include") for place in places),
+        "/usr/include",
+        "/usr/local/include",
+    ]
+    for place in candidates:
+        if place and (Path(place) / "ucp" / "api" / "ucp.h").is_file():
+            return place
+    return None
+
+
+class BuildNative(build_ext):  # type: ignore[misc]
+    """Compiles csrc/ into the package before the cffi module is built against it."""
+
+    def run(self) -> None:
+        package = ROOT if self.inplace else Path(self.build_lib).resolve()
+        self.library_folder = package / "mfs_transport"
+        self.library_folder.mkdir(parents=True, exist_ok=True)
+        include = ucx_include()
+        if include is None:
+            sys.exit(
+                "error: the headers of UCX were not found (ucp/api/ucp.h). Install one of\n"
+                "    pip install libucx-cu12          (a wheel; no GPU is needed)\n"
+                "    apt-get install libucx-dev       (Debian, Ubuntu)\n"
+                "or name a folder that has them: MFS_UCX_INCLUDE=/path/to/include"
+            )
+        self.link("libmfs.so", ("core", "host"), libraries=["-lm"])
+        self.link(
+            "libmfs_ucx.so",
+            ("ucx",),
+            flags=["-isystem", include] if include != "/usr/include" else [],
+            libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
+        )
+        for extension in self.extensions:
+            extension.library_dirs.append(str(self.library_folder))
+        super().run()
+
+    def link(
+        self,
+        name: str,
+        floors: tuple[str, ...],
+        flags: list[str] | None = None,
+        libraries: list[str] | None = None,
+    ) -> None:
+        sources = [str(path) for floor in floors for path in sorted((CSRC / floor).glob("*.c"))]
+        self.spawn_quiet(
+            [
+                *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[:1],
+                *CFLAGS,
+                *shlex.split(os.environ.get("CFLAGS", "")),
+                f"-I{CSRC}",
+                *(flags or []),
+                *LDFLAGS,
+                *shlex.split(os.environ.get("LDFLAGS", "")),
+                f"-Wl,-soname,{name}",
+                "-o",
+                str(self.library_folder / name),
+                *sources,
+                *(libraries or []),
+            ]
+        )
+
+    def spawn_quiet(self, command: list[str]) -> None:
+        self.announce(shlex.join(command), level=1)
+        try:
+            done = subprocess.run(command, check=False)
+        except FileNotFoundError:
+            sys.exit(f"error: no C compiler: {command[0]} is not installed (apt-get install gcc)")
+        if done.returncode != 0:
+            sys.exit(f"error: {command[0]} failed; the command was\n{shlex.join(command)}")
+
+
+setup(
+    cffi_modules=["csrc/ffi.py:ffi"],
+    cmdclass={"build_ext": BuildNative},
+    # an isolated build sees no installed wheel: ask for one unless the system has headers
+    setup_requires=[] if ucx_include() else ["libucx-cu12"],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
