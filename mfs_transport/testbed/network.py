@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emulated hosts: network namespaces on one bridge, or loopback.
+
+    host ns: eth0 (HTB: egress port) ==veth== bridge port (HTB: ingress port)
+
+Everything is made inside a network, mount and process namespace of the demo's own
+(`enter_command`), so that it is gone with the demo's last process, however that ends.
+As an ordinary user a user namespace comes first. Where neither is allowed, `Loopback`
+puts all hosts on 127.0.0.1, and the shim's own pacer is the bottleneck.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from ..native import InputError
+
+PREFIX = "198.18.0."  # reserved for benchmarks of networks
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a host's process runs."""
+
+    name: str
+    address: str
+    device: str  # for UCX_NET_DEVICES
+    command: tuple[str, ...]  # goes in front of the process's own
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+
+
+def enter_command() -> list[str]:
+    """Prefix that runs a command in namespaces of its own; all of it dies with its child."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def why_not_namespaces() -> str | None:
+    """None if namespaces can be used here, else the reason they cannot."""
+    for tool, package in (("unshare", "util-linux"), ("ip", "iproute2"), ("tc", "iproute2")):
+        if not shutil.which(tool):
+            return f"{tool} is missing (apt-get install {package})"
+    trial = (
+        "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add a && "
+        "ip link add v type veth peer name w && ip link set w netns a && "
+        "ip link add b type bridge && ip link set v master b && "
+        "tc qdisc add dev v root handle 1: htb default 1"
+    )
+    done = subprocess.run(
+        [*enter_command(), "sh", "-ec", trial], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"unshare ended with {done.returncode}"
+
+
+class Namespaces:
+    """Hosts as network namespaces. To be used inside `enter_command`."""
+
+    kind = "network namespaces, HTB-shaped ports"
+    paced = False
+
+    def __init__(self, link_Bps: float) -> None:
+        self._rate = f"{round(link_Bps * 8)}bit"
+        self._count = 0
+        _run("mount", "-t", "tmpfs", "tmpfs", "/run")
+        os.mkdir("/run/netns")
+        os.mkdir("/run/mfs")
+        self.folder = "/run/mfs"  # for segments: gone with the mount namespace
+        _run("ip", "link", "set", "lo", "up")
+        _run("ip", "link", "add", "fabric", "type", "bridge")
+        _run("ip", "link", "set", "fabric", "up")
+
+    def add(self, name: str) -> Place:
+        self._count += 1
+        address = PREFIX + str(self._count)
+        port = f"port{self._count}"
+        inside = ["ip", "netns", "exec", name]
+        _run("ip", "netns", "add", name)
+        _run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _run("ip", "link", "set", port, "master", "fabric", "up")
+        _run(*inside, "ip", "link", "set", "lo", "up")
+        _run(*inside, "ip", "address", "add", f"{address}/24", "dev", "eth0")
+        _run(*inside, "ip", "link", "set", "eth0", "up")
+        self._shape([], port)
+        self._shape(inside, "eth0")
+        return Place(name, address, "eth0", tuple(inside))
+
+    def _shape(self, inside: list[str], device: str) -> None:
+        rate = ["rate", self._rate, "ceil", self._rate, "burst", "32k", "cburst", "32k"]
+        tc = [*inside, "tc"]
+        _run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "1")
+        _run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:1", "htb", *rate)
+        _run(*tc, "qdisc", "add", "dev", device, "parent", "1:1", "bfifo", "limit", "1m")
+
+
+class Loopback:
+    """All hosts on 127.0.0.1; what a host sends and fetches is paced by the shim."""
+
+    kind = "loopback, paced by the shim itself"
+    paced = True
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def add(self, name: str) -> Place:
+        return Place(name, "127.0.0.1", "lo", ())
+
+
+Network = Namespaces | Loopback
+
+
+def check_link(link_mbit: float) -> float:
+    """Mbit/s of an emulated port as bytes per second."""
+    if not 1 <= link_mbit <= 10_000:
+        raise InputError(f"link {link_mbit!r}: from 1 to 10000 Mbit/s")
+    return link_mbit * 125e3

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster that the test bed emulates, and how it is scaled down.
+
+    unit of 2 prefill hosts, sequence parallel (each holds half of the tokens)
+    rank i:  store i --stage 1--> prefill i --stage 3--> decode i
+             prefill 0 <--stage 2--> prefill 1   after every group of layers
+
+Bytes a host moves for a request of n tokens of which p are cached, b KV bytes a token:
+stage 1 p*b/2 in, stage 2 n*b/2 out and in, stage 3 n*b/2 out.
+
+Scaling: links are `bandwidth_scale` slower and time runs `time_scale` slower than in the
+cluster, so bytes shrink by bandwidth_scale / time_scale and every ratio of times stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RANKS = 2  # hosts of the unit, and of each other role
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Defaults: Llama-3-8B in bf16, one H100 a host, 50 Gbit/s of NIC for it."""
+
+    link_Bps: float = 25e6  # emulated: 200 Mbit/s
+    bandwidth_scale: float = 250.0  # of 6.25 GB/s
+    time_scale: float = 5.0
+    groups: int = 8  # 32 layers in groups of 4: what is computed and sent at once
+    layers: int = 32
+    kv_token_bytes: float = 131072.0  # all layers
+    parameters: float = 8.03e9
+    heads: int = 32
+    head_size: int = 128
+    flops: float = 989e12  # of one host, dense bf16
+    slo_factor: float = 3.0  # TTFT target: times that of the request alone
+    overhead_s: float = 0.002  # of the software here, for each group
+
+    def shard_bytes(self, tokens: int) -> int:
+        """KV of `tokens` on one rank in one group, as moved here (cut to 128 bytes)."""
+        whole = tokens * self.kv_token_bytes * self.time_scale / self.bandwidth_scale
+        return max(128, round(whole / RANKS / self.groups / 128) * 128)
+
+    def link_s(self, size: int) -> float:
+        """Sending time on an idle port, seconds."""
+        return size / self.link_Bps
+
+    def compute_s(self, tokens: int, cached: int) -> float:
+        """Computing time of one group, seconds here.
+
+        Linear layers 2 FLOP a parameter and new token; causal attention
+        2 * heads * head_size * new * (new + 2 * cached) FLOP a layer; MFU 0.74 T/(T+100).
+        """
+        new = tokens - cached
+        flops = 2.0 * self.parameters * new
+        flops += 2.0 * self.layers * self.heads * self.head_size * new * (new + 2.0 * cached)
+        mfu = 0.74 * new / (new + 100.0)
+        return flops / (RANKS * self.flops * mfu) * self.time_scale / self.groups
+
+    def alone_s(self, tokens: int, cached: int) -> float:
+        """TTFT of the request on an idle cluster, seconds here.
+
+        Fetches come in one after another; a group starts when it is fetched and the
+        group before is complete; stage 3 is sent while the next group computes.
+        """
+        compute = self.compute_s(tokens, cached) + self.overhead_s
+        send = self.link_s(self.shard_bytes(tokens))
+        fetch = self.link_s(self.shard_bytes(cached)) if cached else 0.0
+        done = backlog = 0.0
+        for group in range(self.groups):
+            start = max(done, (group + 1) * fetch)
+            backlog = max(0.0, backlog - (start - done) - compute) + send
+            done = start + compute + send  # the collective has the port to itself
+        return done + backlog
