@@ -32,6 +32,7 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
     worker->handle = handle;
     worker->api = api;
     worker->sleepless = sleepless;
+    worker->config = mfs_config_get();
     worker->host = mfs_host_get();
     if (!worker->host ||
         mfs_ucx_pool_init(&worker->requests, area->bytes, area->init, area->cleanup) != 0 ||

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "core/rmlq.h"
+#include "host/config.h"
 #include "host/host.h"
 #include "host/port.h"
 #include "ucx/request.h"
@@ -51,6 +52,7 @@ struct mfs_ucx_worker {
     ucp_worker_h handle;
     const struct mfs_ucx_api *api;
     struct mfs_host *host;
+    const struct mfs_config *config;
     pthread_mutex_t mutex;
     struct mfs_ucx_lane lanes[MFS_UCX_LANES];
     uint64_t settings_version;
