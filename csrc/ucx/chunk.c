@@ -52,16 +52,11 @@ struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request)
 
 void mfs_ucx_settle(struct mfs_ucx_request *request)
 {
-    struct mfs_ucx_worker *worker = request->worker;
-
     if (request->queued || request->posting > 0)
         return;
     if (!request->issued) {
         request->issued = true;
-        for (int i = 0; i < MFS_UCX_EPOCHS; i++)
-            mfs_ucx_order_leave(request->epochs[i]);
-        mfs_ucx_flush_collect(worker, &request->ep->order);
-        mfs_ucx_flush_collect(worker, &worker->order);
+        mfs_ucx_flush_left(request);
     }
     if (request->inflight == 0)
         mfs_ucx_finish(request, (ucs_status_t)request->result);

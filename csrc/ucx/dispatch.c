@@ -56,25 +56,6 @@ void mfs_ucx_dequeue(struct mfs_ucx_request *request)
     lane_rest(lane, mfs_now_ns());
 }
 
-/* Count it in the epochs that a later flush will wait for. */
-static int order_enter(struct mfs_ucx_request *request)
-{
-    struct mfs_ucx_order *orders[MFS_UCX_EPOCHS] = {
-        [MFS_UCX_EPOCH_EP] = &request->ep->order,
-        [MFS_UCX_EPOCH_WORKER] = &request->worker->order,
-    };
-
-    for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
-        request->epochs[i] = mfs_ucx_order_enter(orders[i]);
-        if (!request->epochs[i]) {
-            while (i-- > 0)
-                mfs_ucx_order_leave(request->epochs[i]);
-            return -ENOMEM;
-        }
-    }
-    return 0;
-}
-
 static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
 {
     struct mfs_ucx_worker *worker = request->worker;
@@ -85,13 +66,12 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
     error = mfs_ucx_lane_ready(worker, lane);
     if (error)
         return error;
-    error = order_enter(request);
+    error = mfs_ucx_flush_enter(request, tag);
     if (error)
         return error;
     error = mfs_rmlq_push(lane->queue, &request->op, tag, mfs_now_ns());
     if (error) {
-        for (int i = 0; i < MFS_UCX_EPOCHS; i++)
-            mfs_ucx_order_leave(request->epochs[i]);
+        mfs_ucx_flush_left(request);
         return error;
     }
     list_add(request);

@@ -5,7 +5,8 @@
  *   op op op | flush A | op op | flush B | op
  *   epoch 1 (3 unissued) epoch 2 (2)       epoch 3 (1, open)
  *
- * An operation counts in the open epoch of its endpoint and in that of its worker.
+ * An operation counts in the open epoch of its endpoint, in that of its worker, and, if
+ * it has a tag, in that of its scope (scope.h).
  * A flush closes an epoch; it may be handed to UCX when all epochs up to its own
  * have no unissued operation left. O(1) an operation, O(1) a flush.
  */
@@ -14,7 +15,7 @@
 
 #include "core/types.h"
 
-enum { MFS_UCX_EPOCH_EP, MFS_UCX_EPOCH_WORKER, MFS_UCX_EPOCHS };
+enum { MFS_UCX_EPOCH_EP, MFS_UCX_EPOCH_WORKER, MFS_UCX_EPOCH_SCOPE, MFS_UCX_EPOCHS };
 
 struct mfs_ucx_request;
 struct mfs_ucx_order;

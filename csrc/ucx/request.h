@@ -31,7 +31,7 @@ struct mfs_ucx_request {
     struct mfs_ucx_ep *ep;         /* holds a reference; NULL: flush of the whole worker */
     struct mfs_ucx_request *next, *prev; /* worker's queued operations; ready, done or free list */
     struct mfs_ucx_request *ep_next, *ep_prev; /* the endpoint's queued operations */
-    struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS]; /* that count it, until issued */
+    struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS]; /* that count it, until issued; NULL: none */
     void *buffer;
     uint64_t remote_addr;
     ucp_rkey_h rkey;

@@ -12,6 +12,7 @@
 #include "host/log.h"
 #include "ucx/ep.h"
 #include "ucx/map.h"
+#include "ucx/scope.h"
 
 #define CHUNKS_IN_SLAB 64
 
@@ -70,6 +71,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     while (worker->eps)
         mfs_ucx_ep_free(worker->eps);
     mfs_ucx_pool_free(&worker->requests);
+    mfs_ucx_scopes_free(worker);
     mfs_ucx_order_free(&worker->order);
     pthread_mutex_destroy(&worker->mutex);
     free(worker);

@@ -26,6 +26,10 @@
 #include "host/port.h"
 #include "ucx/request.h"
 
+#define MFS_UCX_SCOPE_BUCKETS 64u
+
+struct mfs_ucx_scope;
+
 enum { MFS_UCX_EGRESS, MFS_UCX_INGRESS, MFS_UCX_LANES };
 
 struct mfs_ucx_lane {
@@ -64,6 +68,7 @@ struct mfs_ucx_worker {
     _Atomic uint32_t ready_count, done_count;
     _Atomic uint32_t pins; /* of all endpoints; changed under the mutex */
     struct mfs_ucx_order order;
+    struct mfs_ucx_scope *scopes[MFS_UCX_SCOPE_BUCKETS], *free_scopes;
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
