@@ -57,7 +57,9 @@ TRANSPORTS = {
     "tcp": {"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"},
     "shm": {"UCX_TLS": "shm,self"},
 }
-RELEASES = ["1.14.1.post2", "1.17.0", "1.22.0"]
+# Other releases, and what they do not keep even alone: 1.14 calls back from inside a post,
+# and mixes up scattered puts.
+RELEASES = {"1.14.1.post2": {"callbacks", "datatypes"}, "1.17.0": set[str](), "1.22.0": set[str]()}
 
 
 def libucp() -> Path:
@@ -124,7 +126,8 @@ def test_release(version: str, mode: str) -> None:
     libucp_of = release(version)
     program = toolbox.program("conformance", libucp_of)
     for case in CASES:
-        judge(program, case, mode, "tcp")
+        if case not in RELEASES[version]:
+            judge(program, case, mode, "tcp")
 
 
 @pytest.mark.slow

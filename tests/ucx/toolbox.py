@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import shlex
@@ -97,7 +98,8 @@ def program(name: str, libucp: Path, sanitizer: str = "", *, tags: bool = False)
     flags = [f"-fsanitize={sanitizer}"] if sanitizer else []
     libraries = ["-Wl,--no-as-needed", "-lmfs_ucx"] if sanitizer else []
     libraries += ["-lmfs"] if tags or sanitizer else []
-    key = "-".join((name, libucp.parent.parent.name, libucp.parent.name, sanitizer, str(tags)))
+    place_of_ucx = hashlib.sha256(str(libucp).encode()).hexdigest()[:8]
+    key = "-".join((name, place_of_ucx, sanitizer, "tags" if tags else ""))
     return compile_(
         folder() / key,
         *flags,
