@@ -265,64 +265,30 @@ def register(
     return request
 
 
-class Unit:
-    """The queue of a prefill unit, in the order in which it will be served.
+class Egress:
+    """What all prefill units behind one egress port have to send.
 
-    It works out what the queue implies for each request (who cannot make it, how much
-    urgency is inherited from those behind, who is given up when the egress is overloaded)
+    Works out what the units' queues imply for each request (who cannot make it, how much
+    urgency is inherited from those behind, who is given up when the port is overloaded)
     and writes that to the segment. See csrc/core/plan.h for the formulas.
     """
 
     def __init__(self, host: Host | None = None, port: str = "default") -> None:
         self.host = host or default_host()
         self.port = port
-        self._queue: list[Request] = []  # waiting or computing, in order
-        self._sending: list[Request] = []  # computed, stage 3 bytes left
-
-    @property
-    def queue(self) -> tuple[Request, ...]:
-        return tuple(self._queue)
-
-    def enqueue(self, request: Request) -> None:
-        """A request joins at the tail."""
-        self._queue.append(request)
-        self.replan()
-
-    def progress(
-        self,
-        request: Request,
-        layer: int,
-        layer_s: float | None = None,
-        p2d_left_bytes: int | None = None,
-    ) -> None:
-        """`request` computes `layer` now."""
-        request._set(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes)
-        self.replan()
-
-    def computed(self, request: Request) -> None:
-        """The last layer of `request` has been computed; the unit is free for the next."""
-        request._set(computed=True)
-        if request in self._queue:
-            self._queue.remove(request)
-            self._sending.append(request)
-        self.replan()
-
-    def finish(self, request: Request) -> None:
-        """Everything of `request` has been delivered, or it was given up."""
-        for places in (self._queue, self._sending):
-            if request in places:
-                places.remove(request)
-        request.finish()
-        self.replan()
+        self.units: list[Unit] = []
 
     def replan(self, at_ns: int | None = None) -> None:
-        """Work it out anew and publish. Called by the others; O(requests)."""
+        """Work it out anew and publish what changed. The units call it; O(requests)."""
         at = now_ns() if at_ns is None else at_ns
-        everyone = self._queue + self._sending
+        everyone = [request for unit in self.units for request in unit.queue + unit.sending]
         facts = ffi.new("struct mfs_facts[]", max(1, len(everyone)))
         for index, request in enumerate(everyone):
             facts[index] = request.facts[0]
-        lib.mfs_plan_unit(facts, len(self._queue), at)
+        start = 0
+        for unit in self.units:
+            lib.mfs_plan_unit(facts + start, len(unit.queue), at)
+            start += len(unit.queue) + len(unit.sending)
         rate = self.host.egress_rate_Bps(self.port)
         if rate > 0:
             scratch = ffi.new("uint32_t[]", max(1, len(everyone)))
@@ -330,6 +296,51 @@ class Unit:
         for index, request in enumerate(everyone):
             request.facts[0] = facts[index]
             request.publish()
+
+
+class Unit:
+    """The queue of a prefill unit, in the order in which it will be served.
+
+    Units that send through the same NIC share an `Egress`; one is made if none is given.
+    """
+
+    def __init__(self, egress: Egress | None = None) -> None:
+        self.egress = egress or Egress()
+        self.egress.units.append(self)
+        self.queue: list[Request] = []  # waiting or computing, in order
+        self.sending: list[Request] = []  # computed, stage 3 bytes left
+
+    def enqueue(self, request: Request) -> None:
+        """A request joins at the tail."""
+        self.queue.append(request)
+        self.egress.replan()
+
+    def progress(
+        self,
+        request: Request,
+        layer: int | None = None,
+        layer_s: float | None = None,
+        p2d_left_bytes: int | None = None,
+    ) -> None:
+        """`request` computes `layer` now, or has so many stage 3 bytes left."""
+        request._set(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes)
+        self.egress.replan()
+
+    def computed(self, request: Request) -> None:
+        """The last layer of `request` has been computed; the unit is free for the next."""
+        request._set(computed=True)
+        if request in self.queue:
+            self.queue.remove(request)
+            self.sending.append(request)
+        self.egress.replan()
+
+    def finish(self, request: Request) -> None:
+        """Everything of `request` has been delivered, or it was given up."""
+        for places in (self.queue, self.sending):
+            if request in places:
+                places.remove(request)
+        request.finish()
+        self.egress.replan()
 
 
 @contextmanager

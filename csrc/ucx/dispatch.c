@@ -136,6 +136,7 @@ static bool settle(struct mfs_ucx_request *request, struct mfs_ucx_ep **ep)
             flushes |= request->epochs[i]->closed;
             mfs_ucx_order_leave(request->epochs[i]);
         }
+        mfs_ucx_tag_order_trim(&(*ep)->tags, &request->tag);
     }
     if (request->inflight == 0 &&
         atomic_load_explicit(&request->status, memory_order_relaxed) == UCS_INPROGRESS)
@@ -143,8 +144,29 @@ static bool settle(struct mfs_ucx_request *request, struct mfs_ucx_ep **ep)
     return flushes;
 }
 
-static void settled(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
+/* Flushes that wait for operations of one tag. The order itself may go meanwhile. */
+static void tag_flush_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                            const struct mfs_tag *tag)
 {
+    for (;;) {
+        struct mfs_ucx_order *order;
+        struct mfs_ucx_request *flush;
+
+        pthread_mutex_lock(&worker->mutex);
+        order = mfs_ucx_tag_order(&ep->tags, tag, false);
+        flush = order ? mfs_ucx_order_ready(order) : NULL;
+        if (order && !flush)
+            mfs_ucx_tag_order_trim(&ep->tags, tag);
+        pthread_mutex_unlock(&worker->mutex);
+        if (!flush)
+            return;
+        flush_issue(worker, flush);
+    }
+}
+
+static void settled(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, const struct mfs_tag *tag)
+{
+    tag_flush_ready(worker, ep, tag);
     flush_ready(worker, &ep->order);
     flush_ready(worker, &worker->order);
 }
@@ -172,9 +194,11 @@ int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, struct mfs_ucx_request *request,
                     const struct mfs_tag *tag)
 {
     struct mfs_ucx_worker *worker = ep->worker;
+    struct mfs_ucx_order *order;
     struct mfs_ucx_lane *lane;
     int error;
 
+    request->tag = *tag;
     request->worker = worker;
     request->ep = ep;
     atomic_store_explicit(&request->status, UCS_INPROGRESS, memory_order_relaxed);
@@ -187,7 +211,10 @@ int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, struct mfs_ucx_request *request,
     if (!error) {
         request->epochs[MFS_UCX_EPOCH_EP] = mfs_ucx_order_enter(&ep->order);
         request->epochs[MFS_UCX_EPOCH_WORKER] = mfs_ucx_order_enter(&worker->order);
-        if (!request->epochs[MFS_UCX_EPOCH_EP] || !request->epochs[MFS_UCX_EPOCH_WORKER]) {
+        order = mfs_ucx_tag_order(&ep->tags, tag, true);
+        request->epochs[MFS_UCX_EPOCH_TAG] = order ? mfs_ucx_order_enter(order) : NULL;
+        if (!request->epochs[MFS_UCX_EPOCH_EP] || !request->epochs[MFS_UCX_EPOCH_WORKER] ||
+            !request->epochs[MFS_UCX_EPOCH_TAG]) {
             for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
                 if (request->epochs[i])
                     mfs_ucx_order_leave(request->epochs[i]);
@@ -217,6 +244,7 @@ static void chunk_end(struct mfs_ucx_chunk *chunk, ucs_status_t status, bool pos
     struct mfs_ucx_request *request = chunk->request;
     struct mfs_ucx_worker *worker = request->worker;
     struct mfs_ucx_lane *lane = lane_of(request);
+    const struct mfs_tag tag = request->tag;
     struct mfs_ucx_ep *ep = NULL;
     bool flushes;
 
@@ -242,7 +270,7 @@ static void chunk_end(struct mfs_ucx_chunk *chunk, ucs_status_t status, bool pos
     flushes = settle(request, &ep);
     pthread_mutex_unlock(&worker->mutex);
     if (flushes)
-        settled(worker, ep);
+        settled(worker, ep, &tag);
 }
 
 static void chunk_done(void *ucx_request, ucs_status_t status, void *user_data)
@@ -380,6 +408,7 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep)
         struct mfs_ucx_request *request;
         struct mfs_ucx_chunk *chunk = NULL;
         struct mfs_ucx_ep *request_ep = NULL;
+        struct mfs_tag tag = {0};
         uint64_t offset = 0;
         bool flushes = false;
         ucp_ep_h handle = NULL;
@@ -387,6 +416,7 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep)
         pthread_mutex_lock(&worker->mutex);
         request = oldest_out(worker, ep);
         if (request) {
+            tag = request->tag;
             chunk = mfs_ucx_chunk_alloc(worker);
             if (chunk) {
                 chunk->request = request;
@@ -406,7 +436,7 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep)
         if (chunk)
             chunk_post(chunk, handle, offset, request->op.length - offset);
         else if (flushes)
-            settled(worker, request_ep);
+            settled(worker, request_ep, &tag);
     }
 }
 
@@ -416,11 +446,13 @@ void mfs_ucx_abandon(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep,
     for (;;) {
         struct mfs_ucx_request *request;
         struct mfs_ucx_ep *request_ep = NULL;
+        struct mfs_tag tag = {0};
         bool flushes = false;
 
         pthread_mutex_lock(&worker->mutex);
         request = oldest_out(worker, ep);
         if (request) {
+            tag = request->tag;
             if (request->error == UCS_OK)
                 request->error = status;
             flushes = settle(request, &request_ep);
@@ -429,13 +461,14 @@ void mfs_ucx_abandon(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep,
         if (!request)
             return;
         if (flushes)
-            settled(worker, request_ep);
+            settled(worker, request_ep, &tag);
     }
 }
 
 bool mfs_ucx_cancel(struct mfs_ucx_request *request)
 {
     struct mfs_ucx_worker *worker = request->worker;
+    const struct mfs_tag tag = request->tag;
     struct mfs_ucx_ep *ep = NULL;
     bool canceled, flushes = false;
 
@@ -449,23 +482,48 @@ bool mfs_ucx_cancel(struct mfs_ucx_request *request)
     }
     pthread_mutex_unlock(&worker->mutex);
     if (flushes)
-        settled(worker, ep);
+        settled(worker, ep, &tag);
     return canceled;
 }
 
-int mfs_ucx_flush_defer(struct mfs_ucx_order *order, struct mfs_ucx_request *flush)
+/* What a flush waits for. NULL: nothing of its tag. Mutex held. */
+static struct mfs_ucx_order *flush_order(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                                         const struct mfs_tag *tag)
+{
+    if (!ep)
+        return &worker->order;
+    if (tag->request == MFS_REQUEST_NONE && tag->stage == MFS_STAGE_NONE)
+        return &ep->order;
+    return mfs_ucx_tag_order(&ep->tags, tag, false);
+}
+
+bool mfs_ucx_flush_pending(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                           const struct mfs_tag *tag)
+{
+    struct mfs_ucx_order *order;
+    bool pending;
+
+    pthread_mutex_lock(&worker->mutex);
+    order = flush_order(worker, ep, tag);
+    pending = order && mfs_ucx_order_pending(order);
+    pthread_mutex_unlock(&worker->mutex);
+    return pending;
+}
+
+int mfs_ucx_flush_defer(struct mfs_ucx_request *flush)
 {
     struct mfs_ucx_worker *worker = flush->worker;
-    int error;
+    struct mfs_ucx_order *order;
+    int error = -ENOENT;
 
     atomic_store_explicit(&flush->status, UCS_INPROGRESS, memory_order_relaxed);
     flush->kind = MFS_UCX_FLUSH;
     flush->returned = true;
     pthread_mutex_lock(&worker->mutex);
-    error = mfs_ucx_order_close(order, flush);
+    order = flush_order(worker, flush->ep, &flush->tag);
+    if (order && mfs_ucx_order_pending(order))
+        error = mfs_ucx_order_close(order, flush);
     pthread_mutex_unlock(&worker->mutex);
-    if (!error)
-        flush_ready(worker, order); /* what it waits for may just have been issued */
     return error;
 }
 

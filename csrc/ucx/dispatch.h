@@ -23,8 +23,17 @@ void mfs_ucx_abandon(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep,
                      ucs_status_t status);
 /* Take one queued operation of which nothing has been sent out. false: too late. */
 bool mfs_ucx_cancel(struct mfs_ucx_request *request);
-/* Hand a flush to UCX once what was posted before it has been issued. 0 or -errno. */
-int mfs_ucx_flush_defer(struct mfs_ucx_order *order, struct mfs_ucx_request *flush);
+/*
+ * Must a flush that is posted now wait: of the worker (ep NULL), of the endpoint, or, when
+ * the tag is not empty, of that tag's operations on the endpoint?
+ */
+bool mfs_ucx_flush_pending(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                           const struct mfs_tag *tag);
+/*
+ * Hand a flush to UCX once what was posted before it has been issued. -ENOENT: it need
+ * not wait (any more); -ENOMEM.
+ */
+int mfs_ucx_flush_defer(struct mfs_ucx_request *flush);
 /* Callbacks that are due. Returns how many. Only from the caller's progress. */
 unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker);
 /*

@@ -145,16 +145,6 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nbx(ucp_ep_h handle, void *buffer, size_
 
 /* --- flush --- */
 
-static bool flush_must_wait(struct mfs_ucx_worker *worker, const struct mfs_ucx_order *order)
-{
-    bool pending;
-
-    pthread_mutex_lock(&worker->mutex);
-    pending = mfs_ucx_order_pending(order);
-    pthread_mutex_unlock(&worker->mutex);
-    return pending;
-}
-
 /*
  * A flush that waits for what is queued; ep NULL: of the whole worker. NULL when it
  * need not wait (or cannot be represented: then everything before it has gone out).
@@ -162,10 +152,10 @@ static bool flush_must_wait(struct mfs_ucx_worker *worker, const struct mfs_ucx_
 static struct mfs_ucx_request *flush_defer(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
                                            const ucp_request_param_t *param)
 {
-    struct mfs_ucx_order *order = ep ? &ep->order : &worker->order;
+    const struct mfs_tag tag = mfs_tag_get();
     struct mfs_ucx_request *flush;
 
-    if (!flush_must_wait(worker, order))
+    if (!mfs_ucx_flush_pending(worker, ep, &tag))
         return NULL;
     flush = (param->op_attr_mask & UCP_OP_ATTR_FIELD_REQUEST) ? NULL : mfs_ucx_request_alloc();
     if (!flush) {
@@ -174,8 +164,9 @@ static struct mfs_ucx_request *flush_defer(struct mfs_ucx_worker *worker, struct
     }
     flush->worker = worker;
     flush->ep = ep;
+    flush->tag = tag;
     param_copy(&flush->param, param);
-    if (mfs_ucx_flush_defer(order, flush) != 0) {
+    if (mfs_ucx_flush_defer(flush) != 0) {
         mfs_ucx_request_put(flush);
         mfs_ucx_drain(worker, ep);
         return NULL;

@@ -81,3 +81,55 @@ void mfs_ucx_order_free(struct mfs_ucx_order *order)
     order->last = NULL;
     order->unissued = 0;
 }
+
+/* --- orders by tag --- */
+
+static struct mfs_ucx_tag_order **tag_place(struct mfs_ucx_tag_orders *orders,
+                                            const struct mfs_tag *tag)
+{
+    uint64_t hash =
+        (tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage)) * UINT64_C(0x9E3779B97F4A7C15);
+    struct mfs_ucx_tag_order **place = &orders->buckets[(hash >> 40) % MFS_UCX_TAG_BUCKETS];
+
+    while (*place && ((*place)->tag.request != tag->request || (*place)->tag.layer != tag->layer ||
+                      (*place)->tag.stage != tag->stage))
+        place = &(*place)->next;
+    return place;
+}
+
+struct mfs_ucx_order *mfs_ucx_tag_order(struct mfs_ucx_tag_orders *orders,
+                                        const struct mfs_tag *tag, bool make)
+{
+    struct mfs_ucx_tag_order **place = tag_place(orders, tag);
+
+    if (!*place && make) {
+        *place = calloc(1, sizeof(**place)); /* one for each transfer, not for each operation */
+        if (*place)
+            (*place)->tag = *tag;
+    }
+    return *place ? &(*place)->order : NULL;
+}
+
+void mfs_ucx_tag_order_trim(struct mfs_ucx_tag_orders *orders, const struct mfs_tag *tag)
+{
+    struct mfs_ucx_tag_order **place = tag_place(orders, tag), *entry = *place;
+
+    if (!entry || entry->order.unissued > 0 || (entry->order.first && entry->order.first->closed))
+        return;
+    *place = entry->next;
+    mfs_ucx_order_free(&entry->order);
+    free(entry);
+}
+
+void mfs_ucx_tag_orders_free(struct mfs_ucx_tag_orders *orders)
+{
+    for (unsigned i = 0; i < MFS_UCX_TAG_BUCKETS; i++) {
+        while (orders->buckets[i]) {
+            struct mfs_ucx_tag_order *entry = orders->buckets[i];
+
+            orders->buckets[i] = entry->next;
+            mfs_ucx_order_free(&entry->order);
+            free(entry);
+        }
+    }
+}

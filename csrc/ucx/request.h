@@ -25,6 +25,7 @@ struct mfs_ucx_request {
     struct mfs_ucx_ep *ep;                /* operations: NULL once issued */
     struct mfs_ucx_request *next, *prev;  /* worker's list of queued operations; done list */
     struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS]; /* that count it, until issued */
+    struct mfs_tag tag;
     void *buffer;
     uint64_t remote_addr;
     ucp_rkey_h rkey;

@@ -68,6 +68,7 @@ static void ep_free(struct mfs_ucx_ep *ep)
 {
     mfs_ucx_map_remove(&eps, ep->handle);
     mfs_ucx_order_free(&ep->order);
+    mfs_ucx_tag_orders_free(&ep->tags);
     free(ep);
 }
 

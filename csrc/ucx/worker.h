@@ -61,6 +61,7 @@ struct mfs_ucx_ep {
     ucp_ep_h handle;
     struct mfs_ucx_worker *worker;
     struct mfs_ucx_order order;
+    struct mfs_ucx_tag_orders tags;
     struct mfs_ucx_ep *next, *prev; /* of the worker */
 };
 

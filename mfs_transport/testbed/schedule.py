@@ -4,7 +4,8 @@
     load = arrivals a second * mean bytes that a prefill host sends for one / link
 
 A seed picks a run of consecutive rows of the trace and draws Poisson arrivals at the
-rate that gives the wanted load, so lengths and reuse are the trace's own.
+rate that gives the wanted load, so lengths and reuse are the trace's own. A request goes to
+the unit that would be free first if every request took its time alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Job:
     """One request as it is replayed; times in seconds from the start of the run."""
 
     index: int
+    unit: int
     arrival_s: float
     tokens: int
     cached: int
@@ -41,17 +43,22 @@ def make(
     first = draw.randrange(len(rows))
     jobs: list[Job] = []
     now = 0.0
+    free = [0.0] * setting.units
     while (now := now + draw.expovariate(rate)) < seconds or not jobs:
         row = rows[(first + len(jobs)) % len(rows)]
         tokens = min(row.tokens, most_tokens)
         cached = min(row.cached, tokens - 1)
+        alone = setting.alone_s(tokens, cached)
+        unit = min(range(setting.units), key=lambda at: max(free[at], now))
+        free[unit] = max(free[unit], now) + alone
         jobs.append(
             Job(
                 index=len(jobs),
+                unit=unit,
                 arrival_s=now,
                 tokens=tokens,
                 cached=cached,
-                slo_s=setting.slo_factor * setting.alone_s(tokens, cached),
+                slo_s=setting.slo_factor * alone,
                 shard_bytes=setting.shard_bytes(tokens),
                 fetch_bytes=setting.shard_bytes(cached) if cached else 0,
                 compute_s=setting.compute_s(tokens, cached),
