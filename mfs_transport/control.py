@@ -16,7 +16,9 @@ nanoseconds (`_ns`, ints) of CLOCK_MONOTONIC.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,10 +95,21 @@ class Host:
         """Requests that are registered now."""
         return int(lib.mfs_request_count(self.handle))
 
-    def egress_rate_Bps(self, name: str = "default") -> int:
+    def ports(self) -> list[str]:
+        """NICs whose ports have carried traffic on this host."""
+        names: list[str] = []
+        while name := lib.mfs_port_name_at(self.handle, len(names)):
+            names.append(text(name))
+        return sorted(set(names))
+
+    def egress_rate_Bps(self, name: str) -> int:
         """Learned or configured bandwidth of a NIC's egress port; 0 while unknown."""
         out = ffi.new("struct mfs_port **")
-        check(lib.mfs_port_open(self.handle, name.encode(), lib.MFS_EGRESS, out), f"port {name!r}")
+        result = lib.mfs_port_find(self.handle, name.encode(), lib.MFS_EGRESS, out)
+        if result == -errno.ENOENT:
+            known = ", ".join(self.ports()) or "none so far"
+            raise InputError(f"port {name!r}: there is none of this name; ports: {known}")
+        check(result, f"port {name!r}")
         rate = int(lib.mfs_port_rate_Bps(out[0]))
         lib.mfs_port_close(out[0])
         return rate
@@ -273,10 +286,18 @@ class Egress:
     and writes that to the segment. See csrc/core/plan.h for the formulas.
     """
 
-    def __init__(self, host: Host | None = None, port: str = "default") -> None:
+    def __init__(self, host: Host | None = None, port: str | None = None) -> None:
+        """port: name of the NIC; None: the process's own (MFS_PORT)."""
         self.host = host or default_host()
-        self.port = port
+        own = os.environ.get("MFS_PORT") or "default"
+        self.port = port or own
         self.units: list[Unit] = []
+        if self.port != own:
+            self.host.egress_rate_Bps(self.port)  # says so if there is no such port
+
+    def rate_Bps(self) -> int:
+        """Bandwidth of the port; 0 while unknown, as before its first transfer."""
+        return self.host.egress_rate_Bps(self.port) if self.port in self.host.ports() else 0
 
     def replan(self, at_ns: int | None = None) -> None:
         """Work it out anew and publish what changed. The units call it; O(requests)."""
@@ -289,7 +310,7 @@ class Egress:
         for unit in self.units:
             lib.mfs_plan_unit(facts + start, len(unit.queue), at)
             start += len(unit.queue) + len(unit.sending)
-        rate = self.host.egress_rate_Bps(self.port)
+        rate = self.rate_Bps()
         if rate > 0:
             scratch = ffi.new("uint32_t[]", max(1, len(everyone)))
             lib.mfs_plan_shed(facts, len(everyone), rate, at, scratch)

@@ -88,6 +88,36 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
     return 0;
 }
 
+int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                  struct mfs_port **out)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        struct mfs_port_cell *cell = &host->segment->ports[i];
+        struct mfs_port *port;
+
+        if (!atomic_load_explicit(&cell->used, memory_order_acquire))
+            break;
+        if (cell->direction != (uint32_t)direction || strcmp(cell->name, name) != 0)
+            continue;
+        port = calloc(1, sizeof(*port));
+        if (!port)
+            return -ENOMEM;
+        port->host = host;
+        port->cell = cell;
+        *out = port;
+        return 0;
+    }
+    return -ENOENT;
+}
+
+const char *mfs_port_name_at(struct mfs_host *host, uint32_t index)
+{
+    if (index >= MFS_PORTS_MAX ||
+        !atomic_load_explicit(&host->segment->ports[index].used, memory_order_acquire))
+        return NULL;
+    return host->segment->ports[index].name;
+}
+
 void mfs_port_close(struct mfs_port *port)
 {
     free(port);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A prefill host: one of the two ranks of its units.
 
-A unit serves its queue in order of arrival. For each request: fetches of all groups are posted on arrival (stage 1). Group by group:
-when it is fetched and the group before is complete, compute (a wait), exchange with the
-other rank (stage 2), send the shard on to decode (stage 3). Both ranks do the same, and
-the exchange keeps them in step.
+A unit serves its queue in order of arrival. For each request: fetches of all groups are
+posted on arrival (stage 1). Group by group: when it is fetched and the group before is
+complete, compute (a wait), exchange with the other rank (stage 2), send the shard on to
+decode (stage 3). Both ranks do the same, and the exchange keeps them in step.
 
 Scheduling enters here as it does in an engine: requests are registered with their
 deadline, the unit's queue and progress are reported, and each transfer is tagged.
@@ -224,7 +224,8 @@ class Prefill(Worker):
         if active.exchange is None:
             if time.monotonic_ns() < active.computed_ns:
                 return False
-            active.exchange = self.send_kv(active, "collective", f"prefill{1 - self.rank}", "exchanged")
+            other = f"prefill{1 - self.rank}"
+            active.exchange = self.send_kv(active, "collective", other, "exchanged")
             return True
         if active.exchange is not True:
             if not self.done(active.exchange):

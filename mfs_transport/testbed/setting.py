@@ -64,14 +64,16 @@ class Setting:
         """TTFT of the request on an idle cluster, seconds here.
 
         Fetches come in one after another; a group starts when it is fetched and the
-        group before is complete; stage 3 is sent while the next group computes.
+        group before is complete. A collective has both directions of the port to itself;
+        fetches come in, and stage 3 goes out, while groups compute or wait.
         """
         compute = self.compute_s(tokens, cached) + self.overhead_s
         send = self.link_s(self.shard_bytes(tokens))
         fetch = self.link_s(self.shard_bytes(cached)) if cached else 0.0
-        done = backlog = 0.0
+        done = fetched = backlog = 0.0  # moment; sending times fetched, and still to send
         for group in range(self.groups):
-            start = max(done, (group + 1) * fetch)
-            backlog = max(0.0, backlog - (start - done) - compute) + send
-            done = start + compute + send  # the collective has the port to itself
+            wait = max(0.0, (group + 1) * fetch - fetched)
+            fetched = min(self.groups * fetch, fetched + wait + compute)
+            backlog = max(0.0, backlog - wait - compute) + send
+            done += wait + compute + send
         return done + backlog

@@ -30,6 +30,7 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ def pool_offset(kind: str, job: int, group: int, rank: int, size: int) -> int:
 
 
 def checksum(data: Array) -> int:
-    return zlib.crc32(memoryview(data))
+    return zlib.crc32(data)  # type: ignore[arg-type]  # numpy arrays are buffers
 
 
 class Channel:
@@ -156,7 +157,7 @@ class Worker:
         before = self.host.counters(process=True)
         self.prepare()
         self.channel.send({"prepared": True})
-        start = self.channel.receive()["start_ns"]
+        start: int = self.channel.receive()["start_ns"]
         self.start_ns = start
         while time.monotonic_ns() < start and not self.channel.ended():
             self.poll()
@@ -228,13 +229,14 @@ class Worker:
         return Region(data.ctypes.data, data.nbytes)
 
     def now_s(self) -> float:
-        return (time.monotonic_ns() - self.start_ns) / 1e9
+        return float(time.monotonic_ns() - self.start_ns) / 1e9
 
 
 def serve(role: str, rank: int, fd: int) -> None:
     channel = Channel(fd)
     module = importlib.import_module(f".{role}", __package__)
-    worker: Worker = module.WORKER(role, rank, channel)
+    make: Callable[[str, int, Channel], Worker] = module.WORKER
+    worker = make(role, rank, channel)
     orders = {
         "hello": worker.hello,
         "peers": worker.peers,
@@ -257,7 +259,7 @@ def main() -> None:
     if segment:
         with contextlib.suppress(OSError):
             os.unlink(segment)
-            os.rmdir(os.path.dirname(segment))
+            os.removedirs(os.path.dirname(segment))  # up to the first that is not empty
     os._exit(0)  # the other hosts may be gone: no orderly goodbye of the transport
 
 
