@@ -53,7 +53,7 @@ class Settings:
 
     rows: tuple[Setting, ...]
     file: Path | None  # the TOML file that was read
-    unknown: tuple[str, ...]  # one line for each MFS_ variable that nobody knows
+    remarks: tuple[str, ...]  # a line for each MFS_ variable that is unknown or not used
 
     def __getitem__(self, name: str) -> Setting:
         for setting in self.rows:
@@ -145,7 +145,7 @@ def resolve(
     """Every variable with its value and source; InputError names what cannot be used.
 
     lenient: a bad value in the environment counts as unset, as it does for a process that
-    reads it, and is told in `unknown`; for commands that report instead of starting something.
+    reads it, and is told in `remarks`; for commands that report instead of starting something.
     """
     given = dict(command_line or {})
     environ = os.environ if environ is None else environ

@@ -89,15 +89,15 @@ def test_resolve__bad_value_of_the_environment():
         resolve({}, environ)
     lenient = resolve({}, environ, lenient=True)
     assert lenient["MFS_LEVELS"].value == "8"
-    assert "MFS_LEVELS=many" in lenient.unknown[0]
+    assert "MFS_LEVELS=many" in lenient.remarks[0]
 
 
 def test_resolve__unknown_variable_of_the_environment_is_told_not_refused():
     settings = resolve({}, {"MFS_POLISY": "edf"})
     assert settings["MFS_POLICY"].source == "default"
-    assert len(settings.unknown) == 1
-    assert "MFS_POLISY" in settings.unknown[0]
-    assert "MFS_POLICY" in settings.unknown[0]
+    assert len(settings.remarks) == 1
+    assert "MFS_POLISY" in settings.remarks[0]
+    assert "MFS_POLICY" in settings.remarks[0]
 
 
 def test_read_file__numbers_and_truth_values(tmp_path: Path):
