@@ -152,7 +152,7 @@ def test_bad_input__in_the_environment(tmp_path: Path):
 
 def test_version_and_help(tmp_path: Path):
     assert mfs("--version", cwd=tmp_path).stdout == f"mfs {__version__}\n"
-    for name in ("run",):
+    for name in ("run", "info", "doctor"):
         done = mfs(name, "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert "Example:" in done.stdout

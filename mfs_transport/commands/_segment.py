@@ -21,6 +21,7 @@ from ..control import Host
 
 MAGIC = b"MFSSEG\n\0"
 SLOTS_AT, SLOTS = 64, 128  # bytes of the file that processes lock
+FOREIGN = "it is some other file, no segment"
 FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 
 # none: no file; idle: nobody is attached; live: in use; unusable: see the reason
@@ -68,7 +69,7 @@ def look(path: str) -> Look:
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             return Look(place, "unusable", "it belongs to, or is open to, another user")
         if first.strip(b"\0") and first != MAGIC:
-            return Look(place, "unusable", "it is some other file, no segment")
+            return Look(place, "unusable", FOREIGN)
         if not attached(descriptor):
             return Look(place, "idle")
     except OSError as error:
