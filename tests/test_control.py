@@ -105,6 +105,8 @@ def test_finish__twice_does_no_harm_and_the_rest_is_refused(host: mfs.Host):
     ("arguments", "says"),
     [
         ({"name": ""}, ["request name ''"]),
+        ({"name": "a\0b"}, ["request name 'a\\x00b'", "NUL"]),
+        ({"name": 17}, ["request name 17", "text"]),
         ({"ttft_s": -1.0}, ["ttft_s -1.0", "more than 0"]),
         ({"ttft_s": 0}, ["ttft_s 0", "more than 0"]),
         ({"ttft_s": float("nan")}, ["ttft_s nan", "seconds"]),
@@ -135,6 +137,8 @@ def test_progress__bad_input_changes_nothing(host: mfs.Host, field: str, value: 
     with pytest.raises(InputError, match=field):
         request.update(**{"layer": 7, field: value})
     assert facts(host, "r").layer_now == 0
+    request.update(layers=33)  # nor later
+    assert (facts(host, "r").layer_now, facts(host, "r").layers) == (0, 33)
 
 
 # --- the segment ---
@@ -156,8 +160,9 @@ def test_host__that_cannot_be_opened(tmp_path: Path):
 
 def test_host__port_that_does_not_exist(host: mfs.Host):
     assert host.egress_rate_Bps("nic0") == 0  # nothing is known of it yet
-    with pytest.raises(OSError, match="port ''"):
-        host.egress_rate_Bps("")
+    for name in ("", "n" * 32):
+        with pytest.raises(InputError, match=f"port '{name}': a name of 1 to 31 bytes"):
+            host.egress_rate_Bps(name)
 
 
 def test_host__closed(tmp_path: Path):
@@ -340,6 +345,7 @@ def test_tag__belongs_to_its_thread():
     [
         (("r", "p2p"), "stage 'p2p': one of kv_reuse, collective, p2d"),
         (("r", "p2d", -1), "layer -1"),
+        (("", "p2d"), "request name ''"),
         ((17, "p2d"), "request 17: a Request, a name, or None"),
     ],
 )
