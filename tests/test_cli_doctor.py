@@ -28,10 +28,9 @@ from mfs_transport.native import UCX_SHIM
 
 MOVED = 2 * BYTES  # a put and a get
 
-needs_nixl = [
-    pytest.mark.nixl,
-    pytest.mark.skipif(not importlib.util.find_spec("nixl"), reason="NIXL is not installed"),
-]
+needs_nixl = pytest.mark.skipif(
+    not importlib.util.find_spec("nixl"), reason="NIXL is not installed"
+)
 
 
 class Doctor:
@@ -81,9 +80,9 @@ def failed(found: dict[str, Any]) -> set[str]:
     return {name for name, check in found.items() if check.get("status") == "FAIL"}
 
 
+@pytest.mark.nixl
+@needs_nixl
 class TestNixl:
-    pytestmark = needs_nixl
-
     def test_healthy__bytes_and_calls_are_counted(self, doctor: Doctor):
         found = doctor.report()
         assert failed(found) == set()
@@ -232,9 +231,9 @@ def test_command__that_fails_or_is_not_there(doctor: Doctor):
     assert done.stderr == "mfs: no-such-program: No such file or directory\n"
 
 
+@pytest.mark.nixl
+@needs_nixl
 class TestCommand:
-    pytestmark = needs_nixl
-
     def test_command__that_moves_bytes(self, doctor: Doctor):
         program = "from mfs_transport.commands._probe import probe; assert not probe()['error']"
         found = doctor.report("--", sys.executable, "-c", program)
