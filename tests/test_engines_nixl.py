@@ -150,7 +150,7 @@ def test_tag__bad_input_is_named():
 # --- a real agent ---
 
 PROGRAM = """
-import json, os, sys
+import os
 import numpy
 from nixl._api import nixl_agent, nixl_agent_config
 import mfs_transport as mfs
@@ -181,18 +181,23 @@ def post(handle):
     assert (source == target).all()
 
 # BODY
+"""
+REPORT = """
+import json
 print(json.dumps(mfs.default_host().counters()))
 """
 
 
-def real(folder: Path, body: str, tagger: str = "{}", **environ: str) -> dict[str, int]:
+def real(
+    folder: Path, body: str = "", tagger: str = "{}", program: str = "", **environ: str
+) -> dict[str, int]:
     """Counters of the host after `body` has run; as `mfs run` starts it unless told otherwise."""
+    agents = PROGRAM.replace("**TAGGER", f"**{tagger}").replace("# BODY", body) + REPORT
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "NIXL_", "UCX_"))}
     clean.pop("LD_PRELOAD", None)
     changes = environ or environment(resolve({}, {}), clean)
-    program = PROGRAM.replace("**TAGGER", f"**{tagger}").replace("# BODY", body)
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program or agents],
         cwd=folder,
         env={**clean, **changes, "MFS_SEGMENT": str(folder / "segment")},
         capture_output=True,
@@ -241,3 +246,10 @@ assert not os.path.exists(os.environ["MFS_SEGMENT"])
 """
         counters = real(tmp_path, body, LD_PRELOAD=str(UCX_SHIM))
         assert set(counters.values()) == {0}
+
+    def test_docs__the_example_runs_and_is_tagged(self, tmp_path: Path):
+        page = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()
+        example = page.partition("```python\n")[2].partition("```")[0]
+        assert "import Agent" in example
+        counters = real(tmp_path, program=example + REPORT)
+        assert (counters["calls"], counters["tagged"], counters["bytes"]) == (1, 1, 1 << 20)
