@@ -217,7 +217,7 @@ def test_host__several_processes_see_the_same(host: mfs.Host, end: str):
 
 
 def unit_of(host: mfs.Host, *requests: mfs.Request) -> mfs.Unit:
-    unit = mfs.Unit(host)
+    unit = mfs.Unit(mfs.Egress(host))
     for request in requests:
         unit.enqueue(request)
     return unit
@@ -243,30 +243,30 @@ def test_unit__hopeless_is_who_cannot_make_it_behind_the_others(host: mfs.Host):
         waiting(host, "third", 300),
     )
     unit = unit_of(host, first, second, third)
-    unit.replan(at_ns=0)
+    unit.egress.replan(at_ns=0)
     assert [one.hopeless for one in (first, second, third)] == [False, True, False]
     assert facts(host, "second").flags & lib.MFS_REQUEST_HOPELESS
     # when the first takes less than was thought, the second has hope again
     first.update(layers=9)
-    unit.replan(at_ns=0)
+    unit.egress.replan(at_ns=0)
     assert not second.hopeless
 
 
 def test_unit__urgency_is_inherited_from_those_behind(host: mfs.Host):
     relaxed, urgent = waiting(host, "relaxed", 10_000), waiting(host, "urgent", 250)
     unit = unit_of(host, relaxed, urgent)
-    unit.replan(at_ns=0)
+    unit.egress.replan(at_ns=0)
     # the urgent one must start at 250 - 100 ms, so the one before it must be done by then
     assert facts(host, "relaxed").next_start_ns == 150 * MS
     assert facts(host, "urgent").next_start_ns == NEVER
     unit.finish(urgent)
-    unit.replan(at_ns=0)
+    unit.egress.replan(at_ns=0)
     assert facts(host, "relaxed").next_start_ns == NEVER
 
 
 def test_unit__a_hopeless_one_lends_no_urgency(host: mfs.Host):
     relaxed, doomed = waiting(host, "relaxed", 10_000), waiting(host, "doomed", 150)
-    unit_of(host, relaxed, doomed).replan(at_ns=0)
+    unit_of(host, relaxed, doomed).egress.replan(at_ns=0)
     assert doomed.hopeless
     assert facts(host, "relaxed").next_start_ns == NEVER
 
@@ -277,9 +277,9 @@ def test_unit__progress_and_computed(host: mfs.Host):
     unit.progress(request, layer=3, layer_s=0.02, p2d_left_bytes=5000)
     read = facts(host, "r")
     assert (read.layer_now, read.layer_ns, read.p2d_left_bytes) == (3, 20 * MS, 5000)
-    assert unit.queue == (request,)
+    assert (unit.queue, unit.sending) == ([request], [])
     unit.computed(request)
-    assert unit.queue == ()
+    assert (unit.queue, unit.sending) == ([], [request])
     assert facts(host, "r").flags & lib.MFS_REQUEST_COMPUTED
     unit.finish(request)
     assert host.requests() == 0
@@ -295,13 +295,40 @@ def test_unit__sheds_the_largest_when_the_egress_is_overloaded(
         for name, size in sizes.items()
     ]
     unit = unit_of(host, *requests)
-    unit.replan(at_ns=0)
+    unit.egress.replan(at_ns=0)
     assert [one.shed for one in requests] == [False, True, False]
     assert facts(host, "large").flags & lib.MFS_REQUEST_SHED
     # when there is room again it comes back
     unit.finish(requests[2])
-    unit.replan(at_ns=0)
+    unit.egress.replan(at_ns=0)
     assert not requests[1].shed
+
+
+def test_egress__units_that_share_it_are_shed_together(
+    host: mfs.Host, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(host, "egress_rate_Bps", lambda name: 1_000_000)  # 1 MB/s
+    egress = mfs.Egress(host)
+    units = [mfs.Unit(egress), mfs.Unit(egress)]
+    requests = [
+        mfs.register(name, deadline_ns=1 * S, p2d_bytes=size, host=host, publish=False)
+        for name, size in (("small", 400_000), ("large", 700_000))
+    ]
+    for unit, request in zip(units, requests, strict=True):
+        unit.queue.append(request)
+    egress.replan(at_ns=0)
+    # either would have room alone
+    assert [one.shed for one in requests] == [False, True]
+
+
+def test_egress__units_compute_on_their_own(host: mfs.Host):
+    egress = mfs.Egress(host)
+    units = [mfs.Unit(egress), mfs.Unit(egress)]
+    requests = [waiting(host, "a", 100), waiting(host, "b", 100)]
+    for unit, request in zip(units, requests, strict=True):
+        unit.queue.append(request)
+    egress.replan(at_ns=0)
+    assert [one.hopeless for one in requests] == [False, False]
 
 
 # --- tags ---
