@@ -43,6 +43,13 @@ def _count(value: int, what: str, most: int = 2**32 - 1) -> int:
     return value
 
 
+def _key(name: object) -> int:
+    """Key of a request's name: any text but none."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"request name {name!r}: a text that is not empty and has no NUL in it")
+    return int(lib.mfs_request_key(name.encode()))
+
+
 class Host:
     """The segment that the processes of one host share.
 
@@ -104,6 +111,8 @@ class Host:
 
     def egress_rate_Bps(self, name: str) -> int:
         """Learned or configured bandwidth of a NIC's egress port; 0 while unknown."""
+        if not 0 < len(name.encode()) <= lib.MFS_PORT_NAME_MAX:
+            raise InputError(f"port {name!r}: a name of 1 to {lib.MFS_PORT_NAME_MAX} bytes")
         out = ffi.new("struct mfs_port **")
         result = lib.mfs_port_find(self.handle, name.encode(), lib.MFS_EGRESS, out)
         if result == -errno.ENOENT:
@@ -149,7 +158,7 @@ class Request:
     def __init__(self, host: Host, name: str, deadline_ns: int, arrival_ns: int) -> None:
         self.host = host
         self.name = name
-        self.key = int(lib.mfs_request_key(name.encode()))
+        self.key = _key(name)
         self.facts = ffi.new("struct mfs_facts *")
         lib.mfs_facts_init(self.facts)
         self.facts.deadline_ns = deadline_ns
@@ -201,7 +210,7 @@ class Request:
         p2d_left_bytes: int | None = None,
         computed: bool | None = None,
     ) -> None:
-        facts = self.facts
+        facts = ffi.new("struct mfs_facts *", self.facts[0])  # all of it, or nothing
         if layers is not None:
             facts.layers = _count(layers, "layers")
         if layer is not None:
@@ -215,6 +224,7 @@ class Request:
         if computed is not None:
             flag = lib.MFS_REQUEST_COMPUTED
             facts.flags = facts.flags | flag if computed else facts.flags & ~flag
+        self.facts[0] = facts[0]
 
     def progress(self, layer: int, layer_s: float | None = None) -> None:
         """The engine computes `layer` now; layer_s: time of one layer as measured."""
@@ -258,8 +268,6 @@ def register(
     on CLOCK_MONOTONIC. Without either the request has no deadline. publish=False leaves
     it to a `Unit` to write it to the segment.
     """
-    if not name:
-        raise InputError("request name '': must not be empty")
     if ttft_s is not None and deadline_ns is not None:
         raise InputError("ttft_s and deadline_ns: give one of them")
     arrival = now_ns() if arrival_ns is None else arrival_ns
@@ -381,7 +389,7 @@ def tag_make(request: Request | str | None, stage: str, layer: int = 0) -> Any:
     if isinstance(request, Request):
         value.request = request.key
     elif isinstance(request, str):
-        value.request = lib.mfs_request_key(request.encode())
+        value.request = _key(request)
     elif request is not None:
         raise InputError(f"request {request!r}: a Request, a name, or None")
     value.stage = stage_number(stage)

@@ -44,28 +44,59 @@ def number(name: str, value: float, least: float, most: float) -> float:
 
 
 @click.command()
-@click.option("--trace", "trace_path", type=click.Path(path_type=Path), default=trace.SHIPPED,
-              help="Requests in the Mooncake JSONL format.  [default: one that is shipped]")
+@click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(path_type=Path),
+    default=trace.SHIPPED,
+    help="Requests in the Mooncake JSONL format.  [default: one that is shipped]",
+)
 @click.option("--policies", default=POLICIES, show_default=True, help="Which, in this order.")
 @click.option("--seeds", default=5, show_default=True, help="How many workloads, each under all.")
 @click.option("--load", default=0.75, show_default=True, help="Of a prefill host's egress port.")
 @click.option("--seconds", default=9.0, show_default=True, help="Length of a workload.")
-@click.option("--slo", default=3.0, show_default=True,
-              help="TTFT target: times the TTFT of the request alone.")
+@click.option(
+    "--slo",
+    default=3.0,
+    show_default=True,
+    help="TTFT target: times the TTFT of the request alone.",
+)
 @click.option("--link", default=200.0, show_default=True, help="Mbit/s of each emulated port.")
-@click.option("--most-tokens", default=12288, show_default=True,
-              help="Longer prompts of the trace are cut to this.")
-@click.option("--loopback", is_flag=True,
-              help="No namespaces: all hosts on loopback, paced by the shim itself.")
-@click.option("--plot", type=click.Path(path_type=Path), default=Path("out/demo.png"),
-              show_default=True, help="Where the picture goes.")
+@click.option(
+    "--most-tokens",
+    default=12288,
+    show_default=True,
+    help="Longer prompts of the trace are cut to this.",
+)
+@click.option(
+    "--loopback",
+    is_flag=True,
+    help="No namespaces: all hosts on loopback, paced by the shim itself.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo.png"),
+    show_default=True,
+    help="Where the picture goes.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
 @click.option("--log", type=click.Path(path_type=Path), help="What the hosts print.")
 @click.option("--inside", type=int, hidden=True)
 def command(
-    trace_path: Path, policies: str, seeds: int, load: float, seconds: float, slo: float,
-    link: float, most_tokens: int, loopback: bool, plot: Path, json_path: Path | None,
-    log: Path | None, inside: int | None,
+    trace_path: Path,
+    policies: str,
+    seeds: int,
+    load: float,
+    seconds: float,
+    slo: float,
+    link: float,
+    most_tokens: int,
+    loopback: bool,
+    plot: Path,
+    json_path: Path | None,
+    log: Path | None,
+    inside: int | None,
 ) -> None:
     """Replay requests with TTFT deadlines on six emulated hosts, under several policies.
 
@@ -104,9 +135,7 @@ def command(
         if reason is None:
             sys.exit(enter())
         click.echo(f"no network namespaces here ({reason}); using loopback", err=True)
-    sys.exit(
-        show(plan, names, setting, region, load, plot, json_path, log, inside)
-    )
+    sys.exit(show(plan, names, setting, region, load, plot, json_path, log, inside))
 
 
 def enter() -> int:
@@ -138,8 +167,15 @@ def make_network(setting: Setting, inside: int | None) -> network.Network:
 
 
 def show(
-    plan: dict[int, list[Job]], policies: list[str], setting: Setting, region: int, load: float,
-    plot: Path, json_path: Path | None, log: Path | None, inside: int | None,
+    plan: dict[int, list[Job]],
+    policies: list[str],
+    setting: Setting,
+    region: int,
+    load: float,
+    plot: Path,
+    json_path: Path | None,
+    log: Path | None,
+    inside: int | None,
 ) -> int:
     console = Console()
     hosts = make_network(setting, inside)
@@ -176,18 +212,24 @@ def show(
     return 1 if found else 0
 
 
-def advance(
-    progress: Progress, task: TaskID, start: float, length: float, elapsed: float
-) -> None:
+def advance(progress: Progress, task: TaskID, start: float, length: float, elapsed: float) -> None:
     progress.update(task, completed=start + min(elapsed, length))
 
 
 def run_all(
-    console: Console, hosts: network.Network, plan: dict[int, list[Job]], policies: list[str],
-    setting: Setting, region: int, log: Path | None, inside: int | None,
+    console: Console,
+    hosts: network.Network,
+    plan: dict[int, list[Job]],
+    policies: list[str],
+    setting: Setting,
+    region: int,
+    log: Path | None,
+    inside: int | None,
 ) -> list[Outcome]:
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
     lengths = {seed: jobs[-1].arrival_s + 0.8 for seed, jobs in plan.items()}

@@ -77,8 +77,15 @@ class Prefill(Worker):
     # --- transfers ---
 
     def post(
-        self, active: Active, stage: str, group: int, operation: str, local: Any, remote: Any,
-        peer: str, message: dict[str, Any] | None,
+        self,
+        active: Active,
+        stage: str,
+        group: int,
+        operation: str,
+        local: Any,
+        remote: Any,
+        peer: str,
+        message: dict[str, Any] | None,
     ) -> Any:
         handle = self.agent.initialize_xfer(
             operation, local, remote, peer, json.dumps(message).encode() if message else b""

@@ -109,8 +109,12 @@ def plot(outcomes: list[Outcome], path: Path, title: str) -> None:
         left.scatter([place] * len(values), values, color="black", s=14, zorder=3)
         reached = np.sort(np.concatenate([np.array(o.ttft_s) / np.array(o.slo_s) for o in runs]))
         right.step(
-            reached, 100 * np.arange(1, len(reached) + 1) / len(reached), color=color, label=policy,
-            where="post", linewidth=1.8,
+            reached,
+            100 * np.arange(1, len(reached) + 1) / len(reached),
+            color=color,
+            label=policy,
+            where="post",
+            linewidth=1.8,
         )
     left.set_xticks(range(len(groups)), list(groups))
     left.set_ylim(0, 100)

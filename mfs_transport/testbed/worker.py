@@ -237,7 +237,7 @@ def serve(role: str, rank: int, fd: int) -> None:
     module = importlib.import_module(f".{role}", __package__)
     make: Callable[[str, int, Channel], Worker] = module.WORKER
     worker = make(role, rank, channel)
-    orders = {
+    orders: dict[str, Callable[[dict[str, Any]], None]] = {
         "hello": worker.hello,
         "peers": worker.peers,
         "run": worker.run,
