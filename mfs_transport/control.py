@@ -110,14 +110,15 @@ class Host:
         return sorted(set(names))
 
     def egress_rate_Bps(self, name: str) -> int:
-        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown."""
-        if not 0 < len(name.encode()) <= lib.MFS_PORT_NAME_MAX:
-            raise InputError(f"port {name!r}: a name of 1 to {lib.MFS_PORT_NAME_MAX} bytes")
+        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
+        before its first transfer."""
+        if name not in self.ports():
+            known = ", ".join(self.ports()) or "none so far"
+            raise InputError(f"port {name!r}: there is none of this name; ports: {known}")
         out = ffi.new("struct mfs_port **")
         result = lib.mfs_port_find(self.handle, name.encode(), lib.MFS_EGRESS, out)
         if result == -errno.ENOENT:
-            known = ", ".join(self.ports()) or "none so far"
-            raise InputError(f"port {name!r}: there is none of this name; ports: {known}")
+            return 0  # it has only received
         check(result, f"port {name!r}")
         rate = int(lib.mfs_port_rate_Bps(out[0]))
         lib.mfs_port_close(out[0])

@@ -49,10 +49,10 @@ def why_not_namespaces() -> str | None:
         if not shutil.which(tool):
             return f"{tool} is missing (apt-get install {package})"
     trial = (
-        "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add a && "
-        "ip link add v type veth peer name w && ip link set w netns a && "
-        "ip link add b type bridge && ip link set v master b && "
-        "tc qdisc add dev v root handle 1: htb default 1"
+        "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add trial && "
+        "ip link add veth0 type veth peer name eth0 netns trial && "
+        "ip link add bridge0 type bridge && ip link set veth0 master bridge0 && "
+        "tc qdisc add dev veth0 root handle 1: htb default 1"
     )
     done = subprocess.run(
         [*enter_command(), "sh", "-ec", trial], capture_output=True, text=True, check=False
