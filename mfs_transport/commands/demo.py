@@ -53,7 +53,7 @@ def number(name: str, value: float, least: float, most: float) -> float:
 )
 @click.option("--policies", default=POLICIES, show_default=True, help="Which, in this order.")
 @click.option("--seeds", default=5, show_default=True, help="How many workloads, each under all.")
-@click.option("--load", default=0.75, show_default=True, help="Of a prefill host's egress port.")
+@click.option("--load", default=0.65, show_default=True, help="Of a prefill host's egress port.")
 @click.option("--seconds", default=9.0, show_default=True, help="Length of a workload.")
 @click.option(
     "--slo",
@@ -195,6 +195,8 @@ def show(
         if isinstance(hosts, network.Loopback):
             shutil.rmtree(hosts.folder, ignore_errors=True)
     console.print(report.table(outcomes))
+    if len(plan) > 1:
+        console.print(f"medians of {len(plan)} seeds (least–most); MB and time: of all seeds")
     title = (
         f"{3 * RANKS} emulated hosts, {setting.link_Bps * 8 / 1e6:g} Mbit/s ports, "
         f"load {load:g}, target {setting.slo_factor:g} × TTFT alone"

@@ -25,6 +25,10 @@ from ..control import Request, tag_current, tag_make, tag_set
 Tagger = Callable[[str, str, bytes], Any]
 
 
+def _is_released(handle: Any) -> bool:
+    return bool(getattr(handle, "_released", False))
+
+
 class Agent:
     """Stands for `agent` (a nixl_agent); see the module."""
 
@@ -32,6 +36,7 @@ class Agent:
         self._agent = agent
         self._tagger = tagger
         self._tags: dict[int, tuple[Any, Any]] = {}  # id(handle) -> handle (kept), tag
+        self._look_at = 64  # entries, for the next look for released handles
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._agent, name)
@@ -40,7 +45,16 @@ class Agent:
         """From now on each posting of `handle` carries this tag."""
         self._tags[id(handle)] = (handle, tag_make(request, stage, layer))
 
+    def _forget_released(self) -> None:
+        """Handles that were released without us (handle.release()): once in a while."""
+        if len(self._tags) >= self._look_at:
+            released = [key for key, (handle, _) in self._tags.items() if _is_released(handle)]
+            for key in released:
+                del self._tags[key]
+            self._look_at = 2 * len(self._tags) + 64
+
     def _made(self, handle: Any, operation: str, peer: str, notification: bytes) -> Any:
+        self._forget_released()
         value = self._tagger(operation, peer, notification) if self._tagger else None
         if value is None:
             value = tag_current()

@@ -253,14 +253,20 @@ def serve(role: str, rank: int, fd: int) -> None:
 def main() -> None:
     role, rank, fd = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator ends us
-    with contextlib.suppress(EOFError, ConnectionError, BrokenPipeError):
+    status = 0
+    try:
         serve(role, rank, fd)
+    except (EOFError, ConnectionError):
+        pass  # the coordinator has gone
+    except Exception as error:  # whatever the transport raises when a peer is gone
+        print(f"mfs: host {role}{rank}: {type(error).__name__}: {error}", file=sys.stderr)
+        status = 1
     segment = os.environ.get("MFS_SEGMENT")
     if segment:
         with contextlib.suppress(OSError):
             os.unlink(segment)
             os.removedirs(os.path.dirname(segment))  # up to the first that is not empty
-    os._exit(0)  # the other hosts may be gone: no orderly goodbye of the transport
+    os._exit(status)  # the other hosts may be gone: no orderly goodbye of the transport
 
 
 if __name__ == "__main__":
