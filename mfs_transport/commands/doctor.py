@@ -153,6 +153,9 @@ def check_transfer(result: Mapping[str, Any], environ: Mapping[str, str]) -> Che
     if result.get("error"):
         remedy = f"look at the variables of UCX that are set: {ucx}" if ucx else ""
         remedy = remedy or "see what UCX says: UCX_LOG_LEVEL=info mfs doctor"
+        if check_deepbind(environ).status == "FAIL":
+            # UCX reads `environ`, which a private scope leaves NULL for some Pythons
+            remedy = "set NIXL_UCX_DEEPBIND=0: with 1, NIXL's UCX crashes in some Pythons"
         return Check("transfer", "FAIL", f"{mover}: {result['error']}", remedy)
     if not result["mover"]:
         return Check(
