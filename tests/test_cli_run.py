@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from mfs_transport import __version__
+from mfs_transport.commands import group
 from mfs_transport.commands.run import preload
 from mfs_transport.native import UCX_SHIM, InputError
 
@@ -151,12 +153,24 @@ def test_bad_input__in_the_environment(tmp_path: Path):
     assert "MFS_LEVELS=x" in one_line(mfs("run", "--", "true", cwd=tmp_path, MFS_LEVELS="x"), 2)
 
 
-def test_version_and_help(tmp_path: Path):
+def test_version(tmp_path: Path):
     assert mfs("--version", cwd=tmp_path).stdout == f"mfs {__version__}\n"
-    for name in ("run", "info", "doctor"):
-        done = mfs(name, "--help", cwd=tmp_path)
-        assert done.returncode == 0
-        assert "Example:" in done.stdout
+
+
+def subcommands() -> list[str]:
+    return group.list_commands(click.Context(group))
+
+
+@pytest.mark.parametrize("name", subcommands())
+def test_help__has_an_example(tmp_path: Path, name: str):
+    done = mfs(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Example:" in done.stdout
+    assert f"mfs {name}" in done.stdout.partition("Example:")[2]
+
+
+def test_subcommands():
+    assert {"run", "info", "doctor"} <= set(subcommands())
 
 
 def test_without_click__one_line_says_what_to_install(tmp_path: Path):
