@@ -47,6 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
         return fail("interrupted", 130)
     except InputError as error:
         return fail(error, BAD_INPUT)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mfs_transport"):
+            raise
+        return fail(
+            f"{error.name} is not installed; this needs it: pip install mfs-transport[bench]",
+            BAD_INPUT,
+        )
     except BrokenPipeError:  # `mfs info | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

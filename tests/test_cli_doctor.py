@@ -127,9 +127,13 @@ class TestNixl:
 
     def test_deepbind_hides_the_shim(self, doctor: Doctor):
         found = doctor.report(**doctor.launched(NIXL_UCX_DEEPBIND="1"))
-        assert failed(found) == {"deepbind", "interception"}
         assert "NIXL_UCX_DEEPBIND=0" in found["deepbind"]["remedy"]
-        assert f"0 of {MOVED} bytes" in found["interception"]["reason"]
+        if "SIGSEGV" in found["transfer"]["reason"]:  # NIXL's UCX, with some Pythons
+            assert failed(found) == {"deepbind", "transfer"}
+            assert "NIXL_UCX_DEEPBIND=0" in found["transfer"]["remedy"]
+        else:
+            assert failed(found) == {"deepbind", "interception"}
+            assert f"0 of {MOVED} bytes" in found["interception"]["reason"]
 
     def test_deepbind_of_the_user__mfs_run_overrides_it(self, doctor: Doctor):
         assert failed(doctor.report(NIXL_UCX_DEEPBIND="1")) == set()

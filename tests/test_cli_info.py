@@ -17,7 +17,7 @@ import mfs_transport as mfs
 from mfs_transport import __version__
 from mfs_transport.commands._segment import look
 from mfs_transport.commands.info import markdown
-from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, policies
+from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, ffi, lib, policies
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,9 +85,12 @@ def test_segment__live_one_is_read(tmp_path: Path):
     with mfs.Host(str(path)) as host:
         host.policy = "edf"
         mfs.register("r", ttft_s=1.0, host=host)
+        port = ffi.new("struct mfs_port **")
+        assert lib.mfs_port_open(host.handle, b"nic0", lib.MFS_EGRESS, port) == 0
         found = report(tmp_path, MFS_SEGMENT=str(path))["segment"]
     assert (found["state"], found["policy"], found["requests"]) == ("live", "edf", 1)
     assert found["counters"]["calls"] == 0
+    assert found["egress_Bps"] == {"nic0": 0}
 
 
 def test_segment__looking_makes_and_changes_nothing(tmp_path: Path):

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from mfs_transport import __version__
+from mfs_transport.commands import group
 from mfs_transport.commands.run import preload
 from mfs_transport.native import UCX_SHIM, InputError
 
@@ -150,15 +153,54 @@ def test_bad_input__in_the_environment(tmp_path: Path):
     assert "MFS_LEVELS=x" in one_line(mfs("run", "--", "true", cwd=tmp_path, MFS_LEVELS="x"), 2)
 
 
-def test_version_and_help(tmp_path: Path):
+def test_version(tmp_path: Path):
     assert mfs("--version", cwd=tmp_path).stdout == f"mfs {__version__}\n"
-    for name in ("run", "info", "doctor"):
-        done = mfs(name, "--help", cwd=tmp_path)
-        assert done.returncode == 0
-        assert "Example:" in done.stdout
+
+
+def subcommands() -> list[str]:
+    return group.list_commands(click.Context(group))
+
+
+@pytest.mark.parametrize("name", subcommands())
+def test_help__has_an_example(tmp_path: Path, name: str):
+    done = mfs(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Example:" in done.stdout
+    assert f"mfs {name}" in done.stdout.partition("Example:")[2]
+
+
+def test_subcommands():
+    assert {"run", "info", "doctor"} <= set(subcommands())
 
 
 def test_without_click__one_line_says_what_to_install(tmp_path: Path):
     (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')\n")
     done = mfs("info", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert "pip install mfs-transport[cli]" in one_line(done, 2)
+
+
+def copy_of_the_package(folder: Path) -> Path:
+    """One that stands before the installed one for a process that starts in `folder`."""
+    package = folder / "mfs_transport"
+    shutil.copytree(UCX_SHIM.parent, package, ignore=shutil.ignore_patterns("testbed", "*.pyc"))
+    return package
+
+
+def test_subcommand__that_lacks_a_package_breaks_itself_alone(tmp_path: Path):
+    package = copy_of_the_package(tmp_path)
+    (package / "commands" / "plot.py").write_text("import no_such_package\n")
+    message = one_line(mfs("plot", "--help", "x", cwd=tmp_path), 2)
+    assert "no_such_package is not installed" in message
+    assert "pip install mfs-transport[bench]" in message
+    listed = mfs("--help", cwd=tmp_path)
+    assert listed.returncode == 0
+    assert "(needs no_such_package, which is not installed)" in listed.stdout
+
+
+def test_subcommand__is_a_file_without_an_underscore(tmp_path: Path):
+    package = copy_of_the_package(tmp_path)
+    (package / "commands" / "hello.py").write_text(
+        "import click\n\n\n@click.command()\ndef command():\n    click.echo('hello')\n"
+    )
+    assert mfs("hello", cwd=tmp_path).stdout == "hello\n"
+    assert "'_probe'" in one_line(mfs("_probe", cwd=tmp_path), 2)

@@ -159,10 +159,17 @@ def test_host__that_cannot_be_opened(tmp_path: Path):
 
 
 def test_host__port_that_does_not_exist(host: mfs.Host):
-    assert host.egress_rate_Bps("nic0") == 0  # nothing is known of it yet
-    for name in ("", "n" * 32):
-        with pytest.raises(InputError, match=f"port '{name}': a name of 1 to 31 bytes"):
-            host.egress_rate_Bps(name)
+    with pytest.raises(InputError, match=r"port 'nic0': there is none of this name; .*none so far"):
+        host.egress_rate_Bps("nic0")
+    out = ffi.new("struct mfs_port **")
+    for name in (b"nic0", b"nic1"):
+        assert lib.mfs_port_open(host.handle, name, lib.MFS_EGRESS, out) == 0
+    assert host.ports() == ["nic0", "nic1"]
+    assert host.egress_rate_Bps("nic0") == 0  # nothing has been sent yet
+    with pytest.raises(InputError, match=r"port 'nic2': .*; ports: nic0, nic1"):
+        host.egress_rate_Bps("nic2")
+    with pytest.raises(InputError, match="port 'nic2'"):
+        mfs.Egress(host, "nic2")
 
 
 def test_host__closed(tmp_path: Path):
@@ -288,7 +295,7 @@ def test_unit__progress_and_computed(host: mfs.Host):
 def test_unit__sheds_the_largest_when_the_egress_is_overloaded(
     host: mfs.Host, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(host, "egress_rate_Bps", lambda name: 1_000_000)  # 1 MB/s
+    monkeypatch.setattr(mfs.Egress, "rate_Bps", lambda egress: 1_000_000)  # 1 MB/s
     sizes = {"small": 100_000, "large": 800_000, "medium": 300_000}
     requests = [
         mfs.register(name, deadline_ns=1 * S, p2d_bytes=size, host=host, publish=False)
@@ -307,7 +314,7 @@ def test_unit__sheds_the_largest_when_the_egress_is_overloaded(
 def test_egress__units_that_share_it_are_shed_together(
     host: mfs.Host, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(host, "egress_rate_Bps", lambda name: 1_000_000)  # 1 MB/s
+    monkeypatch.setattr(mfs.Egress, "rate_Bps", lambda egress: 1_000_000)  # 1 MB/s
     egress = mfs.Egress(host)
     units = [mfs.Unit(egress), mfs.Unit(egress)]
     requests = [

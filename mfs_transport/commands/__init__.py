@@ -26,9 +26,29 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"{__name__}.{cmd_name}")
-        command: click.Command = module.command
+        try:
+            command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("mfs_transport"):
+                raise
+            return lacking(cmd_name, error)
         return command
+
+
+def lacking(name: str, error: ModuleNotFoundError) -> click.Command:
+    """Stands in the list for a subcommand that cannot be imported, and says why when called."""
+
+    def callback(**_: object) -> None:
+        raise error
+
+    return click.Command(
+        name,
+        callback=callback,
+        params=[click.Argument(["anything"], nargs=-1, type=click.UNPROCESSED)],
+        short_help=f"(needs {error.name}, which is not installed)",
+        context_settings={"ignore_unknown_options": True},
+        add_help_option=False,
+    )
 
 
 @click.group(name="mfs", cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -36,6 +36,7 @@ class Look:
     policy: str = ""
     requests: int = 0
     counters: dict[str, int] = field(default_factory=dict)
+    egress_Bps: dict[str, int] = field(default_factory=dict)  # of each port; 0: not known yet
 
 
 def default_path() -> Path:
@@ -78,7 +79,8 @@ def look(path: str) -> Look:
         os.close(descriptor)
     try:
         with Host(str(place)) as host:
-            return Look(place, "live", "", host.policy, host.requests(), host.counters())
+            rates = {name: host.egress_rate_Bps(name) for name in host.ports()}
+            return Look(place, "live", "", host.policy, host.requests(), host.counters(), rates)
     except OSError as error:
         return Look(place, "unusable", reason_of(error))
 

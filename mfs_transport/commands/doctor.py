@@ -124,12 +124,13 @@ def check_transports(environ: Mapping[str, str]) -> Check:
 
 def run_probe(environ: Mapping[str, str]) -> dict[str, Any]:
     """What `_probe` says, started under `environ`; with "error" set when it says nothing."""
+    own = {name: value for name, value in environ.items() if name != "MFS_STATS"}
     with tempfile.TemporaryDirectory(prefix="mfs-doctor-") as folder:
         result = Path(folder) / "result.json"
         try:
             done = subprocess.run(
                 [sys.executable, "-m", f"{__package__}._probe", str(result)],
-                env=dict(environ),
+                env=own,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -141,18 +142,21 @@ def run_probe(environ: Mapping[str, str]) -> dict[str, Any]:
             return {"error": f"the transfer was not done after {PROBE_TIMEOUT_S} s"}
         if result.is_file():
             return dict(json.loads(result.read_text()))
-    words = " ".join(done.stderr.split()[-30:])
+    words = " ".join(["", *done.stderr.split()[-30:]])
     if done.returncode < 0:
-        return {"error": f"the process died of {signal.Signals(-done.returncode).name}: {words}"}
-    return {"error": f"the process ended with status {done.returncode}: {words}"}
+        return {"error": f"the process died of {signal.Signals(-done.returncode).name}{words}"}
+    return {"error": f"the process ended with status {done.returncode}{words}"}
 
 
 def check_transfer(result: Mapping[str, Any], environ: Mapping[str, str]) -> Check:
-    mover = result.get("mover") or "the transfer"
+    mover = result.get("mover") or "no transfer"
     ucx = ", ".join(f"{k}={v}" for k, v in sorted(environ.items()) if k.startswith("UCX_"))
     if result.get("error"):
         remedy = f"look at the variables of UCX that are set: {ucx}" if ucx else ""
         remedy = remedy or "see what UCX says: UCX_LOG_LEVEL=info mfs doctor"
+        if check_deepbind(environ).status == "FAIL":
+            # UCX reads `environ`, which a private scope leaves NULL for some Pythons
+            remedy = "set NIXL_UCX_DEEPBIND=0: with 1, NIXL's UCX crashes in some Pythons"
         return Check("transfer", "FAIL", f"{mover}: {result['error']}", remedy)
     if not result["mover"]:
         return Check(

@@ -161,6 +161,10 @@ def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
     if segment["state"] == "live":
         lines += [("policy", segment["policy"]), ("requests", str(segment["requests"]))]
         lines += [(name, str(value)) for name, value in segment["counters"].items()]
+        for name, rate in segment["egress_Bps"].items():
+            lines.append(
+                (f"port {name}", f"{rate / 1e6:.1f} MB/s out" if rate else "not known yet")
+            )
     return lines
 
 
