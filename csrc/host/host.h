@@ -47,6 +47,12 @@ MFS_API uint64_t mfs_request_key(const char *name);
 /* Add or replace. -ENOSPC: table full; -EINVAL: key is MFS_REQUEST_NONE. */
 MFS_API int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
                             const struct mfs_facts *facts);
+/* Several at once: queues place their flows anew once, not once each. names may be NULL, and
+ * so may each of them. -EINVAL: a key is MFS_REQUEST_NONE (nothing has changed); -ENOSPC: not
+ * all fit, those that do are written. */
+MFS_API int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys,
+                                const char *const *names, const struct mfs_facts *facts,
+                                size_t count);
 MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key,
                             struct mfs_facts *facts); /* -ENOENT */
 MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key); /* -ENOENT */

@@ -75,33 +75,23 @@ static void changed(struct mfs_segment *segment)
     atomic_fetch_add_explicit(&segment->request_version, 1, memory_order_release);
 }
 
-int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
+/* Add or replace one; the mutex is held. -ENOSPC. */
+static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
                     const struct mfs_facts *facts)
 {
     struct mfs_segment *segment = host->segment;
-    struct mfs_request_cell *cell;
+    struct mfs_request_cell *cell = cell_find(segment, key);
     uint64_t words[MFS_FACTS_WORDS];
-    int error;
 
-    if (key == MFS_REQUEST_NONE)
-        return -EINVAL;
     memcpy(words, facts, sizeof(words));
-    error = mfs_segment_lock(host);
-    if (error)
-        return error;
-    cell = cell_find(segment, key);
     if (!cell) {
         cell = cell_make(segment, key);
-        if (!cell) {
-            mfs_segment_unlock(host);
+        if (!cell)
             return -ENOSPC;
-        }
-        write_begin(cell);
-        atomic_store_explicit(&cell->key, key, memory_order_release);
         atomic_fetch_add_explicit(&segment->request_count, 1, memory_order_relaxed);
-    } else {
-        write_begin(cell);
     }
+    write_begin(cell);
+    atomic_store_explicit(&cell->key, key, memory_order_release);
     for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
         atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
     atomic_store_explicit(&cell->owner, host->process + 1, memory_order_relaxed);
@@ -111,9 +101,40 @@ int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
     }
     atomic_store_explicit(&cell->live, 1, memory_order_relaxed);
     write_end(cell);
-    changed(segment);
-    mfs_segment_unlock(host);
     return 0;
+}
+
+int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys, const char *const *names,
+                        const struct mfs_facts *facts, size_t count)
+{
+    bool any = false;
+    int result;
+
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i] == MFS_REQUEST_NONE)
+            return -EINVAL;
+    }
+    result = mfs_segment_lock(host);
+    if (result)
+        return result;
+    for (size_t i = 0; i < count; i++) {
+        int error = cell_put(host, keys[i], names ? names[i] : NULL, &facts[i]);
+
+        if (error)
+            result = error;
+        else
+            any = true;
+    }
+    if (any)
+        changed(host->segment);
+    mfs_segment_unlock(host);
+    return result;
+}
+
+int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
+                    const struct mfs_facts *facts)
+{
+    return mfs_request_put_all(host, &key, &name, facts, 1);
 }
 
 static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
