@@ -70,7 +70,7 @@ class Facts:
     @classmethod
     def read(cls, struct: Any) -> Facts:
         """From a struct mfs_facts."""
-        values = {
+        values: dict[str, Any] = {
             field.name: bool(struct.flags & _FLAGS[field.name])
             if field.name in _FLAGS
             else int(getattr(struct, field.name))

@@ -30,6 +30,8 @@
  */
 #include "core/policy_rules.h"
 
+#define UNDATED (INT64_C(1) << (MFS_KEY_BITS - 1)) /* keys behind all deadlines */
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -67,7 +69,7 @@ static int64_t collective_finish(const struct mfs_facts *facts, uint32_t group)
     int64_t finish_ns = mfs_time_minus(facts->next_start_ns, computing);
 
     if (!(facts->flags & MFS_REQUEST_HOPELESS)) {
-        const int64_t last_p2d = computing + facts->p2d_layer_ns;
+        const int64_t last_p2d = mfs_time_plus(computing, facts->p2d_layer_ns);
         const int64_t all_p2d = mfs_span_times(facts->p2d_layer_ns, behind + 1);
         const int64_t tail = last_p2d > all_p2d ? last_p2d : all_p2d;
 
@@ -139,6 +141,10 @@ void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *
     case MFS_STAGE_COLLECTIVE:
         place->level = 0;
         place->key = collective_finish(facts, flow->tag.layer);
+        if (place->key == MFS_TIME_NEVER) {
+            mfs_place_arrival(flow, place);
+            place->key = mfs_time_plus(UNDATED, place->key);
+        }
         break;
     case MFS_STAGE_KV_REUSE:
         place_fetch(params, flow, facts, now_ns, place);

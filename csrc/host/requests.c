@@ -86,6 +86,10 @@ static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
     memcpy(words, facts, sizeof(words));
     if (!cell) {
         cell = cell_make(segment, key);
+        if (!cell) { /* perhaps the dead hold some */
+            mfs_process_reap_locked(host);
+            cell = cell_make(segment, key);
+        }
         if (!cell)
             return -ENOSPC;
         atomic_fetch_add_explicit(&segment->request_count, 1, memory_order_relaxed);
@@ -170,12 +174,54 @@ int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts
     return request_read(host->segment, key, facts) ? 0 : -ENOENT;
 }
 
+/*
+ * A dropped cell keeps its key so that probing goes on behind it. When nothing is behind,
+ * it and the dropped ones in front of it become as if never used: a look-up for what is not
+ * there stays short however many requests have come and gone.
+ */
+static void cells_clean(struct mfs_segment *segment, uint32_t at)
+{
+    const uint32_t mask = MFS_REQUESTS_MAX - 1;
+
+    if (atomic_load_explicit(&segment->requests[(at + 1) & mask].key, memory_order_relaxed) !=
+        MFS_REQUEST_NONE)
+        return;
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++, at--) {
+        struct mfs_request_cell *cell = &segment->requests[at & mask];
+
+        if (atomic_load_explicit(&cell->live, memory_order_relaxed) ||
+            atomic_load_explicit(&cell->key, memory_order_relaxed) == MFS_REQUEST_NONE)
+            return;
+        write_begin(cell);
+        atomic_store_explicit(&cell->key, MFS_REQUEST_NONE, memory_order_relaxed);
+        write_end(cell);
+    }
+}
+
 static void cell_drop(struct mfs_segment *segment, struct mfs_request_cell *cell)
 {
     write_begin(cell);
     atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
     write_end(cell);
     atomic_fetch_sub_explicit(&segment->request_count, 1, memory_order_relaxed);
+    cells_clean(segment, (uint32_t)(cell - segment->requests));
+}
+
+void mfs_request_repair(struct mfs_segment *segment)
+{
+    uint32_t live = 0;
+
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+        struct mfs_request_cell *cell = &segment->requests[i];
+
+        if (atomic_load_explicit(&cell->sequence, memory_order_relaxed) & 1) {
+            atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
+            write_end(cell);
+        }
+        live += atomic_load_explicit(&cell->live, memory_order_relaxed);
+    }
+    atomic_store_explicit(&segment->request_count, live, memory_order_relaxed);
+    changed(segment);
 }
 
 int mfs_request_drop(struct mfs_host *host, uint64_t key)
