@@ -9,13 +9,15 @@
 #include "host/config.h"
 #include "host/log.h"
 #include "ucx/dispatch.h"
+#include "ucx/finish.h"
+#include "ucx/flush.h"
 #include "ucx/map.h"
 #include "ucx/shim.h"
 
 enum { UNKNOWN, ENABLED, DISABLED };
 
 static _Atomic int state;
-static struct mfs_ucx_map special_contexts = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+static struct mfs_ucx_map areas = {.mutex = PTHREAD_MUTEX_INITIALIZER}; /* of contexts */
 
 static void forked(void)
 {
@@ -47,9 +49,26 @@ bool mfs_ucx_enabled(void)
     return known == ENABLED || (known == UNKNOWN && set_up());
 }
 
-bool mfs_ucx_context_plain(ucp_context_h context)
+/* --- contexts --- */
+
+/* What the context asks of its requests; remembered, as ours must have it too. */
+static void area_keep(ucp_context_h context, const ucp_params_t *params)
 {
-    return mfs_ucx_map_find(&special_contexts, context) == NULL;
+    struct mfs_ucx_area area = {0, NULL, NULL};
+    struct mfs_ucx_area *kept;
+
+    if (params->field_mask & UCP_PARAM_FIELD_REQUEST_SIZE)
+        area.bytes = params->request_size;
+    if (params->field_mask & UCP_PARAM_FIELD_REQUEST_INIT)
+        area.init = params->request_init;
+    if (params->field_mask & UCP_PARAM_FIELD_REQUEST_CLEANUP)
+        area.cleanup = params->request_cleanup;
+    kept = malloc(sizeof(*kept));
+    if (!kept)
+        return;
+    *kept = area;
+    if (mfs_ucx_map_add(&areas, context, kept) != 0)
+        free(kept);
 }
 
 MFS_UCX_EXPORT ucs_status_t ucp_init_version(unsigned major, unsigned minor,
@@ -59,74 +78,103 @@ MFS_UCX_EXPORT ucs_status_t ucp_init_version(unsigned major, unsigned minor,
     const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     const ucs_status_t status = caller.api->ucp_init_version(major, minor, params, config, context);
 
-    if (status == UCS_OK && !caller.inner && mfs_ucx_enabled() &&
-        (((params->field_mask & UCP_PARAM_FIELD_REQUEST_SIZE) && params->request_size > 0) ||
-         (params->field_mask & UCP_PARAM_FIELD_REQUEST_INIT)) &&
-        mfs_ucx_map_add(&special_contexts, *context, &special_contexts) == 0)
-        mfs_log(MFS_LOG_INFO, "a UCX context asks for room in its requests: not scheduled");
+    if (status == UCS_OK && !caller.inner && mfs_ucx_enabled())
+        area_keep(*context, params);
     return status;
 }
 
 MFS_UCX_EXPORT void ucp_cleanup(ucp_context_h context)
 {
     const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_area *area =
+        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_map_find(&areas, context);
 
-    if (!caller.inner && mfs_ucx_enabled())
-        mfs_ucx_map_remove(&special_contexts, context);
+    if (area) {
+        mfs_ucx_map_remove(&areas, context);
+        free(area);
+    }
     caller.api->ucp_cleanup(context);
 }
+
+/* --- workers --- */
 
 MFS_UCX_EXPORT ucs_status_t ucp_worker_create(ucp_context_h context,
                                               const ucp_worker_params_t *params,
                                               ucp_worker_h *worker)
 {
+    const unsigned sends = UCP_WAKEUP_RMA | UCP_WAKEUP_TX;
     const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     const ucs_status_t status = caller.api->ucp_worker_create(context, params, worker);
+    const struct mfs_ucx_area *area = status != UCS_OK || caller.inner || !mfs_ucx_enabled()
+                                          ? NULL
+                                          : mfs_ucx_map_find(&areas, context);
 
-    if (status == UCS_OK && !caller.inner && mfs_ucx_enabled() && mfs_ucx_context_plain(context))
-        mfs_ucx_worker_add(caller.api, *worker);
+    if (area)
+        mfs_ucx_worker_add(caller.api, *worker, area,
+                           (params->field_mask & UCP_WORKER_PARAM_FIELD_EVENTS) &&
+                               !(params->events & sends));
     return status;
 }
 
 MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_worker *worker =
-        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
     if (!worker) {
         caller.api->ucp_worker_destroy(handle);
         return;
     }
+    pthread_mutex_lock(&worker->mutex);
+    worker->ending = true;
+    pthread_mutex_unlock(&worker->mutex);
     mfs_ucx_abandon(worker, NULL, UCS_ERR_CANCELED);
     mfs_ucx_worker_drop(worker);
+    (void)mfs_ucx_deliver(worker);
     worker->api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
+    (void)mfs_ucx_deliver(worker);
     mfs_ucx_stats_write(worker->host);
     mfs_ucx_worker_free(worker);
 }
 
-MFS_UCX_EXPORT unsigned ucp_worker_progress(ucp_worker_h handle)
+unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_worker *worker =
-        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
-    unsigned count;
+    unsigned count = mfs_ucx_dispatch(worker);
 
-    if (!worker)
-        return caller.api->ucp_worker_progress(handle);
-    count = mfs_ucx_dispatch(worker);
-    count += worker->api->ucp_worker_progress(handle);
+    count += worker->api->ucp_worker_progress(worker->handle);
     count += mfs_ucx_dispatch(worker);
-    if (atomic_load_explicit(&worker->done, memory_order_relaxed) > 0)
+    if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
         count += mfs_ucx_deliver(worker);
     return count;
 }
 
+MFS_UCX_EXPORT unsigned ucp_worker_progress(ucp_worker_h handle)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+
+    return worker ? mfs_ucx_progress(worker) : caller.api->ucp_worker_progress(handle);
+}
+
+ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle)
+{
+    struct mfs_ucx_request *request;
+    ucs_status_t status;
+
+    if (!UCS_PTR_IS_PTR(handle))
+        return UCS_PTR_STATUS(handle);
+    request = mfs_ucx_request_of(handle);
+    while ((status = mfs_ucx_status(request)) == UCS_INPROGRESS)
+        (void)mfs_ucx_progress(request->worker);
+    atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+    mfs_ucx_release(request, false);
+    return status;
+}
+
 MFS_UCX_EXPORT ucs_status_t ucp_worker_arm(ucp_worker_h handle)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_worker *worker =
-        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
     if (worker && (mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker)))
         return UCS_ERR_BUSY;
@@ -135,72 +183,88 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_arm(ucp_worker_h handle)
 
 MFS_UCX_EXPORT ucs_status_t ucp_worker_wait(ucp_worker_h handle)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_worker *worker =
-        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
     if (worker && (mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker)))
         return UCS_OK; /* as when an event had come: the caller progresses */
     return caller.api->ucp_worker_wait(handle);
 }
 
+/* As ucp_worker_wait: it returns only when memory at the address may have changed. */
+MFS_UCX_EXPORT void ucp_worker_wait_mem(ucp_worker_h handle, void *address)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+
+    if (!worker || (mfs_ucx_dispatch(worker) == 0 && !mfs_ucx_restless(worker)))
+        caller.api->ucp_worker_wait_mem(handle, address);
+}
+
+/* --- endpoints --- */
+
 MFS_UCX_EXPORT ucs_status_t ucp_ep_create(ucp_worker_h handle, const ucp_ep_params_t *params,
                                           ucp_ep_h *ep)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
     const ucs_status_t status = caller.api->ucp_ep_create(handle, params, ep);
-    struct mfs_ucx_worker *worker =
-        caller.inner || status != UCS_OK || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
 
-    if (worker)
+    if (worker && status == UCS_OK)
         mfs_ucx_ep_add(worker, *ep);
     return status;
 }
 
-/* Before the real close: what is queued goes out now, or is ended when forced. */
-static void ep_leave(const struct mfs_ucx_caller *caller, ucp_ep_h handle, bool force)
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_close_nbx(ucp_ep_h handle, const ucp_request_param_t *param)
 {
-    struct mfs_ucx_ep *ep = caller->inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(&caller, handle);
+    ucs_status_ptr_t result;
 
-    if (!ep)
-        return;
-    if (force)
-        mfs_ucx_abandon(ep->worker, ep, UCS_ERR_CANCELED);
+    if (ep && mfs_ucx_close(ep, param, &result))
+        return result;
+    return caller.api->ucp_ep_close_nbx(handle, param);
+}
+
+/* The old forms: neither callback nor anything else but the mode. */
+static bool close_old(struct mfs_ucx_ep *ep, unsigned mode, ucs_status_ptr_t *result)
+{
+    const ucp_request_param_t param = {
+        .op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS,
+        .flags = mode == UCP_EP_CLOSE_MODE_FORCE ? UCP_EP_CLOSE_FLAG_FORCE : 0,
+    };
+
+    return ep && mfs_ucx_close(ep, &param, result);
+}
+
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_close_nb(ucp_ep_h handle, unsigned mode)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
+
+    if (close_old(mfs_ucx_ep_of(&caller, handle), mode, &result))
+        return result;
+    return caller.api->ucp_ep_close_nb(handle, mode);
+}
+
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_disconnect_nb(ucp_ep_h handle)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
+
+    if (close_old(mfs_ucx_ep_of(&caller, handle), UCP_EP_CLOSE_MODE_FLUSH, &result))
+        return result;
+    return caller.api->ucp_disconnect_nb(handle);
+}
+
+MFS_UCX_EXPORT void ucp_ep_destroy(ucp_ep_h handle)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(&caller, handle);
+    ucs_status_ptr_t result;
+
+    if (close_old(ep, UCP_EP_CLOSE_MODE_FLUSH, &result))
+        (void)mfs_ucx_wait(result);
     else
-        mfs_ucx_drain(ep->worker, ep);
-    mfs_ucx_ep_drop(ep);
-}
-
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_close_nbx(ucp_ep_h ep, const ucp_request_param_t *param)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-
-    ep_leave(&caller, ep,
-             (param->op_attr_mask & UCP_OP_ATTR_FIELD_FLAGS) &&
-                 (param->flags & UCP_EP_CLOSE_FLAG_FORCE));
-    return caller.api->ucp_ep_close_nbx(ep, param);
-}
-
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_close_nb(ucp_ep_h ep, unsigned mode)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-
-    ep_leave(&caller, ep, mode == UCP_EP_CLOSE_MODE_FORCE);
-    return caller.api->ucp_ep_close_nb(ep, mode);
-}
-
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_disconnect_nb(ucp_ep_h ep)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-
-    ep_leave(&caller, ep, false);
-    return caller.api->ucp_disconnect_nb(ep);
-}
-
-MFS_UCX_EXPORT void ucp_ep_destroy(ucp_ep_h ep)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-
-    ep_leave(&caller, ep, false);
-    caller.api->ucp_ep_destroy(ep);
+        caller.api->ucp_ep_destroy(handle);
 }

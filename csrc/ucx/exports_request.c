@@ -2,40 +2,45 @@
 /* What a caller does with a request: ours is told from UCX's by its address. */
 #include "host/config.h"
 #include "ucx/dispatch.h"
+#include "ucx/finish.h"
 #include "ucx/shim.h"
 
-static ucs_status_t status_of(const void *request)
+/* What the caller sees; an error it has been told need not be told again by a flush. */
+static ucs_status_t tell(void *handle)
 {
-    const struct mfs_ucx_request *ours = request;
+    struct mfs_ucx_request *request = mfs_ucx_request_of(handle);
+    const ucs_status_t status = mfs_ucx_status(request);
 
-    return (ucs_status_t)atomic_load_explicit(&ours->status, memory_order_acquire);
+    if (UCS_STATUS_IS_ERR(status))
+        atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+    return status;
 }
 
 MFS_UCX_EXPORT ucs_status_t ucp_request_check_status(void *request)
 {
     if (mfs_ucx_request_ours(request))
-        return status_of(request);
+        return tell(request);
     return MFS_UCX_CALLER().api->ucp_request_check_status(request);
 }
 
 MFS_UCX_EXPORT ucs_status_t ucp_request_test(void *request, ucp_tag_recv_info_t *info)
 {
     if (mfs_ucx_request_ours(request))
-        return status_of(request);
+        return tell(request);
     return MFS_UCX_CALLER().api->ucp_request_test(request, info);
 }
 
 MFS_UCX_EXPORT int ucp_request_is_completed(void *request)
 {
     if (mfs_ucx_request_ours(request))
-        return status_of(request) != UCS_INPROGRESS;
+        return tell(request) != UCS_INPROGRESS;
     return MFS_UCX_CALLER().api->ucp_request_is_completed(request);
 }
 
 MFS_UCX_EXPORT ucs_status_t ucp_request_query(void *request, ucp_request_attr_t *attributes)
 {
-    static const char *const kinds[] = {"put", "get", "flush"};
-    const struct mfs_ucx_request *ours = request;
+    static const char *const kinds[] = {"put", "get", "flush", "close"};
+    const struct mfs_ucx_request *ours = mfs_ucx_request_of(request);
 
     if (!mfs_ucx_request_ours(request))
         return MFS_UCX_CALLER().api->ucp_request_query(request, attributes);
@@ -46,10 +51,10 @@ MFS_UCX_EXPORT ucs_status_t ucp_request_query(void *request, ucp_request_attr_t 
                  "%s of %llu bytes, scheduled by mfs", kinds[ours->kind],
                  (unsigned long long)ours->op.length);
     if (attributes->field_mask & UCP_REQUEST_ATTR_FIELD_STATUS)
-        attributes->status = status_of(request);
+        attributes->status = tell(request);
     if (attributes->field_mask & UCP_REQUEST_ATTR_FIELD_MEM_TYPE)
-        attributes->mem_type = ours->param.op_attr_mask & UCP_OP_ATTR_FIELD_MEMORY_TYPE
-                                   ? ours->param.memory_type
+        attributes->mem_type = ours->attributes & UCP_OP_ATTR_FIELD_MEMORY_TYPE
+                                   ? (ucs_memory_type_t)ours->memory_type
                                    : UCS_MEMORY_TYPE_UNKNOWN;
     return UCS_OK;
 }
@@ -57,7 +62,8 @@ MFS_UCX_EXPORT ucs_status_t ucp_request_query(void *request, ucp_request_attr_t 
 MFS_UCX_EXPORT void ucp_request_cancel(ucp_worker_h worker, void *request)
 {
     if (mfs_ucx_request_ours(request))
-        (void)mfs_ucx_cancel(request); /* under way already: as UCX, it just goes on */
+        (void)mfs_ucx_cancel(
+            mfs_ucx_request_of(request)); /* under way already: as UCX, it just goes on */
     else
         MFS_UCX_CALLER().api->ucp_request_cancel(worker, request);
 }
@@ -65,7 +71,7 @@ MFS_UCX_EXPORT void ucp_request_cancel(ucp_worker_h worker, void *request)
 MFS_UCX_EXPORT void ucp_request_free(void *request)
 {
     if (mfs_ucx_request_ours(request))
-        mfs_ucx_release(request, true);
+        mfs_ucx_release(mfs_ucx_request_of(request), true);
     else
         MFS_UCX_CALLER().api->ucp_request_free(request);
 }
@@ -73,7 +79,7 @@ MFS_UCX_EXPORT void ucp_request_free(void *request)
 MFS_UCX_EXPORT void ucp_request_release(void *request)
 {
     if (mfs_ucx_request_ours(request))
-        mfs_ucx_release(request, false);
+        mfs_ucx_release(mfs_ucx_request_of(request), false);
     else
         MFS_UCX_CALLER().api->ucp_request_release(request);
 }

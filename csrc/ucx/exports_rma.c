@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Put, get, and what keeps its order with them: flush and fence.
+ * Put and get, in all their forms.
  *
  * A deferred operation owes its caller what UCX would have given: see
  * docs/ucx.md. What cannot be deferred (a datatype that is not one run of bytes,
@@ -8,12 +8,10 @@
  * once and untouched; UCX promises no order between such operations without a
  * flush or a fence, and those we hold to both kinds.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "host/config.h"
 #include "host/log.h"
 #include "ucx/dispatch.h"
+#include "ucx/finish.h"
 #include "ucx/shim.h"
 
 /* Attributes an operation may have and still be deferred. */
@@ -40,28 +38,14 @@ static size_t deferrable_bytes(size_t count, const ucp_request_param_t *param)
     return bytes;
 }
 
-/* Only what the mask says was set: the rest of the caller's struct may be garbage. */
-static void param_copy(ucp_request_param_t *to, const ucp_request_param_t *from)
-{
-    to->op_attr_mask = from->op_attr_mask;
-    if (from->op_attr_mask & UCP_OP_ATTR_FIELD_CALLBACK)
-        to->cb = from->cb;
-    if (from->op_attr_mask & UCP_OP_ATTR_FIELD_USER_DATA)
-        to->user_data = from->user_data;
-    if (from->op_attr_mask & UCP_OP_ATTR_FIELD_MEMORY_TYPE)
-        to->memory_type = from->memory_type;
-    if (from->op_attr_mask & UCP_OP_ATTR_FIELD_MEMH)
-        to->memh = from->memh;
-}
-
 /* An error of ours must not cost the caller anything: original order, counted, said once. */
-static void fault(struct mfs_ucx_worker *worker, const struct mfs_ucx_ep *ep, const char *what)
+static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
     static _Atomic bool said;
 
     mfs_count(worker->host, MFS_COUNT_FAULTS, 1);
     if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
-        mfs_log(MFS_LOG_WARN, "%s: traffic goes on in its original order", what);
+        mfs_log(MFS_LOG_WARN, "the queue took no more: traffic goes on in its original order");
     mfs_ucx_drain(worker, ep);
 }
 
@@ -75,39 +59,26 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
 {
     const struct mfs_config *config = mfs_config_get();
     struct mfs_ucx_worker *worker = ep->worker;
-    const size_t bytes = deferrable_bytes(count, param);
+    const struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
+                                                remote_addr, rkey,   param};
     const struct mfs_tag tag = mfs_tag_get();
-    const bool idle = atomic_load_explicit(&worker->queued, memory_order_relaxed) == 0;
+    const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
+    const bool defers = mfs_policy_defers(mfs_host_policy(worker->host)) || config->pace > 0;
     struct mfs_ucx_request *request;
 
     mfs_count(worker->host, MFS_COUNT_CALLS, 1);
-    mfs_count(worker->host, MFS_COUNT_BYTES, bytes);
+    mfs_count(worker->host, MFS_COUNT_BYTES, operation.bytes);
     if (tag.request != MFS_REQUEST_NONE)
         mfs_count(worker->host, MFS_COUNT_TAGGED, 1);
-    if (!mfs_policy_defers(mfs_host_policy(worker->host)) && config->pace == 0) {
-        if (!idle)
-            mfs_ucx_drain(worker, NULL);
+    if (!defers && !idle) /* the policy was switched off: what it held back comes first */
+        mfs_ucx_drain(worker, NULL);
+    if (!defers || operation.bytes == 0 ||
+        (operation.bytes <= config->small && idle && config->pace == 0)) {
         mfs_count(worker->host, MFS_COUNT_STRAIGHT, 1);
         return false;
     }
-    if (bytes == 0 || (bytes <= config->small && idle && config->pace == 0)) {
-        mfs_count(worker->host, MFS_COUNT_STRAIGHT, 1);
-        return false;
-    }
-    request = mfs_ucx_request_alloc();
-    if (!request) {
-        fault(worker, ep, "too many operations are deferred");
-        return false;
-    }
-    request->kind = (uint8_t)kind;
-    request->op.length = bytes;
-    request->buffer = buffer;
-    request->remote_addr = remote_addr;
-    request->rkey = rkey;
-    param_copy(&request->param, param);
-    if (mfs_ucx_enqueue(ep, request, &tag) != 0) {
-        mfs_ucx_request_put(request);
-        fault(worker, ep, "the queue took no more");
+    if (mfs_ucx_enqueue(ep, &operation, &tag, &request) != 0) {
+        fault(worker, ep);
         return false;
     }
     mfs_count(worker->host, MFS_COUNT_DEFERRED, 1);
@@ -116,16 +87,34 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     return true;
 }
 
+/* defer() by the handle; caller->api is right for the handle after it. */
+static bool put(struct mfs_ucx_caller *caller, ucp_ep_h handle, const void *buffer, size_t count,
+                uint64_t remote_addr, ucp_rkey_h rkey, const ucp_request_param_t *param,
+                ucs_status_ptr_t *result)
+{
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(caller, handle);
+
+    return ep && defer(ep, MFS_UCX_PUT, (void *)(uintptr_t)buffer, count, remote_addr, rkey, param,
+                       result);
+}
+
+static bool get(struct mfs_ucx_caller *caller, ucp_ep_h handle, void *buffer, size_t count,
+                uint64_t remote_addr, ucp_rkey_h rkey, const ucp_request_param_t *param,
+                ucs_status_ptr_t *result)
+{
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(caller, handle);
+
+    return ep && defer(ep, MFS_UCX_GET, buffer, count, remote_addr, rkey, param, result);
+}
+
 MFS_UCX_EXPORT ucs_status_ptr_t ucp_put_nbx(ucp_ep_h handle, const void *buffer, size_t count,
                                             uint64_t remote_addr, ucp_rkey_h rkey,
                                             const ucp_request_param_t *param)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_ep *ep = caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (ep &&
-        defer(ep, MFS_UCX_PUT, (void *)(uintptr_t)buffer, count, remote_addr, rkey, param, &result))
+    if (put(&caller, handle, buffer, count, remote_addr, rkey, param, &result))
         return result;
     return caller.api->ucp_put_nbx(handle, buffer, count, remote_addr, rkey, param);
 }
@@ -134,131 +123,94 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nbx(ucp_ep_h handle, void *buffer, size_
                                             uint64_t remote_addr, ucp_rkey_h rkey,
                                             const ucp_request_param_t *param)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_ep *ep = caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (ep && defer(ep, MFS_UCX_GET, buffer, count, remote_addr, rkey, param, &result))
+    if (get(&caller, handle, buffer, count, remote_addr, rkey, param, &result))
         return result;
     return caller.api->ucp_get_nbx(handle, buffer, count, remote_addr, rkey, param);
 }
 
-/* --- flush --- */
+/* --- older forms --- */
 
-/*
- * A flush that waits for what is queued; ep NULL: of the whole worker. NULL when it
- * need not wait (or cannot be represented: then everything before it has gone out).
- */
-static struct mfs_ucx_request *flush_defer(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
-                                           const ucp_request_param_t *param)
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_put_nb(ucp_ep_h handle, const void *buffer, size_t bytes,
+                                           uint64_t remote_addr, ucp_rkey_h rkey,
+                                           ucp_send_callback_t callback)
 {
-    const struct mfs_tag tag = mfs_tag_get();
-    struct mfs_ucx_request *flush;
+    const ucp_request_param_t param = mfs_ucx_old_param(callback);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
 
-    if (!mfs_ucx_flush_pending(worker, ep, &tag))
-        return NULL;
-    flush = (param->op_attr_mask & UCP_OP_ATTR_FIELD_REQUEST) ? NULL : mfs_ucx_request_alloc();
-    if (!flush) {
-        mfs_ucx_drain(worker, ep);
-        return NULL;
-    }
-    flush->worker = worker;
-    flush->ep = ep;
-    flush->tag = tag;
-    param_copy(&flush->param, param);
-    if (mfs_ucx_flush_defer(flush) != 0) {
-        mfs_ucx_request_put(flush);
-        mfs_ucx_drain(worker, ep);
-        return NULL;
-    }
-    return flush;
+    if (put(&caller, handle, buffer, bytes, remote_addr, rkey, &param, &result))
+        return result;
+    return caller.api->ucp_put_nb(handle, buffer, bytes, remote_addr, rkey, callback);
 }
 
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_flush_nbx(ucp_ep_h handle, const ucp_request_param_t *param)
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nb(ucp_ep_h handle, void *buffer, size_t bytes,
+                                           uint64_t remote_addr, ucp_rkey_h rkey,
+                                           ucp_send_callback_t callback)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_ep *ep = caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
-    struct mfs_ucx_request *flush = ep ? flush_defer(ep->worker, ep, param) : NULL;
+    const ucp_request_param_t param = mfs_ucx_old_param(callback);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
 
-    return flush ? flush : caller.api->ucp_ep_flush_nbx(handle, param);
+    if (get(&caller, handle, buffer, bytes, remote_addr, rkey, &param, &result))
+        return result;
+    return caller.api->ucp_get_nb(handle, buffer, bytes, remote_addr, rkey, callback);
 }
 
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_worker_flush_nbx(ucp_worker_h handle,
-                                                     const ucp_request_param_t *param)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_worker *worker =
-        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
-    struct mfs_ucx_request *flush = worker ? flush_defer(worker, NULL, param) : NULL;
+static const ucp_request_param_t no_param;
 
-    return flush ? flush : caller.api->ucp_worker_flush_nbx(handle, param);
+/* Nobody holds the request: its end is told by a flush. */
+static ucs_status_t implicit(ucs_status_ptr_t result)
+{
+    if (!UCS_PTR_IS_PTR(result))
+        return UCS_PTR_STATUS(result);
+    mfs_ucx_release(mfs_ucx_request_of(result), true);
+    return UCS_INPROGRESS;
 }
 
-/* The old form's callback takes one argument less; the one more is ignored, as UCX does. */
-static ucp_request_param_t old_param(ucp_send_callback_t callback)
+MFS_UCX_EXPORT ucs_status_t ucp_put_nbi(ucp_ep_h handle, const void *buffer, size_t bytes,
+                                        uint64_t remote_addr, ucp_rkey_h rkey)
 {
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK};
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
 
-    memcpy(&param.cb.send, &callback, sizeof(callback));
-    return param;
+    if (put(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+        return implicit(result);
+    return caller.api->ucp_put_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
 
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_flush_nb(ucp_ep_h handle, unsigned flags,
-                                                ucp_send_callback_t callback)
+MFS_UCX_EXPORT ucs_status_t ucp_get_nbi(ucp_ep_h handle, void *buffer, size_t bytes,
+                                        uint64_t remote_addr, ucp_rkey_h rkey)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_ep *ep = caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
-    const ucp_request_param_t param = old_param(callback);
-    struct mfs_ucx_request *flush = ep ? flush_defer(ep->worker, ep, &param) : NULL;
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
 
-    return flush ? flush : caller.api->ucp_ep_flush_nb(handle, flags, callback);
+    if (get(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+        return implicit(result);
+    return caller.api->ucp_get_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
 
-MFS_UCX_EXPORT ucs_status_ptr_t ucp_worker_flush_nb(ucp_worker_h handle, unsigned flags,
-                                                    ucp_send_callback_t callback)
+/* Blocking: in the queue like any other, with progress until it is done. */
+MFS_UCX_EXPORT ucs_status_t ucp_put(ucp_ep_h handle, const void *buffer, size_t bytes,
+                                    uint64_t remote_addr, ucp_rkey_h rkey)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_worker *worker =
-        caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
-    const ucp_request_param_t param = old_param(callback);
-    struct mfs_ucx_request *flush = worker ? flush_defer(worker, NULL, &param) : NULL;
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
 
-    return flush ? flush : caller.api->ucp_worker_flush_nb(handle, flags, callback);
+    if (put(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+        return mfs_ucx_wait(result);
+    return caller.api->ucp_put(handle, buffer, bytes, remote_addr, rkey);
 }
 
-/* The blocking forms: nobody progresses us meanwhile, so everything goes out first. */
-MFS_UCX_EXPORT ucs_status_t ucp_ep_flush(ucp_ep_h handle)
+MFS_UCX_EXPORT ucs_status_t ucp_get(ucp_ep_h handle, void *buffer, size_t bytes,
+                                    uint64_t remote_addr, ucp_rkey_h rkey)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    struct mfs_ucx_ep *ep = caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    ucs_status_ptr_t result;
 
-    if (ep)
-        mfs_ucx_drain(ep->worker, ep);
-    return caller.api->ucp_ep_flush(handle);
-}
-
-static ucs_status_t drained(ucp_worker_h handle, const struct mfs_ucx_caller *caller,
-                            ucs_status_t (*real)(ucp_worker_h))
-{
-    struct mfs_ucx_worker *worker =
-        caller->inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
-
-    if (worker)
-        mfs_ucx_drain(worker, NULL);
-    return real(handle);
-}
-
-MFS_UCX_EXPORT ucs_status_t ucp_worker_flush(ucp_worker_h handle)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-
-    return drained(handle, &caller, caller.api->ucp_worker_flush);
-}
-
-/* What was posted before a fence is ordered before what comes after: it goes out now. */
-MFS_UCX_EXPORT ucs_status_t ucp_worker_fence(ucp_worker_h handle)
-{
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-
-    return drained(handle, &caller, caller.api->ucp_worker_fence);
+    if (get(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+        return mfs_ucx_wait(result);
+    return caller.api->ucp_get(handle, buffer, bytes, remote_addr, rkey);
 }

@@ -110,14 +110,16 @@ struct mfs_ucx_order *mfs_ucx_tag_order(struct mfs_ucx_tag_orders *orders,
     return *place ? &(*place)->order : NULL;
 }
 
-void mfs_ucx_tag_order_trim(struct mfs_ucx_tag_orders *orders, const struct mfs_tag *tag)
+void mfs_ucx_tag_order_trim(struct mfs_ucx_tag_orders *orders, struct mfs_ucx_order *order)
 {
-    struct mfs_ucx_tag_order **place = tag_place(orders, tag), *entry = *place;
+    struct mfs_ucx_tag_order *entry =
+        (struct mfs_ucx_tag_order *)(void *)((char *)order -
+                                             offsetof(struct mfs_ucx_tag_order, order));
 
-    if (!entry || entry->order.unissued > 0 || (entry->order.first && entry->order.first->closed))
+    if (mfs_ucx_order_pending(order))
         return;
-    *place = entry->next;
-    mfs_ucx_order_free(&entry->order);
+    *tag_place(orders, &entry->tag) = entry->next;
+    mfs_ucx_order_free(order);
     free(entry);
 }
 

@@ -49,11 +49,16 @@ struct mfs_ucx_tag_orders {
     struct mfs_ucx_tag_order *buckets[MFS_UCX_TAG_BUCKETS];
 };
 
+static inline bool mfs_ucx_tagged(const struct mfs_tag *tag)
+{
+    return tag->request != MFS_REQUEST_NONE || tag->stage != MFS_STAGE_NONE;
+}
+
 /* NULL: nothing of this tag is pending (or, with make, no memory). */
 struct mfs_ucx_order *mfs_ucx_tag_order(struct mfs_ucx_tag_orders *orders,
                                         const struct mfs_tag *tag, bool make);
-/* Forget it if nothing is pending any more. */
-void mfs_ucx_tag_order_trim(struct mfs_ucx_tag_orders *orders, const struct mfs_tag *tag);
+/* Forget one that mfs_ucx_tag_order gave if nothing is pending in it any more. */
+void mfs_ucx_tag_order_trim(struct mfs_ucx_tag_orders *orders, struct mfs_ucx_order *order);
 void mfs_ucx_tag_orders_free(struct mfs_ucx_tag_orders *orders);
 
 /* An operation begins: counted in the open epoch. NULL: no memory. */

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Our requests: what the caller holds instead of one of UCX's while an operation
- * is deferred. They lie in one reserved range of addresses, so that "ours or
- * UCX's?" is one comparison.
+ * is deferred.
+ *
+ *   block of the arena:  | request | caller's area | request | caller's area | ...
+ *                                  ^ the handle: what the caller holds
+ *
+ * The arena is one reserved range of addresses, so that "ours or UCX's?" is one
+ * comparison. Blocks belong to a worker and go back when it ends. The caller's area
+ * is what its context asked for (request_size, request_init); often nothing.
  *
  *   QUEUED --all chunks posted--> IN FLIGHT --last one done--> DONE --freed--> slot free
  */
@@ -16,36 +22,69 @@
 struct mfs_ucx_worker;
 struct mfs_ucx_ep;
 
-enum mfs_ucx_kind { MFS_UCX_PUT, MFS_UCX_GET, MFS_UCX_FLUSH };
+enum mfs_ucx_kind { MFS_UCX_PUT, MFS_UCX_GET, MFS_UCX_FLUSH, MFS_UCX_CLOSE };
 
-/* All fields are guarded by the worker's mutex, but for status (atomic). */
+/* All fields are guarded by the worker's mutex, but for status and seen (atomic). */
 struct mfs_ucx_request {
-    struct mfs_op op; /* first: the queue hands this pointer back */
-    struct mfs_ucx_worker *worker;
-    struct mfs_ucx_ep *ep;                /* operations: NULL once issued */
-    struct mfs_ucx_request *next, *prev;  /* worker's list of queued operations; done list */
-    struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS]; /* that count it, until issued */
-    struct mfs_tag tag;
+    _Alignas(16) struct mfs_op op; /* first: the queue hands this pointer back */
+    struct mfs_ucx_worker *worker; /* NULL: the slot's worker is gone */
+    struct mfs_ucx_ep *ep;         /* holds a reference; NULL: flush of the whole worker */
+    struct mfs_ucx_request *next, *prev; /* worker's queued operations; ready, done or free list */
+    struct mfs_ucx_request *ep_next, *ep_prev; /* the endpoint's queued operations */
+    struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS]; /* that count it, until issued; NULL: none */
     void *buffer;
     uint64_t remote_addr;
     ucp_rkey_h rkey;
-    ucp_request_param_t param; /* what the caller gave, sanitised to the fields it set */
-    uint32_t inflight;         /* chunks posted and not done */
-    uint32_t posting;          /* threads between take and the return of the post */
-    _Atomic int status;        /* ucs_status_t; UCS_INPROGRESS until done */
-    int error;                 /* first error of a chunk */
-    uint8_t kind;              /* enum mfs_ucx_kind */
-    bool queued;               /* in the queue */
-    bool issued;               /* all of it was handed to UCX (or dropped) */
-    bool returned;             /* the caller holds it */
-    bool released;             /* the caller gave it back before it was done */
-    bool silent;               /* no callback any more (ucp_request_free) */
-    bool listed;               /* on the done list, its callback still due */
+    /* What the caller gave; only what attributes says was set. */
+    ucp_send_nbx_callback_t callback;
+    void *user_data;
+    ucp_mem_h memh;
+    uint32_t attributes; /* op_attr_mask */
+    uint32_t inflight; /* chunks posted and not done */
+    _Atomic int status; /* ucs_status_t as the caller sees it; UCS_INPROGRESS until done */
+    int result; /* first error of a chunk; the outcome once finished */
+    uint16_t posting; /* threads between taking a chunk and the return of its post */
+    uint8_t kind; /* enum mfs_ucx_kind */
+    uint8_t memory_type;
+    _Atomic bool seen; /* the caller has been told an error */
+    bool queued : 1; /* in the queue */
+    bool issued : 1; /* all of it was handed to UCX (or dropped) */
+    bool returned : 1; /* the caller holds it */
+    bool released : 1; /* the caller gave it back before it was done */
+    bool silent : 1; /* no callback any more (ucp_request_free) */
+    bool listed : 1; /* on the done list, its callback still due */
+    bool canceled : 1; /* by the caller: no loss to report */
+    bool force : 1; /* close: UCP_EP_CLOSE_FLAG_FORCE */
 };
 
-/* NULL: the arena is exhausted. Zeroed. Thread-safe. */
-struct mfs_ucx_request *mfs_ucx_request_alloc(void);
-void mfs_ucx_request_put(struct mfs_ucx_request *request);
-bool mfs_ucx_request_ours(const void *request);
+/* Where a worker's requests come from. Guarded by the worker's mutex. */
+struct mfs_ucx_pool {
+    size_t stride; /* of a slot in bytes; 0: not set up */
+    void (*init)(void *handle); /* caller's, for each new slot; NULL: none */
+    void (*cleanup)(void *handle);
+    struct mfs_ucx_block *blocks; /* newest first */
+    struct mfs_ucx_request *free;
+};
+
+/* area_bytes: the caller's area in each request. -E2BIG: larger than a block holds. */
+int mfs_ucx_pool_init(struct mfs_ucx_pool *pool, size_t area_bytes, void (*init)(void *),
+                      void (*cleanup)(void *));
+/* Every request of the pool is gone after this. */
+void mfs_ucx_pool_free(struct mfs_ucx_pool *pool);
+/* NULL: no memory. Zeroed, but for the caller's area. */
+struct mfs_ucx_request *mfs_ucx_pool_get(struct mfs_ucx_pool *pool);
+void mfs_ucx_pool_put(struct mfs_ucx_pool *pool, struct mfs_ucx_request *request);
+
+bool mfs_ucx_request_ours(const void *handle);
+
+static inline void *mfs_ucx_request_handle(struct mfs_ucx_request *request)
+{
+    return request + 1;
+}
+
+static inline struct mfs_ucx_request *mfs_ucx_request_of(void *handle)
+{
+    return (struct mfs_ucx_request *)handle - 1;
+}
 
 #endif

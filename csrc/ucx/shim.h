@@ -3,7 +3,11 @@
 #ifndef MFS_UCX_SHIM_H
 #define MFS_UCX_SHIM_H
 
+#include <string.h>
+
+#include "ucx/ep.h"
 #include "ucx/symbols.h"
+#include "ucx/worker.h"
 
 #define MFS_UCX_EXPORT __attribute__((visibility("default")))
 
@@ -13,7 +17,39 @@
 /* MFS_ENABLE is set, and this is not a fork of the process that was set up. Cheap. */
 bool mfs_ucx_enabled(void);
 
-/* Must requests of this context be UCX's own (request_size, request_init)? */
-bool mfs_ucx_context_plain(ucp_context_h context);
+/* Our state behind a handle; NULL: hand the call on. The copy of UCX is then the handle's own. */
+static inline struct mfs_ucx_worker *mfs_ucx_worker_of(struct mfs_ucx_caller *caller,
+                                                       ucp_worker_h handle)
+{
+    struct mfs_ucx_worker *worker =
+        caller->inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
+
+    if (worker)
+        caller->api = worker->api;
+    return worker;
+}
+
+static inline struct mfs_ucx_ep *mfs_ucx_ep_of(struct mfs_ucx_caller *caller, ucp_ep_h handle)
+{
+    struct mfs_ucx_ep *ep = caller->inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
+
+    if (ep)
+        caller->api = ep->worker->api;
+    return ep;
+}
+
+/* The old form's callback takes one argument less; the one more is ignored, as UCX does. */
+static inline ucp_request_param_t mfs_ucx_old_param(ucp_send_callback_t callback)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK};
+
+    memcpy(&param.cb.send, &callback, sizeof(callback));
+    return param;
+}
+
+/* One round of progress: dispatch, UCX, callbacks. */
+unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker);
+/* What a post returned that we deferred: progress until it is done, and give it back. */
+ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle);
 
 #endif

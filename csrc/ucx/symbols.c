@@ -27,7 +27,7 @@ static unsigned copies_count;
 /* An entry is written once: the address last, which publishes the rest. */
 static struct {
     _Atomic(const void *) address;
-    const struct mfs_ucx_api *api;
+    const struct mfs_ucx_api *api; /* NULL: the address is our own */
     bool inner;
 } cache[CACHE_SIZE];
 
@@ -108,6 +108,21 @@ static const struct mfs_ucx_api *copy_of(void *function)
     return api;
 }
 
+/*
+ * libucp ends some of its functions with a jump to another exported one (as
+ * ucp_disconnect_nb does to ucp_ep_close_nb). When we called the first, the second
+ * seems to be called by us: that is an inner call, of the copy we called last.
+ */
+static _Thread_local const struct mfs_ucx_api *last_api;
+
+static struct mfs_ucx_caller answer(const struct mfs_ucx_api *api, bool inner)
+{
+    if (!api)
+        return (struct mfs_ucx_caller){last_api, true};
+    last_api = api;
+    return (struct mfs_ucx_caller){api, inner};
+}
+
 struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
 {
     unsigned at = (unsigned)((uintptr_t)return_address * UINT64_C(0x9E3779B97F4A7C15) >> 40);
@@ -119,20 +134,21 @@ struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
             atomic_load_explicit(&cache[at % CACHE_SIZE].address, memory_order_acquire);
 
         if (address == return_address)
-            return (struct mfs_ucx_caller){cache[at % CACHE_SIZE].api,
-                                           cache[at % CACHE_SIZE].inner};
+            return answer(cache[at % CACHE_SIZE].api, cache[at % CACHE_SIZE].inner);
         if (!address)
             break;
     }
     pthread_mutex_lock(&resolve_mutex);
-    function = resolve_probe(return_address);
+    caller.inner = object_of(return_address) == object_of((const void *)&probe);
+    function = caller.inner ? NULL : resolve_probe(return_address);
     caller.api = function ? copy_of(function) : NULL;
-    if (!caller.api) {
+    if (!caller.inner && !caller.api) {
         mfs_log(MFS_LOG_WARN, "no UCX behind the shim: a ucp_ function was called, but no libucp "
                               "is loaded that has it");
         abort();
     }
-    caller.inner = object_of(return_address) == caller.api->base;
+    if (caller.api)
+        caller.inner = object_of(return_address) == caller.api->base;
     for (unsigned probes = 0; probes < CACHE_SIZE / 2; probes++, at++) {
         if (!atomic_load_explicit(&cache[at % CACHE_SIZE].address, memory_order_relaxed)) {
             cache[at % CACHE_SIZE].api = caller.api;
@@ -143,5 +159,5 @@ struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
         }
     }
     pthread_mutex_unlock(&resolve_mutex);
-    return caller;
+    return answer(caller.api, caller.inner);
 }

@@ -10,24 +10,20 @@
 
 #include "host/config.h"
 #include "host/log.h"
+#include "ucx/ep.h"
 #include "ucx/map.h"
 
 #define CHUNKS_IN_SLAB 64
 
 static struct mfs_ucx_map workers = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-static struct mfs_ucx_map eps = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle)
 {
     return mfs_ucx_map_find(&workers, handle);
 }
 
-struct mfs_ucx_ep *mfs_ucx_ep_find(ucp_ep_h handle)
-{
-    return mfs_ucx_map_find(&eps, handle);
-}
-
-void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle)
+void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
+                        const struct mfs_ucx_area *area, bool sleepless)
 {
     struct mfs_ucx_worker *worker = calloc(1, sizeof(*worker));
 
@@ -35,8 +31,12 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle)
         return;
     worker->handle = handle;
     worker->api = api;
+    worker->sleepless = sleepless;
     worker->host = mfs_host_get();
-    if (!worker->host || mfs_ucx_map_add(&workers, handle, worker) != 0) {
+    if (!worker->host ||
+        mfs_ucx_pool_init(&worker->requests, area->bytes, area->init, area->cleanup) != 0 ||
+        mfs_ucx_map_add(&workers, handle, worker) != 0) {
+        mfs_log(MFS_LOG_INFO, "a UCX worker is not scheduled for");
         free(worker);
         return;
     }
@@ -44,57 +44,12 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle)
     pthread_mutex_init(&worker->mutex, NULL);
 }
 
-void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle)
-{
-    struct mfs_ucx_ep *ep = calloc(1, sizeof(*ep));
-
-    if (!ep)
-        return;
-    ep->handle = handle;
-    ep->worker = worker;
-    if (mfs_ucx_map_add(&eps, handle, ep) != 0) {
-        free(ep);
-        return;
-    }
-    pthread_mutex_lock(&worker->mutex);
-    ep->next = worker->eps;
-    if (worker->eps)
-        worker->eps->prev = ep;
-    worker->eps = ep;
-    pthread_mutex_unlock(&worker->mutex);
-}
-
-static void ep_free(struct mfs_ucx_ep *ep)
-{
-    mfs_ucx_map_remove(&eps, ep->handle);
-    mfs_ucx_order_free(&ep->order);
-    mfs_ucx_tag_orders_free(&ep->tags);
-    free(ep);
-}
-
-void mfs_ucx_ep_drop(struct mfs_ucx_ep *ep)
-{
-    struct mfs_ucx_worker *worker = ep->worker;
-
-    pthread_mutex_lock(&worker->mutex);
-    if (ep->prev)
-        ep->prev->next = ep->next;
-    else
-        worker->eps = ep->next;
-    if (ep->next)
-        ep->next->prev = ep->prev;
-    pthread_mutex_unlock(&worker->mutex);
-    ep_free(ep);
-}
-
 void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker)
 {
     mfs_ucx_map_remove(&workers, worker->handle);
-    while (worker->eps) {
-        struct mfs_ucx_ep *ep = worker->eps;
-
-        worker->eps = ep->next;
-        ep_free(ep);
+    for (struct mfs_ucx_ep *ep = worker->eps; ep; ep = ep->next) {
+        if (!ep->closed)
+            mfs_ucx_ep_forget(ep);
     }
 }
 
@@ -111,9 +66,40 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
         worker->slabs = slab->next;
         free(slab);
     }
+    while (worker->eps)
+        mfs_ucx_ep_free(worker->eps);
+    mfs_ucx_pool_free(&worker->requests);
     mfs_ucx_order_free(&worker->order);
     pthread_mutex_destroy(&worker->mutex);
     free(worker);
+}
+
+/* --- requests --- */
+
+struct mfs_ucx_request *mfs_ucx_request_get(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                                            enum mfs_ucx_kind kind)
+{
+    struct mfs_ucx_request *request = mfs_ucx_pool_get(&worker->requests);
+
+    if (!request)
+        return NULL;
+    request->worker = worker;
+    request->ep = ep;
+    if (ep)
+        ep->refs++;
+    request->kind = (uint8_t)kind;
+    atomic_store_explicit(&request->status, UCS_INPROGRESS, memory_order_relaxed);
+    return request;
+}
+
+void mfs_ucx_request_put(struct mfs_ucx_request *request)
+{
+    if (request->ep) {
+        request->ep->refs--;
+        mfs_ucx_ep_reap(request->ep);
+        request->ep = NULL;
+    }
+    mfs_ucx_pool_put(&request->worker->requests, request);
 }
 
 /* --- lanes --- */
@@ -176,7 +162,7 @@ void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker)
 
 /* --- chunks --- */
 
-struct mfs_ucx_chunk *mfs_ucx_chunk_alloc(struct mfs_ucx_worker *worker)
+struct mfs_ucx_chunk *mfs_ucx_chunk_get(struct mfs_ucx_worker *worker)
 {
     struct mfs_ucx_chunk *chunk = worker->free_chunks;
 

@@ -4,12 +4,15 @@
  *
  *   worker --+-- lane egress  (puts):  queue + member of the port
  *            +-- lane ingress (gets):  queue + member of the port
- *            +-- list of queued operations, in the order of posting
- *            +-- endpoints
+ *            +-- queued operations, in the order of posting
+ *            +-- ready:  flushes and closes that wait for nothing more
+ *            +-- done:   callbacks to deliver
+ *            +-- endpoints, each with its queued operations
  *
  * THREADS: All of it is guarded by the worker's mutex, which is never held across
  * a call into UCX or of the caller's callback: both may come back to us. The maps
- * from handles are read without a lock.
+ * from handles are read without a lock. A thread that is about to call UCX with an
+ * endpoint pins it first (ep->pins); a close waits for the last pin.
  */
 #ifndef MFS_UCX_WORKER_H
 #define MFS_UCX_WORKER_H
@@ -40,6 +43,10 @@ struct mfs_ucx_chunk {
     struct mfs_ucx_chunk *next;
 };
 
+struct mfs_ucx_list {
+    struct mfs_ucx_request *first, *last;
+};
+
 struct mfs_ucx_worker {
     ucp_worker_h handle;
     const struct mfs_ucx_api *api;
@@ -47,14 +54,22 @@ struct mfs_ucx_worker {
     pthread_mutex_t mutex;
     struct mfs_ucx_lane lanes[MFS_UCX_LANES];
     uint64_t settings_version;
-    struct mfs_ucx_request *queued_first, *queued_last; /* operations in the queues */
-    _Atomic uint64_t queued;                            /* how many; read without the mutex */
-    struct mfs_ucx_request *done_first, *done_last;     /* callbacks to deliver */
-    _Atomic uint32_t done;
+    struct mfs_ucx_list queued; /* operations in the queues */
+    struct mfs_ucx_list ready;
+    struct mfs_ucx_list done;
+    /* Lengths of the lists, read without the mutex to skip work. */
+    _Atomic uint64_t queued_count;
+    _Atomic uint32_t ready_count, done_count;
+    _Atomic uint32_t pins; /* of all endpoints; changed under the mutex */
     struct mfs_ucx_order order;
+    struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
-    struct mfs_ucx_ep *eps;
+    struct mfs_ucx_ep *eps;      /* also those closed that a request still refers to */
+    int lost;                    /* error of an operation that nobody watched, to be told by the
+                                  * next flush of the worker; UCS_OK: none */
+    bool sleepless;              /* its events do not tell of sends */
+    bool ending;                 /* in ucp_worker_destroy */
 };
 
 struct mfs_ucx_ep {
@@ -62,18 +77,29 @@ struct mfs_ucx_ep {
     struct mfs_ucx_worker *worker;
     struct mfs_ucx_order order;
     struct mfs_ucx_tag_orders tags;
+    struct mfs_ucx_list queued;
+    uint32_t refs;                 /* requests that point here */
+    uint32_t pins;                 /* threads in UCX with the handle; flushes on the ready list */
+    struct mfs_ucx_request *close; /* a close that waits for the last pin */
+    int lost; /* error of an operation that nobody watched: its flushes fail */
+    int failed; /* error of a chunk that says that the peer is gone */
+    bool closed; /* the caller's handle is no longer ours */
     struct mfs_ucx_ep *next, *prev; /* of the worker */
+};
+
+/* What a context asked of its requests. */
+struct mfs_ucx_area {
+    size_t bytes;
+    void (*init)(void *handle);
+    void (*cleanup)(void *handle);
 };
 
 /* NULL: not one of those we schedule for. */
 struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle);
-struct mfs_ucx_ep *mfs_ucx_ep_find(ucp_ep_h handle);
-
-/* Begin to schedule for a worker, an endpoint. No memory: we do not, nothing is lost. */
-void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle);
-void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle);
-void mfs_ucx_ep_drop(struct mfs_ucx_ep *ep);
-/* From now on the handle is unknown; the state lives until mfs_ucx_worker_free. */
+/* Begin to schedule for a worker. Without memory we do not; nothing is lost. */
+void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
+                        const struct mfs_ucx_area *area, bool sleepless);
+/* From now on the handles of it and its endpoints are unknown; the state stays. */
 void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker);
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker);
 
@@ -82,9 +108,14 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
 /* Take over a changed policy. Mutex held. */
 void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker);
 
-/* From and to the worker's list. alloc: NULL without memory. Mutex held. */
-struct mfs_ucx_chunk *mfs_ucx_chunk_alloc(struct mfs_ucx_worker *worker);
+/* From and to the worker's list. get: NULL without memory. Mutex held. */
+struct mfs_ucx_chunk *mfs_ucx_chunk_get(struct mfs_ucx_worker *worker);
 void mfs_ucx_chunk_put(struct mfs_ucx_worker *worker, struct mfs_ucx_chunk *chunk);
+
+/* A request that refers to ep (or NULL: to the worker alone). NULL: no memory. Mutex held. */
+struct mfs_ucx_request *mfs_ucx_request_get(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                                            enum mfs_ucx_kind kind);
+void mfs_ucx_request_put(struct mfs_ucx_request *request);
 
 /* Write this process's counters to MFS_STATS, if that is set. */
 void mfs_ucx_stats_write(struct mfs_host *host);

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ucx/ep.h"
+
+#include <stdlib.h>
+
+#include "ucx/map.h"
+
+static struct mfs_ucx_map eps = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+struct mfs_ucx_ep *mfs_ucx_ep_find(ucp_ep_h handle)
+{
+    return mfs_ucx_map_find(&eps, handle);
+}
+
+void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle)
+{
+    struct mfs_ucx_ep *ep = calloc(1, sizeof(*ep));
+
+    if (!ep)
+        return;
+    ep->handle = handle;
+    ep->worker = worker;
+    if (mfs_ucx_map_add(&eps, handle, ep) != 0) {
+        free(ep);
+        return;
+    }
+    pthread_mutex_lock(&worker->mutex);
+    ep->next = worker->eps;
+    if (worker->eps)
+        worker->eps->prev = ep;
+    worker->eps = ep;
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+void mfs_ucx_ep_forget(struct mfs_ucx_ep *ep)
+{
+    mfs_ucx_map_remove(&eps, ep->handle);
+}
+
+void mfs_ucx_ep_free(struct mfs_ucx_ep *ep)
+{
+    if (ep->prev)
+        ep->prev->next = ep->next;
+    else
+        ep->worker->eps = ep->next;
+    if (ep->next)
+        ep->next->prev = ep->prev;
+    mfs_ucx_order_free(&ep->order);
+    mfs_ucx_tag_orders_free(&ep->tags);
+    free(ep);
+}
+
+void mfs_ucx_ep_reap(struct mfs_ucx_ep *ep)
+{
+    if (ep->closed && ep->refs == 0 && ep->pins == 0)
+        mfs_ucx_ep_free(ep);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What keeps its order with puts and gets: flush and fence. */
+#include <sched.h>
+
+#include "ucx/dispatch.h"
+#include "ucx/finish.h"
+#include "ucx/flush.h"
+#include "ucx/shim.h"
+
+#define FENCE_PATIENCE_NS INT64_C(10000000)
+
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_flush_nbx(ucp_ep_h handle, const ucp_request_param_t *param)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(&caller, handle);
+    ucs_status_ptr_t result;
+
+    if (ep && mfs_ucx_flush(ep->worker, ep, param, &result))
+        return result;
+    return caller.api->ucp_ep_flush_nbx(handle, param);
+}
+
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_worker_flush_nbx(ucp_worker_h handle,
+                                                     const ucp_request_param_t *param)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+    ucs_status_ptr_t result;
+
+    if (worker && mfs_ucx_flush(worker, NULL, param, &result))
+        return result;
+    return caller.api->ucp_worker_flush_nbx(handle, param);
+}
+
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_flush_nb(ucp_ep_h handle, unsigned flags,
+                                                ucp_send_callback_t callback)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(&caller, handle);
+    const ucp_request_param_t param = mfs_ucx_old_param(callback);
+    ucs_status_ptr_t result;
+
+    if (ep && mfs_ucx_flush(ep->worker, ep, &param, &result))
+        return result;
+    return caller.api->ucp_ep_flush_nb(handle, flags, callback);
+}
+
+MFS_UCX_EXPORT ucs_status_ptr_t ucp_worker_flush_nb(ucp_worker_h handle, unsigned flags,
+                                                    ucp_send_callback_t callback)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+    const ucp_request_param_t param = mfs_ucx_old_param(callback);
+    ucs_status_ptr_t result;
+
+    if (worker && mfs_ucx_flush(worker, NULL, &param, &result))
+        return result;
+    return caller.api->ucp_worker_flush_nb(handle, flags, callback);
+}
+
+static const ucp_request_param_t no_param;
+
+MFS_UCX_EXPORT ucs_status_t ucp_ep_flush(ucp_ep_h handle)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(&caller, handle);
+    ucs_status_ptr_t result;
+
+    if (ep && mfs_ucx_flush(ep->worker, ep, &no_param, &result))
+        return mfs_ucx_wait(result);
+    return caller.api->ucp_ep_flush(handle);
+}
+
+MFS_UCX_EXPORT ucs_status_t ucp_worker_flush(ucp_worker_h handle)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+    ucs_status_ptr_t result;
+
+    if (worker && mfs_ucx_flush(worker, NULL, &no_param, &result))
+        return mfs_ucx_wait(result);
+    return caller.api->ucp_worker_flush(handle);
+}
+
+/*
+ * What was posted before a fence is ordered before what comes after: it goes out now.
+ * A chunk that another thread is just handing to UCX is waited for, but not for ever:
+ * that thread may itself wait for a lock of UCX's that our caller holds.
+ */
+MFS_UCX_EXPORT ucs_status_t ucp_worker_fence(ucp_worker_h handle)
+{
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+
+    if (worker) {
+        const int64_t until_ns = mfs_now_ns() + FENCE_PATIENCE_NS;
+
+        mfs_ucx_drain(worker, NULL);
+        while (atomic_load_explicit(&worker->pins, memory_order_acquire) > 0 &&
+               mfs_now_ns() < until_ns)
+            sched_yield();
+    }
+    return caller.api->ucp_worker_fence(handle);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * LOST OPERATIONS: NIXL gives most of its requests back while they are in progress
+ * and trusts the flush to tell of errors. UCX would have told the error of a post at
+ * once; a deferred one fails later, when nobody looks any more. So it is told by the
+ * flush: by every later one of that endpoint, and by the next one of the worker.
+ */
+#include "ucx/finish.h"
+
+#include "ucx/list.h"
+
+/* The caller gave the operation back without having seen its error. */
+static void note_loss(const struct mfs_ucx_request *request, ucs_status_t status)
+{
+    if (status == UCS_OK || request->canceled || request->kind > MFS_UCX_GET)
+        return;
+    if (request->ep->lost == UCS_OK)
+        request->ep->lost = status;
+    request->worker->lost = status;
+}
+
+/* What a flush tells that UCX had nothing to complain of. */
+static ucs_status_t loss_of(const struct mfs_ucx_request *flush)
+{
+    ucs_status_t lost;
+
+    if (flush->ep)
+        return (ucs_status_t)flush->ep->lost;
+    lost = (ucs_status_t)flush->worker->lost;
+    flush->worker->lost = UCS_OK;
+    return lost;
+}
+
+/* Put the callback on the done list, if one is due. */
+static bool call_back(struct mfs_ucx_request *request)
+{
+    struct mfs_ucx_worker *worker = request->worker;
+
+    if (request->silent || !(request->attributes & UCP_OP_ATTR_FIELD_CALLBACK))
+        return false;
+    request->listed = true;
+    mfs_ucx_list_append(&worker->done, request);
+    atomic_fetch_add_explicit(&worker->done_count, 1, memory_order_relaxed);
+    return true;
+}
+
+void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status)
+{
+    if (request->kind == MFS_UCX_FLUSH && status == UCS_OK)
+        status = loss_of(request);
+    request->result = status;
+    if (!request->returned) { /* hand_over does the rest */
+        atomic_store_explicit(&request->status, status, memory_order_release);
+        return;
+    }
+    if (request->released)
+        note_loss(request, status);
+    if (call_back(request))
+        return;
+    atomic_store_explicit(&request->status, status, memory_order_release);
+    if (request->released)
+        mfs_ucx_request_put(request);
+}
+
+ucs_status_ptr_t mfs_ucx_hand_over(struct mfs_ucx_request *request)
+{
+    struct mfs_ucx_worker *worker = request->worker;
+    ucs_status_ptr_t result = mfs_ucx_request_handle(request);
+    ucs_status_t status;
+
+    pthread_mutex_lock(&worker->mutex);
+    status = mfs_ucx_status(request);
+    if (status == UCS_INPROGRESS) {
+        request->returned = true;
+    } else if (request->attributes & UCP_OP_ATTR_FLAG_NO_IMM_CMPL && status == UCS_OK) {
+        request->returned = true;
+        if (call_back(request))
+            atomic_store_explicit(&request->status, UCS_INPROGRESS, memory_order_relaxed);
+    } else {
+        mfs_ucx_request_put(request);
+        result = UCS_STATUS_PTR(status);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return result;
+}
+
+unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
+{
+    unsigned delivered = 0;
+
+    while (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0) {
+        struct mfs_ucx_request *request;
+        ucp_send_nbx_callback_t callback = NULL;
+        void *user_data = NULL;
+        ucs_status_t status = UCS_OK;
+
+        pthread_mutex_lock(&worker->mutex);
+        request = mfs_ucx_list_pop(&worker->done);
+        if (request) {
+            atomic_fetch_sub_explicit(&worker->done_count, 1, memory_order_relaxed);
+            status = (ucs_status_t)request->result;
+            atomic_store_explicit(&request->status, status, memory_order_release);
+            if (!request->silent)
+                callback = request->callback;
+            if (request->attributes & UCP_OP_ATTR_FIELD_USER_DATA)
+                user_data = request->user_data;
+        }
+        pthread_mutex_unlock(&worker->mutex);
+        if (!request)
+            break;
+        if (callback) {
+            if (status != UCS_OK)
+                atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+            callback(mfs_ucx_request_handle(request), status, user_data);
+        }
+        pthread_mutex_lock(&worker->mutex);
+        request->listed = false;
+        if (request->released)
+            mfs_ucx_request_put(request);
+        pthread_mutex_unlock(&worker->mutex);
+        delivered++;
+    }
+    return delivered;
+}
+
+void mfs_ucx_release(struct mfs_ucx_request *request, bool silent)
+{
+    struct mfs_ucx_worker *worker = request->worker;
+
+    if (!worker) /* given back after its worker: there is nothing left to free */
+        return;
+    pthread_mutex_lock(&worker->mutex);
+    request->released = true;
+    request->silent |= silent;
+    if (request->listed) {
+        if (silent && mfs_ucx_status(request) == UCS_INPROGRESS)
+            note_loss(request, (ucs_status_t)request->result);
+    } else if (mfs_ucx_status(request) != UCS_INPROGRESS) {
+        if (!atomic_load_explicit(&request->seen, memory_order_relaxed))
+            note_loss(request, mfs_ucx_status(request));
+        mfs_ucx_request_put(request);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ucx/flush.h"
+
+#include "ucx/dispatch.h"
+#include "ucx/ep.h"
+#include "ucx/finish.h"
+#include "ucx/list.h"
+
+static void make_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_request *request)
+{
+    if (request->ep)
+        mfs_ucx_pin(request->ep);
+    mfs_ucx_list_append(&worker->ready, request);
+    atomic_fetch_add_explicit(&worker->ready_count, 1, memory_order_relaxed);
+}
+
+void mfs_ucx_pin(struct mfs_ucx_ep *ep)
+{
+    ep->pins++;
+    atomic_fetch_add_explicit(&ep->worker->pins, 1, memory_order_relaxed);
+}
+
+void mfs_ucx_unpin(struct mfs_ucx_ep *ep)
+{
+    struct mfs_ucx_request *close = ep->close;
+
+    atomic_fetch_sub_explicit(&ep->worker->pins, 1, memory_order_release);
+    if (--ep->pins > 0)
+        return;
+    ep->close = NULL;
+    if (close)
+        make_ready(ep->worker, close);
+    else
+        mfs_ucx_ep_reap(ep);
+}
+
+void mfs_ucx_flush_collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order)
+{
+    struct mfs_ucx_request *flush;
+
+    while ((flush = mfs_ucx_order_ready(order)) != NULL)
+        make_ready(worker, flush);
+}
+
+static void issued_done(void *ucx_request, ucs_status_t status, void *user_data)
+{
+    struct mfs_ucx_request *request = user_data;
+    struct mfs_ucx_worker *worker = request->worker;
+
+    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_finish(request, status);
+    pthread_mutex_unlock(&worker->mutex);
+    worker->api->ucp_request_free(ucx_request);
+}
+
+/* Without the mutex. The endpoint is pinned; the request may be gone when this returns. */
+static void issue_one(struct mfs_ucx_worker *worker, struct mfs_ucx_request *request)
+{
+    const struct mfs_ucx_api *api = worker->api;
+    struct mfs_ucx_ep *ep = request->ep;
+    ucp_request_param_t param = {
+        .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+        .cb.send = issued_done,
+        .user_data = request,
+    };
+    ucs_status_ptr_t result;
+
+    if (request->force) {
+        param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
+        param.flags = UCP_EP_CLOSE_FLAG_FORCE;
+    }
+    if (request->kind == MFS_UCX_CLOSE)
+        result = api->ucp_ep_close_nbx(ep->handle, &param);
+    else if (ep)
+        result = api->ucp_ep_flush_nbx(ep->handle, &param);
+    else
+        result = api->ucp_worker_flush_nbx(worker->handle, &param);
+    pthread_mutex_lock(&worker->mutex);
+    if (!UCS_PTR_IS_PTR(result))
+        mfs_ucx_finish(request, UCS_PTR_STATUS(result));
+    if (ep)
+        mfs_ucx_unpin(ep);
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+void mfs_ucx_issue(struct mfs_ucx_worker *worker)
+{
+    while (atomic_load_explicit(&worker->ready_count, memory_order_relaxed) > 0) {
+        struct mfs_ucx_request *request;
+        bool ending;
+
+        pthread_mutex_lock(&worker->mutex);
+        request = mfs_ucx_list_pop(&worker->ready);
+        ending = worker->ending;
+        if (request) {
+            atomic_fetch_sub_explicit(&worker->ready_count, 1, memory_order_relaxed);
+            if (ending) {
+                struct mfs_ucx_ep *ep = request->ep;
+
+                mfs_ucx_finish(request, UCS_ERR_CANCELED);
+                if (ep)
+                    mfs_ucx_unpin(ep);
+            }
+        }
+        pthread_mutex_unlock(&worker->mutex);
+        if (!request)
+            return;
+        if (!ending)
+            issue_one(worker, request);
+    }
+}
+
+/* A request of the caller's for something that waits. NULL: no memory. Mutex held. */
+static struct mfs_ucx_request *waiter(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                                      enum mfs_ucx_kind kind, const ucp_request_param_t *param)
+{
+    struct mfs_ucx_request *request = mfs_ucx_request_get(worker, ep, kind);
+
+    if (!request)
+        return NULL;
+    request->returned = true;
+    request->attributes = param->op_attr_mask;
+    if (param->op_attr_mask & UCP_OP_ATTR_FIELD_CALLBACK)
+        request->callback = param->cb.send;
+    if (param->op_attr_mask & UCP_OP_ATTR_FIELD_USER_DATA)
+        request->user_data = param->user_data;
+    return request;
+}
+
+bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
+                   const ucp_request_param_t *param, ucs_status_ptr_t *result)
+{
+    const bool theirs =
+        param->op_attr_mask & (UCP_OP_ATTR_FIELD_REQUEST | UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL);
+    const struct mfs_tag tag = mfs_tag_get();
+    struct mfs_ucx_request *flush = NULL;
+    struct mfs_ucx_order *order;
+    int lost = UCS_OK;
+    bool pending;
+
+    pthread_mutex_lock(&worker->mutex);
+    if (ep && mfs_ucx_tagged(&tag))
+        order = mfs_ucx_tag_order(&ep->tags, &tag, false);
+    else
+        order = ep ? &ep->order : &worker->order;
+    pending = order && mfs_ucx_order_pending(order);
+    if (pending && !theirs) {
+        flush = waiter(worker, ep, MFS_UCX_FLUSH, param);
+        if (flush && mfs_ucx_order_close(order, flush) != 0) {
+            mfs_ucx_request_put(flush);
+            flush = NULL;
+        }
+        if (flush) /* what it waits for may just have been issued */
+            mfs_ucx_flush_collect(worker, order);
+    } else if (!pending) {
+        lost = ep ? ep->lost : worker->lost;
+        if (!ep)
+            worker->lost = UCS_OK;
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    if (flush) {
+        mfs_ucx_issue(worker);
+        *result = mfs_ucx_request_handle(flush);
+        return true;
+    }
+    if (pending) /* ours cannot stand for it: everything before it goes out now */
+        mfs_ucx_drain(worker, ep);
+    *result = UCS_STATUS_PTR(lost);
+    return lost != UCS_OK;
+}
+
+bool mfs_ucx_close(struct mfs_ucx_ep *ep, const ucp_request_param_t *param,
+                   ucs_status_ptr_t *result)
+{
+    struct mfs_ucx_worker *worker = ep->worker;
+    const bool force =
+        (param->op_attr_mask & UCP_OP_ATTR_FIELD_FLAGS) && (param->flags & UCP_EP_CLOSE_FLAG_FORCE);
+    struct mfs_ucx_request *close = NULL;
+
+    if (force)
+        mfs_ucx_abandon(worker, ep, UCS_ERR_CANCELED);
+    else
+        mfs_ucx_drain(worker, ep);
+    mfs_ucx_issue(worker);
+    mfs_ucx_ep_forget(ep);
+    pthread_mutex_lock(&worker->mutex);
+    ep->closed = true;
+    if (ep->pins > 0)
+        close = waiter(worker, ep, MFS_UCX_CLOSE, param);
+    if (close) {
+        close->force = force;
+        ep->close = close;
+        *result = mfs_ucx_request_handle(close);
+    } else {
+        mfs_ucx_ep_reap(ep);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return close != NULL;
+}

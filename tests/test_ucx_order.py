@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shim in front of a UCX that only writes down what it is told: exact orders."""
+
+from __future__ import annotations
+
+import pytest
+from ucx import toolbox
+
+POLICY = {"order_off": "off", "order_fifo": "fifo"}
+SETTINGS = {"arm_is_busy_when_paced": {"MFS_PACE": "1000"}}
+CASES = [
+    "order_off",
+    "order_fifo",
+    "order_deadline",
+    "order_switched_off",
+    "order_lanes",
+    "pass_through",
+    "flush_waits",
+    "flush_of_worker",
+    "flush_blocking",
+    "fence_keeps_order",
+    "callback_once",
+    "completes_at_once",
+    "completes_early",
+    "callback_posts",
+    "release_waits_for_callback",
+    "cancel_queued",
+    "arm_is_busy",
+    "arm_is_busy_when_paced",
+    "error_is_told",
+    "error_of_detached",
+    "peer_failure",
+    "close_drains",
+    "close_forced",
+    "close_old_forms",
+    "close_reuses_address",
+    "close_while_posting",
+    "destroy_leaves_nothing",
+    "implicit_forms",
+    "old_forms",
+    "request_area",
+    "requests_are_reused",
+    "fork_passes",
+]
+
+
+def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, str]:
+    """A window of two chunks of 128 bytes, nothing small, no share for untagged traffic."""
+    return toolbox.environment(
+        preload=preload,
+        **{
+            "MFS_ENABLE": "1",
+            "MFS_POLICY": policy,
+            "MFS_SMALL": "0",
+            "MFS_WINDOW": "256",
+            "MFS_CHUNK_MIN": "128",
+            "MFS_CHUNK_MAX": "128",
+            "MFS_UNTAGGED_SHARE": "0",
+            "MFS_PORT_RATE": "1gbit",
+            **SETTINGS.get(case, {}),
+        },
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_order(case: str) -> None:
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    toolbox.run([program, case], environment(case, POLICY.get(case, "mfs")))
+
+
+@pytest.mark.parametrize("policy", ["edf", "mfs_paper"])
+def test_order_of_deadlines(policy: str) -> None:
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    toolbox.run([program, "order_deadline"], environment("order_deadline", policy))
+
+
+def test_order_when_not_enabled() -> None:
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    env = environment("order_off", "mfs")
+    del env["MFS_ENABLE"]
+    toolbox.run([program, "order_off"], env)
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_order_sanitized(sanitizer: str) -> None:
+    """Every case under ASan and UBSan, and under TSan, with the shim linked in front."""
+    program = toolbox.program("order", toolbox.fake_ucp(), sanitizer)
+    for case in CASES:
+        if sanitizer == "thread" and case == "fork_passes":
+            continue
+        env = environment(case, POLICY.get(case, "mfs"), preload=False)
+        toolbox.run([program, case], env | toolbox.SANITIZER_OPTIONS)
+
+
+def test_cases_are_all_run() -> None:
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    assert toolbox.run([program], toolbox.environment()).split() == CASES

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building the C programs of these tests, and running them with the shim in the way."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+PACKAGE = ROOT / "mfs_transport"
+SHIM = PACKAGE / "libmfs_ucx.so"
+CC = shlex.split(os.environ.get("CC", "gcc"))
+CFLAGS = [
+    *("-std=c11", "-D_GNU_SOURCE", "-g", "-O2", "-pthread", "-Wno-deprecated-declarations"),
+    *("-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"),
+]
+
+
+def wheel(part: str) -> Path | None:
+    """A folder of the libucx wheel (include, lib, bin)."""
+    spec = importlib.util.find_spec("libucx")
+    places = (spec and spec.submodule_search_locations) or ()
+    return next((Path(p) / part for p in places if (Path(p) / part).is_dir()), None)
+
+
+def include() -> list[str]:
+    folder = wheel("include")
+    return [f"-I{ROOT / 'csrc'}", *(["-isystem", str(folder)] if folder else [])]
+
+
+@functools.cache
+def folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="mfs-ucx-"))
+
+
+def compile_(output: Path, *arguments: str | Path) -> Path:
+    if not output.exists():
+        command = [*CC, *CFLAGS, *include(), "-o", str(output), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
+    return output
+
+
+@functools.cache
+def fake_ucp() -> Path:
+    """libucp.so.0, the one that sends nothing, in a folder of its own."""
+    place = folder() / "fake"
+    place.mkdir(exist_ok=True)
+    library = ["-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libucp.so.0"]
+    return compile_(place / "libucp.so.0", *library, HERE / "fake_ucp.c")
+
+
+@functools.cache
+def shim(sanitizer: str = "") -> Path:
+    """Folder of libmfs.so and libmfs_ucx.so, built with -fsanitize=... if one is named."""
+    if not sanitizer:
+        return PACKAGE
+    place = folder() / sanitizer.replace(",", "-")
+    place.mkdir(exist_ok=True)
+    flags = ["-shared", "-fPIC", "-fvisibility=hidden", f"-fsanitize={sanitizer}"]
+    flags += ["-Wno-tsan"] if sanitizer == "thread" else []  # a fence of the sequence lock
+    rpath = "-Wl,-rpath,$ORIGIN"
+    core = sorted(p for floor in ("core", "host") for p in (ROOT / "csrc" / floor).glob("*.c"))
+    compile_(place / "libmfs.so", *flags, "-Wl,-soname,libmfs.so", *core, "-lm")
+    ucx = sorted((ROOT / "csrc" / "ucx").glob("*.c"))
+    compile_(
+        place / "libmfs_ucx.so",
+        *flags,
+        rpath,
+        "-Wl,-soname,libmfs_ucx.so",
+        *ucx,
+        f"-L{place}",
+        "-lmfs",
+        "-ldl",
+    )
+    return place
+
+
+SOURCES = {
+    "order": ["order.c"],
+    "conformance": ["conformance.c", "pair.c"],
+    "plugin": ["plugin.c"],
+}
+
+
+@functools.cache
+def program(name: str, libucp: Path, sanitizer: str = "", *, tags: bool = False) -> Path:
+    """SOURCES[name], linked to that libucp, for LD_PRELOAD of the shim. tags: linked to libmfs
+    as well. With a sanitizer it is linked to the shim itself, in front of libucp: what is
+    preloaded would come before the sanitizer's runtime."""
+    place = shim(sanitizer)
+    flags = [f"-fsanitize={sanitizer}"] if sanitizer else []
+    libraries = ["-Wl,--no-as-needed", "-lmfs_ucx"] if sanitizer else []
+    libraries += ["-lmfs"] if tags or sanitizer else []
+    key = "-".join((name, libucp.parent.parent.name, libucp.parent.name, sanitizer, str(tags)))
+    return compile_(
+        folder() / key,
+        *flags,
+        *(HERE / source for source in SOURCES[name]),
+        f"-L{place}",
+        *libraries,
+        str(libucp),
+        f"-Wl,-rpath,{place}",
+        f"-Wl,-rpath,{libucp.parent}",
+    )
+
+
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=0",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": f"suppressions={HERE / 'tsan.supp'}",
+}
+
+
+def environment(*, preload: bool = True, **variables: str) -> dict[str, str]:
+    """A clean one: no MFS_ or UCX_ variable of the caller's; **variables on top."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "UCX_", "LD_"))}
+    if preload:
+        clean["LD_PRELOAD"] = str(SHIM)
+    segment = str(folder() / f"segment-{os.getpid()}")
+    return {**clean, "MFS_SEGMENT": segment, **variables}
+
+
+def run(command: list[str | Path], env: dict[str, str], timeout: float = 60) -> str:
+    """Its standard output; fails with what it said when it does not exit with 0."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    said = f"{shlex.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, said
+    return done.stdout
