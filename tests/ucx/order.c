@@ -344,6 +344,12 @@ static void completes_early(void)
     CHECK(put(1000, 1024) == NULL);
     progress();
     CHECK(outcome.calls == 0);
+    fake_mode = FAKE_BY_HAND;
+    put(0, 256);
+    CHECK(UCS_PTR_IS_PTR(put_cb(1000, 512, &outcome))); /* queued: the caller holds it */
+    fake_mode = FAKE_EARLY;
+    finish_all();
+    CHECK(outcome.calls == 1 && outcome.status == UCS_OK);
 }
 
 static ucs_status_ptr_t reposted;
