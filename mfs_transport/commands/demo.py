@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from .. import native, results
 from ..native import InputError
 from ..testbed import network, report, schedule, trace
-from ..testbed.coordinator import Coordinator, HostDied, Outcome, describe_end
+from ..testbed.coordinator import Coordinator, HostDied, Outcome
 from ..testbed.schedule import Job
 from ..testbed.setting import RANKS, Setting
 
@@ -135,27 +136,33 @@ def command(
         if reason is None:
             sys.exit(enter())
         click.echo(f"no network namespaces here ({reason}); using loopback", err=True)
-    sys.exit(show(plan, names, setting, region, load, plot, json_path, log, inside))
+    try:
+        sys.exit(show(plan, names, setting, region, load, plot, json_path, log, inside))
+    finally:
+        if inside is not None:
+            os.write(inside, b".")
 
 
 def enter() -> int:
-    """Run this same command inside namespaces; they end with it, and it ends with us."""
-    alive, ours = os.pipe()  # the inner one sees our end as the end of this pipe
-    arguments = sys.argv[1:]
-    inner = [sys.executable, "-m", "mfs_transport", *arguments, "--inside", str(alive)]
-    process = subprocess.Popen([*network.enter_command(), *inner], pass_fds=[alive])
-    os.close(alive)
+    """Run this same command inside namespaces; they end with it, and it ends with us.
+
+    It sees our end when the socket between us is closed, and says on it that it ended by
+    itself: the status of `unshare` does not tell.
+    """
+    ours, theirs = socket.socketpair()
+    inner = [sys.executable, "-m", "mfs_transport", *sys.argv[1:], "--inside", str(theirs.fileno())]
+    process = subprocess.Popen([*network.enter_command(), *inner], pass_fds=[theirs.fileno()])
+    theirs.close()
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        os.close(ours)
+        ours.close()
         process.wait()
         return 130
-    if code < 0 or code > 128:
-        end = describe_end(code)
-        click.echo(f"mfs: the demo's coordinator {end}; the demo has ended", err=True)
-        return 1
-    return code
+    if ours.recv(1):
+        return code
+    click.echo("mfs: the demo's coordinator was killed; the demo has ended", err=True)
+    return 1
 
 
 def make_network(setting: Setting, inside: int | None) -> network.Network:

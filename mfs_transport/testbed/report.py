@@ -35,31 +35,30 @@ def ratios(outcomes: list[Outcome], policy: str) -> list[float]:
     ]
 
 
-def spread(values: list[float], form: str) -> str:
-    """Median (least-most)."""
+def spread(values: list[float], middle: str, ends: str) -> str:
+    """Median (least–most)."""
     if not values:
         return "-"
-    middle = format(statistics.median(values), form)
+    median = format(statistics.median(values), middle)
     if len(values) == 1:
-        return middle
-    return f"{middle} ({min(values):{form}}–{max(values):{form}})"
+        return median
+    return f"{median} ({min(values):{ends}}–{max(values):{ends}})"
 
 
 def table(outcomes: list[Outcome]) -> Table:
     """Medians of the seeds, with least and most where they matter. Fits 80 columns."""
-    from rich import box
     from rich.table import Table
 
-    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    result.add_column("policy", no_wrap=True)
-    headings = ("attained\n%", "× off\n", "TTFT\nmean s", "\np50", "\np99", "goodput\nMB/s", "MB\n")
-    for heading in (*headings, "time\ns"):
+    result = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    result.add_column("policy\n", no_wrap=True)
+    headings = ("attained\n%", "times off\n", "TTFT s\nmean", "\np50", "\np99")
+    for heading in (*headings, "goodput\nMB/s", "moved\nMB", "time\ns"):
         result.add_column(heading, justify="right", no_wrap=True)
     for policy, runs in by_policy(outcomes).items():
         result.add_row(
             policy,
-            spread([100 * one.attainment for one in runs], ".0f"),
-            spread(ratios(outcomes, policy), ".2f"),
+            spread([100 * one.attainment for one in runs], ".0f", ".0f"),
+            spread(ratios(outcomes, policy), ".2f", ".1f"),
             f"{statistics.median(one.ttft_mean_s for one in runs):.2f}",
             f"{statistics.median(one.ttft_p50_s for one in runs):.2f}",
             f"{statistics.median(one.ttft_p99_s for one in runs):.2f}",
