@@ -6,17 +6,8 @@
 #ifndef MFS_UCX_DISPATCH_H
 #define MFS_UCX_DISPATCH_H
 
+#include "ucx/chunk.h"
 #include "ucx/worker.h"
-
-/* A put or get as the caller posted it. */
-struct mfs_ucx_operation {
-    enum mfs_ucx_kind kind;
-    void *buffer;
-    size_t bytes; /* > 0 */
-    uint64_t remote_addr;
-    ucp_rkey_h rkey;
-    const ucp_request_param_t *param;
-};
 
 /*
  * Queue an operation. 0: *request is in the queue, to be handed over after a dispatch.
@@ -32,6 +23,8 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep);
 void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_status_t status);
 /* Take one queued operation of which nothing has been sent out. false: too late. */
 bool mfs_ucx_cancel(struct mfs_ucx_request *request);
+/* Out of the queue before all of it was taken. Mutex held. */
+void mfs_ucx_dequeue(struct mfs_ucx_request *request);
 /* Is there something that a look at later, without an event, could move? */
 bool mfs_ucx_restless(struct mfs_ucx_worker *worker);
 

@@ -77,13 +77,20 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
         mfs_count(worker->host, MFS_COUNT_STRAIGHT, 1);
         return false;
     }
+    if (mfs_ucx_express(ep, &operation, result)) {
+        mfs_count(worker->host, MFS_COUNT_DEFERRED, 1);
+        mfs_count(worker->host, MFS_COUNT_CHUNKS, 1);
+        return true;
+    }
     if (mfs_ucx_enqueue(ep, &operation, &tag, &request) != 0) {
         fault(worker, ep);
         return false;
     }
     mfs_count(worker->host, MFS_COUNT_DEFERRED, 1);
     (void)mfs_ucx_dispatch(worker);
+    pthread_mutex_lock(&worker->mutex);
     *result = mfs_ucx_hand_over(request);
+    pthread_mutex_unlock(&worker->mutex);
     return true;
 }
 

@@ -64,12 +64,9 @@ void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status)
 
 ucs_status_ptr_t mfs_ucx_hand_over(struct mfs_ucx_request *request)
 {
-    struct mfs_ucx_worker *worker = request->worker;
     ucs_status_ptr_t result = mfs_ucx_request_handle(request);
-    ucs_status_t status;
+    const ucs_status_t status = mfs_ucx_status(request);
 
-    pthread_mutex_lock(&worker->mutex);
-    status = mfs_ucx_status(request);
     if (status == UCS_INPROGRESS) {
         request->returned = true;
     } else if (request->attributes & UCP_OP_ATTR_FLAG_NO_IMM_CMPL && status == UCS_OK) {
@@ -80,7 +77,6 @@ ucs_status_ptr_t mfs_ucx_hand_over(struct mfs_ucx_request *request)
         mfs_ucx_request_put(request);
         result = UCS_STATUS_PTR(status);
     }
-    pthread_mutex_unlock(&worker->mutex);
     return result;
 }
 

@@ -20,7 +20,7 @@ void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status);
 /*
  * The end of a posting call: what the caller gets for its operation. NULL or an
  * error when it is done already (and the caller did not ask for a request always),
- * else the handle of the request, from now on the caller's.
+ * else the handle of the request, from now on the caller's. Mutex held.
  */
 ucs_status_ptr_t mfs_ucx_hand_over(struct mfs_ucx_request *request);
 /* Callbacks that are due. Returns how many. Only from the caller's progress. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ucx/flush.h"
 
+#include <errno.h>
+
 #include "ucx/dispatch.h"
 #include "ucx/ep.h"
 #include "ucx/finish.h"
@@ -34,12 +36,49 @@ void mfs_ucx_unpin(struct mfs_ucx_ep *ep)
         mfs_ucx_ep_reap(ep);
 }
 
-void mfs_ucx_flush_collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order)
+/* Flushes that wait for nothing more go on the ready list. */
+static void flush_collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order)
 {
     struct mfs_ucx_request *flush;
 
     while ((flush = mfs_ucx_order_ready(order)) != NULL)
         make_ready(worker, flush);
+}
+
+void mfs_ucx_flush_leave(struct mfs_ucx_request *request)
+{
+    for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
+        struct mfs_ucx_order *order;
+
+        if (!request->epochs[i])
+            continue;
+        order = request->epochs[i]->order;
+        mfs_ucx_order_leave(request->epochs[i]);
+        request->epochs[i] = NULL;
+        flush_collect(request->worker, order);
+        if (i == MFS_UCX_EPOCH_TAG)
+            mfs_ucx_tag_order_trim(&request->ep->tags, order);
+    }
+}
+
+int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag)
+{
+    const int epochs = mfs_ucx_tagged(tag) ? MFS_UCX_EPOCHS : MFS_UCX_EPOCH_TAG;
+    struct mfs_ucx_order *orders[MFS_UCX_EPOCHS] = {
+        [MFS_UCX_EPOCH_EP] = &request->ep->order,
+        [MFS_UCX_EPOCH_WORKER] = &request->worker->order,
+    };
+
+    if (epochs > MFS_UCX_EPOCH_TAG)
+        orders[MFS_UCX_EPOCH_TAG] = mfs_ucx_tag_order(&request->ep->tags, tag, true);
+    for (int i = 0; i < epochs; i++) {
+        request->epochs[i] = orders[i] ? mfs_ucx_order_enter(orders[i]) : NULL;
+        if (!request->epochs[i]) {
+            mfs_ucx_flush_leave(request);
+            return -ENOMEM;
+        }
+    }
+    return 0;
 }
 
 static void issued_done(void *ucx_request, ucs_status_t status, void *user_data)
@@ -151,7 +190,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
             flush = NULL;
         }
         if (flush) /* what it waits for may just have been issued */
-            mfs_ucx_flush_collect(worker, order);
+            flush_collect(worker, order);
     } else if (!pending) {
         lost = ep ? ep->lost : worker->lost;
         if (!ep)

@@ -26,8 +26,10 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
 bool mfs_ucx_close(struct mfs_ucx_ep *ep, const ucp_request_param_t *param,
                    ucs_status_ptr_t *result);
 
-/* Flushes of `order` that wait for nothing more go on the ready list. Mutex held. */
-void mfs_ucx_flush_collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order);
+/* Count an operation among those that a later flush waits for. -ENOMEM. Mutex held. */
+int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag);
+/* It has been issued: flushes that wait for nothing more go on the ready list. Mutex held. */
+void mfs_ucx_flush_leave(struct mfs_ucx_request *request);
 /* Hand what is on the ready list to UCX. */
 void mfs_ucx_issue(struct mfs_ucx_worker *worker);
 

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * LIFE OF A CHUNK: under the mutex it is taken from the queue and its bytes count
+ * as in flight; without the mutex it is posted; under the mutex again the outcome
+ * is noted. UCX may call chunk_done from another thread before the post has
+ * returned here, so an operation is only finished when nobody is posting for it.
+ */
+#include "ucx/chunk.h"
+
+#include "ucx/dispatch.h"
+#include "ucx/finish.h"
+#include "ucx/flush.h"
+
+/* Only what the mask says was set: the rest of the caller's struct may be garbage. */
+static void param_copy(struct mfs_ucx_request *request, const ucp_request_param_t *param)
+{
+    request->attributes = param->op_attr_mask;
+    if (param->op_attr_mask & UCP_OP_ATTR_FIELD_CALLBACK)
+        request->callback = param->cb.send;
+    if (param->op_attr_mask & UCP_OP_ATTR_FIELD_USER_DATA)
+        request->user_data = param->user_data;
+    if (param->op_attr_mask & UCP_OP_ATTR_FIELD_MEMORY_TYPE)
+        request->memory_type = (uint8_t)param->memory_type;
+    if (param->op_attr_mask & UCP_OP_ATTR_FIELD_MEMH)
+        request->memh = param->memh;
+}
+
+struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
+                                                     const struct mfs_ucx_operation *operation)
+{
+    struct mfs_ucx_request *request = mfs_ucx_request_get(ep->worker, ep, operation->kind);
+
+    if (!request)
+        return NULL;
+    request->op.length = operation->bytes;
+    request->buffer = operation->buffer;
+    request->remote_addr = operation->remote_addr;
+    request->rkey = operation->rkey;
+    param_copy(request, operation->param);
+    return request;
+}
+
+/* Fields and flags of the caller's that each chunk carries on. */
+#define CHUNK_ATTRIBUTES                                                                           \
+    (UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_FAST_CMPL |         \
+     UCP_OP_ATTR_FLAG_MULTI_SEND)
+
+struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request)
+{
+    return &request->worker->lanes[request->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS];
+}
+
+void mfs_ucx_settle(struct mfs_ucx_request *request)
+{
+    if (request->queued || request->posting > 0)
+        return;
+    if (!request->issued) {
+        request->issued = true;
+        mfs_ucx_flush_leave(request);
+    }
+    if (request->inflight == 0)
+        mfs_ucx_finish(request, (ucs_status_t)request->result);
+}
+
+/* The peer is gone for good: what waits for it will fail like this. */
+static bool is_failure(ucs_status_t status)
+{
+    return status == UCS_ERR_CONNECTION_RESET || status == UCS_ERR_ENDPOINT_TIMEOUT ||
+           status == UCS_ERR_UNREACHABLE || status == UCS_ERR_NOT_CONNECTED ||
+           status == UCS_ERR_REJECTED || status == UCS_ERR_IO_ERROR;
+}
+
+static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
+{
+    struct mfs_ucx_request *request = chunk->request;
+    struct mfs_ucx_lane *lane = mfs_ucx_lane_of(request);
+
+    if (chunk->bytes > 0) {
+        lane->inflight -= chunk->bytes;
+        mfs_member_done(lane->member, chunk->bytes, mfs_now_ns());
+    }
+    if (status != UCS_OK) {
+        if (request->result == UCS_OK)
+            request->result = status;
+        if (is_failure(status))
+            request->ep->failed = status;
+        if (request->queued) /* the rest would be lost anyway */
+            mfs_ucx_dequeue(request);
+    }
+    request->inflight--;
+    mfs_ucx_chunk_put(request->worker, chunk);
+}
+
+static void chunk_done(void *ucx_request, ucs_status_t status, void *user_data)
+{
+    struct mfs_ucx_chunk *chunk = user_data;
+    struct mfs_ucx_request *request = chunk->request;
+    struct mfs_ucx_worker *worker = request->worker;
+
+    pthread_mutex_lock(&worker->mutex);
+    chunk_over(chunk, status);
+    mfs_ucx_settle(request);
+    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_issue(worker);
+    worker->api->ucp_request_free(ucx_request);
+}
+
+void mfs_ucx_chunk_begin(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *request,
+                         uint64_t bytes)
+{
+    chunk->request = request;
+    chunk->bytes = bytes;
+    request->inflight++;
+    request->posting++;
+    mfs_ucx_pin(request->ep);
+}
+
+/* Without the mutex. */
+static ucs_status_ptr_t hand_to_ucx(struct mfs_ucx_chunk *chunk,
+                                    const struct mfs_ucx_request *request, uint64_t offset,
+                                    uint64_t length)
+{
+    const struct mfs_ucx_api *api = request->worker->api;
+    const ucp_ep_h ep = request->ep->handle;
+    const ucp_request_param_t param = {
+        .op_attr_mask = (request->attributes & CHUNK_ATTRIBUTES) | UCP_OP_ATTR_FIELD_CALLBACK |
+                        UCP_OP_ATTR_FIELD_USER_DATA,
+        .cb.send = chunk_done,
+        .user_data = chunk,
+        .memory_type = (ucs_memory_type_t)request->memory_type,
+        .memh = request->memh,
+    };
+    char *buffer = (char *)request->buffer + offset;
+    const uint64_t remote_addr = request->remote_addr + offset;
+
+    if (request->kind == MFS_UCX_PUT)
+        return api->ucp_put_nbx(ep, buffer, length, remote_addr, request->rkey, &param);
+    return api->ucp_get_nbx(ep, buffer, length, remote_addr, request->rkey, &param);
+}
+
+void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *request,
+                        uint64_t offset, uint64_t length)
+{
+    struct mfs_ucx_worker *worker = request->worker;
+    struct mfs_ucx_ep *ep = request->ep;
+    ucs_status_ptr_t result;
+
+    pthread_mutex_unlock(&worker->mutex);
+    result = hand_to_ucx(chunk, request, offset, length);
+    pthread_mutex_lock(&worker->mutex);
+    if (!UCS_PTR_IS_PTR(result)) /* else chunk_done has it, and may have been called already */
+        chunk_over(chunk, UCS_PTR_STATUS(result));
+    request->posting--;
+    mfs_ucx_settle(request);
+    mfs_ucx_unpin(ep);
+}
+
+/* --- an idle port --- */
+
+/* A chunk of the whole operation, if nothing waits and the port has room for it. Mutex held. */
+static struct mfs_ucx_chunk *express_take(struct mfs_ucx_ep *ep,
+                                          const struct mfs_ucx_operation *operation)
+{
+    struct mfs_ucx_worker *worker = ep->worker;
+    struct mfs_ucx_lane *lane =
+        &worker->lanes[operation->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS];
+    struct mfs_ucx_request *request;
+    struct mfs_ucx_chunk *chunk;
+    int64_t now_ns;
+
+    mfs_ucx_lane_settings(worker);
+    if (mfs_ucx_lane_ready(worker, lane) != 0 || mfs_rmlq_operations(lane->queue) > 0 ||
+        operation->bytes > mfs_port_chunk(lane->port))
+        return NULL;
+    now_ns = mfs_now_ns();
+    /* the last rank of all: it goes only when nobody of this host waits for the port */
+    if (mfs_member_acquire(lane->member, MFS_RANK_NONE - 1, operation->bytes, now_ns) != 0) {
+        mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
+        return NULL;
+    }
+    mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
+    chunk = mfs_ucx_chunk_get(worker);
+    request = chunk ? mfs_ucx_request_of_operation(ep, operation) : NULL;
+    if (!request) {
+        if (chunk)
+            mfs_ucx_chunk_put(worker, chunk);
+        mfs_member_done(lane->member, operation->bytes, now_ns);
+        return NULL;
+    }
+    request->issued = true; /* before the post returns: no flush can come that must wait for it */
+    lane->inflight += operation->bytes;
+    mfs_ucx_chunk_begin(chunk, request, operation->bytes);
+    return chunk;
+}
+
+bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
+                     ucs_status_ptr_t *result)
+{
+    struct mfs_ucx_worker *worker = ep->worker;
+    struct mfs_ucx_request *request;
+    struct mfs_ucx_chunk *chunk;
+
+    pthread_mutex_lock(&worker->mutex);
+    chunk = express_take(ep, operation);
+    if (chunk) {
+        request = chunk->request;
+        mfs_ucx_chunk_post(chunk, request, 0, operation->bytes);
+        *result = mfs_ucx_hand_over(request);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    if (chunk)
+        mfs_ucx_issue(worker);
+    return chunk != NULL;
+}
