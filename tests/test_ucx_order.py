@@ -16,6 +16,7 @@ CASES = [
     "order_lanes",
     "pass_through",
     "flush_waits",
+    "flush_of_tag",
     "flush_of_worker",
     "flush_blocking",
     "fence_keeps_order",

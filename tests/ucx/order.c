@@ -154,6 +154,7 @@ static void post_three(void)
     put(1000, 200);
     tag("soon", 1);
     put(2000, 256);
+    tag(NULL, 0);
     flush();
     finish_all();
 }
@@ -253,6 +254,28 @@ static void flush_waits(void)
     LOG_IS("flush 1");
     fake_complete(0, UCS_OK);
     CHECK(status(nothing) == UCS_OK);
+}
+
+/* Posted under a tag it waits for that tag's operations, not for less urgent ones before it. */
+static void flush_of_tag(void)
+{
+    ucs_status_ptr_t all;
+
+    deadline("late", INT64_C(60000000000));
+    deadline("soon", INT64_C(30000000000));
+    tag("late", 1);
+    put(0, 512);
+    tag("soon", 1);
+    put(2000, 256);
+    flush();
+    tag(NULL, 0);
+    all = flush();
+    tag("none of mine", 1);
+    flush(); /* of nothing: at once */
+    LOG_IS("put 1 0 +128, put 1 128 +128, flush 1");
+    finish_all();
+    LOG_IS("put 1 2000 +128, put 1 2128 +128, flush 1, put 1 256 +128, put 1 384 +128, flush 1");
+    CHECK(status(all) == UCS_OK);
 }
 
 static void flush_of_worker(void)
@@ -724,6 +747,7 @@ static const struct {
     CASE(order_lanes),
     CASE(pass_through),
     CASE(flush_waits),
+    CASE(flush_of_tag),
     CASE(flush_of_worker),
     CASE(flush_blocking),
     CASE(fence_keeps_order),
