@@ -56,7 +56,7 @@ void mfs_ucx_settle(struct mfs_ucx_request *request)
         return;
     if (!request->issued) {
         request->issued = true;
-        mfs_ucx_flush_leave(request);
+        mfs_ucx_flush_left(request);
     }
     if (request->inflight == 0)
         mfs_ucx_finish(request, (ucs_status_t)request->result);

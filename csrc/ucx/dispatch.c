@@ -71,7 +71,7 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
         return error;
     error = mfs_rmlq_push(lane->queue, &request->op, tag, mfs_now_ns());
     if (error) {
-        mfs_ucx_flush_leave(request);
+        mfs_ucx_flush_left(request);
         return error;
     }
     list_add(request);

@@ -46,7 +46,6 @@ void mfs_ucx_ep_free(struct mfs_ucx_ep *ep)
     if (ep->next)
         ep->next->prev = ep->prev;
     mfs_ucx_order_free(&ep->order);
-    mfs_ucx_tag_orders_free(&ep->tags);
     free(ep);
 }
 

@@ -57,8 +57,8 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
                   uint64_t remote_addr, ucp_rkey_h rkey, const ucp_request_param_t *param,
                   ucs_status_ptr_t *result)
 {
-    const struct mfs_config *config = mfs_config_get();
     struct mfs_ucx_worker *worker = ep->worker;
+    const struct mfs_config *config = worker->config;
     const struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
                                                 remote_addr, rkey,   param};
     const struct mfs_tag tag = mfs_tag_get();

@@ -7,6 +7,7 @@
 #include "ucx/ep.h"
 #include "ucx/finish.h"
 #include "ucx/list.h"
+#include "ucx/scope.h"
 
 static void make_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_request *request)
 {
@@ -36,8 +37,7 @@ void mfs_ucx_unpin(struct mfs_ucx_ep *ep)
         mfs_ucx_ep_reap(ep);
 }
 
-/* Flushes that wait for nothing more go on the ready list. */
-static void flush_collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order)
+static void collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order)
 {
     struct mfs_ucx_request *flush;
 
@@ -45,40 +45,48 @@ static void flush_collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *o
         make_ready(worker, flush);
 }
 
-void mfs_ucx_flush_leave(struct mfs_ucx_request *request)
-{
-    for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
-        struct mfs_ucx_order *order;
-
-        if (!request->epochs[i])
-            continue;
-        order = request->epochs[i]->order;
-        mfs_ucx_order_leave(request->epochs[i]);
-        request->epochs[i] = NULL;
-        flush_collect(request->worker, order);
-        if (i == MFS_UCX_EPOCH_TAG)
-            mfs_ucx_tag_order_trim(&request->ep->tags, order);
-    }
-}
-
 int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag)
 {
-    const int epochs = mfs_ucx_tagged(tag) ? MFS_UCX_EPOCHS : MFS_UCX_EPOCH_TAG;
     struct mfs_ucx_order *orders[MFS_UCX_EPOCHS] = {
         [MFS_UCX_EPOCH_EP] = &request->ep->order,
         [MFS_UCX_EPOCH_WORKER] = &request->worker->order,
     };
 
-    if (epochs > MFS_UCX_EPOCH_TAG)
-        orders[MFS_UCX_EPOCH_TAG] = mfs_ucx_tag_order(&request->ep->tags, tag, true);
-    for (int i = 0; i < epochs; i++) {
-        request->epochs[i] = orders[i] ? mfs_ucx_order_enter(orders[i]) : NULL;
+    if (tag->request != MFS_REQUEST_NONE) {
+        struct mfs_ucx_scope *scope = mfs_ucx_scope_get(request->ep, tag);
+
+        if (!scope)
+            return -ENOMEM;
+        orders[MFS_UCX_EPOCH_SCOPE] = &scope->order;
+    }
+    for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
+        if (!orders[i])
+            continue;
+        request->epochs[i] = mfs_ucx_order_enter(orders[i]);
         if (!request->epochs[i]) {
-            mfs_ucx_flush_leave(request);
+            mfs_ucx_flush_left(request);
             return -ENOMEM;
         }
     }
     return 0;
+}
+
+void mfs_ucx_flush_left(struct mfs_ucx_request *request)
+{
+    struct mfs_ucx_epoch *last = request->epochs[MFS_UCX_EPOCH_SCOPE];
+    struct mfs_ucx_scope *scope = last ? (struct mfs_ucx_scope *)last->order : NULL;
+
+    for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
+        struct mfs_ucx_epoch *epoch = request->epochs[i];
+
+        if (!epoch)
+            continue;
+        request->epochs[i] = NULL;
+        mfs_ucx_order_leave(epoch);
+        collect(request->worker, epoch->order);
+    }
+    if (scope)
+        mfs_ucx_scope_reap(scope);
 }
 
 static void issued_done(void *ucx_request, ucs_status_t status, void *user_data)
@@ -166,22 +174,32 @@ static struct mfs_ucx_request *waiter(struct mfs_ucx_worker *worker, struct mfs_
     return request;
 }
 
+/* What a flush posted now must wait for; NULL: nothing. Mutex held. */
+static struct mfs_ucx_order *order_of(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
+{
+    const struct mfs_tag tag = mfs_tag_get();
+    struct mfs_ucx_scope *scope;
+
+    if (!ep)
+        return &worker->order;
+    if (tag.request == MFS_REQUEST_NONE)
+        return &ep->order;
+    scope = mfs_ucx_scope_find(ep, &tag);
+    return scope ? &scope->order : NULL;
+}
+
 bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
                    const ucp_request_param_t *param, ucs_status_ptr_t *result)
 {
     const bool theirs =
         param->op_attr_mask & (UCP_OP_ATTR_FIELD_REQUEST | UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL);
-    const struct mfs_tag tag = mfs_tag_get();
     struct mfs_ucx_request *flush = NULL;
     struct mfs_ucx_order *order;
     int lost = UCS_OK;
     bool pending;
 
     pthread_mutex_lock(&worker->mutex);
-    if (ep && mfs_ucx_tagged(&tag))
-        order = mfs_ucx_tag_order(&ep->tags, &tag, false);
-    else
-        order = ep ? &ep->order : &worker->order;
+    order = order_of(worker, ep);
     pending = order && mfs_ucx_order_pending(order);
     if (pending && !theirs) {
         flush = waiter(worker, ep, MFS_UCX_FLUSH, param);
@@ -190,7 +208,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
             flush = NULL;
         }
         if (flush) /* what it waits for may just have been issued */
-            flush_collect(worker, order);
+            collect(worker, order);
     } else if (!pending) {
         lost = ep ? ep->lost : worker->lost;
         if (!ep)

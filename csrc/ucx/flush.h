@@ -5,6 +5,7 @@
  *   flush --operations before it unissued--> epoch (order.h) --issued--> ready list --> UCX
  *   close --another thread is in UCX with the endpoint--> last unpin --> ready list --> UCX
  *
+ * A flush of an endpoint that is posted under a tag waits for that tag only (scope.h).
  * UCX's own flush covers what it was handed; ours waits only for the rest.
  */
 #ifndef MFS_UCX_FLUSH_H
@@ -13,8 +14,7 @@
 #include "ucx/worker.h"
 
 /*
- * A flush of ep, or of the whole worker (ep NULL). Posted under a tag, it is about that
- * tag's operations on ep alone. false: nothing holds it back, UCX
+ * A flush of ep, or of the whole worker (ep NULL). false: nothing holds it back, UCX
  * gets it now. true: *result is what the caller gets.
  */
 bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
@@ -26,10 +26,10 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
 bool mfs_ucx_close(struct mfs_ucx_ep *ep, const ucp_request_param_t *param,
                    ucs_status_ptr_t *result);
 
-/* Count an operation among those that a later flush waits for. -ENOMEM. Mutex held. */
+/* An operation is to be waited for by later flushes: -ENOMEM. Mutex held, as for the next. */
 int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag);
-/* It has been issued: flushes that wait for nothing more go on the ready list. Mutex held. */
-void mfs_ucx_flush_leave(struct mfs_ucx_request *request);
+/* It has been issued (or dropped): flushes that wait for nothing more go on the ready list. */
+void mfs_ucx_flush_left(struct mfs_ucx_request *request);
 /* Hand what is on the ready list to UCX. */
 void mfs_ucx_issue(struct mfs_ucx_worker *worker);
 

@@ -12,6 +12,7 @@
 #include "host/log.h"
 #include "ucx/ep.h"
 #include "ucx/map.h"
+#include "ucx/scope.h"
 
 #define CHUNKS_IN_SLAB 64
 
@@ -32,6 +33,7 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
     worker->handle = handle;
     worker->api = api;
     worker->sleepless = sleepless;
+    worker->config = mfs_config_get();
     worker->host = mfs_host_get();
     if (!worker->host ||
         mfs_ucx_pool_init(&worker->requests, area->bytes, area->init, area->cleanup) != 0 ||
@@ -69,6 +71,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     while (worker->eps)
         mfs_ucx_ep_free(worker->eps);
     mfs_ucx_pool_free(&worker->requests);
+    mfs_ucx_scopes_free(worker);
     mfs_ucx_order_free(&worker->order);
     pthread_mutex_destroy(&worker->mutex);
     free(worker);

@@ -21,9 +21,14 @@
 #include <stdatomic.h>
 
 #include "core/rmlq.h"
+#include "host/config.h"
 #include "host/host.h"
 #include "host/port.h"
 #include "ucx/request.h"
+
+#define MFS_UCX_SCOPE_BUCKETS 64u
+
+struct mfs_ucx_scope;
 
 enum { MFS_UCX_EGRESS, MFS_UCX_INGRESS, MFS_UCX_LANES };
 
@@ -51,6 +56,7 @@ struct mfs_ucx_worker {
     ucp_worker_h handle;
     const struct mfs_ucx_api *api;
     struct mfs_host *host;
+    const struct mfs_config *config;
     pthread_mutex_t mutex;
     struct mfs_ucx_lane lanes[MFS_UCX_LANES];
     uint64_t settings_version;
@@ -62,6 +68,7 @@ struct mfs_ucx_worker {
     _Atomic uint32_t ready_count, done_count;
     _Atomic uint32_t pins; /* of all endpoints; changed under the mutex */
     struct mfs_ucx_order order;
+    struct mfs_ucx_scope *scopes[MFS_UCX_SCOPE_BUCKETS], *free_scopes;
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
@@ -76,7 +83,6 @@ struct mfs_ucx_ep {
     ucp_ep_h handle;
     struct mfs_ucx_worker *worker;
     struct mfs_ucx_order order;
-    struct mfs_ucx_tag_orders tags;
     struct mfs_ucx_list queued;
     uint32_t refs;                 /* requests that point here */
     uint32_t pins;                 /* threads in UCX with the handle; flushes on the ready list */

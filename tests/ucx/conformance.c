@@ -138,6 +138,7 @@ static void callback_posts(void)
     post_next(NULL, UCS_OK, NULL);
     while (posted < BLOCKS)
         pair_progress();
+    tag_none();
     CHECK_OK(wait_for(flush_ep(NULL)));
     CHECK(pair_equal(0, BLOCKS * BLOCK));
     pair_close();
@@ -343,6 +344,7 @@ static void implicit_forms(void)
                              sides[0].rkey);
         CHECK(status == UCS_OK || status == UCS_INPROGRESS);
     }
+    tag_none();
     CHECK_OK(wait_for(flush_ep(NULL)));
     CHECK(pair_equal(0, BLOCKS * BLOCK));
     memset(sides[0].memory, 0, MEMORY_BYTES);

@@ -256,26 +256,39 @@ static void flush_waits(void)
     CHECK(status(nothing) == UCS_OK);
 }
 
-/* Posted under a tag it waits for that tag's operations, not for less urgent ones before it. */
+/* Under a tag it asks for that transfer alone; without one, and of a worker, for all. */
 static void flush_of_tag(void)
 {
-    ucs_status_ptr_t all;
+    const ucp_request_param_t param = {0};
+    ucs_status_ptr_t one, other, every, all;
 
     deadline("late", INT64_C(60000000000));
     deadline("soon", INT64_C(30000000000));
     tag("late", 1);
     put(0, 512);
+    one = flush();
     tag("soon", 1);
-    put(2000, 256);
-    flush();
+    put(2000, 128);
+    put(3000, 128);
+    other = flush();
     tag(NULL, 0);
-    all = flush();
-    tag("none of mine", 1);
-    flush(); /* of nothing: at once */
-    LOG_IS("put 1 0 +128, put 1 128 +128, flush 1");
+    every = flush();
+    all = ucp_worker_flush_nbx(worker, &param);
+    LOG_IS("put 1 0 +128, put 1 128 +128");
+    fake_complete(0, UCS_OK);
+    progress();
+    fake_complete(0, UCS_OK);
+    progress();
+    LOG_IS("put 1 2000 +128, put 1 3000 +128, flush 1"); /* the one of "soon" */
+    fake_complete(2, UCS_OK);
+    CHECK(status(other) == UCS_OK && status(one) == UCS_INPROGRESS);
+    CHECK(status(every) == UCS_INPROGRESS && status(all) == UCS_INPROGRESS);
+    tag("soon", 1);
+    (void)flush(); /* nothing of it waits: UCX's own */
+    LOG_IS("flush 1");
     finish_all();
-    LOG_IS("put 1 2000 +128, put 1 2128 +128, flush 1, put 1 256 +128, put 1 384 +128, flush 1");
-    CHECK(status(all) == UCS_OK);
+    LOG_IS("put 1 256 +128, put 1 384 +128, flush 1, flush, flush 1");
+    CHECK(status(one) == UCS_OK && status(every) == UCS_OK && status(all) == UCS_OK);
 }
 
 static void flush_of_worker(void)

@@ -23,6 +23,12 @@ void tag_next(void)
         mfs_tag_set(&tag);
 }
 
+void tag_none(void)
+{
+    if (mfs_tag_set)
+        mfs_tag_set(NULL);
+}
+
 static void side_open(struct side *side, const struct pair_options *options)
 {
     const ucp_params_t params = {
@@ -177,6 +183,7 @@ ucs_status_ptr_t put(size_t at, size_t bytes, struct outcome *outcome, uint32_t 
     result =
         ucp_put_nbx(sides[0].ep, sides[0].memory + at, bytes, remote(at), sides[0].rkey, &param);
     memset(&param, 0xff, sizeof(param));
+    tag_none();
     return result;
 }
 
@@ -190,6 +197,7 @@ ucs_status_ptr_t get(size_t at, size_t bytes, struct outcome *outcome, uint32_t 
     result =
         ucp_get_nbx(sides[0].ep, sides[0].memory + at, bytes, remote(at), sides[0].rkey, &param);
     memset(&param, 0xff, sizeof(param));
+    tag_none();
     return result;
 }
 
@@ -201,6 +209,7 @@ ucs_status_ptr_t flush_ep(struct outcome *outcome)
     param_set(&param, outcome, 0);
     result = ucp_ep_flush_nbx(sides[0].ep, &param);
     memset(&param, 0xff, sizeof(param));
+    tag_none();
     return result;
 }
 

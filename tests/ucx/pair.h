@@ -65,6 +65,7 @@ bool pair_equal(size_t at, size_t bytes);
 
 /* Each post carries another tag, if the library that knows of tags is loaded. */
 void tag_next(void);
+void tag_none(void);
 ucs_status_ptr_t put(size_t at, size_t bytes, struct outcome *outcome, uint32_t flags);
 ucs_status_ptr_t get(size_t at, size_t bytes, struct outcome *outcome, uint32_t flags);
 ucs_status_ptr_t flush_ep(struct outcome *outcome);
