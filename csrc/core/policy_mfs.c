@@ -126,6 +126,7 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
     needed_ns = mfs_span_bytes(left, params->rate_Bps);
     if (needed_ns > time_ns) {
         place->level = params->levels;
+        place->moves = MFS_MOVES_SENT; /* what has been sent may make it feasible */
         return;
     }
     place_by_urgency(params, mfs_time_minus(time_ns, 2 * needed_ns), now_ns, place);
