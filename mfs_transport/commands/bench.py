@@ -25,10 +25,8 @@ def first_line(path: Path) -> str:
     return ""
 
 
-@click.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
+# what follows the bench's name is its own, also --help
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("name", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(name: str | None, arguments: tuple[str, ...]) -> None:
@@ -42,7 +40,7 @@ def command(name: str | None, arguments: tuple[str, ...]) -> None:
     known = benches()
     if not known:
         raise InputError("bench: the benches are in the source tree; install it with -e")
-    if name in (None, "--help", "-h"):
+    if name is None:
         for bench, path in known.items():
             click.echo(f"{bench:10}{first_line(path)}")
         return
