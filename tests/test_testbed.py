@@ -126,5 +126,5 @@ def test_link_bounds() -> None:
 
 
 def test_missing_tool_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(network.shutil, "which", lambda tool: None)
     assert "util-linux" in (network.why_not_namespaces() or "")
