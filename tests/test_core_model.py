@@ -33,7 +33,7 @@ MS = 1_000_000
 KEY_MAX = 2**58 - 1
 UNDATED = 1 << 57
 REQUESTS = ("a", "b", "c")
-POLICIES = ("off", "fifo", "fair", "sjf", "srpt", "edf", "edf_paper", "mfs_paper", "mfs")
+POLICIES = ("off", "fifo", "fair", "sjf", "srpt", "edf", "edf_paper", "karuna", "mfs_paper", "mfs")
 MAX_FLOWS = 12
 
 
@@ -41,6 +41,7 @@ MAX_FLOWS = 12
 class Flow:
     tag: Tag
     sequence: int
+    active: int
     arrival: int
     share: int
     operations: list[Operation] = field(default_factory=list)
@@ -90,6 +91,13 @@ class Rules:
                 return (0, facts.deadline_ns) if dated else (last, flow.arrival)
             case "edf_paper":
                 return (0, facts.deadline_ns) if stage == "p2d" and dated else (1, flow.share)
+            case "karuna":
+                if stage != "p2d" or not dated:
+                    return 1, flow.left + flow.sent
+                part = float(flow.sent) / (float(flow.left) + float(flow.sent))
+                span = facts.deadline_ns - flow.active
+                ahead = span > 0 and flow.active + int(float(span) * part) > now
+                return (scavenger if ahead else 0), facts.deadline_ns
             case "mfs_paper":
                 level, key = self.paper(flow, facts, stage, now)
                 return (scavenger if facts.shed else level), key
@@ -208,7 +216,7 @@ class Oracle:
         if flow is None:
             if len(self.flows) == MAX_FLOWS:
                 return False
-            flow = self.flows[tag] = Flow(tag, self.sequence, self.now, self.clock)
+            flow = self.flows[tag] = Flow(tag, self.sequence, self.now, self.now, self.clock)
             self.sequence += 1
         flow.operations.append(operation)
         flow.left += operation.length

@@ -10,7 +10,7 @@
  * known promotion falls due (timer heap), what is known of requests moved (one
  * version number for all; then every flow is placed anew, O(flows), at the rate of
  * control messages, not of traffic), or the policy was exchanged. Sending bytes
- * makes no flow more urgent, so take() asks again only for policies that say so;
+ * makes no flow more urgent, so take() asks again only for places that say so;
  * a timer that turns out to be early is simply set again.
  *
  * UNTAGGED: Untagged flows have a heap of their own. While both kinds wait, each

@@ -134,7 +134,123 @@ static void shed__fewest(void)
     }
 }
 
+/* --- the paper's plan --- */
+
+static void red__by_the_formula(void)
+{
+    static const struct {
+        int64_t deadlines[5];
+        size_t count;
+        int64_t red, loose;
+    } rows[] = {
+        {{100}, 1, 100, 100},
+        {{100, 100, 100}, 3, 100, 100},
+        /* one tight of four: 1/4 * 10 + 3/4 * 90 */
+        {{100, 10, 90, 95}, 4, 70, 90},
+        /* three tight of four: 3/4 * 10 + 1/4 * 90 */
+        {{12, 10, 90, 11}, 4, 30, 90},
+        /* equal gaps: the first */
+        {{10, 20, 30}, 3, 16, 20},
+        {{NEVER, 10, NEVER, 90}, 4, 50, 90},
+        {{NEVER, NEVER}, 2, NEVER, NEVER},
+        {{0}, 0, NEVER, NEVER},
+        {{INT64_MIN, INT64_MAX - 1}, 2, -1, INT64_MAX - 1},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        int64_t scratch[5], loose_ns;
+        int64_t red_ns = mfs_plan_red(rows[i].deadlines, rows[i].count, scratch, &loose_ns);
+
+        if (i + 1 < COUNT(rows)) /* the last: only that nothing overflows */
+            CHECK_EQ_AT(red_ns, rows[i].red, i);
+        CHECK_EQ_AT(loose_ns, rows[i].loose, i);
+    }
+}
+
+/* Two batches on two ports of a byte a ns. The second, looser by RED, is checked last. */
+static void overload__drops_on_the_bottleneck(void)
+{
+    static const int64_t deadlines[] = {100, 100, 60, 60};
+    static const uint64_t loads[] = {30, 0, 50, 10, 20, 5, 40, 0}; /* request x port */
+    static const uint64_t rates[] = {1000000000, 1000000000};
+    static const struct {
+        uint32_t budget;
+        bool global, earlier, accumulates;
+        int64_t compute_ns;
+        bool dropped[4];
+        int64_t finish[2];
+    } rows[] = {
+        /* batch 1 (RED 60): 60 on port 0, in time. Batch 0: 60 + 80 = 140 > 100: the heaviest
+         * on port 0 goes (50, its own): 90, in time */
+        {9, false, true, false, 0, {false, true, false, false}, {90, 60}},
+        /* without a budget nothing is dropped */
+        {0, false, true, false, 0, {false, false, false, false}, {140, 60}},
+        /* computing takes 15: batch 1 drops its 40 (75 > 60): 35; batch 0: 115 > 100, its 50
+         * goes: 65 */
+        {1, false, true, false, 15, {false, true, false, true}, {65, 35}},
+        /* one drop for all: it is used up by batch 1 */
+        {1, true, true, false, 15, {false, false, false, true}, {115, 35}},
+        /* batches compute in turn: batch 0 at 30 + 20 + 80 = 130, then without its 50: 80 */
+        {9, false, true, true, 15, {false, true, false, true}, {80, 35}},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct mfs_plan_batch batches[2] = {{.first = 0, .count = 2}, {.first = 2, .count = 2}};
+        const struct mfs_plan_overload control = {
+            2, rows[i].budget, rows[i].global, rows[i].earlier, rows[i].accumulates, rates};
+        uint64_t scratch[2 * 2 + 4];
+        bool dropped[4];
+        uint32_t order[2];
+
+        batches[0].compute_ns = batches[1].compute_ns = rows[i].compute_ns;
+        CHECK_EQ(
+            mfs_plan_overload(&control, batches, 2, deadlines, loads, 0, order, dropped, scratch),
+            0);
+        CHECK(order[0] == 1 && order[1] == 0);
+        for (size_t r = 0; r < 4; r++)
+            CHECK_EQ_AT(dropped[r], rows[i].dropped[r], i * 10 + r);
+        for (size_t b = 0; b < 2; b++)
+            CHECK_EQ_AT(batches[b].finish_ns, rows[i].finish[b], i * 10 + b);
+    }
+}
+
+/* A request of a batch in front can make room for a later one, if the pool has it. */
+static void overload__drops_of_batches_before(void)
+{
+    static const int64_t deadlines[] = {50, 60};
+    static const uint64_t loads[] = {50, 20}, rates[] = {1000000000};
+
+    for (int earlier = 0; earlier < 2; earlier++) {
+        struct mfs_plan_batch batches[2] = {{.first = 0, .count = 1}, {.first = 1, .count = 1}};
+        const struct mfs_plan_overload control = {1, 1, false, earlier, false, rates};
+        uint64_t scratch[2 + 2];
+        bool dropped[2];
+        uint32_t order[2];
+
+        CHECK_EQ(
+            mfs_plan_overload(&control, batches, 2, deadlines, loads, 0, order, dropped, scratch),
+            0);
+        CHECK_EQ(dropped[0], earlier);
+        CHECK_EQ(dropped[1], !earlier);
+    }
+}
+
+static void overload__refuses_no_port(void)
+{
+    static const uint64_t none[] = {0};
+    struct mfs_plan_overload control = {0, 1, false, true, false, none};
+
+    CHECK_EQ(mfs_plan_overload(&control, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL), -EINVAL);
+    control.ports = 1;
+    CHECK_EQ(mfs_plan_overload(&control, NULL, 0, NULL, NULL, 0, NULL, NULL, (uint64_t[2]){0}),
+             -EINVAL);
+}
+
 static const struct test tests[] = {
+    TEST(red__by_the_formula),
+    TEST(overload__drops_on_the_bottleneck),
+    TEST(overload__drops_of_batches_before),
+    TEST(overload__refuses_no_port),
     TEST(unit__by_the_formulas),
     TEST(unit__extremes),
     TEST(shed__largest_until_it_fits),

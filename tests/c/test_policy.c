@@ -62,6 +62,12 @@ static void place__baselines(void)
         {"edf_paper", last, flow, FACTS(.deadline_ns = 90), 0, 0, 0, 90, NEVER},
         {"edf_paper", kv, flow, FACTS(.deadline_ns = 90), 0, 0, 1, 700, NEVER},
         {"edf_paper", last, flow, FACTS(0), 0, 0, 1, 700, NEVER},
+        /* 200 of 500 have left: due at two fifths of the way to the deadline */
+        {"karuna", last, flow, FACTS(.deadline_ns = 100), 0, 39, 8, 100, 40},
+        {"karuna", last, flow, FACTS(.deadline_ns = 100), 0, 40, 0, 100, NEVER},
+        {"karuna", last, flow, FACTS(.deadline_ns = 100), 0, 101, 0, 100, NEVER},
+        {"karuna", kv, flow, FACTS(.deadline_ns = 100), 0, 39, 1, 500, NEVER},
+        {"karuna", last, flow, FACTS(0), 0, 39, 1, 500, NEVER},
     };
 
     check_rows(rows, COUNT(rows));
@@ -198,7 +204,7 @@ static void place__extremes(void)
     for (int step = 0; step < 200000; step++) {
 #define ANY values[test_random(&state) % COUNT(values)]
         struct mfs_place place = {1, MFS_MOVES_STILL, 0, NEVER};
-        const struct mfs_policy *policy = mfs_policy_at(test_random(&state) % 10);
+        const struct mfs_policy *policy = mfs_policy_at(test_random(&state) % 12);
         struct mfs_facts facts = {ANY,
                                   ANY,
                                   ANY,

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
 #include "host.h"
 
 #define MS INT64_C(1000000)
@@ -322,14 +324,64 @@ static void pace__huge_chunk_at_a_low_pace(void)
     tear_down();
 }
 
+/* --- at once --- */
+
+static void *send_many(void *seed)
+{
+    struct mfs_member *member;
+    uint64_t state = *(const uint64_t *)seed;
+    int64_t now_ns = start_ns;
+    int sent = 0;
+
+    if (mfs_port_join(host, port, &member) != 0)
+        return host;
+    while (sent < 500) {
+        mfs_rank_t rank = test_random(&state) % 4;
+
+        now_ns += 1000;
+        if (mfs_member_acquire(member, rank, 10 * KB, now_ns) == 0) {
+            mfs_member_done(member, 10 * KB, now_ns);
+            sent++;
+        }
+        mfs_member_publish(member, MFS_RANK_NONE, now_ns);
+    }
+    mfs_port_leave(member);
+    return NULL;
+}
+
+static void acquire__from_many_threads(void)
+{
+    static uint64_t seeds[4] = {1, 2, 3, 4};
+    pthread_t threads[4];
+    void *failed;
+
+    set_up();
+    for (size_t i = 0; i < COUNT(threads); i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, send_many, &seeds[i]), 0);
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        pthread_join(threads[i], &failed);
+        CHECK(failed == NULL);
+    }
+    CHECK_EQ(mfs_port_inflight(port, 0), 0);
+    tear_down();
+}
+
 static const struct test tests[] = {
-    TEST(open__by_name_and_direction),    TEST(join__as_many_as_there_are),
-    TEST(acquire__window_is_shared),      TEST(acquire__better_of_another_goes_first),
-    TEST(acquire__lease_runs_out),        TEST(leave__gives_all_back),
-    TEST(acquire__the_dead_are_reaped),   TEST(join__takes_the_place_of_the_dead),
-    TEST(rate__is_learned_and_followed),  TEST(rate__is_not_learned_from_little_traffic),
-    TEST(rate__idle_time_does_not_count), TEST(rate__configured_is_kept),
-    TEST(pace__several_members_share_it), TEST(pace__huge_chunk_at_a_low_pace),
+    TEST(acquire__from_many_threads),
+    TEST(open__by_name_and_direction),
+    TEST(join__as_many_as_there_are),
+    TEST(acquire__window_is_shared),
+    TEST(acquire__better_of_another_goes_first),
+    TEST(acquire__lease_runs_out),
+    TEST(leave__gives_all_back),
+    TEST(acquire__the_dead_are_reaped),
+    TEST(join__takes_the_place_of_the_dead),
+    TEST(rate__is_learned_and_followed),
+    TEST(rate__is_not_learned_from_little_traffic),
+    TEST(rate__idle_time_does_not_count),
+    TEST(rate__configured_is_kept),
+    TEST(pace__several_members_share_it),
+    TEST(pace__huge_chunk_at_a_low_pace),
 };
 
 TEST_MAIN(tests)
