@@ -41,6 +41,7 @@ CASES = [
     "old_forms",
     "request_area",
     "requests_are_reused",
+    "many_flows",
     "fork_passes",
 ]
 

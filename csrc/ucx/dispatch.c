@@ -56,6 +56,21 @@ void mfs_ucx_dequeue(struct mfs_ucx_request *request)
     lane_rest(lane, mfs_now_ns());
 }
 
+/* More transfers at one time than the queue knows flows: a coarser tag will do. */
+static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag)
+{
+    static const struct mfs_tag untagged;
+    const struct mfs_tag request = {tag->request, 0, tag->stage};
+    const int64_t now_ns = mfs_now_ns();
+    int error = mfs_rmlq_push(queue, op, tag, now_ns);
+
+    if (error == -ENOSPC)
+        error = mfs_rmlq_push(queue, op, &request, now_ns);
+    if (error == -ENOSPC)
+        error = mfs_rmlq_push(queue, op, &untagged, now_ns);
+    return error;
+}
+
 static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
 {
     struct mfs_ucx_worker *worker = request->worker;
@@ -69,7 +84,7 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
     error = mfs_ucx_flush_enter(request, tag);
     if (error)
         return error;
-    error = mfs_rmlq_push(lane->queue, &request->op, tag, mfs_now_ns());
+    error = push(lane->queue, &request->op, tag);
     if (error) {
         mfs_ucx_flush_left(request);
         return error;

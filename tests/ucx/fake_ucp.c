@@ -34,7 +34,7 @@ API void (*fake_in_put)(ucp_ep_h ep);
 
 static struct request *open_requests[OPEN_MAX];
 static unsigned open_count;
-static char text[1 << 16];
+static char text[1 << 20];
 static size_t length;
 static struct ucp_ep *free_eps;
 static int context_dummy;

@@ -728,6 +728,32 @@ static void requests_are_reused(void)
     }
 }
 
+/* More tags at one time than there are flows: those beyond share one with their request. */
+static void many_flows(void)
+{
+    enum { MANY = 6000 };
+    ucs_status_ptr_t requests[MANY];
+
+    deadline("r", INT64_C(30000000000));
+    tag("r", 0);
+    put(0, 512);
+    for (unsigned i = 0; i < MANY; i++) {
+        tag("r", i);
+        requests[i] = put(i, 128);
+        CHECK(UCS_PTR_IS_PTR(requests[i]));
+    }
+    LOG_IS("put 1 0 +128, put 1 128 +128"); /* nothing was pushed out */
+    CHECK(mfs_count_process(mfs_host_get(), MFS_COUNT_FAULTS) == 0);
+    fake_mode = FAKE_AT_ONCE;
+    fake_complete_all();
+    while (status(requests[MANY - 1]) == UCS_INPROGRESS) {
+        progress();
+        fake_log();
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK(status(requests[i]) == UCS_OK);
+}
+
 /* A child of fork has no part in its parent's queue: its calls pass straight on. */
 static void fork_passes(void)
 {
@@ -785,6 +811,7 @@ static const struct {
     CASE(old_forms),
     CASE(request_area),
     CASE(requests_are_reused),
+    CASE(many_flows),
     CASE(fork_passes),
 #undef CASE
 };

@@ -85,7 +85,6 @@ def shim(sanitizer: str = "") -> Path:
 SOURCES = {
     "order": ["order.c"],
     "conformance": ["conformance.c", "pair.c"],
-    "plugin": ["plugin.c"],
 }
 
 
@@ -109,6 +108,14 @@ def program(name: str, libucp: Path, sanitizer: str = "", *, tags: bool = False)
         f"-Wl,-rpath,{place}",
         f"-Wl,-rpath,{libucp.parent}",
     )
+
+
+@functools.cache
+def plugin(libucp: Path, key: str) -> Path:
+    """plugin.c as a shared object that is linked to that libucp by its path."""
+    library = ["-shared", "-fPIC", "-fvisibility=hidden", f"-Wl,-rpath,{libucp.parent}"]
+    library += ["-Wl,--allow-shlib-undefined"]
+    return compile_(folder() / f"plugin-{key}.so", *library, HERE / "plugin.c", str(libucp))
 
 
 SANITIZER_OPTIONS = {
