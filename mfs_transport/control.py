@@ -165,6 +165,7 @@ class Request:
         self.facts.deadline_ns = deadline_ns
         self.facts.arrival_ns = arrival_ns
         self._finished = False
+        self._published = b""  # facts as they were published last
 
     @property
     def deadline_ns(self) -> int:
@@ -235,10 +236,11 @@ class Request:
         """Write what is known to the segment."""
         if self._finished:
             raise ValueError(f"request {self.name!r} is finished")
-        check(
-            lib.mfs_request_put(self.host.handle, self.key, self.name.encode(), self.facts),
-            f"request {self.name!r}",
-        )
+        publish_all(self.host, [self])
+
+    def changed(self) -> bool:
+        """Something has not been published yet. A finished request has nothing to tell."""
+        return not self._finished and self._published != bytes(ffi.buffer(self.facts))
 
     def finish(self) -> None:
         """Its first token is out (or it was given up): forget it. Twice does no harm."""
@@ -287,6 +289,29 @@ def register(
     return request
 
 
+def publish_all(host: Host, requests: list[Request]) -> None:
+    """Write those that have changed, in one go: queues place their flows anew once."""
+    changed = [request for request in requests if request.changed()]
+    if not changed:
+        return
+    names = [ffi.new("char[]", request.name.encode()) for request in changed]
+    facts = ffi.new("struct mfs_facts[]", len(changed))
+    for index, request in enumerate(changed):
+        facts[index] = request.facts[0]
+    check(
+        lib.mfs_request_put_all(
+            host.handle,
+            ffi.new("uint64_t[]", [request.key for request in changed]),
+            ffi.new("char *[]", names),
+            facts,
+            len(changed),
+        ),
+        f"{len(changed)} requests",
+    )
+    for request in changed:
+        request._published = bytes(ffi.buffer(request.facts))
+
+
 class Egress:
     """What all prefill units behind one egress port have to send.
 
@@ -325,7 +350,7 @@ class Egress:
             lib.mfs_plan_shed(facts, len(everyone), rate, at, scratch)
         for index, request in enumerate(everyone):
             request.facts[0] = facts[index]
-            request.publish()
+        publish_all(self.host, everyone)
 
 
 class Unit:
