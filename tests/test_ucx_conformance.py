@@ -33,15 +33,16 @@ CASES = [
     "close_forced",
     "close_many",
     "peer_failure",
+    "listener",
     "sleeps",
     "waits",
     "threads",
     "destroyed",
 ]
 
-# What UCX itself cannot do over shared memory: detect a dead peer, wake a worker whose
+# What UCX itself cannot do over shared memory: detect a dead peer, listen, wake a worker whose
 # peer is a thread, destroy a worker that has sends waiting.
-NOT_OVER_SHM = {"peer_failure", "waits", "destroyed"}
+NOT_OVER_SHM = {"peer_failure", "listener", "waits", "destroyed"}
 
 DEFERRED = {"MFS_SMALL": "0", "MFS_WINDOW": "8k", "MFS_CHUNK_MIN": "4k", "MFS_CHUNK_MAX": "4k"}
 MODES = {

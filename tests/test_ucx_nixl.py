@@ -79,3 +79,25 @@ def test_transfer_of_many(mode: str) -> None:
     if mode == "all":
         assert stats["calls"] == stats["deferred"] == 240_000
         assert stats["faults"] == 0
+
+
+@pytest.mark.parametrize(("policy", "first"), [("mfs", "soon"), ("edf", "soon"), ("fifo", "late")])
+def test_urgent_transfer_ends_first(policy: str, first: str) -> None:
+    """One endpoint, one flush for each transfer: the later and shorter one still ends first,
+    and is notified first, with its data there."""
+    env = toolbox.environment(
+        UCX_TLS="tcp",
+        UCX_NET_DEVICES="lo",
+        NIXL_LOG_LEVEL="ERROR",
+        NIXL_UCX_DEEPBIND="0",
+        MFS_ENABLE="1",
+        MFS_POLICY=policy,
+        MFS_PACE="20000000",  # the long one takes 400 ms
+        MFS_WINDOW="64k",
+        MFS_CHUNK_MIN="16k",
+        MFS_CHUNK_MAX="16k",
+        PYTHONPATH=str(toolbox.ROOT),
+    )
+    output = toolbox.run([sys.executable, toolbox.HERE / "nixl_urgent.py"], env)
+    orders: dict[str, list[str]] = json.loads(output.splitlines()[-1])
+    assert orders["ended"][0] == orders["notified"][0] == first

@@ -4,6 +4,7 @@
  * UCX, with the shim in the way or not: the same program judges both.
  * `conformance CASE`; exit 0: it holds, 77: this UCX or transport cannot do it.
  */
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -550,6 +551,72 @@ static void peer_failure(void)
     pair_close();
 }
 
+static ucp_conn_request_h asked;
+
+static void asks(ucp_conn_request_h request, void *arg)
+{
+    (void)arg;
+    asked = request;
+}
+
+/* Endpoints by address and port: the one that connects, and the one that a listener gets. */
+static void listener(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    ucp_listener_params_t params = {
+        .field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER,
+        .sockaddr = {(struct sockaddr *)&address, sizeof(address)},
+        .conn_handler = {asks, NULL},
+    };
+    ucp_listener_attr_t attributes = {.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR};
+    ucp_ep_params_t to_listener = {
+        .field_mask = UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR |
+                      UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE,
+        .flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER,
+        .err_mode = UCP_ERR_HANDLING_MODE_PEER,
+        .sockaddr = {(struct sockaddr *)&address, sizeof(address)},
+    };
+    ucp_ep_params_t from_listener = {.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST};
+    ucp_listener_h listening;
+    ucp_rkey_h rkey;
+    void *packed;
+    size_t length;
+    ucp_ep_h ends[2];
+
+    pair_open(&plain);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_OK(ucp_listener_create(sides[1].worker, &params, &listening));
+    CHECK_OK(ucp_listener_query(listening, &attributes));
+    memcpy(&address, &attributes.sockaddr, sizeof(address));
+    CHECK_OK(ucp_ep_create(sides[0].worker, &to_listener, &ends[0]));
+    while (!asked)
+        pair_progress();
+    from_listener.conn_request = asked;
+    CHECK_OK(ucp_ep_create(sides[1].worker, &from_listener, &ends[1]));
+    CHECK_OK(ucp_rkey_pack(sides[0].context, sides[0].memh, &packed, &length));
+    CHECK_OK(ucp_ep_rkey_unpack(ends[1], packed, &rkey));
+    ucp_rkey_buffer_release(packed);
+    memcpy(sides[1].memory, sides[0].memory, MEMORY_BYTES);
+    memset(sides[0].memory, 0, MEMORY_BYTES);
+    for (size_t i = 0; i < BLOCKS; i++) { /* from the listener's side to the other */
+        const ucp_request_param_t param = {0};
+        ucs_status_ptr_t request;
+
+        tag_next();
+        request = ucp_put_nbx(ends[1], sides[1].memory + i * BLOCK, BLOCK,
+                              (uint64_t)(uintptr_t)(sides[0].memory + i * BLOCK), rkey, &param);
+        if (UCS_PTR_IS_PTR(request))
+            ucp_request_free(request);
+    }
+    tag_none();
+    ucp_rkey_destroy(rkey);
+    CHECK_OK(wait_for(close_ep(ends[1], false)));
+    CHECK(pair_equal(0, BLOCKS * BLOCK));
+    (void)wait_for(close_ep(ends[0], true));
+    ucp_listener_destroy(listening);
+    pair_close();
+}
+
 /* A program that sleeps on its workers' descriptors, with no look in between. */
 static void sleeps(void)
 {
@@ -664,12 +731,15 @@ static const struct {
     void (*run)(void);
 } cases[] = {
 #define CASE(name) {#name, name}
-    CASE(data),           CASE(many),          CASE(detached),         CASE(callbacks),
-    CASE(callback_posts), CASE(request_calls), CASE(canceled),         CASE(own_request),
-    CASE(request_area),   CASE(flush_forms),   CASE(blocking_forms),   CASE(implicit_forms),
-    CASE(old_forms),      CASE(datatypes),     CASE(fence_and_atomic), CASE(tag_messages),
-    CASE(close_flushes),  CASE(close_forced),  CASE(close_many),       CASE(peer_failure),
-    CASE(sleeps),         CASE(waits),         CASE(threads),          CASE(destroyed),
+    CASE(data),         CASE(many),           CASE(detached),
+    CASE(callbacks),    CASE(callback_posts), CASE(request_calls),
+    CASE(canceled),     CASE(own_request),    CASE(request_area),
+    CASE(flush_forms),  CASE(blocking_forms), CASE(implicit_forms),
+    CASE(old_forms),    CASE(datatypes),      CASE(fence_and_atomic),
+    CASE(tag_messages), CASE(close_flushes),  CASE(close_forced),
+    CASE(close_many),   CASE(peer_failure),   CASE(listener),
+    CASE(sleeps),       CASE(waits),          CASE(threads),
+    CASE(destroyed),
 #undef CASE
 };
 
