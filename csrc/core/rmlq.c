@@ -30,8 +30,9 @@
 #define NO_FLOW UINT32_MAX
 #define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 
+/* Two cache lines: what the policy sees, what the queue needs. */
 struct mfs_flow {
-    struct mfs_flow_info info;
+    _Alignas(64) struct mfs_flow_info info;
     struct mfs_op *head, *tail;  /* operations, oldest first */
     uint64_t sequence;           /* order of becoming active */
     uint32_t next;               /* free list, or dirty list while dirty */
@@ -317,7 +318,8 @@ int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **out)
         error = mfs_heap_init(&queue->order[kind], config->max_flows);
     if (!error)
         error = mfs_heap_init(&queue->timers, config->max_flows);
-    queue->flows = malloc(sizeof(*queue->flows) * config->max_flows);
+    queue->flows =
+        aligned_alloc(_Alignof(struct mfs_flow), sizeof(*queue->flows) * config->max_flows);
     queue->table = malloc(sizeof(*queue->table) * cells);
     if (error || !queue->flows || !queue->table) {
         mfs_rmlq_destroy(queue);
