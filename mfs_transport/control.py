@@ -190,6 +190,7 @@ class Request:
         p2d_layer_s: float | None = None,
         p2d_left_bytes: int | None = None,
         computed: bool | None = None,
+        publish: bool = True,
     ) -> None:
         """Tell what is known; what is not given stays.
 
@@ -199,19 +200,8 @@ class Request:
         p2d_layer_s     stage 3 time of one layer on an empty port, seconds
         p2d_left_bytes  stage 3 bytes still to deliver, with layers not computed yet
         computed        the last layer has been computed
+        publish         write it to the segment now; False: with the next that is published
         """
-        self._set(layers, layer, layer_s, p2d_layer_s, p2d_left_bytes, computed)
-        self.publish()
-
-    def _set(
-        self,
-        layers: int | None = None,
-        layer: int | None = None,
-        layer_s: float | None = None,
-        p2d_layer_s: float | None = None,
-        p2d_left_bytes: int | None = None,
-        computed: bool | None = None,
-    ) -> None:
         facts = ffi.new("struct mfs_facts *", self.facts[0])  # all of it, or nothing
         if layers is not None:
             facts.layers = _count(layers, "layers")
@@ -227,6 +217,8 @@ class Request:
             flag = lib.MFS_REQUEST_COMPUTED
             facts.flags = facts.flags | flag if computed else facts.flags & ~flag
         self.facts[0] = facts[0]
+        if publish:
+            self.publish()
 
     def progress(self, layer: int, layer_s: float | None = None) -> None:
         """The engine computes `layer` now; layer_s: time of one layer as measured."""
@@ -283,7 +275,13 @@ def register(
     else:
         raise InputError(f"deadline_ns {deadline_ns!r}: nanoseconds of CLOCK_MONOTONIC, 0 or more")
     request = Request(host or default_host(), name, deadline, arrival)
-    request._set(layers, None, layer_s, p2d_layer_s, p2d_bytes)
+    request.update(
+        layers=layers,
+        layer_s=layer_s,
+        p2d_layer_s=p2d_layer_s,
+        p2d_left_bytes=p2d_bytes,
+        publish=False,
+    )
     if publish:
         request.publish()
     return request
@@ -378,12 +376,12 @@ class Unit:
         p2d_left_bytes: int | None = None,
     ) -> None:
         """`request` computes `layer` now, or has so many stage 3 bytes left."""
-        request._set(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes)
+        request.update(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes, publish=False)
         self.egress.replan()
 
     def computed(self, request: Request) -> None:
         """The last layer of `request` has been computed; the unit is free for the next."""
-        request._set(computed=True)
+        request.update(computed=True, publish=False)
         if request in self.queue:
             self.queue.remove(request)
             self.sending.append(request)
