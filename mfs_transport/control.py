@@ -16,7 +16,9 @@ nanoseconds (`_ns`, ints) of CLOCK_MONOTONIC.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +41,13 @@ def _count(value: int, what: str, most: int = 2**32 - 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise InputError(f"{what} {value!r}: a whole number from 0 to {most}")
     return value
+
+
+def _key(name: object) -> int:
+    """Key of a request's name: any text but none."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"request name {name!r}: a text that is not empty and has no NUL in it")
+    return int(lib.mfs_request_key(name.encode()))
 
 
 class Host:
@@ -93,10 +102,24 @@ class Host:
         """Requests that are registered now."""
         return int(lib.mfs_request_count(self.handle))
 
-    def egress_rate_Bps(self, name: str = "default") -> int:
-        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown."""
+    def ports(self) -> list[str]:
+        """NICs whose ports have carried traffic on this host."""
+        names: list[str] = []
+        while name := lib.mfs_port_name_at(self.handle, len(names)):
+            names.append(text(name))
+        return sorted(set(names))
+
+    def egress_rate_Bps(self, name: str) -> int:
+        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
+        before its first transfer."""
+        if name not in self.ports():
+            known = ", ".join(self.ports()) or "none so far"
+            raise InputError(f"port {name!r}: there is none of this name; ports: {known}")
         out = ffi.new("struct mfs_port **")
-        check(lib.mfs_port_open(self.handle, name.encode(), lib.MFS_EGRESS, out), f"port {name!r}")
+        result = lib.mfs_port_find(self.handle, name.encode(), lib.MFS_EGRESS, out)
+        if result == -errno.ENOENT:
+            return 0  # it has only received
+        check(result, f"port {name!r}")
         rate = int(lib.mfs_port_rate_Bps(out[0]))
         lib.mfs_port_close(out[0])
         return rate
@@ -136,12 +159,13 @@ class Request:
     def __init__(self, host: Host, name: str, deadline_ns: int, arrival_ns: int) -> None:
         self.host = host
         self.name = name
-        self.key = int(lib.mfs_request_key(name.encode()))
+        self.key = _key(name)
         self.facts = ffi.new("struct mfs_facts *")
         lib.mfs_facts_init(self.facts)
         self.facts.deadline_ns = deadline_ns
         self.facts.arrival_ns = arrival_ns
         self._finished = False
+        self._published = b""  # facts as they were published last
 
     @property
     def deadline_ns(self) -> int:
@@ -166,6 +190,7 @@ class Request:
         p2d_layer_s: float | None = None,
         p2d_left_bytes: int | None = None,
         computed: bool | None = None,
+        publish: bool = True,
     ) -> None:
         """Tell what is known; what is not given stays.
 
@@ -175,20 +200,9 @@ class Request:
         p2d_layer_s     stage 3 time of one layer on an empty port, seconds
         p2d_left_bytes  stage 3 bytes still to deliver, with layers not computed yet
         computed        the last layer has been computed
+        publish         write it to the segment now; False: with the next that is published
         """
-        self._set(layers, layer, layer_s, p2d_layer_s, p2d_left_bytes, computed)
-        self.publish()
-
-    def _set(
-        self,
-        layers: int | None = None,
-        layer: int | None = None,
-        layer_s: float | None = None,
-        p2d_layer_s: float | None = None,
-        p2d_left_bytes: int | None = None,
-        computed: bool | None = None,
-    ) -> None:
-        facts = self.facts
+        facts = ffi.new("struct mfs_facts *", self.facts[0])  # all of it, or nothing
         if layers is not None:
             facts.layers = _count(layers, "layers")
         if layer is not None:
@@ -202,6 +216,9 @@ class Request:
         if computed is not None:
             flag = lib.MFS_REQUEST_COMPUTED
             facts.flags = facts.flags | flag if computed else facts.flags & ~flag
+        self.facts[0] = facts[0]
+        if publish:
+            self.publish()
 
     def progress(self, layer: int, layer_s: float | None = None) -> None:
         """The engine computes `layer` now; layer_s: time of one layer as measured."""
@@ -211,10 +228,11 @@ class Request:
         """Write what is known to the segment."""
         if self._finished:
             raise ValueError(f"request {self.name!r} is finished")
-        check(
-            lib.mfs_request_put(self.host.handle, self.key, self.name.encode(), self.facts),
-            f"request {self.name!r}",
-        )
+        publish_all(self.host, [self])
+
+    def changed(self) -> bool:
+        """Something has not been published yet. A finished request has nothing to tell."""
+        return not self._finished and self._published != bytes(ffi.buffer(self.facts))
 
     def finish(self) -> None:
         """Its first token is out (or it was given up): forget it. Twice does no harm."""
@@ -245,8 +263,6 @@ def register(
     on CLOCK_MONOTONIC. Without either the request has no deadline. publish=False leaves
     it to a `Unit` to write it to the segment.
     """
-    if not name:
-        raise InputError("request name '': must not be empty")
     if ttft_s is not None and deadline_ns is not None:
         raise InputError("ttft_s and deadline_ns: give one of them")
     arrival = now_ns() if arrival_ns is None else arrival_ns
@@ -259,77 +275,125 @@ def register(
     else:
         raise InputError(f"deadline_ns {deadline_ns!r}: nanoseconds of CLOCK_MONOTONIC, 0 or more")
     request = Request(host or default_host(), name, deadline, arrival)
-    request._set(layers, None, layer_s, p2d_layer_s, p2d_bytes)
+    request.update(
+        layers=layers,
+        layer_s=layer_s,
+        p2d_layer_s=p2d_layer_s,
+        p2d_left_bytes=p2d_bytes,
+        publish=False,
+    )
     if publish:
         request.publish()
     return request
 
 
-class Unit:
-    """The queue of a prefill unit, in the order in which it will be served.
+def publish_all(host: Host, requests: list[Request]) -> None:
+    """Write those that have changed, in one go: queues place their flows anew once."""
+    changed = [request for request in requests if request.changed()]
+    if not changed:
+        return
+    names = [ffi.new("char[]", request.name.encode()) for request in changed]
+    facts = ffi.new("struct mfs_facts[]", len(changed))
+    for index, request in enumerate(changed):
+        facts[index] = request.facts[0]
+    check(
+        lib.mfs_request_put_all(
+            host.handle,
+            ffi.new("uint64_t[]", [request.key for request in changed]),
+            ffi.new("char *[]", names),
+            facts,
+            len(changed),
+        ),
+        f"{len(changed)} requests",
+    )
+    for request in changed:
+        request._published = bytes(ffi.buffer(request.facts))
 
-    It works out what the queue implies for each request (who cannot make it, how much
-    urgency is inherited from those behind, who is given up when the egress is overloaded)
+
+class Egress:
+    """What all prefill units behind one egress port have to send.
+
+    Works out what the units' queues imply for each request (who cannot make it, how much
+    urgency is inherited from those behind, who is given up when the port is overloaded)
     and writes that to the segment. See csrc/core/plan.h for the formulas.
     """
 
-    def __init__(self, host: Host | None = None, port: str = "default") -> None:
+    def __init__(self, host: Host | None = None, port: str | None = None) -> None:
+        """port: name of the NIC; None: the process's own (MFS_PORT)."""
         self.host = host or default_host()
-        self.port = port
-        self._queue: list[Request] = []  # waiting or computing, in order
-        self._sending: list[Request] = []  # computed, stage 3 bytes left
+        own = os.environ.get("MFS_PORT") or "default"
+        self.port = port or own
+        self.units: list[Unit] = []
+        if self.port != own:
+            self.host.egress_rate_Bps(self.port)  # says so if there is no such port
 
-    @property
-    def queue(self) -> tuple[Request, ...]:
-        return tuple(self._queue)
-
-    def enqueue(self, request: Request) -> None:
-        """A request joins at the tail."""
-        self._queue.append(request)
-        self.replan()
-
-    def progress(
-        self,
-        request: Request,
-        layer: int,
-        layer_s: float | None = None,
-        p2d_left_bytes: int | None = None,
-    ) -> None:
-        """`request` computes `layer` now."""
-        request._set(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes)
-        self.replan()
-
-    def computed(self, request: Request) -> None:
-        """The last layer of `request` has been computed; the unit is free for the next."""
-        request._set(computed=True)
-        if request in self._queue:
-            self._queue.remove(request)
-            self._sending.append(request)
-        self.replan()
-
-    def finish(self, request: Request) -> None:
-        """Everything of `request` has been delivered, or it was given up."""
-        for places in (self._queue, self._sending):
-            if request in places:
-                places.remove(request)
-        request.finish()
-        self.replan()
+    def rate_Bps(self) -> int:
+        """Bandwidth of the port; 0 while unknown, as before its first transfer."""
+        return self.host.egress_rate_Bps(self.port) if self.port in self.host.ports() else 0
 
     def replan(self, at_ns: int | None = None) -> None:
-        """Work it out anew and publish. Called by the others; O(requests)."""
+        """Work it out anew and publish what changed. The units call it; O(requests)."""
         at = now_ns() if at_ns is None else at_ns
-        everyone = self._queue + self._sending
+        everyone = [request for unit in self.units for request in unit.queue + unit.sending]
         facts = ffi.new("struct mfs_facts[]", max(1, len(everyone)))
         for index, request in enumerate(everyone):
             facts[index] = request.facts[0]
-        lib.mfs_plan_unit(facts, len(self._queue), at)
-        rate = self.host.egress_rate_Bps(self.port)
+        start = 0
+        for unit in self.units:
+            lib.mfs_plan_unit(facts + start, len(unit.queue), at)
+            start += len(unit.queue) + len(unit.sending)
+        rate = self.rate_Bps()
         if rate > 0:
             scratch = ffi.new("uint32_t[]", max(1, len(everyone)))
             lib.mfs_plan_shed(facts, len(everyone), rate, at, scratch)
         for index, request in enumerate(everyone):
             request.facts[0] = facts[index]
-            request.publish()
+        publish_all(self.host, everyone)
+
+
+class Unit:
+    """The queue of a prefill unit, in the order in which it will be served.
+
+    Units that send through the same NIC share an `Egress`; one is made if none is given.
+    """
+
+    def __init__(self, egress: Egress | None = None) -> None:
+        self.egress = egress or Egress()
+        self.egress.units.append(self)
+        self.queue: list[Request] = []  # waiting or computing, in order
+        self.sending: list[Request] = []  # computed, stage 3 bytes left
+
+    def enqueue(self, request: Request) -> None:
+        """A request joins at the tail."""
+        self.queue.append(request)
+        self.egress.replan()
+
+    def progress(
+        self,
+        request: Request,
+        layer: int | None = None,
+        layer_s: float | None = None,
+        p2d_left_bytes: int | None = None,
+    ) -> None:
+        """`request` computes `layer` now, or has so many stage 3 bytes left."""
+        request.update(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes, publish=False)
+        self.egress.replan()
+
+    def computed(self, request: Request) -> None:
+        """The last layer of `request` has been computed; the unit is free for the next."""
+        request.update(computed=True, publish=False)
+        if request in self.queue:
+            self.queue.remove(request)
+            self.sending.append(request)
+        self.egress.replan()
+
+    def finish(self, request: Request) -> None:
+        """Everything of `request` has been delivered, or it was given up."""
+        for places in (self.queue, self.sending):
+            if request in places:
+                places.remove(request)
+        request.finish()
+        self.egress.replan()
 
 
 @contextmanager
@@ -349,7 +413,7 @@ def tag_make(request: Request | str | None, stage: str, layer: int = 0) -> Any:
     if isinstance(request, Request):
         value.request = request.key
     elif isinstance(request, str):
-        value.request = lib.mfs_request_key(request.encode())
+        value.request = _key(request)
     elif request is not None:
         raise InputError(f"request {request!r}: a Request, a name, or None")
     value.stage = stage_number(stage)

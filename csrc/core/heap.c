@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define ARITY 4u
+#define LINE 64u
+#define LEAD (LINE / sizeof(struct mfs_heap_entry) - 1) /* entries in front of the first */
 
 static inline bool before(const struct mfs_heap_entry *a, const struct mfs_heap_entry *b)
 {
@@ -54,7 +56,10 @@ static void sift_down(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry 
 
 int mfs_heap_init(struct mfs_heap *heap, uint32_t capacity)
 {
-    heap->entries = malloc(sizeof(*heap->entries) * capacity);
+    const size_t bytes = (LEAD + (size_t)capacity) * sizeof(*heap->entries);
+    struct mfs_heap_entry *memory = aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE);
+
+    heap->entries = memory ? memory + LEAD : NULL;
     heap->where = malloc(sizeof(*heap->where) * capacity);
     heap->count = 0;
     heap->capacity = capacity;
@@ -68,7 +73,8 @@ int mfs_heap_init(struct mfs_heap *heap, uint32_t capacity)
 
 void mfs_heap_free(struct mfs_heap *heap)
 {
-    free(heap->entries);
+    if (heap->entries)
+        free(heap->entries - LEAD);
     free(heap->where);
     heap->entries = NULL;
     heap->where = NULL;

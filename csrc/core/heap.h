@@ -5,7 +5,7 @@
  *
  *   entries[0] is the least; children of i: 4i+1 .. 4i+4; where[item] = its i
  *
- * Four children share two cache lines, and a rank sits in its entry, so a sift
+ * Four children share one cache line, and a rank sits in its entry, so a sift
  * touches no flow. All operations O(log n); no allocation after init.
  */
 #ifndef MFS_CORE_HEAP_H
@@ -23,7 +23,7 @@ struct mfs_heap_entry {
 };
 
 struct mfs_heap {
-    struct mfs_heap_entry *entries; /* capacity of them */
+    struct mfs_heap_entry *entries; /* capacity of them; entries[1] begins a cache line */
     uint32_t *where;                /* by item; MFS_HEAP_NOWHERE: not in the heap */
     uint32_t count;
     uint32_t capacity;

@@ -2,6 +2,7 @@
 #include "core/plan.h"
 
 #include <errno.h>
+#include <math.h>
 
 #include "core/policy_rules.h"
 
@@ -114,6 +115,156 @@ int mfs_plan_shed(struct mfs_facts *facts, size_t count, uint64_t rate_Bps, int6
             largest->flags |= MFS_REQUEST_SHED;
             sum -= largest->p2d_left_bytes;
         }
+    }
+    return 0;
+}
+
+/* --- the paper's plan --- */
+
+int64_t mfs_plan_red(const int64_t *deadlines_ns, size_t count, int64_t *scratch, int64_t *loose_ns)
+{
+    int64_t gap_ns = 0, tight_ns, least_loose_ns;
+    size_t dated = 0, split = 0;
+    double share;
+
+    for (size_t i = 0; i < count; i++) { /* sorted as they come: batches are small */
+        size_t at = dated;
+
+        if (deadlines_ns[i] == MFS_TIME_NEVER)
+            continue;
+        for (; at > 0 && scratch[at - 1] > deadlines_ns[i]; at--)
+            scratch[at] = scratch[at - 1];
+        scratch[at] = deadlines_ns[i];
+        dated++;
+    }
+    for (size_t i = 1; i < dated; i++) {
+        int64_t between_ns = mfs_time_minus(scratch[i], scratch[i - 1]);
+
+        if (between_ns > gap_ns) {
+            gap_ns = between_ns;
+            split = i;
+        }
+    }
+    tight_ns = dated ? scratch[0] : MFS_TIME_NEVER;
+    least_loose_ns = split ? scratch[split] : tight_ns;
+    if (loose_ns)
+        *loose_ns = least_loose_ns;
+    if (split == 0)
+        return tight_ns;
+    /* tight + (1 - f) (loose - tight): no sum of two large numbers */
+    share = (double)split / (double)dated;
+    return mfs_time_plus(
+        tight_ns, (int64_t)((1.0 - share) * fmin((double)least_loose_ns - (double)tight_ns, 9e18)));
+}
+
+/* The port that takes longest, and how long. */
+static int64_t bottleneck(const struct mfs_plan_overload *control, const uint64_t *before,
+                          const uint64_t *own, uint32_t *port)
+{
+    int64_t longest_ns = -1;
+
+    for (uint32_t u = 0; u < control->ports; u++) {
+        int64_t span_ns = mfs_span_bytes(before[u] + own[u], control->rates_Bps[u]);
+
+        if (span_ns > longest_ns) {
+            longest_ns = span_ns;
+            *port = u;
+        }
+    }
+    return longest_ns;
+}
+
+static void order_by_red(const struct mfs_plan_batch *batches, size_t count, uint32_t *order)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t at = i;
+
+        for (; at > 0 && batches[order[at - 1]].red_ns > batches[i].red_ns; at--)
+            order[at] = order[at - 1];
+        order[at] = (uint32_t)i;
+    }
+}
+
+/* The request of the pool with the most load on the port; UINT32_MAX: none has any. */
+static uint32_t heaviest(const struct mfs_plan_overload *control,
+                         const struct mfs_plan_batch *batches, const uint32_t *order, size_t at,
+                         const uint64_t *loads, uint32_t port, const bool *dropped,
+                         bool *of_this_batch)
+{
+    uint32_t found = UINT32_MAX;
+    uint64_t most = 0;
+
+    for (size_t i = control->drop_earlier ? 0 : at; i <= at; i++) {
+        const struct mfs_plan_batch *batch = &batches[order[i]];
+
+        for (uint32_t r = batch->first; r < batch->first + batch->count; r++) {
+            uint64_t load = loads[(size_t)r * control->ports + port];
+
+            if (!dropped[r] && load > most) {
+                most = load;
+                found = r;
+                *of_this_batch = i == at;
+            }
+        }
+    }
+    return found;
+}
+
+int mfs_plan_overload(const struct mfs_plan_overload *control, struct mfs_plan_batch *batches,
+                      size_t count, const int64_t *deadlines_ns, const uint64_t *loads,
+                      int64_t now_ns, uint32_t *order, bool *dropped, uint64_t *scratch)
+{
+    uint64_t *before = scratch, *own = scratch + control->ports;
+    int64_t computing_ns = 0;
+    uint32_t drops = 0;
+
+    if (control->ports == 0)
+        return -EINVAL;
+    for (uint32_t u = 0; u < control->ports; u++) {
+        if (control->rates_Bps[u] == 0)
+            return -EINVAL;
+        before[u] = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct mfs_plan_batch *batch = &batches[i];
+
+        batch->red_ns =
+            mfs_plan_red(deadlines_ns + batch->first, batch->count,
+                         (int64_t *)(scratch + 2 * (size_t)control->ports), &batch->loose_ns);
+        for (uint32_t r = 0; r < batch->count; r++)
+            dropped[batch->first + r] = false;
+    }
+    order_by_red(batches, count, order);
+    for (size_t at = 0; at < count; at++) {
+        struct mfs_plan_batch *batch = &batches[order[at]];
+        bool of_this_batch = false;
+
+        for (uint32_t u = 0; u < control->ports; u++) {
+            own[u] = 0;
+            for (uint32_t r = batch->first; r < batch->first + batch->count; r++)
+                own[u] += loads[(size_t)r * control->ports + u];
+        }
+        if (!control->budget_is_global)
+            drops = 0;
+        computing_ns =
+            mfs_time_plus(control->compute_accumulates ? computing_ns : 0, batch->compute_ns);
+        for (;;) {
+            uint32_t port = 0, request;
+
+            batch->finish_ns = mfs_time_plus(mfs_time_plus(now_ns, computing_ns),
+                                             bottleneck(control, before, own, &port));
+            if (batch->finish_ns <= batch->loose_ns || drops >= control->budget)
+                break;
+            request = heaviest(control, batches, order, at, loads, port, dropped, &of_this_batch);
+            if (request == UINT32_MAX)
+                break;
+            dropped[request] = true;
+            drops++;
+            for (uint32_t u = 0; u < control->ports; u++)
+                (of_this_batch ? own : before)[u] -= loads[(size_t)request * control->ports + u];
+        }
+        for (uint32_t u = 0; u < control->ports; u++)
+            before[u] += own[u];
     }
     return 0;
 }

@@ -10,6 +10,9 @@
  *
  * Units serve their queue in FIFO order, so a request inherits the urgency of
  * those behind it. Linear in the queue's length.
+ *
+ * And the paper's own plan across batches: RED, which orders them, and the overload
+ * control that drops requests in that order (mfs_plan_red, mfs_plan_overload).
  */
 #ifndef MFS_CORE_PLAN_H
 #define MFS_CORE_PLAN_H
@@ -33,5 +36,53 @@ MFS_API void mfs_plan_unit(struct mfs_facts *facts, size_t count, int64_t now_ns
  */
 MFS_API int mfs_plan_shed(struct mfs_facts *facts, size_t count, uint64_t rate_Bps, int64_t now_ns,
                           uint32_t *scratch);
+
+/*
+ * RED (the paper): sort a batch's deadlines, split them at the largest gap, f = share of the
+ * tight part; RED = f * least of the tight + (1 - f) * least of the loose. A few tight
+ * requests thus do not lift a whole loose batch. Ambiguities, as we read them: requests
+ * without a deadline do not count; of equal gaps the first one splits; one deadline, or all
+ * equal, is that deadline. loose_ns (may be NULL): least of the loose part, the batch's own
+ * deadline for the overload control. MFS_TIME_NEVER if no request has a deadline. scratch:
+ * count entries.
+ */
+MFS_API int64_t mfs_plan_red(const int64_t *deadlines_ns, size_t count, int64_t *scratch,
+                             int64_t *loose_ns);
+
+/* One batch as the overload control sees it. Requests are numbered through all batches. */
+struct mfs_plan_batch {
+    uint32_t first, count; /* its requests: [first, first + count) */
+    int64_t red_ns;        /* written: mfs_plan_red of its requests */
+    int64_t loose_ns;      /* written */
+    int64_t compute_ns;    /* profiled computing time */
+    int64_t finish_ns;     /* written: worst-case finish time F after the drops */
+};
+
+struct mfs_plan_overload {
+    uint32_t ports;          /* u = 0..ports-1 */
+    uint32_t budget;         /* B: requests that may be dropped for one batch */
+    bool budget_is_global;   /* ambiguity: B for all batches together instead [false] */
+    bool drop_earlier;       /* the pool has the requests of the batches before, as published;
+                              * false: only the batch's own [true] */
+    bool compute_accumulates; /* ambiguity: F counts the computing of the batches before, as for
+                               * one unit in turn; false: only the batch's own [false] */
+    const uint64_t *rates_Bps; /* of each port, > 0 */
+};
+
+/*
+ * Overload control (the paper's Algorithm 1), on arrival and departure of a batch. In RED
+ * order (ties by index): F_i = now + computing + (largest over ports of (S + L_i) / rate).
+ * While F_i is later than loose_ns, fewer than B were dropped and the pool is not empty: on
+ * the port with the largest (S + L_i) / rate, drop the request of the pool with the most load
+ * there, the first of equals. The pool holds what was not dropped of this batch and of those
+ * before it; a request without load on that port is not dropped, since it would not help.
+ *
+ * loads[request * ports + u]: bytes. order: batches by RED; dropped[request]: true if it is.
+ * scratch: 2 * ports + requests entries. -EINVAL: no port or a rate of 0.
+ */
+MFS_API int mfs_plan_overload(const struct mfs_plan_overload *control,
+                              struct mfs_plan_batch *batches, size_t count,
+                              const int64_t *deadlines_ns, const uint64_t *loads, int64_t now_ns,
+                              uint32_t *order, bool *dropped, uint64_t *scratch);
 
 #endif

@@ -41,7 +41,13 @@ static void place_fifo(const struct mfs_params *params, const struct mfs_flow_in
 {
     (void)params, (void)facts, (void)now_ns;
     place->level = 0;
-    place->key = flow->arrival_ns;
+    mfs_place_arrival(flow, place);
+}
+
+static void place_share(const struct mfs_flow_info *flow, struct mfs_place *place)
+{
+    place->key = mfs_key_bytes(flow->share_bytes);
+    place->moves = MFS_MOVES_SHARE;
 }
 
 /* Max-min fair in the fluid limit: the flow that has had least goes next. */
@@ -50,7 +56,7 @@ static void place_fair(const struct mfs_params *params, const struct mfs_flow_in
 {
     (void)params, (void)facts, (void)now_ns;
     place->level = 0;
-    place->key = (int64_t)flow->share_bytes;
+    place_share(flow, place);
 }
 
 static void place_sjf(const struct mfs_params *params, const struct mfs_flow_info *flow,
@@ -58,7 +64,7 @@ static void place_sjf(const struct mfs_params *params, const struct mfs_flow_inf
 {
     (void)params, (void)facts, (void)now_ns;
     place->level = 0;
-    place->key = (int64_t)(flow->bytes_left + flow->bytes_sent);
+    place->key = mfs_key_bytes(flow->bytes_left + flow->bytes_sent);
 }
 
 static void place_srpt(const struct mfs_params *params, const struct mfs_flow_info *flow,
@@ -66,7 +72,8 @@ static void place_srpt(const struct mfs_params *params, const struct mfs_flow_in
 {
     (void)params, (void)facts, (void)now_ns;
     place->level = 0;
-    place->key = (int64_t)flow->bytes_left;
+    place->key = mfs_key_bytes(flow->bytes_left);
+    place->moves = MFS_MOVES_SENT;
 }
 
 /* The request's deadline for every stage; traffic without one comes last. */
@@ -76,7 +83,7 @@ static void place_edf(const struct mfs_params *params, const struct mfs_flow_inf
     (void)now_ns;
     if (facts->deadline_ns == MFS_TIME_NEVER) {
         place->level = params->levels - 1;
-        place->key = flow->arrival_ns;
+        mfs_place_arrival(flow, place);
         return;
     }
     place->level = 0;
@@ -94,20 +101,55 @@ static void place_edf_paper(const struct mfs_params *params, const struct mfs_fl
         return;
     }
     place->level = 1;
-    place->key = (int64_t)flow->share_bytes;
+    place_share(flow, place);
+}
+
+/*
+ * Karuna: a flow with a deadline gets the least rate that meets it, left / (D - now), in
+ * front of all others; the rest is served smallest flow first. As an order of chunks: the
+ * straight line from its first operation to its deadline says how much of it should have
+ * left by now; on or behind the line it goes first (by deadline), ahead of the line it waits
+ * as a scavenger, so that nothing idles, until the line has caught up. One that is late
+ * stays in front.
+ */
+static void place_karuna(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                         const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    const double size = (double)flow->bytes_left + (double)flow->bytes_sent;
+    const int64_t span_ns = mfs_time_minus(facts->deadline_ns, flow->active_ns);
+    int64_t caught_up_ns;
+
+    if (mfs_flow_stage(params, flow) != MFS_STAGE_P2D || facts->deadline_ns == MFS_TIME_NEVER) {
+        place->level = 1;
+        place->key = mfs_key_bytes(flow->bytes_left + flow->bytes_sent);
+        return;
+    }
+    place->level = 0;
+    place->key = facts->deadline_ns;
+    place->moves = MFS_MOVES_SENT;
+    if (span_ns <= 0 || size <= 0.0)
+        return;
+    caught_up_ns = mfs_time_plus(
+        flow->active_ns, (int64_t)((double)(span_ns < MFS_SPAN_MAX ? span_ns : MFS_SPAN_MAX) *
+                                   ((double)flow->bytes_sent / size)));
+    if (caught_up_ns > now_ns) {
+        place->level = params->levels;
+        place->recheck_ns = caught_up_ns;
+    }
 }
 
 static const struct mfs_policy policies[] = {
-    {"off", "the caller's own order; nothing is deferred", false, true, false, place_fifo},
-    {"fifo", "flows in order of arrival", true, false, false, place_fifo},
-    {"fair", "equal shares", true, false, true, place_fair},
-    {"sjf", "smallest flow first", true, false, false, place_sjf},
-    {"srpt", "fewest remaining bytes first", true, false, true, place_srpt},
-    {"edf", "earliest request deadline first, every stage", true, false, false, place_edf},
-    {"edf_paper", "stage 3 by deadline first, the rest share", true, false, true, place_edf_paper},
-    {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", true, false, false,
-     mfs_place_paper},
-    {"mfs", "defer and promote by latest finish time, with inherited urgency", true, false, false,
+    {"off", "the caller's own order; nothing is deferred", false, true, place_fifo},
+    {"fifo", "flows in order of arrival", true, false, place_fifo},
+    {"fair", "equal shares", true, false, place_fair},
+    {"sjf", "smallest flow first", true, false, place_sjf},
+    {"srpt", "fewest remaining bytes first", true, false, place_srpt},
+    {"edf", "earliest request deadline first, every stage", true, false, place_edf},
+    {"edf_paper", "stage 3 by deadline first, the rest share", true, false, place_edf_paper},
+    {"karuna", "least rate for deadlines (stage 3), the rest smallest flow first", true, false,
+     place_karuna},
+    {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", true, false, mfs_place_paper},
+    {"mfs", "defer and promote by latest finish time, with inherited urgency", true, false,
      mfs_place_mfs},
 };
 

@@ -56,6 +56,7 @@ struct mfs_facts_source {
 /* What the queue knows of a flow. */
 struct mfs_flow_info {
     struct mfs_tag tag;
+    int64_t active_ns;  /* when it became active: its first operation was posted */
     int64_t arrival_ns; /* when its oldest waiting operation was posted */
     uint64_t bytes_left; /* queued and not yet sent */
     uint64_t bytes_sent; /* sent since the flow became active */
@@ -76,8 +77,18 @@ struct mfs_params {
                                   * 0 = at the exact crossing [0] */
 };
 
+/* What moves a place, besides time and what is known of the request: the queue then asks again. */
+enum mfs_place_moves {
+    MFS_MOVES_STILL = 0, /* nothing */
+    MFS_MOVES_ARRIVAL, /* arrival_ns: when the oldest operation has left */
+    MFS_MOVES_SENT, /* bytes_left, bytes_sent: after each chunk */
+    MFS_MOVES_SHARE, /* share_bytes, the key: after each chunk; the least is the fair share's clock
+                      */
+};
+
 struct mfs_place {
     uint32_t level;
+    uint32_t moves; /* enum mfs_place_moves */
     int64_t key;
     int64_t recheck_ns; /* MFS_TIME_NEVER: nothing changes with time alone */
 };
@@ -87,7 +98,7 @@ struct mfs_policy {
     const char *help;
     bool defers; /* false: operations are handed on as they are posted */
     bool ignores_tags; /* all traffic is one flow: the order of posting exactly */
-    bool rekeys; /* the key moves when bytes are sent: ask again after a chunk */
+    /* *place comes as {K-1, STILL, 0, NEVER}: last of all but the scavengers */
     void (*place)(const struct mfs_params *params, const struct mfs_flow_info *flow,
                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
 };

@@ -30,6 +30,8 @@
  */
 #include "core/policy_rules.h"
 
+#define UNDATED (INT64_C(1) << (MFS_KEY_BITS - 1)) /* keys behind all deadlines */
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -67,7 +69,7 @@ static int64_t collective_finish(const struct mfs_facts *facts, uint32_t group)
     int64_t finish_ns = mfs_time_minus(facts->next_start_ns, computing);
 
     if (!(facts->flags & MFS_REQUEST_HOPELESS)) {
-        const int64_t last_p2d = computing + facts->p2d_layer_ns;
+        const int64_t last_p2d = mfs_time_plus(computing, facts->p2d_layer_ns);
         const int64_t all_p2d = mfs_span_times(facts->p2d_layer_ns, behind + 1);
         const int64_t tail = last_p2d > all_p2d ? last_p2d : all_p2d;
 
@@ -89,22 +91,23 @@ static void place_fetch(const struct mfs_params *params, const struct mfs_flow_i
         need_ns = finish_ns;
     } else {
         need_ns = mfs_time_plus(facts->start_ns, mfs_span_times(facts->layer_ns, group));
-        if (group > facts->layer_now)
-            bytes *= (uint64_t)group - facts->layer_now + 1;
+        if (group > facts->layer_now &&
+            __builtin_mul_overflow(bytes, (uint64_t)group - facts->layer_now + 1, &bytes))
+            bytes = UINT64_MAX;
     }
     if (need_ns == MFS_TIME_NEVER) {
         place->level = params->levels - 1;
-        place->key = flow->arrival_ns;
+        mfs_place_arrival(flow, place);
         return;
     }
-    urgency_ns = mfs_time_minus(need_ns, now_ns) - mfs_span_bytes(bytes, params->rate_Bps);
+    urgency_ns =
+        mfs_time_minus(mfs_time_minus(need_ns, now_ns), mfs_span_bytes(bytes, params->rate_Bps));
     place_by_urgency(params, urgency_ns, now_ns, place);
 }
 
 static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const bool computing = facts->layers > 0 && !(facts->flags & MFS_REQUEST_COMPUTED);
     const uint64_t left =
         facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
     int64_t time_ns, needed_ns, doomed_ns;
@@ -112,7 +115,7 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
     place->key = facts->deadline_ns;
     if (facts->deadline_ns == MFS_TIME_NEVER) {
         place->level = params->levels - 1;
-        place->key = flow->arrival_ns;
+        mfs_place_arrival(flow, place);
         return;
     }
     if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
@@ -121,14 +124,14 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
     }
     time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
     needed_ns = mfs_span_bytes(left, params->rate_Bps);
-    if (needed_ns > time_ns && !computing) {
+    if (needed_ns > time_ns) {
         place->level = params->levels;
+        place->moves = MFS_MOVES_SENT; /* what has been sent may make it feasible */
         return;
     }
-    place_by_urgency(params, time_ns - 2 * needed_ns, now_ns, place);
+    place_by_urgency(params, mfs_time_minus(time_ns, 2 * needed_ns), now_ns, place);
     doomed_ns = mfs_time_plus(mfs_time_minus(facts->deadline_ns, needed_ns), 1);
-    if (!computing)
-        place->recheck_ns = least(place->recheck_ns, doomed_ns);
+    place->recheck_ns = least(place->recheck_ns, doomed_ns);
 }
 
 void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
@@ -139,6 +142,10 @@ void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *
     case MFS_STAGE_COLLECTIVE:
         place->level = 0;
         place->key = collective_finish(facts, flow->tag.layer);
+        if (place->key == MFS_TIME_NEVER) {
+            mfs_place_arrival(flow, place);
+            place->key = mfs_time_plus(UNDATED, place->key);
+        }
         break;
     case MFS_STAGE_KV_REUSE:
         place_fetch(params, flow, facts, now_ns, place);

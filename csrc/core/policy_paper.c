@@ -20,13 +20,26 @@
 
 #include <math.h>
 
-#define LATE_STAGE (INT64_C(1) << (MFS_KEY_BITS - 1)) /* keys of the last stage: behind */
+/* The key inside a level, in quarters: early stages; the last one; each first with a date. */
+#define UNDATED (INT64_C(1) << (MFS_KEY_BITS - 2))
+#define LATE_STAGE (INT64_C(2) << (MFS_KEY_BITS - 2))
 
-static int64_t half_key(int64_t time_ns)
+static int64_t quarter_key(int64_t time_ns)
 {
     if (time_ns < 0)
         return 0;
-    return time_ns < LATE_STAGE ? time_ns : LATE_STAGE - 1;
+    return time_ns < UNDATED ? time_ns : UNDATED - 1;
+}
+
+/* By date; those without one behind, in order of arrival. */
+static void place_key(const struct mfs_flow_info *flow, int64_t part, int64_t date_ns,
+                      struct mfs_place *place)
+{
+    place->key = part | quarter_key(date_ns);
+    if (date_ns == MFS_TIME_NEVER) {
+        mfs_place_arrival(flow, place);
+        place->key = part | UNDATED | quarter_key(flow->arrival_ns);
+    }
 }
 
 /* First moment of the promotion grid at or after t. */
@@ -49,7 +62,7 @@ static void place_explicit(const struct mfs_params *params, const struct mfs_flo
     uint32_t level;
 
     place->level = params->levels - 1;
-    place->key = LATE_STAGE | half_key(facts->deadline_ns);
+    place_key(flow, LATE_STAGE, facts->deadline_ns, place);
     if (facts->deadline_ns == MFS_TIME_NEVER)
         return;
     time_s = (double)mfs_time_minus(facts->deadline_ns, now_ns) * 1e-9;
@@ -80,7 +93,7 @@ static void place_implicit(const struct mfs_params *params, const struct mfs_flo
     if (stage == MFS_STAGE_KV_REUSE && flow->tag.layer > facts->layer_now)
         rli = flow->tag.layer - facts->layer_now;
     place->level = 1 + (rli < params->levels - 2 ? rli : params->levels - 2);
-    place->key = half_key(red_ns);
+    place_key(flow, 0, red_ns, place);
 }
 
 void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,

@@ -51,6 +51,18 @@ static inline int64_t mfs_span_bytes(uint64_t bytes, uint64_t rate_Bps)
     return span_ns < (double)MFS_SPAN_MAX ? (int64_t)span_ns : MFS_SPAN_MAX;
 }
 
+static inline int64_t mfs_key_bytes(uint64_t bytes)
+{
+    return bytes < (uint64_t)MFS_KEY_MAX ? (int64_t)bytes : MFS_KEY_MAX;
+}
+
+/* In order of arrival: the key moves on when the oldest operation has left. */
+static inline void mfs_place_arrival(const struct mfs_flow_info *flow, struct mfs_place *place)
+{
+    place->key = flow->arrival_ns;
+    place->moves = MFS_MOVES_ARRIVAL;
+}
+
 static inline uint32_t mfs_flow_stage(const struct mfs_params *params,
                                       const struct mfs_flow_info *flow)
 {

@@ -10,7 +10,7 @@
  * known promotion falls due (timer heap), what is known of requests moved (one
  * version number for all; then every flow is placed anew, O(flows), at the rate of
  * control messages, not of traffic), or the policy was exchanged. Sending bytes
- * makes no flow more urgent, so take() asks again only for policies that say so;
+ * makes no flow more urgent, so take() asks again only for places that say so;
  * a timer that turns out to be early is simply set again.
  *
  * UNTAGGED: Untagged flows have a heap of their own. While both kinds wait, each
@@ -28,13 +28,17 @@
 #include "core/window.h"
 
 #define NO_FLOW UINT32_MAX
+#define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 
+/* Two cache lines: what the policy sees, what the queue needs. */
 struct mfs_flow {
-    struct mfs_flow_info info;
+    _Alignas(64) struct mfs_flow_info info;
     struct mfs_op *head, *tail;  /* operations, oldest first */
     uint64_t sequence;           /* order of becoming active */
     uint32_t next;               /* free list, or dirty list while dirty */
-    bool active, dirty;
+    uint32_t prev;               /* dirty list */
+    uint32_t moves;              /* of its place */
+    bool dirty;
 };
 
 enum { TAGGED, UNTAGGED, KINDS };
@@ -124,11 +128,27 @@ static void flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow)
     if (flow->dirty)
         return;
     flow->dirty = true;
+    flow->prev = NO_FLOW;
     flow->next = queue->dirty_flows;
     queue->dirty_flows = flow_index(queue, flow);
+    if (flow->next != NO_FLOW)
+        queue->flows[flow->next].prev = queue->dirty_flows;
 }
 
-static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag, int64_t now_ns)
+static void flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    if (!flow->dirty)
+        return;
+    flow->dirty = false;
+    if (flow->prev != NO_FLOW)
+        queue->flows[flow->prev].next = flow->next;
+    else
+        queue->dirty_flows = flow->next;
+    if (flow->next != NO_FLOW)
+        queue->flows[flow->next].prev = flow->prev;
+}
+
+static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag)
 {
     uint32_t *cell = flow_cell(queue, tag);
     struct mfs_flow *flow;
@@ -141,9 +161,9 @@ static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *t
     flow = &queue->flows[*cell];
     queue->free_flows = flow->next;
     memset(flow, 0, sizeof(*flow));
-    flow->active = true;
     flow->info.tag = *tag;
-    flow->info.arrival_ns = now_ns;
+    flow->info.active_ns = queue->now_ns;
+    flow->info.arrival_ns = queue->now_ns;
     flow->info.share_bytes = queue->share_bytes;
     flow->info.level = MFS_LEVELS_MAX;
     flow->sequence = queue->sequence++;
@@ -151,7 +171,7 @@ static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *t
     return flow;
 }
 
-/* The flow ran empty. While it is on the dirty list its place there is still needed. */
+/* The flow ran empty. */
 static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
 {
     uint32_t index = flow_index(queue, flow);
@@ -159,12 +179,10 @@ static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
     mfs_heap_remove(flow_order(queue, flow), index);
     mfs_heap_remove(&queue->timers, index);
     flow_forget(queue, &flow->info.tag);
-    flow->active = false;
+    flow_clean(queue, flow);
     queue->active--;
-    if (!flow->dirty) {
-        flow->next = queue->free_flows;
-        queue->free_flows = index;
-    }
+    flow->next = queue->free_flows;
+    queue->free_flows = index;
 }
 
 /* --- placing --- */
@@ -174,7 +192,7 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
 {
     const uint32_t scavenger = queue->params.levels;
     uint32_t level = flow->info.level;
-    struct mfs_place place = {0, 0, MFS_TIME_NEVER};
+    struct mfs_place place = {queue->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
     struct mfs_facts facts;
 
     mfs_facts_init(&facts);
@@ -188,6 +206,7 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     if (level < MFS_LEVELS_MAX && place.level < level)
         queue->promotions++;
     flow->info.level = place.level;
+    flow->moves = place.moves;
     *recheck_ns = place.recheck_ns > queue->now_ns ? place.recheck_ns : queue->now_ns + 1;
     return mfs_rank_make(place.level, place.key);
 }
@@ -210,14 +229,8 @@ static void place_dirty(struct mfs_rmlq *queue)
     while (queue->dirty_flows != NO_FLOW) {
         struct mfs_flow *flow = &queue->flows[queue->dirty_flows];
 
-        queue->dirty_flows = flow->next;
-        flow->dirty = false;
-        if (flow->active) {
-            flow_place(queue, flow);
-        } else {
-            flow->next = queue->free_flows;
-            queue->free_flows = flow_index(queue, flow);
-        }
+        flow_clean(queue, flow);
+        flow_place(queue, flow);
     }
 }
 
@@ -243,11 +256,17 @@ static void place_all(struct mfs_rmlq *queue)
     }
 }
 
+/* The clock never runs back here, and "never" does not come. */
+static void clock_set(struct mfs_rmlq *queue, int64_t now_ns)
+{
+    if (now_ns > queue->now_ns)
+        queue->now_ns = now_ns < MFS_TIME_NEVER ? now_ns : MFS_TIME_NEVER - 1;
+}
+
 /* Bring every flow to where it belongs at now_ns. */
 static void settle(struct mfs_rmlq *queue, int64_t now_ns)
 {
-    if (now_ns > queue->now_ns)
-        queue->now_ns = now_ns;
+    clock_set(queue, now_ns);
     if (queue->source.version) {
         uint64_t version = queue->source.version(queue->source.ctx);
 
@@ -299,7 +318,8 @@ int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **out)
         error = mfs_heap_init(&queue->order[kind], config->max_flows);
     if (!error)
         error = mfs_heap_init(&queue->timers, config->max_flows);
-    queue->flows = malloc(sizeof(*queue->flows) * config->max_flows);
+    queue->flows =
+        aligned_alloc(_Alignof(struct mfs_flow), sizeof(*queue->flows) * config->max_flows);
     queue->table = malloc(sizeof(*queue->table) * cells);
     if (error || !queue->flows || !queue->table) {
         mfs_rmlq_destroy(queue);
@@ -340,11 +360,13 @@ int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_ta
 
     if (op->length == 0 || op->flow)
         return -EINVAL;
-    flow = flow_get(queue, queue->policy->ignores_tags ? &everything : tag, now_ns);
+    clock_set(queue, now_ns);
+    flow = flow_get(queue, queue->policy->ignores_tags ? &everything : tag);
     if (!flow)
         return -ENOSPC;
     op->flow = flow;
     op->taken = 0;
+    op->posted_ns = queue->now_ns;
     op->next = NULL;
     op->prev = flow->tail;
     if (flow->tail)
@@ -374,20 +396,44 @@ static void op_unlink(struct mfs_rmlq *queue, struct mfs_op *op)
     op->flow = NULL;
     op->next = op->prev = NULL;
     queue->operations--;
-    if (!flow->head)
+    if (!flow->head) {
         flow_put(queue, flow);
+        return;
+    }
+    flow->info.arrival_ns = flow->head->posted_ns;
+    if (flow->moves == MFS_MOVES_ARRIVAL)
+        flow_dirty(queue, flow);
 }
 
-mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns)
+static mfs_rank_t best_rank(const struct mfs_rmlq *queue)
 {
     mfs_rank_t best = MFS_RANK_NONE;
 
-    settle(queue, now_ns);
     for (int kind = 0; kind < KINDS; kind++) {
         if (queue->order[kind].count > 0 && queue->order[kind].entries[0].rank < best)
             best = queue->order[kind].entries[0].rank;
     }
     return best;
+}
+
+mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns)
+{
+    settle(queue, now_ns);
+    return best_rank(queue);
+}
+
+static uint64_t chunk_length(const struct mfs_op *op, uint64_t max_bytes)
+{
+    const uint64_t left = op->length - op->taken;
+
+    return left > max_bytes ? max_bytes - max_bytes % MFS_CHUNK_ALIGN : left;
+}
+
+/* Of the flow at the root of a heap that is not empty. */
+static uint64_t root_length(const struct mfs_rmlq *queue, int kind, uint64_t max_bytes)
+{
+    return chunk_length(queue->flows[mfs_heap_item(&queue->order[kind].entries[0])].head,
+                        max_bytes);
 }
 
 /* Which heap's root goes next, with the untagged share kept. -1: nothing waits. */
@@ -401,9 +447,10 @@ static int choose_kind(struct mfs_rmlq *queue, uint64_t max_bytes)
     }
     if (tagged->count == 0)
         return UNTAGGED;
-    if (queue->untagged_permille == 1000 || queue->untagged_credit / 1000 >= max_bytes)
+    if (untagged->entries[0].rank < tagged->entries[0].rank || queue->untagged_permille == 1000 ||
+        queue->untagged_credit / 1000 >= root_length(queue, UNTAGGED, max_bytes))
         return UNTAGGED;
-    return untagged->entries[0].rank < tagged->entries[0].rank ? UNTAGGED : TAGGED;
+    return TAGGED;
 }
 
 static void account_share(struct mfs_rmlq *queue, int kind, uint64_t length)
@@ -412,28 +459,23 @@ static void account_share(struct mfs_rmlq *queue, int kind, uint64_t length)
 
     if (queue->order[UNTAGGED].count == 0 || share == 1000)
         return;
-    if (kind == TAGGED)
+    if (length > CREDIT_MAX)
+        length = CREDIT_MAX;
+    if (kind == TAGGED) {
         queue->untagged_credit += length * 1000 * share / (1000 - share);
-    else
+        if (queue->untagged_credit > CREDIT_MAX * 1000)
+            queue->untagged_credit = CREDIT_MAX * 1000;
+    } else {
         queue->untagged_credit -=
             queue->untagged_credit < length * 1000 ? queue->untagged_credit : length * 1000;
-}
-
-static uint64_t chunk_length(const struct mfs_op *op, uint64_t max_bytes)
-{
-    const uint64_t left = op->length - op->taken;
-
-    return left > max_bytes ? max_bytes - max_bytes % MFS_CHUNK_ALIGN : left;
+    }
 }
 
 uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes)
 {
     const int kind = choose_kind(queue, max_bytes);
 
-    if (kind < 0)
-        return 0;
-    return chunk_length(queue->flows[mfs_heap_item(&queue->order[kind].entries[0])].head,
-                        max_bytes);
+    return kind < 0 ? 0 : root_length(queue, kind, max_bytes);
 }
 
 int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
@@ -456,7 +498,9 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
     op = flow->head;
     length = chunk_length(op, max_bytes);
     account_share(queue, kind, length);
-    queue->share_bytes = flow->info.share_bytes;
+    /* the least share moves the clock of shares; a turn that was out of order does not */
+    if (flow->moves == MFS_MOVES_SHARE && root.rank == best_rank(queue))
+        queue->share_bytes = flow->info.share_bytes;
 
     chunk->op = op;
     chunk->offset = op->taken;
@@ -469,7 +513,7 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
     flow->info.bytes_sent += length;
     flow->info.share_bytes += length;
     queue->bytes -= length;
-    if (queue->policy->rekeys)
+    if (flow->moves >= MFS_MOVES_SENT)
         flow_dirty(queue, flow);
     if (chunk->last)
         op_unlink(queue, op);
@@ -478,12 +522,13 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
 
 int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op)
 {
-    uint64_t left = op->length - op->taken;
+    const uint64_t left = op->length - op->taken;
 
     if (!op->flow)
         return -ENOENT;
     op->flow->info.bytes_left -= left;
     queue->bytes -= left;
+    flow_dirty(queue, op->flow); /* its size was part of the judgement */
     op_unlink(queue, op);
     return 0;
 }
@@ -495,9 +540,8 @@ int mfs_rmlq_set_policy(struct mfs_rmlq *queue, const struct mfs_policy *policy,
         return -EINVAL;
     queue->policy = policy;
     queue->params = *params;
-    if (now_ns > queue->now_ns)
-        queue->now_ns = now_ns;
-    place_dirty(queue);
+    clock_set(queue, now_ns);
+    /* a flow that is not in the order yet is new anyway */
     for (int kind = 0; kind < KINDS; kind++) {
         for (uint32_t at = 0; at < queue->order[kind].count; at++)
             queue->flows[mfs_heap_item(&queue->order[kind].entries[at])].info.level =
@@ -515,8 +559,7 @@ void mfs_rmlq_set_rate(struct mfs_rmlq *queue, uint64_t rate_Bps, int64_t now_ns
     if (change_Bps <= old_Bps / 32)
         return;
     queue->params.rate_Bps = rate_Bps;
-    if (now_ns > queue->now_ns)
-        queue->now_ns = now_ns;
+    clock_set(queue, now_ns);
     place_all(queue);
 }
 

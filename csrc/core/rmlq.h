@@ -36,6 +36,7 @@ struct mfs_op {
     struct mfs_flow *flow;      /* NULL when not queued */
     uint64_t length;            /* bytes, > 0; set by the caller */
     uint64_t taken;             /* bytes handed out by take() so far */
+    int64_t posted_ns;          /* when it was pushed; written by the queue */
 };
 
 /* A piece of an operation that is sent at once: [offset, offset + length). */

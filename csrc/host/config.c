@@ -123,36 +123,33 @@ static bool parse_number(const struct suffix *suffix, const char *text, double *
     return false;
 }
 
-/* Texts that stand for something must be one of a few words. NULL: any text is right. */
-static const char *const *words_of(const char *name)
+/* Texts that stand for something must be one of a few words: number `index` of them, NULL
+ * behind the last. Without any: every text is right. */
+static const char *word_of(const char *name, size_t index)
 {
-    static const char *const stages[] = {"kv_reuse", "collective", "p2d", NULL};
-    static const char *policies[32];
+    static const char *const stages[] = {"kv_reuse", "collective", "p2d"};
 
     if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0)
-        return stages;
-    if (strcmp(name, "MFS_POLICY") != 0)
-        return NULL;
-    for (size_t i = 0; i < 31 && mfs_policy_at(i); i++)
-        policies[i] = mfs_policy_name(mfs_policy_at(i));
-    return policies;
+        return index < sizeof(stages) / sizeof(stages[0]) ? stages[index] : NULL;
+    if (strcmp(name, "MFS_POLICY") == 0)
+        return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;
+    return NULL;
 }
 
 static int check_words(const struct row *row, const char *text, char *message, size_t size)
 {
-    const char *const *words = words_of(row->entry.name);
+    const char *name = row->entry.name, *word;
     size_t length;
 
-    for (size_t i = 0; words && words[i]; i++) {
-        if (strcmp(words[i], text) == 0)
+    if (!word_of(name, 0))
+        return 0;
+    for (size_t i = 0; (word = word_of(name, i)) != NULL; i++) {
+        if (strcmp(word, text) == 0)
             return 0;
     }
-    if (!words)
-        return 0;
     length = (size_t)snprintf(message, size, "%s=%s: one of", row->entry.name, text);
-    for (size_t i = 0; words[i] && length < size; i++)
-        length +=
-            (size_t)snprintf(message + length, size - length, "%s %s", i ? "," : "", words[i]);
+    for (size_t i = 0; (word = word_of(name, i)) != NULL && length < size; i++)
+        length += (size_t)snprintf(message + length, size - length, "%s %s", i ? "," : "", word);
     return -EINVAL;
 }
 
@@ -170,7 +167,8 @@ static int parse(const struct row *row, const char *text, void *to, char *messag
         return error;
     }
     if (row->type == TYPE_BOOL ? !parse_bool(text, &truth)
-                               : !parse_number(numbers[row->type].suffixes, text, &number)) {
+                               : !parse_number(numbers[row->type].suffixes, text, &number) ||
+                                     (row->type == TYPE_UINT && number != floor(number))) {
         snprintf(message, size, "%s=%s: %s is expected", row->entry.name, text,
                  numbers[row->type].form);
         return -EINVAL;
@@ -265,8 +263,7 @@ static void parse_environment(void)
 {
     for (size_t i = 0; i < ROWS; i++) {
         void *to = (char *)&values + rows[i].offset;
-        const char *text = getenv(rows[i].entry.name);
-        char message[256];
+        char *text = getenv(rows[i].entry.name), message[256];
 
         (void)parse(&rows[i], rows[i].entry.def, to, message, sizeof(message));
         if (!text || (!*text && rows[i].type != TYPE_STRING))
@@ -276,6 +273,8 @@ static void parse_environment(void)
         if (text && parse(&rows[i], text, to, message, sizeof(message)) != 0) {
             strncat(message, "; the default is used", sizeof(message) - strlen(message) - 1);
             say(message);
+            if (rows[i].type == TYPE_STRING)
+                free(text);
         }
     }
     if (values.chunk_min > values.chunk_max) {

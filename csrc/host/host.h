@@ -25,16 +25,18 @@ struct mfs_host;
 /*
  * Attach to the segment at path, making it if it is not there; NULL or "": the
  * default place. A file nobody is attached to any more is started afresh.
- * -EPROTO: another layout version; -EACCES, -ENOENT, ...: from the system;
+ * -EPROTO: another layout version, or no segment at all; -EACCES, -ENOENT, ...: from the system;
  * -EUSERS: no free process slot.
  */
 MFS_API int mfs_host_open(const char *path, struct mfs_host **host);
 /* A private one, in this process's memory only: the fallback when none can be opened. */
 MFS_API int mfs_host_open_private(struct mfs_host **host);
+/* A forked child keeps no share in its parent's segment: what it inherits is private and empty. */
 MFS_API void mfs_host_close(struct mfs_host *host);
 /*
  * The process-wide one, by MFS_SEGMENT: opened at the first call, kept. When the
  * file cannot be used: one warning, and a private one. Never NULL after success.
+ * One warning as well when MFS_POLICY asks for another policy than a live segment has.
  */
 MFS_API struct mfs_host *mfs_host_get(void);
 MFS_API const char *mfs_host_path(const struct mfs_host *host); /* "" when private */
@@ -47,6 +49,12 @@ MFS_API uint64_t mfs_request_key(const char *name);
 /* Add or replace. -ENOSPC: table full; -EINVAL: key is MFS_REQUEST_NONE. */
 MFS_API int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
                             const struct mfs_facts *facts);
+/* Several at once: queues place their flows anew once, not once each. names may be NULL, and
+ * so may each of them. -EINVAL: a key is MFS_REQUEST_NONE (nothing has changed); -ENOSPC: not
+ * all fit, those that do are written. */
+MFS_API int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys,
+                                const char *const *names, const struct mfs_facts *facts,
+                                size_t count);
 MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key,
                             struct mfs_facts *facts); /* -ENOENT */
 MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key); /* -ENOENT */

@@ -13,8 +13,9 @@
  * if its lock shows that it is dead, what it held is given back.
  *
  * RATE: bytes completed over an interval in which the port never ran empty. The
- * interval starts anew whenever a chunk finds the port empty. Whoever moves the
- * start of the interval owns the sample.
+ * interval starts anew whenever a chunk finds the port empty. An interval in which the
+ * window was never full shows what was asked for, not what the port can do: it may only
+ * raise an estimate. Whoever moves the start of the interval owns the sample.
  */
 #include "host/port.h"
 
@@ -23,6 +24,7 @@
 #include <string.h>
 
 #include "host/config.h"
+#include "core/policy_rules.h"
 #include "host/segment.h"
 
 #define SAMPLE_NS INT64_C(20000000)
@@ -70,7 +72,11 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
         if (!atomic_load_explicit(&at->used, memory_order_acquire)) {
             strcpy(at->name, name);
             at->direction = direction;
-            atomic_store_explicit(&at->rate_Bps, mfs_config_get()->port_rate, memory_order_relaxed);
+            /* a paced port is no faster than its pace */
+            atomic_store_explicit(&at->rate_Bps,
+                                  mfs_config_get()->port_rate ? mfs_config_get()->port_rate
+                                                              : mfs_config_get()->pace,
+                                  memory_order_relaxed);
             atomic_store_explicit(&at->used, 1, memory_order_release);
             cell = at;
         } else if (at->direction == (uint32_t)direction && strcmp(at->name, name) == 0) {
@@ -88,15 +94,54 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
     return 0;
 }
 
+int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                  struct mfs_port **out)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        struct mfs_port_cell *cell = &host->segment->ports[i];
+        struct mfs_port *port;
+
+        if (!atomic_load_explicit(&cell->used, memory_order_acquire))
+            break;
+        if (cell->direction != (uint32_t)direction || strcmp(cell->name, name) != 0)
+            continue;
+        port = calloc(1, sizeof(*port));
+        if (!port)
+            return -ENOMEM;
+        port->host = host;
+        port->cell = cell;
+        *out = port;
+        return 0;
+    }
+    return -ENOENT;
+}
+
+const char *mfs_port_name_at(struct mfs_host *host, uint32_t index)
+{
+    if (index >= MFS_PORTS_MAX ||
+        !atomic_load_explicit(&host->segment->ports[index].used, memory_order_acquire))
+        return NULL;
+    return host->segment->ports[index].name;
+}
+
 void mfs_port_close(struct mfs_port *port)
 {
     free(port);
 }
 
+static struct mfs_member_cell *cell_free(struct mfs_port_cell *port)
+{
+    for (uint32_t i = 0; i < MFS_MEMBERS_MAX; i++) {
+        if (!atomic_load_explicit(&port->members[i].owner, memory_order_relaxed))
+            return &port->members[i];
+    }
+    return NULL;
+}
+
 int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **out)
 {
     struct mfs_member *member = calloc(1, sizeof(*member));
-    uint32_t i;
+    struct mfs_member_cell *cell;
     int error;
 
     if (!member)
@@ -106,23 +151,25 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
         free(member);
         return error;
     }
-    for (i = 0; i < MFS_MEMBERS_MAX; i++) {
-        struct mfs_member_cell *cell = &port->cell->members[i];
+    cell = cell_free(port->cell);
+    if (!cell) { /* perhaps the dead hold some */
+        mfs_process_reap_locked(host);
+        cell = cell_free(port->cell);
+    }
+    if (cell) {
+        const uint32_t next = (uint32_t)(cell - port->cell->members) + 1;
 
-        if (atomic_load_explicit(&cell->owner, memory_order_relaxed))
-            continue;
         atomic_store_explicit(&cell->rank, MFS_RANK_NONE, memory_order_relaxed);
         atomic_store_explicit(&cell->inflight_bytes, 0, memory_order_relaxed);
         atomic_store_explicit(&cell->stamp_ns, mfs_now_ns(), memory_order_relaxed);
         atomic_store_explicit(&cell->owner, host->process + 1, memory_order_release);
-        if (atomic_load_explicit(&port->cell->members_high, memory_order_relaxed) <= i)
-            atomic_store_explicit(&port->cell->members_high, i + 1, memory_order_release);
+        if (atomic_load_explicit(&port->cell->members_high, memory_order_relaxed) < next)
+            atomic_store_explicit(&port->cell->members_high, next, memory_order_release);
         member->port = port;
         member->cell = cell;
-        break;
     }
     mfs_segment_unlock(host);
-    if (i == MFS_MEMBERS_MAX) {
+    if (!cell) {
         free(member);
         return -ENOSPC;
     }
@@ -224,7 +271,7 @@ static bool pace_take(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns
         /* up to a millisecond of lateness is made up, so that coarse polling keeps the rate */
         start_ns = next_ns > now_ns - 1000000 ? next_ns : now_ns - 1000000;
     } while (!atomic_compare_exchange_weak_explicit(
-        &cell->pace_next_ns, &next_ns, start_ns + (int64_t)((double)bytes * 1e9 / (double)pace_Bps),
+        &cell->pace_next_ns, &next_ns, mfs_time_plus(start_ns, mfs_span_bytes(bytes, pace_Bps)),
         memory_order_relaxed, memory_order_relaxed));
     return true;
 }
@@ -243,12 +290,15 @@ int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t byte
         return -EBUSY;
     total = others.inflight_bytes +
             atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
-    if (total > 0 && total + bytes > mfs_port_window(port))
+    if (total > 0 && total + bytes > mfs_port_window(port)) {
+        atomic_store_explicit(&port->cell->sample_full, 1, memory_order_relaxed);
         return -ENOBUFS;
+    }
     if (!pace_take(port->cell, bytes, now_ns))
         return -EAGAIN;
     if (total == 0) { /* the port ran empty: measure from here */
         atomic_store_explicit(&port->cell->sample_bytes, 0, memory_order_relaxed);
+        atomic_store_explicit(&port->cell->sample_full, 0, memory_order_relaxed);
         atomic_store_explicit(&port->cell->sample_since_ns, now_ns, memory_order_relaxed);
     }
     atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
@@ -258,19 +308,22 @@ int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t byte
 static void measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
 {
     int64_t since_ns = atomic_load_explicit(&cell->sample_since_ns, memory_order_relaxed);
-    uint64_t rate_Bps;
+    uint64_t rate_Bps, sample_Bps;
+    bool full;
 
-    bytes += atomic_fetch_add_explicit(&cell->sample_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&cell->sample_bytes, bytes, memory_order_relaxed);
     if (now_ns - since_ns < SAMPLE_NS ||
         !atomic_compare_exchange_strong_explicit(&cell->sample_since_ns, &since_ns, now_ns,
                                                  memory_order_relaxed, memory_order_relaxed))
         return;
-    atomic_store_explicit(&cell->sample_bytes, 0, memory_order_relaxed);
+    bytes = atomic_exchange_explicit(&cell->sample_bytes, 0, memory_order_relaxed);
+    full = atomic_exchange_explicit(&cell->sample_full, 0, memory_order_relaxed);
     rate_Bps = atomic_load_explicit(&cell->rate_Bps, memory_order_relaxed);
-    atomic_store_explicit(
-        &cell->rate_Bps,
-        mfs_rate_blend(rate_Bps, (uint64_t)((double)bytes * 1e9 / (double)(now_ns - since_ns))),
-        memory_order_relaxed);
+    sample_Bps = (uint64_t)((double)bytes * 1e9 / (double)(now_ns - since_ns));
+    if (!full && (rate_Bps == 0 || sample_Bps <= rate_Bps))
+        return;
+    atomic_store_explicit(&cell->rate_Bps, mfs_rate_blend(rate_Bps, sample_Bps),
+                          memory_order_relaxed);
 }
 
 void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)

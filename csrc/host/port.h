@@ -27,6 +27,11 @@ struct mfs_member;
 /* Port of the NIC `name`; made if new. -ENOSPC: too many ports; -EINVAL: name empty or long. */
 MFS_API int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
                           struct mfs_port **port);
+/* The same, but only one that is there: -ENOENT. */
+MFS_API int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                          struct mfs_port **port);
+/* Name of the port at `index`, for lists; NULL behind the last. */
+MFS_API const char *mfs_port_name_at(struct mfs_host *host, uint32_t index);
 MFS_API void mfs_port_close(struct mfs_port *port); /* after its members have left */
 /* -ENOSPC: too many members. */
 MFS_API int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **member);

@@ -75,33 +75,27 @@ static void changed(struct mfs_segment *segment)
     atomic_fetch_add_explicit(&segment->request_version, 1, memory_order_release);
 }
 
-int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
+/* Add or replace one; the mutex is held. -ENOSPC. */
+static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
                     const struct mfs_facts *facts)
 {
     struct mfs_segment *segment = host->segment;
-    struct mfs_request_cell *cell;
+    struct mfs_request_cell *cell = cell_find(segment, key);
     uint64_t words[MFS_FACTS_WORDS];
-    int error;
 
-    if (key == MFS_REQUEST_NONE)
-        return -EINVAL;
     memcpy(words, facts, sizeof(words));
-    error = mfs_segment_lock(host);
-    if (error)
-        return error;
-    cell = cell_find(segment, key);
     if (!cell) {
         cell = cell_make(segment, key);
-        if (!cell) {
-            mfs_segment_unlock(host);
-            return -ENOSPC;
+        if (!cell) { /* perhaps the dead hold some */
+            mfs_process_reap_locked(host);
+            cell = cell_make(segment, key);
         }
-        write_begin(cell);
-        atomic_store_explicit(&cell->key, key, memory_order_release);
+        if (!cell)
+            return -ENOSPC;
         atomic_fetch_add_explicit(&segment->request_count, 1, memory_order_relaxed);
-    } else {
-        write_begin(cell);
     }
+    write_begin(cell);
+    atomic_store_explicit(&cell->key, key, memory_order_release);
     for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
         atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
     atomic_store_explicit(&cell->owner, host->process + 1, memory_order_relaxed);
@@ -111,9 +105,40 @@ int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
     }
     atomic_store_explicit(&cell->live, 1, memory_order_relaxed);
     write_end(cell);
-    changed(segment);
-    mfs_segment_unlock(host);
     return 0;
+}
+
+int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys, const char *const *names,
+                        const struct mfs_facts *facts, size_t count)
+{
+    bool any = false;
+    int result;
+
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i] == MFS_REQUEST_NONE)
+            return -EINVAL;
+    }
+    result = mfs_segment_lock(host);
+    if (result)
+        return result;
+    for (size_t i = 0; i < count; i++) {
+        int error = cell_put(host, keys[i], names ? names[i] : NULL, &facts[i]);
+
+        if (error)
+            result = error;
+        else
+            any = true;
+    }
+    if (any)
+        changed(host->segment);
+    mfs_segment_unlock(host);
+    return result;
+}
+
+int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
+                    const struct mfs_facts *facts)
+{
+    return mfs_request_put_all(host, &key, &name, facts, 1);
 }
 
 static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
@@ -149,12 +174,54 @@ int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts
     return request_read(host->segment, key, facts) ? 0 : -ENOENT;
 }
 
+/*
+ * A dropped cell keeps its key so that probing goes on behind it. When nothing is behind,
+ * it and the dropped ones in front of it become as if never used: a look-up for what is not
+ * there stays short however many requests have come and gone.
+ */
+static void cells_clean(struct mfs_segment *segment, uint32_t at)
+{
+    const uint32_t mask = MFS_REQUESTS_MAX - 1;
+
+    if (atomic_load_explicit(&segment->requests[(at + 1) & mask].key, memory_order_relaxed) !=
+        MFS_REQUEST_NONE)
+        return;
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++, at--) {
+        struct mfs_request_cell *cell = &segment->requests[at & mask];
+
+        if (atomic_load_explicit(&cell->live, memory_order_relaxed) ||
+            atomic_load_explicit(&cell->key, memory_order_relaxed) == MFS_REQUEST_NONE)
+            return;
+        write_begin(cell);
+        atomic_store_explicit(&cell->key, MFS_REQUEST_NONE, memory_order_relaxed);
+        write_end(cell);
+    }
+}
+
 static void cell_drop(struct mfs_segment *segment, struct mfs_request_cell *cell)
 {
     write_begin(cell);
     atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
     write_end(cell);
     atomic_fetch_sub_explicit(&segment->request_count, 1, memory_order_relaxed);
+    cells_clean(segment, (uint32_t)(cell - segment->requests));
+}
+
+void mfs_request_repair(struct mfs_segment *segment)
+{
+    uint32_t live = 0;
+
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+        struct mfs_request_cell *cell = &segment->requests[i];
+
+        if (atomic_load_explicit(&cell->sequence, memory_order_relaxed) & 1) {
+            atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
+            write_end(cell);
+        }
+        live += atomic_load_explicit(&cell->live, memory_order_relaxed);
+    }
+    atomic_store_explicit(&segment->request_count, live, memory_order_relaxed);
+    changed(segment);
 }
 
 int mfs_request_drop(struct mfs_host *host, uint64_t key)

@@ -11,7 +11,12 @@
  *
  * The mutex serialises writers of tables. It is robust: a holder that dies leaves
  * a cell in the middle of a write at worst, and that cell's sequence is odd, so
- * readers take it for unknown and the next writer overwrites it.
+ * readers take it for unknown; who takes the mutex next drops it.
+ *
+ * FORKING: A child shares its parent's open file description and mapping. Before it
+ * runs on, its copies are closed and an empty private segment is mapped in their
+ * place, so that nothing it still does with them reaches the parent's members, and it
+ * cannot keep a dead parent alive. No file is opened while a fork is under way.
  */
 #include "host/segment.h"
 
@@ -30,6 +35,7 @@
 
 #define FIRST_SLOT 64
 #define OPEN_TIMEOUT_NS INT64_C(2000000000)
+#define LOCK_TIMEOUT_NS INT64_C(100000000)
 
 static const char segment_magic[8] = "MFSSEG\n";
 
@@ -72,23 +78,28 @@ bool mfs_process_alive(struct mfs_host *host, uint32_t process)
     return byte_locked(host->fd, FIRST_SLOT + process, 1);
 }
 
-int mfs_segment_lock(struct mfs_host *host)
+/* What taking the mutex has come to: 0 or -EAGAIN; its last holder's mess is cleaned up. */
+static int mutex_taken(struct mfs_segment *segment, int error)
 {
-    struct timespec until;
-    int error;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += 100000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    error = pthread_mutex_clocklock(&host->segment->mutex, CLOCK_MONOTONIC, &until);
     if (error == EOWNERDEAD) {
-        pthread_mutex_consistent(&host->segment->mutex);
+        mfs_request_repair(segment);
+        pthread_mutex_consistent(&segment->mutex);
         error = 0;
     }
     return error ? -EAGAIN : 0;
+}
+
+int mfs_segment_lock(struct mfs_host *host)
+{
+    const int64_t until_ns = mfs_now_ns() + LOCK_TIMEOUT_NS;
+    const struct timespec pause = {0, 50000};
+    int error;
+
+    /* pthread_mutex_clocklock would do, but thread checkers do not know it */
+    while ((error = pthread_mutex_trylock(&host->segment->mutex)) == EBUSY &&
+           mfs_now_ns() < until_ns)
+        nanosleep(&pause, NULL);
+    return mutex_taken(host->segment, error);
 }
 
 void mfs_segment_unlock(struct mfs_host *host)
@@ -98,9 +109,22 @@ void mfs_segment_unlock(struct mfs_host *host)
 
 /* --- making one --- */
 
-static int segment_init(struct mfs_segment *segment)
+static uint32_t policy_index(const struct mfs_policy *policy)
 {
-    const char *policy = mfs_config_get()->policy;
+    uint32_t index = 0;
+
+    while (mfs_policy_at(index) && mfs_policy_at(index) != policy)
+        index++;
+    return index;
+}
+
+static uint32_t policy_configured(void)
+{
+    return policy_index(mfs_policy_find(mfs_config_get()->policy));
+}
+
+static int segment_init(struct mfs_segment *segment, uint32_t policy)
+{
     pthread_mutexattr_t attributes;
     int error;
 
@@ -113,10 +137,7 @@ static int segment_init(struct mfs_segment *segment)
         return -error;
     segment->version = MFS_LAYOUT_VERSION;
     segment->size = sizeof(*segment);
-    for (uint32_t i = 0; mfs_policy_at(i); i++) {
-        if (mfs_policy_at(i) == mfs_policy_find(policy))
-            atomic_store_explicit(&segment->policy, i, memory_order_relaxed);
-    }
+    atomic_store_explicit(&segment->policy, policy, memory_order_relaxed);
     memcpy(segment->magic, segment_magic, sizeof(segment_magic));
     return 0;
 }
@@ -129,6 +150,20 @@ static void default_path(char *path, size_t size)
     strncat(path, "/host", size - strlen(path) - 1);
 }
 
+/* May the file be started afresh? It is empty, a segment, or one whose maker died in between. */
+static bool segment_ours(int fd, off_t size)
+{
+    static const char unmade[sizeof(segment_magic)];
+    char magic[sizeof(segment_magic)];
+
+    if (size == 0)
+        return true;
+    if (pread(fd, magic, sizeof(magic), 0) != (ssize_t)sizeof(magic))
+        return false;
+    return memcmp(magic, segment_magic, sizeof(magic)) == 0 ||
+           (size == (off_t)sizeof(struct mfs_segment) && memcmp(magic, unmade, sizeof(magic)) == 0);
+}
+
 /* With byte 0 locked: map the file, made anew when nobody is attached. */
 static int segment_map(int fd, struct mfs_segment **out)
 {
@@ -137,6 +172,10 @@ static int segment_map(int fd, struct mfs_segment **out)
     struct stat status;
     int error;
 
+    if (fstat(fd, &status) != 0)
+        return -errno;
+    if (fresh && !segment_ours(fd, status.st_size))
+        return -EPROTO;
     if (fresh && (ftruncate(fd, 0) != 0 || ftruncate(fd, sizeof(*segment)) != 0))
         return -errno;
     if (fstat(fd, &status) != 0)
@@ -146,7 +185,7 @@ static int segment_map(int fd, struct mfs_segment **out)
     segment = mmap(NULL, sizeof(*segment), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (segment == MAP_FAILED)
         return -errno;
-    error = fresh ? segment_init(segment) : 0;
+    error = fresh ? segment_init(segment, policy_configured()) : 0;
     if (!error && (memcmp(segment->magic, segment_magic, sizeof(segment_magic)) != 0 ||
                    segment->version != MFS_LAYOUT_VERSION || segment->size != sizeof(*segment)))
         error = -EPROTO;
@@ -158,6 +197,21 @@ static int segment_map(int fd, struct mfs_segment **out)
     return 0;
 }
 
+/* Counters of a process that goes are kept; the rest of what it held is given back. */
+static void process_give_back(struct mfs_segment *segment, uint32_t process)
+{
+    struct mfs_process_cell *cell = &segment->processes[process];
+
+    mfs_port_reap(segment, process);
+    mfs_request_reap(segment, process);
+    for (int i = 0; i < MFS_COUNT_LAST; i++)
+        atomic_fetch_add_explicit(
+            &segment->past[i],
+            atomic_exchange_explicit(&cell->counters[i], 0, memory_order_relaxed),
+            memory_order_relaxed);
+    atomic_store_explicit(&cell->used, 0, memory_order_release);
+}
+
 static int slot_claim(struct mfs_host *host)
 {
     for (uint32_t slot = 0; slot < MFS_PROCESSES_MAX; slot++) {
@@ -165,12 +219,15 @@ static int slot_claim(struct mfs_host *host)
 
         if (byte_lock(host->fd, FIRST_SLOT + slot, 1, F_WRLCK) != 0)
             continue;
-        if (atomic_load_explicit(&cell->used, memory_order_relaxed)) {
+        if (atomic_load_explicit(&cell->used, memory_order_acquire)) {
             /* its owner died: give back what it held before the slot is ours */
-            byte_lock(host->fd, FIRST_SLOT + slot, 1, F_UNLCK);
-            mfs_process_reap(host);
-            if (byte_lock(host->fd, FIRST_SLOT + slot, 1, F_WRLCK) != 0)
+            if (mfs_segment_lock(host) != 0) {
+                byte_lock(host->fd, FIRST_SLOT + slot, 1, F_UNLCK);
                 continue;
+            }
+            if (atomic_load_explicit(&cell->used, memory_order_relaxed))
+                process_give_back(host->segment, slot);
+            mfs_segment_unlock(host);
         }
         host->process = slot;
         atomic_store_explicit(&cell->pid, getpid(), memory_order_relaxed);
@@ -196,34 +253,61 @@ static int file_open(const char *path, int *out)
     return 0;
 }
 
-/* A forked child has no slot: it must not keep its parent's alive. */
+static void fork_begins(void)
+{
+    pthread_mutex_lock(&process_hosts.mutex);
+}
+
+static void fork_ends(void)
+{
+    pthread_mutex_unlock(&process_hosts.mutex);
+}
+
+static void let_go(struct mfs_host *host)
+{
+    struct mfs_segment *segment = host->segment;
+
+    close(host->fd);
+    host->fd = -1;
+    host->path[0] = '\0';
+    if (segment) {
+        const uint32_t policy = atomic_load_explicit(&segment->policy, memory_order_relaxed);
+
+        if (mmap(segment, sizeof(*segment), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+            (void)segment_init(segment, policy);
+    }
+}
+
 static void forked_child(void)
 {
     for (size_t i = 0; i < sizeof(process_hosts.open) / sizeof(process_hosts.open[0]); i++) {
-        if (process_hosts.open[i]) {
-            close(process_hosts.open[i]->fd);
-            process_hosts.open[i]->fd = -1;
-            process_hosts.open[i] = NULL;
-        }
+        if (process_hosts.open[i])
+            let_go(process_hosts.open[i]);
+        process_hosts.open[i] = NULL;
     }
     process_hosts.host = NULL;
     pthread_mutex_init(&process_hosts.mutex, NULL);
 }
 
-static int remember(struct mfs_host *host)
+/* Open the file and remember it, so that a forked child lets go of it. */
+static int host_open_file(struct mfs_host *host)
 {
     const size_t room = sizeof(process_hosts.open) / sizeof(process_hosts.open[0]);
+    int error = -EMFILE;
     size_t i;
 
     pthread_mutex_lock(&process_hosts.mutex);
     if (!process_hosts.fork_handler)
-        process_hosts.fork_handler = pthread_atfork(NULL, NULL, forked_child) == 0;
+        process_hosts.fork_handler = pthread_atfork(fork_begins, fork_ends, forked_child) == 0;
     for (i = 0; i < room && process_hosts.open[i]; i++)
         ;
     if (i < room)
+        error = file_open(host->path, &host->fd);
+    if (!error)
         process_hosts.open[i] = host;
     pthread_mutex_unlock(&process_hosts.mutex);
-    return i < room ? 0 : -EMFILE;
+    return error;
 }
 
 static void forget(struct mfs_host *host)
@@ -251,7 +335,7 @@ static int host_attach(struct mfs_host *host)
     if (!error)
         error = slot_claim(host);
     byte_lock(host->fd, 0, 1, F_UNLCK);
-    return error ? error : remember(host);
+    return error;
 }
 
 int mfs_host_open(const char *path, struct mfs_host **out)
@@ -262,6 +346,7 @@ int mfs_host_open(const char *path, struct mfs_host **out)
     if (!host)
         return -ENOMEM;
     host->fd = -1;
+    host->process = UINT32_MAX;
     if (path && *path) {
         if (strlen(path) >= sizeof(host->path)) {
             free(host);
@@ -271,10 +356,12 @@ int mfs_host_open(const char *path, struct mfs_host **out)
     } else {
         default_path(host->path, sizeof(host->path));
     }
-    error = file_open(host->path, &host->fd);
+    (void)mfs_config_get(); /* parsed before any fork can come in between */
+    error = host_open_file(host);
     if (!error)
         error = host_attach(host);
     if (error) {
+        forget(host);
         if (host->segment)
             munmap(host->segment, sizeof(*host->segment));
         if (host->fd >= 0)
@@ -300,7 +387,7 @@ int mfs_host_open_private(struct mfs_host **out)
         free(host);
         return -ENOMEM;
     }
-    error = segment_init(host->segment);
+    error = segment_init(host->segment, policy_configured());
     if (error) {
         munmap(host->segment, sizeof(*host->segment));
         free(host);
@@ -311,30 +398,20 @@ int mfs_host_open_private(struct mfs_host **out)
     return 0;
 }
 
-/* Counters of a process that goes are kept; the rest of what it held is given back. */
-static void process_give_back(struct mfs_segment *segment, uint32_t process)
+void mfs_process_reap_locked(struct mfs_host *host)
 {
-    struct mfs_process_cell *cell = &segment->processes[process];
-
-    mfs_port_reap(segment, process);
-    mfs_request_reap(segment, process);
-    for (int i = 0; i < MFS_COUNT_LAST; i++)
-        atomic_fetch_add_explicit(
-            &segment->past[i],
-            atomic_exchange_explicit(&cell->counters[i], 0, memory_order_relaxed),
-            memory_order_relaxed);
-    atomic_store_explicit(&cell->used, 0, memory_order_relaxed);
+    for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
+        if (atomic_load_explicit(&host->segment->processes[process].used, memory_order_relaxed) &&
+            !mfs_process_alive(host, process))
+            process_give_back(host->segment, process);
+    }
 }
 
 void mfs_process_reap(struct mfs_host *host)
 {
-    if (mfs_segment_lock(host) != 0)
+    if (mutex_taken(host->segment, pthread_mutex_trylock(&host->segment->mutex)) != 0)
         return;
-    for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
-        if (atomic_load_explicit(&host->segment->processes[process].used, memory_order_acquire) &&
-            (process != host->process || !host->path[0]) && !mfs_process_alive(host, process))
-            process_give_back(host->segment, process);
-    }
+    mfs_process_reap_locked(host);
     mfs_segment_unlock(host);
 }
 
@@ -352,6 +429,16 @@ void mfs_host_close(struct mfs_host *host)
     }
     munmap(host->segment, sizeof(*host->segment));
     free(host);
+}
+
+static void policy_note(struct mfs_host *host)
+{
+    const char *used = mfs_policy_name(mfs_host_policy(host));
+    const char *wanted = mfs_config_get()->policy;
+
+    if (getenv("MFS_POLICY") && strcmp(used, wanted) != 0)
+        mfs_log(MFS_LOG_WARN, "MFS_POLICY=%s is not used: segment %s is in use with policy %s",
+                wanted, host->path, used);
 }
 
 struct mfs_host *mfs_host_get(void)
@@ -380,6 +467,7 @@ struct mfs_host *mfs_host_get(void)
     }
     __atomic_store_n(&process_hosts.host, host, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&process_hosts.mutex);
+    policy_note(host);
     return host;
 }
 
@@ -393,13 +481,10 @@ const char *mfs_host_path(const struct mfs_host *host)
 int mfs_host_set_policy(struct mfs_host *host, const char *name)
 {
     const struct mfs_policy *policy = mfs_policy_find(name);
-    uint32_t index = 0;
 
     if (!policy)
         return -EINVAL;
-    while (mfs_policy_at(index) != policy)
-        index++;
-    atomic_store_explicit(&host->segment->policy, index, memory_order_relaxed);
+    atomic_store_explicit(&host->segment->policy, policy_index(policy), memory_order_relaxed);
     atomic_fetch_add_explicit(&host->segment->settings_version, 1, memory_order_release);
     return 0;
 }

@@ -16,7 +16,7 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 1u
+#define MFS_LAYOUT_VERSION 2u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
 #define MFS_PORTS_MAX 16u
@@ -50,7 +50,8 @@ struct mfs_port_cell {
     _Atomic uint32_t members_high; /* cells ever used: bound of scans */
     _Atomic uint64_t rate_Bps;
     _Atomic int64_t sample_since_ns; /* start of the busy interval being measured */
-    _Atomic uint64_t sample_bytes;
+    _Atomic uint64_t sample_bytes;   /* completed in it */
+    _Atomic uint32_t sample_full;    /* the window was full in it: it says how fast the port is */
     _Atomic int64_t pace_next_ns;  /* pacer: the next chunk may leave then */
     _Atomic int64_t reap_next_ns;  /* look for dead owners not before */
     struct mfs_member_cell members[MFS_MEMBERS_MAX];
@@ -81,7 +82,7 @@ struct mfs_segment {
 struct mfs_host {
     struct mfs_segment *segment;
     int fd;              /* -1: private */
-    uint32_t process;    /* our slot */
+    uint32_t process;    /* our slot; UINT32_MAX while there is none */
     char path[256];
 };
 
@@ -95,10 +96,16 @@ int mfs_segment_lock(struct mfs_host *host);
 void mfs_segment_unlock(struct mfs_host *host);
 /* Does a process hold slot? Own slot: yes. A syscall. */
 bool mfs_process_alive(struct mfs_host *host, uint32_t process);
-/* Give back what dead processes held: members, requests, counters. A syscall a process. */
+/*
+ * Give back what dead processes held: members, requests, counters. A syscall a process.
+ * Waits for nobody: nothing is done while somebody else holds the mutex.
+ */
 void mfs_process_reap(struct mfs_host *host);
+void mfs_process_reap_locked(struct mfs_host *host); /* the mutex is held */
 /* The parts of a reap that each file knows; the mutex is held. */
 void mfs_port_reap(struct mfs_segment *segment, uint32_t process);
 void mfs_request_reap(struct mfs_segment *segment, uint32_t process);
+/* After a holder of the mutex has died: drop the cells that it left half written. */
+void mfs_request_repair(struct mfs_segment *segment);
 
 #endif

@@ -31,21 +31,25 @@ class Agent:
     def __init__(self, agent: Any, tagger: Tagger | None = None) -> None:
         self._agent = agent
         self._tagger = tagger
-        self._tags: dict[int, tuple[Any, Any]] = {}  # id(handle) -> handle (kept), tag
+        # id(handle) -> tag. Handles are not kept alive (NIXL releases them when they are
+        # garbage); an id that comes again belongs to a new handle and is set anew.
+        self._tags: dict[int, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._agent, name)
 
     def tag(self, handle: Any, request: Request | str | None, stage: str, layer: int = 0) -> None:
         """From now on each posting of `handle` carries this tag."""
-        self._tags[id(handle)] = (handle, tag_make(request, stage, layer))
+        self._tags[id(handle)] = tag_make(request, stage, layer)
 
     def _made(self, handle: Any, operation: str, peer: str, notification: bytes) -> Any:
         value = self._tagger(operation, peer, notification) if self._tagger else None
         if value is None:
             value = tag_current()
-        if value is not None and handle is not None:
-            self._tags[id(handle)] = (handle, value)
+        if value is not None:
+            self._tags[id(handle)] = value
+        else:
+            self._tags.pop(id(handle), None)
         return handle
 
     def initialize_xfer(
@@ -87,8 +91,7 @@ class Agent:
         return self._made(handle, operation, "", notif_msg)
 
     def transfer(self, handle: Any, *args: Any, **options: Any) -> Any:
-        kept = self._tags.get(id(handle))
-        with tag_set(kept[1] if kept else tag_current()):
+        with tag_set(self._tags.get(id(handle)) or tag_current()):
             return self._agent.transfer(handle, *args, **options)
 
     def release_xfer_handle(self, handle: Any) -> Any:

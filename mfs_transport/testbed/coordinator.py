@@ -97,8 +97,6 @@ class Coordinator:
         defaults = {
             "MFS_PORT_RATE": str(round(0.95 * link)),  # what TCP leaves of it
             "MFS_CHUNK_MIN": "16k",  # 0.7 ms of such a slow link
-            "MFS_WINDOW_TIME": "4ms",  # a host looks at its queue each 0.3 ms or so
-            "UCX_TCP_SNDBUF": "64k",
             "OMP_NUM_THREADS": "1",
             "NIXL_LOG_LEVEL": "ERROR",
         }
@@ -227,11 +225,15 @@ class Coordinator:
         return message
 
     def _death(self, name: str) -> HostDied:
+        """Who began it: a host whose peer was killed soon ends with an error of its own."""
         try:
-            code = self.hosts[name].process.wait(timeout=2)
+            self.hosts[name].process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             return HostDied(f"host {name} closed its channel")
-        return HostDied(f"host {name} {describe_end(code)}")
+        ended = {name: host.process.poll() for name, host in self.hosts.items()}
+        killed = {name: code for name, code in ended.items() if code and (code < 0 or code > 128)}
+        first = next(iter(killed), name)
+        return HostDied(f"host {first} {describe_end(ended[first] or 0)}")
 
     # --- runs ---
 

@@ -31,6 +31,13 @@ class Place:
     command: tuple[str, ...]  # goes in front of the process's own
 
 
+def find_tools() -> None:
+    """`ip` and `tc` lie where an ordinary user's PATH may not lead."""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    more = [place for place in ("/usr/sbin", "/sbin") if place not in places]
+    os.environ["PATH"] = os.pathsep.join([*places, *more])
+
+
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -45,14 +52,15 @@ def enter_command() -> list[str]:
 
 def why_not_namespaces() -> str | None:
     """None if namespaces can be used here, else the reason they cannot."""
+    find_tools()
     for tool, package in (("unshare", "util-linux"), ("ip", "iproute2"), ("tc", "iproute2")):
         if not shutil.which(tool):
             return f"{tool} is missing (apt-get install {package})"
     trial = (
-        "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add a && "
-        "ip link add v type veth peer name w && ip link set w netns a && "
-        "ip link add b type bridge && ip link set v master b && "
-        "tc qdisc add dev v root handle 1: htb default 1"
+        "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add trial && "
+        "ip link add veth0 type veth peer name eth0 netns trial && "
+        "ip link add bridge0 type bridge && ip link set veth0 master bridge0 && "
+        "tc qdisc add dev veth0 root handle 1: htb default 1"
     )
     done = subprocess.run(
         [*enter_command(), "sh", "-ec", trial], capture_output=True, text=True, check=False
@@ -70,6 +78,7 @@ class Namespaces:
     paced = False
 
     def __init__(self, link_Bps: float) -> None:
+        find_tools()
         self._rate = f"{round(link_Bps * 8)}bit"
         self._count = 0
         _run("mount", "-t", "tmpfs", "tmpfs", "/run")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prefill host: one of the ranks of a unit, which serves its queue in order of arrival.
+"""A prefill host: one of the two ranks of its units.
 
-For each request: fetches of all groups are posted on arrival (stage 1). Group by group:
-when it is fetched and the group before is complete, compute (a wait), exchange with the
-other rank (stage 2), send the shard on to decode (stage 3). Both ranks do the same, and
-the exchange keeps them in step.
+A unit serves its queue in order of arrival. For each request: fetches of all groups are
+posted on arrival (stage 1). Group by group: when it is fetched and the group before is
+complete, compute (a wait), exchange with the other rank (stage 2), send the shard on to
+decode (stage 3). Both ranks do the same, and the exchange keeps them in step.
 
 Scheduling enters here as it does in an engine: requests are registered with their
 deadline, the unit's queue and progress are reported, and each transfer is tagged.
@@ -19,7 +19,16 @@ from typing import Any
 
 from .. import control
 from .schedule import Job
-from .worker import Region, Regions, Worker, checksum, pool_offset
+from .worker import Regions, Worker, checksum, pool_offset
+
+
+class Queue:
+    """One unit: what waits (the first one computes) and what is computed but not all sent."""
+
+    def __init__(self, egress: control.Egress) -> None:
+        self.plan = control.Unit(egress)
+        self.waiting: list[Active] = []
+        self.sending: list[Active] = []
 
 
 @dataclass
@@ -33,7 +42,11 @@ class Active:
     sends: dict[int, Any] = field(default_factory=dict)
     group: int = 0  # that computes, or comes next
     computed_ns: int = 0  # end of computing of `group`; 0: not started
-    exchange: Any = None  # handle of ours; None: not posted
+    exchange: Any = None  # handle of ours; None: not posted; True: it has gone
+    p2d_left: int = 0  # stage 3 bytes
+
+    def __post_init__(self) -> None:
+        self.p2d_left = self.job.shard_bytes * len(self.fetched)
 
 
 class Prefill(Worker):
@@ -47,9 +60,8 @@ class Prefill(Worker):
         shards = [job.shard_bytes for job in self.jobs]
         self.fetch_places = Regions(self.jobs, self.groups, [j.fetch_bytes for j in self.jobs])
         self.shard_places = Regions(self.jobs, self.groups, shards)
-        self.unit = control.Unit(self.host)
-        self.waiting: list[Active] = []  # the unit's queue; [0] computes
-        self.sending: list[Active] = []
+        egress = control.Egress(self.host)
+        self.units = [Queue(egress) for _ in range(self.setting["units"])]
         self.arrived = 0
         self.exchanged: set[tuple[int, int]] = set()  # (job, group) that came from the other
         self.exchange_s: list[float] = []
@@ -65,8 +77,15 @@ class Prefill(Worker):
     # --- transfers ---
 
     def post(
-        self, active: Active, stage: str, group: int, operation: str, local: Any, remote: Any,
-        peer: str, message: dict[str, Any] | None,
+        self,
+        active: Active,
+        stage: str,
+        group: int,
+        operation: str,
+        local: Any,
+        remote: Any,
+        peer: str,
+        message: dict[str, Any] | None,
     ) -> Any:
         handle = self.agent.initialize_xfer(
             operation, local, remote, peer, json.dumps(message).encode() if message else b""
@@ -137,9 +156,11 @@ class Prefill(Worker):
 
     def step(self) -> bool:
         moved = self.arrive()
-        moved |= self.collect()
-        if self.waiting:
-            moved |= self.compute(self.waiting[0])
+        for unit in self.units:
+            moved |= self.collect_fetches(unit)
+            moved |= self.collect_sends(unit)
+            if unit.waiting:
+                moved |= self.compute(unit, unit.waiting[0])
         return moved
 
     def arrive(self) -> bool:
@@ -148,11 +169,10 @@ class Prefill(Worker):
         job = self.jobs[self.arrived]
         self.arrived += 1
         shard_s = job.shard_bytes / self.setting["link_Bps"]
-        arrival_ns = self.start_ns + round(job.arrival_s * 1e9)
         request = control.register(
             f"job-{job.index}",
             ttft_s=job.slo_s,
-            arrival_ns=arrival_ns,
+            arrival_ns=self.start_ns + round(job.arrival_s * 1e9),
             layers=self.groups,
             layer_s=job.compute_s + shard_s,
             p2d_layer_s=shard_s,
@@ -161,16 +181,17 @@ class Prefill(Worker):
             publish=False,
         )
         active = Active(job, request, [job.fetch_bytes == 0] * self.groups)
-        self.waiting.append(active)
-        self.unit.enqueue(request)
+        unit = self.units[job.unit]
+        unit.waiting.append(active)
+        unit.plan.enqueue(request)
         if job.fetch_bytes:
             active.fetches = {group: self.fetch(active, group) for group in range(self.groups)}
         return True
 
-    def collect(self) -> bool:
-        """See which fetches have come and which sends have gone."""
+    def collect_fetches(self, unit: Queue) -> bool:
+        """See which fetches have come."""
         moved = False
-        for active in self.waiting:
+        for active in unit.waiting:
             for group in [g for g, handle in active.fetches.items() if self.done(handle)]:
                 del active.fetches[group]
                 active.fetched[group] = True
@@ -181,34 +202,37 @@ class Prefill(Worker):
                     active.job.fetch_bytes,
                     self.checksums["fetch", active.job.index, group],
                 )
-        for active in self.waiting[:1] + self.sending:
-            gone = [g for g, handle in active.sends.items() if self.done(handle)]
-            if not gone:
-                continue
-            moved = True
-            for group in gone:
-                del active.sends[group]
-            left = int(active.request.facts.p2d_left_bytes) - len(gone) * active.job.shard_bytes
-            active.request.facts.p2d_left_bytes = max(0, left)
-            if active in self.sending and not active.sends:
-                self.sending.remove(active)
-                self.unit.finish(active.request)
-            else:
-                self.unit.replan()
         return moved
 
-    def compute(self, active: Active) -> bool:
+    def collect_sends(self, unit: Queue) -> bool:
+        """See which stage 3 transfers have gone."""
+        moved = False
+        for active in unit.waiting[:1] + unit.sending:
+            gone = [group for group, handle in active.sends.items() if self.done(handle)]
+            for group in gone:
+                del active.sends[group]
+            if gone:
+                moved = True
+                active.p2d_left -= len(gone) * active.job.shard_bytes
+                unit.plan.progress(active.request, p2d_left_bytes=active.p2d_left)
+            if active in unit.sending and not active.sends:
+                unit.sending.remove(active)
+                unit.plan.finish(active.request)
+        return moved
+
+    def compute(self, unit: Queue, active: Active) -> bool:
         job, group = active.job, active.group
         if active.computed_ns == 0:
             if not active.fetched[group]:
                 return False
             active.computed_ns = time.monotonic_ns() + round(job.compute_s * 1e9)
-            self.unit.progress(active.request, group)
+            unit.plan.progress(active.request, layer=group)
             return True
         if active.exchange is None:
             if time.monotonic_ns() < active.computed_ns:
                 return False
-            active.exchange = self.send_kv(active, "collective", f"prefill{1 - self.rank}", "exchanged")
+            other = f"prefill{1 - self.rank}"
+            active.exchange = self.send_kv(active, "collective", other, "exchanged")
             return True
         if active.exchange is not True:
             if not self.done(active.exchange):
@@ -220,20 +244,23 @@ class Prefill(Worker):
         active.sends[group] = self.send_kv(active, "p2d", f"decode{self.rank}", "kv")
         active.group, active.computed_ns, active.exchange = group + 1, 0, None
         if active.group == self.groups:
-            self.waiting.pop(0)
-            self.sending.append(active)
-            self.unit.computed(active.request)
+            unit.waiting.pop(0)
+            unit.sending.append(active)
+            unit.plan.computed(active.request)
         return True
 
     def over(self) -> bool:
-        return self.arrived == len(self.jobs) and not self.waiting and not self.sending
+        return self.arrived == len(self.jobs) and not any(
+            unit.waiting or unit.sending for unit in self.units
+        )
 
     def result(self) -> dict[str, Any]:
         return {"collective_mean_s": sum(self.exchange_s) / max(1, len(self.exchange_s))}
 
     def clean_up(self) -> None:
-        for active in self.waiting + self.sending:
-            active.request.finish()
+        for unit in self.units:
+            for active in unit.waiting + unit.sending:
+                active.request.finish()
 
 
 WORKER = Prefill

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which request arrives when, and when its first token is due.
 
-    load = arrivals a second * mean bytes that a prefill host sends for one / link
+    load = bytes that a prefill host sends for all requests / (link * seconds)
 
-A seed picks a run of consecutive rows of the trace and draws Poisson arrivals at the
-rate that gives the wanted load, so lengths and reuse are the trace's own.
+A seed picks a run of consecutive rows of the trace and draws Poisson arrivals, which are
+stretched so that the load is exactly the wanted one; lengths and reuse are the trace's
+own. A request goes to the unit that would be free first if each took its time alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Job:
     """One request as it is replayed; times in seconds from the start of the run."""
 
     index: int
+    unit: int
     arrival_s: float
     tokens: int
     cached: int
@@ -35,23 +37,33 @@ def make(
 ) -> list[Job]:
     """Jobs that arrive within `seconds`; prompts are cut to `most_tokens`."""
     draw = random.Random(seed)
-    sizes = [min(row.tokens, most_tokens) for row in rows]
-    mean_bytes = sum(2 * setting.groups * setting.shard_bytes(size) for size in sizes) / len(sizes)
-    rate = load * setting.link_Bps / mean_bytes
     first = draw.randrange(len(rows))
-    jobs: list[Job] = []
+    chosen: list[tuple[float, int, int]] = []  # arrival (not stretched), tokens, cached
     now = 0.0
-    while (now := now + draw.expovariate(rate)) < seconds or not jobs:
-        row = rows[(first + len(jobs)) % len(rows)]
+    wanted = load * setting.link_Bps * seconds
+    while wanted > 0 or not chosen:
+        row = rows[(first + len(chosen)) % len(rows)]
         tokens = min(row.tokens, most_tokens)
-        cached = min(row.cached, tokens - 1)
+        now += draw.expovariate(1.0)
+        chosen.append((now, tokens, min(row.cached, tokens - 1)))
+        wanted -= 2 * setting.groups * setting.shard_bytes(tokens)  # stages 2 and 3
+    stretch = seconds / (now + draw.expovariate(1.0))
+    free = [0.0] * setting.units
+    jobs = []
+    for index, (at, tokens, cached) in enumerate(chosen):
+        arrival = at * stretch
+        alone = setting.alone_s(tokens, cached)
+        starts = [max(moment, arrival) for moment in free]
+        unit = starts.index(min(starts))
+        free[unit] = starts[unit] + alone
         jobs.append(
             Job(
-                index=len(jobs),
-                arrival_s=now,
+                index=index,
+                unit=unit,
+                arrival_s=arrival,
                 tokens=tokens,
                 cached=cached,
-                slo_s=setting.slo_factor * setting.alone_s(tokens, cached),
+                slo_s=setting.slo_factor * alone,
                 shard_bytes=setting.shard_bytes(tokens),
                 fetch_bytes=setting.shard_bytes(cached) if cached else 0,
                 compute_s=setting.compute_s(tokens, cached),

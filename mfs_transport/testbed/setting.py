@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cluster that the test bed emulates, and how it is scaled down.
 
-    unit of 2 prefill hosts, sequence parallel (each holds half of the tokens)
     rank i:  store i --stage 1--> prefill i --stage 3--> decode i
              prefill 0 <--stage 2--> prefill 1   after every group of layers
+
+A unit is one GPU of prefill 0 and one of prefill 1, sequence parallel: each holds half of
+a request's tokens. Several units share the two hosts, and so their NICs.
 
 Bytes a host moves for a request of n tokens of which p are cached, b KV bytes a token:
 stage 1 p*b/2 in, stage 2 n*b/2 out and in, stage 3 n*b/2 out.
@@ -21,18 +23,19 @@ RANKS = 2  # hosts of the unit, and of each other role
 
 @dataclass(frozen=True)
 class Setting:
-    """Defaults: Llama-3-8B in bf16, one H100 a host, 50 Gbit/s of NIC for it."""
+    """Defaults: Llama-3-8B in bf16 on hosts of 4 H100, which share a NIC of 100 Gbit/s."""
 
+    units: int = 4  # GPUs of a prefill host
     link_Bps: float = 25e6  # emulated: 200 Mbit/s
-    bandwidth_scale: float = 250.0  # of 6.25 GB/s
-    time_scale: float = 5.0
+    bandwidth_scale: float = 500.0  # 100 Gbit/s
+    time_scale: float = 10.0
     groups: int = 8  # 32 layers in groups of 4: what is computed and sent at once
     layers: int = 32
     kv_token_bytes: float = 131072.0  # all layers
     parameters: float = 8.03e9
     heads: int = 32
     head_size: int = 128
-    flops: float = 989e12  # of one host, dense bf16
+    flops: float = 989e12  # of one GPU, dense bf16
     slo_factor: float = 3.0  # TTFT target: times that of the request alone
     overhead_s: float = 0.002  # of the software here, for each group
 
@@ -61,14 +64,16 @@ class Setting:
         """TTFT of the request on an idle cluster, seconds here.
 
         Fetches come in one after another; a group starts when it is fetched and the
-        group before is complete; stage 3 is sent while the next group computes.
+        group before is complete. A collective has both directions of the port to itself;
+        fetches come in, and stage 3 goes out, while groups compute or wait.
         """
         compute = self.compute_s(tokens, cached) + self.overhead_s
         send = self.link_s(self.shard_bytes(tokens))
         fetch = self.link_s(self.shard_bytes(cached)) if cached else 0.0
-        done = backlog = 0.0
+        done = fetched = backlog = 0.0  # moment; sending times fetched, and still to send
         for group in range(self.groups):
-            start = max(done, (group + 1) * fetch)
-            backlog = max(0.0, backlog - (start - done) - compute) + send
-            done = start + compute + send  # the collective has the port to itself
+            wait = max(0.0, (group + 1) * fetch - fetched)
+            fetched = min(self.groups * fetch, fetched + wait + compute)
+            backlog = max(0.0, backlog - wait - compute) + send
+            done += wait + compute + send
         return done + backlog

@@ -54,7 +54,8 @@ def _row(where: str, line: str, known: set[int]) -> Row:
     for name, kinds in (("timestamp", (int, float)), ("input_length", int), ("hash_ids", list)):
         value = fields.get(name)
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise InputError(f"{where}: {name} {value!r}: {'a list' if kinds is list else 'a number'} is expected")
+            wanted = "a list" if kinds is list else "a number"
+            raise InputError(f"{where}: {name} {value!r}: {wanted} is expected")
     timestamp, tokens, blocks = fields["timestamp"], fields["input_length"], fields["hash_ids"]
     if not 0 <= timestamp < 1e15:
         raise InputError(f"{where}: timestamp {timestamp!r}: 0 or more milliseconds")

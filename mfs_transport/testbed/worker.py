@@ -30,6 +30,7 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ def pool_offset(kind: str, job: int, group: int, rank: int, size: int) -> int:
 
 
 def checksum(data: Array) -> int:
-    return zlib.crc32(memoryview(data))
+    return zlib.crc32(data)  # type: ignore[arg-type]  # numpy arrays are buffers
 
 
 class Channel:
@@ -156,7 +157,7 @@ class Worker:
         before = self.host.counters(process=True)
         self.prepare()
         self.channel.send({"prepared": True})
-        start = self.channel.receive()["start_ns"]
+        start: int = self.channel.receive()["start_ns"]
         self.start_ns = start
         while time.monotonic_ns() < start and not self.channel.ended():
             self.poll()
@@ -228,14 +229,15 @@ class Worker:
         return Region(data.ctypes.data, data.nbytes)
 
     def now_s(self) -> float:
-        return (time.monotonic_ns() - self.start_ns) / 1e9
+        return float(time.monotonic_ns() - self.start_ns) / 1e9
 
 
 def serve(role: str, rank: int, fd: int) -> None:
     channel = Channel(fd)
     module = importlib.import_module(f".{role}", __package__)
-    worker: Worker = module.WORKER(role, rank, channel)
-    orders = {
+    make: Callable[[str, int, Channel], Worker] = module.WORKER
+    worker = make(role, rank, channel)
+    orders: dict[str, Callable[[dict[str, Any]], None]] = {
         "hello": worker.hello,
         "peers": worker.peers,
         "run": worker.run,
@@ -251,14 +253,20 @@ def serve(role: str, rank: int, fd: int) -> None:
 def main() -> None:
     role, rank, fd = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator ends us
-    with contextlib.suppress(EOFError, ConnectionError, BrokenPipeError):
+    status = 0
+    try:
         serve(role, rank, fd)
+    except (EOFError, ConnectionError):
+        pass  # the coordinator has gone
+    except Exception as error:  # whatever the transport raises when a peer is gone
+        print(f"mfs: host {role}{rank}: {type(error).__name__}: {error}", file=sys.stderr)
+        status = 1
     segment = os.environ.get("MFS_SEGMENT")
     if segment:
         with contextlib.suppress(OSError):
             os.unlink(segment)
-            os.rmdir(os.path.dirname(segment))
-    os._exit(0)  # the other hosts may be gone: no orderly goodbye of the transport
+            os.removedirs(os.path.dirname(segment))  # up to the first that is not empty
+    os._exit(status)  # the other hosts may be gone: no orderly goodbye of the transport
 
 
 if __name__ == "__main__":

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mfs demo: real NIXL transfers between emulated hosts, with and without MFS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from .. import native, results
+from ..native import InputError
+from ..testbed import network, report, schedule, trace
+from ..testbed.coordinator import Coordinator, HostDied, Outcome
+from ..testbed.schedule import Job
+from ..testbed.setting import RANKS, Setting
+
+POLICIES = "off,fifo,edf,mfs"
+MOST_REGION_BYTES = 1 << 30
+
+
+def split_policies(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"--policies {text!r}: at least one is needed")
+    for name in names:
+        native.policy(name)
+    return list(dict.fromkeys(names))
+
+
+def number(name: str, value: float, least: float, most: float) -> float:
+    if not least <= value <= most:
+        raise InputError(f"{name} {value:g}: from {least:g} to {most:g}")
+    return value
+
+
+@click.command()
+@click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(path_type=Path),
+    default=trace.SHIPPED,
+    help="Requests in the Mooncake JSONL format.  [default: one that is shipped]",
+)
+@click.option("--policies", default=POLICIES, show_default=True, help="Which, in this order.")
+@click.option("--seeds", default=5, show_default=True, help="How many workloads, each under all.")
+@click.option("--load", default=0.65, show_default=True, help="Of a prefill host's egress port.")
+@click.option("--seconds", default=9.0, show_default=True, help="Length of a workload.")
+@click.option(
+    "--slo",
+    default=3.0,
+    show_default=True,
+    help="TTFT target: times the TTFT of the request alone.",
+)
+@click.option("--link", default=200.0, show_default=True, help="Mbit/s of each emulated port.")
+@click.option(
+    "--most-tokens",
+    default=12288,
+    show_default=True,
+    help="Longer prompts of the trace are cut to this.",
+)
+@click.option(
+    "--loopback",
+    is_flag=True,
+    help="No namespaces: all hosts on loopback, paced by the shim itself.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo.png"),
+    show_default=True,
+    help="Where the picture goes.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--log", type=click.Path(path_type=Path), help="What the hosts print.")
+@click.option("--inside", type=int, hidden=True)
+def command(
+    trace_path: Path,
+    policies: str,
+    seeds: int,
+    load: float,
+    seconds: float,
+    slo: float,
+    link: float,
+    most_tokens: int,
+    loopback: bool,
+    plot: Path,
+    json_path: Path | None,
+    log: Path | None,
+    inside: int | None,
+) -> None:
+    """Replay requests with TTFT deadlines on six emulated hosts, under several policies.
+
+    Two prefill, two decode and two KV-store hosts hold NIXL agents; each has a port that
+    is a real bottleneck. Every transfer is verified by checksum at its receiver.
+
+    \b
+    Example:
+        mfs demo --seeds 3 --json out/demo.json
+        mfs demo --trace conversation_trace.jsonl --load 0.6
+    """
+    names = split_policies(policies)
+    number("--seeds", seeds, 1, 1000)
+    number("--load", load, 0.01, 10)
+    number("--seconds", seconds, 1, 3600)
+    number("--most-tokens", most_tokens, 256, 10_000_000)
+    setting = replace(
+        Setting(),
+        slo_factor=number("--slo", slo, 0.1, 1000),
+        link_Bps=network.check_link(link),
+        bandwidth_scale=Setting.bandwidth_scale * 200.0 / link,
+    )
+    rows = trace.read(trace_path)
+    plan = {
+        seed: schedule.make(rows, setting, load, seconds, seed, most_tokens)
+        for seed in range(seeds)
+    }
+    region = max(setting.groups * sum(job.shard_bytes for job in jobs) for jobs in plan.values())
+    if region > MOST_REGION_BYTES:
+        raise InputError(
+            f"a host would need {4 * region >> 20} MiB for one workload: "
+            "choose a smaller --seconds, --load or --link"
+        )
+    if inside is None and not loopback:
+        reason = network.why_not_namespaces()
+        if reason is None:
+            sys.exit(enter())
+        click.echo(f"no network namespaces here ({reason}); using loopback", err=True)
+    try:
+        sys.exit(show(plan, names, setting, region, load, plot, json_path, log, inside))
+    finally:
+        if inside is not None:
+            os.write(inside, b".")
+
+
+def enter() -> int:
+    """Run this same command inside namespaces; they end with it, and it ends with us.
+
+    It sees our end when the socket between us is closed, and says on it that it ended by
+    itself: the status of `unshare` does not tell.
+    """
+    ours, theirs = socket.socketpair()
+    inner = [sys.executable, "-m", "mfs_transport", *sys.argv[1:], "--inside", str(theirs.fileno())]
+    process = subprocess.Popen([*network.enter_command(), *inner], pass_fds=[theirs.fileno()])
+    theirs.close()
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        ours.close()
+        process.wait()
+        return 130
+    if ours.recv(1):
+        return code
+    click.echo("mfs: the demo's coordinator was killed; the demo has ended", err=True)
+    return 1
+
+
+def make_network(setting: Setting, inside: int | None) -> network.Network:
+    if inside is not None:
+        return network.Namespaces(setting.link_Bps)
+    shared = "/dev/shm"
+    folder = tempfile.mkdtemp(prefix="mfs-demo-", dir=shared if os.path.isdir(shared) else None)
+    return network.Loopback(folder)
+
+
+def show(
+    plan: dict[int, list[Job]],
+    policies: list[str],
+    setting: Setting,
+    region: int,
+    load: float,
+    plot: Path,
+    json_path: Path | None,
+    log: Path | None,
+    inside: int | None,
+) -> int:
+    console = Console()
+    hosts = make_network(setting, inside)
+    console.print(
+        f"[bold]{3 * RANKS} hosts[/bold] ({hosts.kind}), ports of "
+        f"{setting.link_Bps * 8 / 1e6:g} Mbit/s, load {load:g}, SLO {setting.slo_factor:g} × alone"
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        outcomes = run_all(console, hosts, plan, policies, setting, region, log, inside)
+    except HostDied as error:
+        click.echo(f"mfs: {error}; the demo has ended and removed what it made", err=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if isinstance(hosts, network.Loopback):
+            shutil.rmtree(hosts.folder, ignore_errors=True)
+    console.print(report.table(outcomes))
+    if len(plan) > 1:
+        console.print(f"medians of {len(plan)} seeds (least–most); MB and time: of all seeds")
+    title = (
+        f"{3 * RANKS} emulated hosts, {setting.link_Bps * 8 / 1e6:g} Mbit/s ports, "
+        f"load {load:g}, target {setting.slo_factor:g} × TTFT alone"
+    )
+    report.plot(outcomes, plot, title)
+    console.print(f"picture: {plot}")
+    if json_path:
+        results.write(json_path, report.records(outcomes), network=hosts.kind, load=load)
+        console.print(f"results: {json_path}")
+    found = report.faults(outcomes)
+    for fault in found:
+        click.echo(f"mfs: {fault}", err=True)
+    if not found:
+        console.print("every transfer arrived with the right checksum")
+    return 1 if found else 0
+
+
+def advance(progress: Progress, task: TaskID, start: float, length: float, elapsed: float) -> None:
+    progress.update(task, completed=start + min(elapsed, length))
+
+
+def run_all(
+    console: Console,
+    hosts: network.Network,
+    plan: dict[int, list[Job]],
+    policies: list[str],
+    setting: Setting,
+    region: int,
+    log: Path | None,
+    inside: int | None,
+) -> list[Outcome]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    lengths = {seed: jobs[-1].arrival_s + 0.8 for seed, jobs in plan.items()}
+    outcomes: list[Outcome] = []
+    with (
+        Coordinator(hosts, setting, log) as coordinator,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        task = progress.add_task("starting hosts", total=len(policies) * sum(lengths.values()))
+        if inside is not None:
+            coordinator.watch(inside)
+        coordinator.start(region)
+        done = 0.0
+        for seed, jobs in plan.items():
+            for policy in policies:
+                start, length = done, lengths[seed]
+                progress.update(task, description=f"seed {seed}, {policy:9}")
+                move = partial(advance, progress, task, start, length)
+                outcomes.append(coordinator.run(policy, seed, jobs, move))
+                done += length
+                if not console.is_terminal:
+                    one = outcomes[-1]
+                    console.print(
+                        f"seed {seed} {policy:9} attained {100 * one.attainment:3.0f} % of "
+                        f"{one.requests} requests, mean TTFT {one.ttft_mean_s:.2f} s"
+                    )
+    return outcomes

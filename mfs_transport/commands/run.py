@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mfs run`: start a program with the shim in the way of its transfers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from ..config import FILE_VARIABLE, Settings, parse_assignment, resolve
+from ..native import UCX_SHIM, InputError
+
+# Over TCP a put is complete when the socket's buffer has it: what lies there can no longer
+# be overtaken. The default grows to megabytes, tens of milliseconds on a slow link; half a
+# MiB still fills 10 Gbit/s at 0.4 ms.
+TCP_SEND_BUFFER = "512k"
+
+
+def preload(before: str, library: Path) -> str:
+    """LD_PRELOAD with `library` in front of what the user had; never twice."""
+    for forbidden in (" ", ":"):
+        if forbidden in str(library):
+            raise InputError(
+                f"{library}: LD_PRELOAD cannot name a path with {forbidden!r} in it; "
+                "install the package elsewhere"
+            )
+    ours = str(library)
+    others = [name for name in before.replace(" ", ":").split(":") if name and name != ours]
+    return ":".join([ours, *others])
+
+
+def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What `mfs run` adds to `environ`, or changes in it."""
+    if not UCX_SHIM.is_file():
+        raise FileNotFoundError(2, "the shim is missing; install the package anew", str(UCX_SHIM))
+    changes = {"MFS_ENABLE": "1"}
+    for setting in settings.rows:
+        if setting.source in ("command line", "file"):
+            changes[setting.name] = setting.value
+    if settings.file and FILE_VARIABLE in changes:
+        changes[FILE_VARIABLE] = str(settings.file.absolute())  # the program may change folder
+    changes["LD_PRELOAD"] = preload(environ.get("LD_PRELOAD", ""), UCX_SHIM)
+    changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
+    if "UCX_TCP_SNDBUF" not in environ:
+        changes["UCX_TCP_SNDBUF"] = TCP_SEND_BUFFER
+    return changes
+
+
+def options_given(
+    policy: str | None, config: str | None, assignments: tuple[str, ...]
+) -> dict[str, str]:
+    """--policy, --config and --set as variables; one that is given twice is refused."""
+    given: dict[str, str] = {}
+    pairs = [parse_assignment(text) for text in assignments]
+    if policy is not None:
+        pairs.append(("MFS_POLICY", policy))
+    if config is not None:
+        pairs.append((FILE_VARIABLE, config))
+    for name, value in pairs:
+        if given.setdefault(name, value) != value:
+            raise InputError(f"{name}: given twice, as {given[name]!r} and {value!r}")
+    return given
+
+
+def execute(argv: tuple[str, ...], environ: Mapping[str, str]) -> NoReturn:
+    """Become `argv`; end as a shell would (127, 126) when it cannot be started."""
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python; a program inherits that
+        signal.signal(ignored, signal.SIG_DFL)
+    try:
+        os.execvpe(argv[0], list(argv), dict(environ))
+    except FileNotFoundError:
+        status, reason = 127, "command not found"
+    except OSError as error:
+        status, reason = 126, error.strerror or str(error)
+    click.echo(f"mfs: {argv[0]}: {reason}", err=True)
+    sys.exit(status)
+
+
+@click.command(
+    name="run",
+    short_help="Start a program with the shim in the way.",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option("--policy", metavar="NAME", help="Order of chunks; `mfs info` lists the names.")
+@click.option(
+    "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="Set an MFS_ variable."
+)
+@click.option("--config", metavar="FILE", help="TOML file to read settings from.")
+@click.option("--print-env", is_flag=True, help="Print the environment as shell code; run nothing.")
+@click.argument("argv", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+def command(
+    policy: str | None,
+    assignments: tuple[str, ...],
+    config: str | None,
+    print_env: bool,
+    argv: tuple[str, ...],
+) -> None:
+    """Start COMMAND with the shim in the way of its transfers.
+
+    Settings come from the options here, then the environment, then a TOML file, then the
+    defaults. A LD_PRELOAD of your own is kept, behind the shim.
+
+    \b
+    Example:
+      mfs run --policy edf --set MFS_WINDOW=1m -- python my_nixl_program.py
+      eval "$(mfs run --print-env)"      # for this shell and all it starts
+    """
+    changes = environment(resolve(options_given(policy, config, assignments)), os.environ)
+    if print_env:
+        if argv:
+            raise InputError("--print-env runs nothing: leave the command away")
+        for name, value in changes.items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        return
+    if not argv:
+        raise InputError("no command given; as in: mfs run -- python my_nixl_program.py")
+    execute(argv, {**os.environ, **changes})

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue on the wire, from Python: for tests, benches and simulation.
+
+    from mfs_transport.scheduler import Facts, Queue, Tag
+
+    queue = Queue("mfs", rate_Bps=25_000_000_000)
+    queue.facts["cmpl-17"] = Facts(deadline_ns=500_000_000)
+    operation = queue.push(Tag("cmpl-17", "p2d", layer=3), 8 << 20)
+    chunk = queue.take(1 << 20)         # chunk.operation, .offset, .length, .level
+
+It is the C code that the shim runs, not a model of it. Time is the caller's: `now_ns` is
+an attribute of the queue that only moves forward, and every call may set it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .native import NEVER, InputError, check, ffi, lib, policy, stage_number
+
+RANK_NONE: int = lib.MFS_RANK_NONE
+LEVEL_NEW: int = lib.MFS_LEVELS_MAX
+
+Request = str | int | None
+"""A request's name, its key, or None: untagged."""
+
+
+def request_key(request: Request) -> int:
+    """The 64-bit key under which a request is known; 0 for None."""
+    if request is None:
+        return int(lib.MFS_REQUEST_NONE)
+    if isinstance(request, int):
+        return request
+    return int(lib.mfs_request_key(request.encode()))
+
+
+@dataclass
+class Facts:
+    """What is known of a request: struct mfs_facts, whose header explains each field."""
+
+    deadline_ns: int = NEVER
+    arrival_ns: int = 0
+    next_start_ns: int = NEVER
+    red_ns: int = NEVER
+    start_ns: int = NEVER
+    layer_ns: int = 0
+    p2d_layer_ns: int = 0
+    p2d_left_bytes: int = 0
+    layers: int = 0
+    layer_now: int = 0
+    slo_class: int = 0
+    hopeless: bool = False
+    shed: bool = False
+    computed: bool = False
+
+    def write(self, struct: Any) -> None:
+        """Into a struct mfs_facts."""
+        struct.flags = 0
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _FLAGS:
+                setattr(struct, field.name, value)
+            elif value:
+                struct.flags |= _FLAGS[field.name]
+
+    @classmethod
+    def read(cls, struct: Any) -> Facts:
+        """From a struct mfs_facts."""
+        values: dict[str, Any] = {
+            field.name: bool(struct.flags & _FLAGS[field.name])
+            if field.name in _FLAGS
+            else int(getattr(struct, field.name))
+            for field in dataclasses.fields(cls)
+        }
+        return cls(**values)
+
+
+_FLAGS: dict[str, int] = {
+    "hopeless": lib.MFS_REQUEST_HOPELESS,
+    "shed": lib.MFS_REQUEST_SHED,
+    "computed": lib.MFS_REQUEST_COMPUTED,
+}
+
+
+class FactsTable(MutableMapping[Request, Facts]):
+    """Requests and what is known of them, in a segment of this process alone.
+
+    The queues read it as they read the host's segment. `update_all` writes several with one
+    change of version, so that a queue places its flows anew once, not once each.
+    """
+
+    def __init__(self) -> None:
+        out = ffi.new("struct mfs_host **")
+        check(lib.mfs_host_open_private(out), "private segment")
+        self.handle = ffi.gc(out[0], lib.mfs_host_close)
+        self._keys: set[int] = set()
+
+    def update_all(self, facts: Mapping[Request, Facts]) -> None:
+        keys = [request_key(request) for request in facts]
+        structs = ffi.new("struct mfs_facts[]", max(1, len(keys)))
+        for index, one in enumerate(facts.values()):
+            one.write(structs[index])
+        check(
+            lib.mfs_request_put_all(self.handle, keys, ffi.NULL, structs, len(keys)),
+            "requests",
+        )
+        self._keys.update(keys)
+
+    def __setitem__(self, request: Request, facts: Facts) -> None:
+        self.update_all({request: facts})
+
+    def __getitem__(self, request: Request) -> Facts:
+        struct = ffi.new("struct mfs_facts *")
+        if lib.mfs_request_get(self.handle, request_key(request), struct) < 0:
+            raise KeyError(request)
+        return Facts.read(struct)
+
+    def __delitem__(self, request: Request) -> None:
+        if lib.mfs_request_drop(self.handle, request_key(request)) < 0:
+            raise KeyError(request)
+        self._keys.discard(request_key(request))
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(sorted(self._keys))
+
+    def __len__(self) -> int:
+        return int(lib.mfs_request_count(self.handle))
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What travels with an operation; operations with equal tags are one flow."""
+
+    request: Request = None
+    stage: str = "none"
+    layer: int = 0
+
+    def write(self, struct: Any) -> None:
+        struct.request = request_key(self.request)
+        struct.stage = stage_number(self.stage)
+        struct.layer = self.layer
+
+
+UNTAGGED = Tag()
+
+
+class Operation:
+    """One put, get or send of a caller, in its own memory as the C side wants it."""
+
+    def __init__(self, tag: Tag, length: int) -> None:
+        self.tag = tag
+        self.length = length
+        self.struct = ffi.new("struct mfs_op *")
+        self.struct.length = length
+
+    @property
+    def taken(self) -> int:
+        """Bytes that have been handed out."""
+        return int(self.struct.taken)
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.tag} {self.taken}/{self.length}>"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of an operation that is sent at once."""
+
+    operation: Operation
+    offset: int
+    length: int
+    rank: int
+    last: bool
+
+    @property
+    def level(self) -> int:
+        return rank_level(self.rank)
+
+
+@dataclass(frozen=True)
+class Counters:
+    bytes: int
+    operations: int
+    flows: int
+    promotions: int
+
+
+def rank_level(rank: int) -> int:
+    return int(lib.mfs_rank_level(rank))
+
+
+def rank_key(rank: int) -> int:
+    return int(lib.mfs_rank_key(rank))
+
+
+def params_make(**values: Any) -> Any:
+    """A struct mfs_params: the defaults, with the given fields set."""
+    params = ffi.new("struct mfs_params *")
+    lib.mfs_params_init(params)
+    for name, value in values.items():
+        if not hasattr(params, name):
+            raise InputError(f"parameter {name!r}: one of {', '.join(dir(params))}")
+        setattr(params, name, stage_number(value) if name == "untagged_stage" else value)
+    return params
+
+
+class Queue:
+    """The Reverse Multi-Level Queue of one port: struct mfs_rmlq.
+
+    policy            a name of `native.policies()`
+    facts             a FactsTable, shared between queues if need be, or a mapping to fill
+                      one of its own with
+    max_flows         flows that may have operations at one time
+    untagged_permille share that untagged traffic keeps while it waits
+    params            fields of struct mfs_params: rate_Bps, levels, theta_ns, ...
+    """
+
+    def __init__(
+        self,
+        policy_name: str = "mfs",
+        *,
+        facts: FactsTable | Mapping[Request, Facts] | None = None,
+        max_flows: int = 4096,
+        untagged_permille: int = 50,
+        now_ns: int = 0,
+        **params: Any,
+    ) -> None:
+        if isinstance(facts, FactsTable):
+            self.facts = facts
+        else:
+            self.facts = FactsTable()
+            self.facts.update_all(facts or {})
+        self.now_ns = now_ns
+        self.params = params_make(**params)
+        config = ffi.new("struct mfs_rmlq_config *")
+        lib.mfs_rmlq_config_init(config)
+        config.policy = policy(policy_name)
+        config.params = self.params[0]
+        config.facts = lib.mfs_request_source(self.facts.handle)
+        config.max_flows = max_flows
+        config.untagged_permille = untagged_permille
+        out = ffi.new("struct mfs_rmlq **")
+        check(lib.mfs_rmlq_create(config, out), "queue")
+        self.handle = ffi.gc(out[0], lib.mfs_rmlq_destroy)
+        self._queued: dict[int, Operation] = {}
+        self._tag = ffi.new("struct mfs_tag *")
+        self._chunk = ffi.new("struct mfs_chunk *")
+
+    def _at(self, now_ns: int | None) -> int:
+        if now_ns is not None and now_ns > self.now_ns:
+            self.now_ns = now_ns
+        return self.now_ns
+
+    def push(self, tag: Tag, length: int, now_ns: int | None = None) -> Operation:
+        """Queue an operation. OSError ENOSPC: no flow is free; EINVAL: no bytes."""
+        operation = Operation(tag, length)
+        self.push_operation(operation, now_ns)
+        return operation
+
+    def push_operation(self, operation: Operation, now_ns: int | None = None) -> None:
+        operation.tag.write(self._tag)
+        check(
+            lib.mfs_rmlq_push(self.handle, operation.struct, self._tag, self._at(now_ns)),
+            f"push {operation!r}",
+        )
+        self._queued[_address(operation.struct)] = operation
+
+    def peek(self, now_ns: int | None = None) -> int | None:
+        """Rank of the best flow (rank_level, rank_key take it apart); None when empty."""
+        rank = int(lib.mfs_rmlq_peek(self.handle, self._at(now_ns)))
+        return None if rank == RANK_NONE else rank
+
+    def peek_bytes(self, max_bytes: int) -> int:
+        """Length of the chunk that `take` would return; after `peek`."""
+        return int(lib.mfs_rmlq_peek_bytes(self.handle, max_bytes))
+
+    def take(self, max_bytes: int, now_ns: int | None = None) -> Chunk | None:
+        """The next chunk, None when nothing is queued."""
+        chunk = self._chunk
+        result = lib.mfs_rmlq_take(self.handle, max_bytes, self._at(now_ns), chunk)
+        if result == -errno.EAGAIN:
+            return None
+        check(result, f"take of at most {max_bytes} bytes")
+        address = _address(chunk.op)
+        last = bool(chunk.last)
+        operation = self._queued.pop(address) if last else self._queued[address]
+        return Chunk(operation, int(chunk.offset), int(chunk.length), int(chunk.rank), last)
+
+    def remove(self, operation: Operation) -> None:
+        """Take a queued operation out. OSError ENOENT: it is not queued."""
+        check(lib.mfs_rmlq_remove(self.handle, operation.struct), f"remove {operation!r}")
+        del self._queued[_address(operation.struct)]
+
+    def set_policy(self, policy_name: str, now_ns: int | None = None, **params: Any) -> None:
+        """Another policy, or other parameters (those not given keep their values)."""
+        for name, value in params.items():
+            setattr(self.params, name, stage_number(value) if name == "untagged_stage" else value)
+        check(
+            lib.mfs_rmlq_set_policy(
+                self.handle, policy(policy_name), self.params, self._at(now_ns)
+            ),
+            f"policy {policy_name!r}",
+        )
+
+    def set_rate(self, rate_Bps: int, now_ns: int | None = None) -> None:
+        self.params.rate_Bps = rate_Bps
+        lib.mfs_rmlq_set_rate(self.handle, rate_Bps, self._at(now_ns))
+
+    @property
+    def next_ns(self) -> int:
+        """When the next promotion falls due; NEVER if none."""
+        return int(lib.mfs_rmlq_next_ns(self.handle))
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(
+            bytes=int(lib.mfs_rmlq_bytes(self.handle)),
+            operations=int(lib.mfs_rmlq_operations(self.handle)),
+            flows=int(lib.mfs_rmlq_flows(self.handle)),
+            promotions=int(lib.mfs_rmlq_promotions(self.handle)),
+        )
+
+    def __len__(self) -> int:
+        return int(lib.mfs_rmlq_operations(self.handle))
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("uintptr_t", pointer))
+
+
+def plan_unit(facts: Sequence[Facts], now_ns: int) -> list[Facts]:
+    """What a unit's queue, in its order, implies for each request in it: core/plan.h."""
+    structs = _structs(facts)
+    lib.mfs_plan_unit(structs, len(facts), now_ns)
+    return [Facts.read(structs[index]) for index in range(len(facts))]
+
+
+def plan_shed(facts: Sequence[Facts], rate_Bps: int, now_ns: int) -> list[Facts]:
+    """Who is given up on one egress so that the others make it: core/plan.h."""
+    structs = _structs(facts)
+    scratch = ffi.new("uint32_t[]", max(1, len(facts)))
+    check(lib.mfs_plan_shed(structs, len(facts), rate_Bps, now_ns, scratch), f"rate {rate_Bps} B/s")
+    return [Facts.read(structs[index]) for index in range(len(facts))]
+
+
+def _structs(facts: Sequence[Facts]) -> Any:
+    structs = ffi.new("struct mfs_facts[]", max(1, len(facts)))
+    for index, one in enumerate(facts):
+        one.write(structs[index])
+    return structs

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host/config.h"
+
+#include "host.h"
+
+static void get__defaults(void)
+{
+    const struct mfs_config *config = mfs_config_get();
+
+    CHECK(!config->enable && strcmp(config->policy, "mfs") == 0 && *config->segment == '\0');
+    CHECK_EQ(config->levels, 8);
+    CHECK_EQ(config->theta, 5000000);
+    CHECK_EQ(config->chunk_min, 65536);
+    CHECK_EQ(config->chunk_max, 4194304);
+    CHECK_EQ(config->untagged_share, 50);
+    CHECK_EQ(config->lease, 20000000);
+}
+
+static void get__from_the_environment(void)
+{
+    const struct mfs_config *config;
+
+    setenv("MFS_ENABLE", "Yes", 1);
+    setenv("MFS_POLICY", "edf", 1);
+    setenv("MFS_THETA", "1.5ms", 1);
+    setenv("MFS_CHUNK_MAX", "1G", 1);
+    setenv("MFS_PORT_RATE", "100Gbit", 1);
+    setenv("MFS_PACE", "12345", 1);
+    setenv("MFS_LEVELS", "", 1); /* as if unset */
+    config = mfs_config_get();
+    setenv("MFS_POLICY", "fifo", 1); /* too late */
+    CHECK(config->enable && strcmp(config->policy, "edf") == 0);
+    CHECK_EQ(config->theta, 1500000);
+    CHECK_EQ(config->chunk_max, 1 << 30);
+    CHECK_EQ(config->port_rate, INT64_C(12500000000));
+    CHECK_EQ(config->pace, 12345);
+    CHECK_EQ(config->levels, 8);
+}
+
+static void look(void)
+{
+    (void)mfs_config_get();
+    (void)mfs_config_get();
+}
+
+static void get__says_what_is_wrong_once(void)
+{
+    const char *text;
+
+    setenv("MFS_POLICY", "fastest", 1);
+    setenv("MFS_LEVELS", "1", 1);
+    setenv("MFS_THTA", "5ms", 1);
+    setenv("MFS_CHUNK_MIN", "8m", 1);
+    text = stderr_of(look);
+    CHECK(strstr(text, "MFS_POLICY=fastest: one of off, fifo,") != NULL);
+    CHECK(strstr(text, "MFS_LEVELS=1: must lie between 2 and 31; the default is used") != NULL);
+    CHECK(strstr(text, "MFS_THTA") != NULL && strstr(text, "did you mean MFS_THETA?") != NULL);
+    CHECK(strstr(text, "MFS_CHUNK_MIN is larger") != NULL);
+    CHECK(strstr(strstr(text, "MFS_THTA") + 1, "MFS_THTA") == NULL);
+    CHECK(strcmp(mfs_config_get()->policy, "mfs") == 0);
+    CHECK_EQ(mfs_config_get()->chunk_min, 4194304);
+}
+
+static void get__can_be_silent(void)
+{
+    setenv("MFS_LOG", "0", 1);
+    setenv("MFS_LEVELS", "many", 1);
+    CHECK(*stderr_of(look) == '\0');
+}
+
+static void check__table(void)
+{
+    static const struct {
+        const char *name, *value;
+        int result;
+        const char *message;
+    } rows[] = {
+        {"MFS_NOTHING", "1", -ENOENT, NULL},
+        {"MFS_ENABLE", "maybe", -EINVAL, "MFS_ENABLE=maybe: 0, 1, yes, no, on or off is expected"},
+        {"MFS_ENABLE", "off", 0, NULL},
+        {"MFS_LEVELS", "2", 0, NULL},
+        {"MFS_LEVELS", "31", 0, NULL},
+        {"MFS_LEVELS", "32", -EINVAL, "between 2 and 31"},
+        {"MFS_LEVELS", "-3", -EINVAL, "a whole number"},
+        {"MFS_LEVELS", "8k", -EINVAL, "a whole number"},
+        {"MFS_LEVELS", "2.5", -EINVAL, "a whole number"},
+        {"MFS_LEVELS", "0x8", -EINVAL, "a whole number"},
+        {"MFS_THETA", "5", -EINVAL, "ns, us, ms or s"},
+        {"MFS_THETA", "5s", 0, NULL},
+        {"MFS_THETA", "0", -EINVAL, "between"},
+        {"MFS_THETA", "1e400s", -EINVAL, "ns, us, ms or s"},
+        {"MFS_CHUNK_MAX", "64K", 0, NULL},
+        {"MFS_CHUNK_MAX", "1t", -EINVAL, "k, m or g"},
+        {"MFS_CHUNK_MAX", "127", -EINVAL, "between"},
+        {"MFS_PORT_RATE", "25gbit", 0, NULL},
+        {"MFS_PORT_RATE", "0", 0, NULL},
+        {"MFS_PORT_RATE", "nan", -EINVAL, "kbit, mbit, gbit"},
+        {"MFS_UNTAGGED_STAGE", "collective", 0, NULL},
+        {"MFS_UNTAGGED_STAGE", "none", -EINVAL, "one of kv_reuse, collective, p2d"},
+        {"MFS_PORT", "anything", 0, NULL},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char message[256] = "";
+
+        CHECK_EQ_AT(mfs_config_check(rows[i].name, rows[i].value, message, sizeof(message)),
+                    rows[i].result, i);
+        if (rows[i].message && !strstr(message, rows[i].message))
+            FAIL("row %zu: \"%s\" is not in \"%s\"", i, rows[i].message, message);
+    }
+}
+
+static void entry_at__every_default_is_right(void)
+{
+    const struct mfs_config_entry *entry;
+    char message[256];
+    size_t count = 0;
+
+    for (; (entry = mfs_config_entry_at(count)) != NULL; count++) {
+        CHECK(strncmp(entry->name, "MFS_", 4) == 0 && strlen(entry->help) > 10);
+        if (mfs_config_check(entry->name, entry->def, message, sizeof(message)) != 0)
+            FAIL("%s", message);
+    }
+    CHECK(count > 15);
+}
+
+static const struct test tests[] = {
+    TEST(get__defaults),
+    TEST(get__from_the_environment),
+    TEST(get__says_what_is_wrong_once),
+    TEST(get__can_be_silent),
+    TEST(check__table),
+    TEST(entry_at__every_default_is_right),
+};
+
+TEST_MAIN(tests)

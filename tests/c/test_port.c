@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
+#include "host.h"
+
+#define MS INT64_C(1000000)
+#define MB UINT64_C(1000000)
+#define KB UINT64_C(1000)
+
+/* A port with a window of 100,000 bytes, and two members of it. */
+static struct mfs_host *host;
+static struct mfs_port *port;
+static struct mfs_member *one, *two;
+static int64_t start_ns;
+
+static void set_up(void)
+{
+    setenv("MFS_WINDOW", "100000", 0);
+    setenv("MFS_LEASE", "20ms", 0);
+    host = host_private();
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_join(host, port, &one), 0);
+    CHECK_EQ(mfs_port_join(host, port, &two), 0);
+    start_ns = mfs_now_ns();
+}
+
+static void tear_down(void)
+{
+    mfs_port_leave(one);
+    mfs_port_leave(two);
+    mfs_port_close(port);
+    mfs_host_close(host);
+}
+
+static void open__by_name_and_direction(void)
+{
+    struct mfs_port *same, *other, *last = NULL;
+    char name[MFS_PORT_NAME_MAX + 2];
+
+    set_up();
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &same), 0);
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_INGRESS, &other), 0);
+    CHECK(same->cell == port->cell && other->cell != port->cell);
+    mfs_port_close(same);
+    mfs_port_close(other);
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    CHECK_EQ(mfs_port_open(host, name, MFS_EGRESS, &last), -EINVAL);
+    CHECK_EQ(mfs_port_open(host, "", MFS_EGRESS, &last), -EINVAL);
+    CHECK_EQ(mfs_port_open(host, NULL, MFS_EGRESS, &last), -EINVAL);
+    for (uint32_t i = 2; i < MFS_PORTS_MAX; i++) {
+        snprintf(name, sizeof(name), "nic%u", i);
+        CHECK_EQ_AT(mfs_port_open(host, name, MFS_EGRESS, &other), 0, i);
+        mfs_port_close(other);
+    }
+    CHECK_EQ(mfs_port_open(host, "one more", MFS_EGRESS, &last), -ENOSPC);
+    CHECK(last == NULL);
+    tear_down();
+}
+
+static void join__as_many_as_there_are(void)
+{
+    struct mfs_member *members[MFS_MEMBERS_MAX - 2], *last;
+
+    set_up();
+    for (size_t i = 0; i < COUNT(members); i++)
+        CHECK_EQ_AT(mfs_port_join(host, port, &members[i]), 0, i);
+    CHECK_EQ(mfs_port_join(host, port, &last), -ENOSPC);
+    mfs_port_leave(members[50]);
+    CHECK_EQ(mfs_port_join(host, port, &members[50]), 0);
+    for (size_t i = 0; i < COUNT(members); i++)
+        mfs_port_leave(members[i]);
+    tear_down();
+}
+
+static void acquire__window_is_shared(void)
+{
+    set_up();
+    CHECK_EQ(mfs_port_window(port), 100000);
+    CHECK_EQ(mfs_member_acquire(one, 5, 60 * KB, start_ns), 0);
+    CHECK_EQ(mfs_member_acquire(two, 5, 60 * KB, start_ns), -ENOBUFS);
+    CHECK_EQ(mfs_member_acquire(two, 5, 40 * KB, start_ns), 0);
+    CHECK_EQ(mfs_port_inflight(port, start_ns), 100 * KB);
+    mfs_member_done(one, 60 * KB, start_ns);
+    CHECK_EQ(mfs_member_acquire(two, 5, 60 * KB, start_ns), 0);
+    mfs_member_done(two, 100 * KB, start_ns);
+    CHECK_EQ(mfs_port_inflight(port, start_ns), 0);
+    mfs_member_done(two, 100 * KB, start_ns); /* never below nothing */
+    CHECK_EQ(mfs_port_inflight(port, start_ns), 0);
+    /* a chunk larger than the window goes alone */
+    CHECK_EQ(mfs_member_acquire(two, 5, 200 * KB, start_ns), 0);
+    CHECK_EQ(mfs_member_acquire(one, 5, 128, start_ns), -ENOBUFS);
+    tear_down();
+}
+
+static void acquire__better_of_another_goes_first(void)
+{
+    set_up();
+    mfs_member_publish(two, 3, start_ns);
+    CHECK_EQ(mfs_member_acquire(one, 4, KB, start_ns), -EBUSY);
+    CHECK_EQ(mfs_member_acquire(one, 3, KB, start_ns), 0); /* as good */
+    CHECK_EQ(mfs_member_acquire(one, 2, KB, start_ns), 0);
+    CHECK_EQ(mfs_member_acquire(two, 3, KB, start_ns), -EBUSY); /* 2 is still said to wait */
+    mfs_member_publish(one, MFS_RANK_NONE, start_ns);
+    CHECK_EQ(mfs_member_acquire(two, 3, KB, start_ns), 0);
+    tear_down();
+}
+
+static void acquire__lease_runs_out(void)
+{
+    set_up();
+    CHECK_EQ(mfs_member_acquire(two, 3, 90 * KB, start_ns), 0);
+    CHECK_EQ(mfs_member_acquire(one, 4, KB, start_ns + 20 * MS), -EBUSY);
+    CHECK_EQ(mfs_member_acquire(one, 2, 20 * KB, start_ns + 20 * MS), -ENOBUFS);
+    /* it has not moved for the lease: neither its wish nor its bytes count */
+    CHECK_EQ(mfs_member_acquire(one, 4, 100 * KB, start_ns + 20 * MS + 1), 0);
+    mfs_member_done(one, 100 * KB, start_ns + 20 * MS + 1);
+    /* and when it moves again they do */
+    mfs_member_publish(two, 3, start_ns + 30 * MS);
+    CHECK_EQ(mfs_member_acquire(one, 4, KB, start_ns + 30 * MS), -EBUSY);
+    CHECK_EQ(mfs_port_inflight(port, start_ns + 30 * MS), 90 * KB);
+    tear_down();
+}
+
+static void leave__gives_all_back(void)
+{
+    struct mfs_member *third;
+
+    set_up();
+    CHECK_EQ(mfs_port_join(host, port, &third), 0);
+    CHECK_EQ(mfs_member_acquire(third, 1, 100 * KB, start_ns), 0);
+    CHECK_EQ(mfs_member_acquire(one, 4, KB, start_ns), -EBUSY);
+    mfs_port_leave(third);
+    CHECK_EQ(mfs_member_acquire(one, 4, KB, start_ns), 0);
+    mfs_port_leave(NULL);
+    tear_down();
+}
+
+/* --- the dead --- */
+
+static void want_much(const char *path)
+{
+    struct mfs_host *mine = host_open(path);
+    struct mfs_port *its_port;
+    struct mfs_member *member;
+
+    setenv("MFS_WINDOW", "100000", 1);
+    if (mfs_port_open(mine, "nic", MFS_EGRESS, &its_port) != 0 ||
+        mfs_port_join(mine, its_port, &member) != 0 ||
+        mfs_member_acquire(member, 0, 100 * KB, mfs_now_ns()) != 0)
+        _exit(1);
+}
+
+static void acquire__the_dead_are_reaped(void)
+{
+    const char *path = segment_path();
+    struct mfs_member *member;
+    struct mfs_host *mine;
+    pid_t child;
+    int64_t now_ns;
+
+    setenv("MFS_WINDOW", "100000", 1);
+    mine = host_open(path);
+    CHECK_EQ(mfs_port_open(mine, "nic", MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_join(mine, port, &member), 0);
+    child = child_start(want_much, path);
+    now_ns = mfs_now_ns();
+    CHECK_EQ(mfs_member_acquire(member, 4, KB, now_ns), -EBUSY);
+    child_kill(child);
+    now_ns += 30 * MS; /* its lease has run out */
+    CHECK_EQ(mfs_member_acquire(member, 4, KB, now_ns), 0);
+    CHECK_EQ(port->cell->members[1].owner, 0);
+    CHECK_EQ(mfs_port_inflight(port, 0), KB);
+    mfs_port_leave(member);
+    mfs_port_close(port);
+    mfs_host_close(mine);
+    unlink(path);
+}
+
+static void join_all(const char *path)
+{
+    struct mfs_host *mine = host_open(path);
+    struct mfs_port *its_port;
+    struct mfs_member *member;
+
+    if (mfs_port_open(mine, "nic", MFS_EGRESS, &its_port) != 0)
+        _exit(1);
+    while (mfs_port_join(mine, its_port, &member) == 0)
+        ;
+}
+
+static void join__takes_the_place_of_the_dead(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *mine = host_open(path);
+    struct mfs_member *member;
+    pid_t child = child_start(join_all, path);
+
+    CHECK_EQ(mfs_port_open(mine, "nic", MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_join(mine, port, &member), -ENOSPC);
+    child_kill(child);
+    CHECK_EQ(mfs_port_join(mine, port, &member), 0);
+    mfs_port_leave(member);
+    mfs_port_close(port);
+    mfs_host_close(mine);
+    unlink(path);
+}
+
+/* --- rate --- */
+
+/* One member that keeps the window full on a port of rate_Bps, for span_ns. */
+static void keep_busy(uint64_t rate_Bps, int64_t span_ns)
+{
+    const uint64_t chunk = 50 * KB;
+    int64_t now_ns = start_ns;
+
+    CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), 0);
+    CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), 0);
+    while (now_ns < start_ns + span_ns) {
+        CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), -ENOBUFS);
+        now_ns += (int64_t)(chunk * 1000000000 / rate_Bps);
+        mfs_member_done(one, chunk, now_ns);
+        CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), 0);
+    }
+    mfs_member_done(one, chunk, now_ns);
+    mfs_member_done(one, chunk, now_ns);
+    start_ns = now_ns;
+}
+
+static void rate__is_learned_and_followed(void)
+{
+    set_up();
+    CHECK_EQ(mfs_port_rate_Bps(port), 0);
+    keep_busy(100 * MB, 50 * MS);
+    CHECK(mfs_port_rate_Bps(port) >= 99 * MB && mfs_port_rate_Bps(port) <= 101 * MB);
+    keep_busy(50 * MB, 600 * MS);
+    CHECK(mfs_port_rate_Bps(port) >= 49 * MB && mfs_port_rate_Bps(port) <= 52 * MB);
+    tear_down();
+}
+
+/* Little traffic, one chunk before the last is done: it shows what was asked for. */
+static void rate__is_not_learned_from_little_traffic(void)
+{
+    uint64_t rate_Bps;
+
+    set_up();
+    keep_busy(100 * MB, 100 * MS);
+    rate_Bps = mfs_port_rate_Bps(port);
+    CHECK_EQ(mfs_member_acquire(one, 0, KB, start_ns), 0);
+    for (int i = 0; i < 300; i++) {
+        start_ns += MS;
+        CHECK_EQ(mfs_member_acquire(one, 0, KB, start_ns), 0);
+        mfs_member_done(one, KB, start_ns);
+    }
+    CHECK_EQ(mfs_port_rate_Bps(port), rate_Bps);
+    tear_down();
+}
+
+static void rate__idle_time_does_not_count(void)
+{
+    uint64_t rate_Bps;
+
+    set_up();
+    keep_busy(100 * MB, 100 * MS);
+    rate_Bps = mfs_port_rate_Bps(port);
+    start_ns += 10000 * MS;
+    keep_busy(100 * MB, 100 * MS);
+    CHECK_EQ(mfs_port_rate_Bps(port) / MB, rate_Bps / MB);
+    tear_down();
+}
+
+static void rate__configured_is_kept(void)
+{
+    setenv("MFS_PORT_RATE", "8mbit", 1);
+    set_up();
+    CHECK_EQ(mfs_port_rate_Bps(port), 1000000);
+    keep_busy(100 * MB, 100 * MS);
+    CHECK_EQ(mfs_port_rate_Bps(port), 1000000);
+    CHECK_EQ(mfs_port_chunk(port), 65536);
+    tear_down();
+}
+
+/* --- pacer --- */
+
+static void pace__several_members_share_it(void)
+{
+    uint64_t sent[2] = {0, 0};
+    int64_t now_ns;
+
+    setenv("MFS_PACE", "100000000", 1); /* 100 kB a millisecond */
+    setenv("MFS_WINDOW", "1g", 1);
+    set_up();
+    CHECK_EQ(mfs_port_rate_Bps(port), 100 * MB);
+    for (now_ns = start_ns; now_ns < start_ns + 100 * MS; now_ns += 100000) {
+        struct mfs_member *members[2] = {one, two};
+
+        for (int i = 0; i < 2; i++) {
+            int turn = (int)(now_ns / 100000 + i) % 2;
+            int result = mfs_member_acquire(members[turn], 0, 10 * KB, now_ns);
+
+            CHECK(result == 0 || result == -EAGAIN);
+            if (result == 0) {
+                sent[turn] += 10 * KB;
+                mfs_member_done(members[turn], 10 * KB, now_ns);
+            } else {
+                CHECK(mfs_port_pace_ns(port) > now_ns);
+            }
+        }
+    }
+    /* 10 MB, and up to a millisecond that it makes up for */
+    CHECK(sent[0] + sent[1] >= 10 * MB && sent[0] + sent[1] <= 10 * MB + 120 * KB);
+    CHECK(sent[0] >= 3 * MB && sent[1] >= 3 * MB);
+    tear_down();
+}
+
+static void pace__huge_chunk_at_a_low_pace(void)
+{
+    setenv("MFS_PACE", "1", 1);
+    set_up();
+    CHECK_EQ(mfs_member_acquire(one, 0, UINT64_C(1) << 50, start_ns), 0);
+    mfs_member_done(one, UINT64_C(1) << 50, start_ns);
+    CHECK_EQ(mfs_member_acquire(one, 0, KB, start_ns + 1000 * MS), -EAGAIN);
+    CHECK(mfs_port_pace_ns(port) > start_ns);
+    tear_down();
+}
+
+/* --- at once --- */
+
+static void *send_many(void *seed)
+{
+    struct mfs_member *member;
+    uint64_t state = *(const uint64_t *)seed;
+    int64_t now_ns = start_ns;
+    int sent = 0;
+
+    if (mfs_port_join(host, port, &member) != 0)
+        return host;
+    while (sent < 500) {
+        mfs_rank_t rank = test_random(&state) % 4;
+
+        now_ns += 1000;
+        if (mfs_member_acquire(member, rank, 10 * KB, now_ns) == 0) {
+            mfs_member_done(member, 10 * KB, now_ns);
+            sent++;
+        }
+        mfs_member_publish(member, MFS_RANK_NONE, now_ns);
+    }
+    mfs_port_leave(member);
+    return NULL;
+}
+
+static void acquire__from_many_threads(void)
+{
+    static uint64_t seeds[4] = {1, 2, 3, 4};
+    pthread_t threads[4];
+    void *failed;
+
+    set_up();
+    for (size_t i = 0; i < COUNT(threads); i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, send_many, &seeds[i]), 0);
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        pthread_join(threads[i], &failed);
+        CHECK(failed == NULL);
+    }
+    CHECK_EQ(mfs_port_inflight(port, 0), 0);
+    tear_down();
+}
+
+static const struct test tests[] = {
+    TEST(acquire__from_many_threads),
+    TEST(open__by_name_and_direction),
+    TEST(join__as_many_as_there_are),
+    TEST(acquire__window_is_shared),
+    TEST(acquire__better_of_another_goes_first),
+    TEST(acquire__lease_runs_out),
+    TEST(leave__gives_all_back),
+    TEST(acquire__the_dead_are_reaped),
+    TEST(join__takes_the_place_of_the_dead),
+    TEST(rate__is_learned_and_followed),
+    TEST(rate__is_not_learned_from_little_traffic),
+    TEST(rate__idle_time_does_not_count),
+    TEST(rate__configured_is_kept),
+    TEST(pace__several_members_share_it),
+    TEST(pace__huge_chunk_at_a_low_pace),
+};
+
+TEST_MAIN(tests)

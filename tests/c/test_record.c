@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
+#include "host.h"
+
+static void tag__belongs_to_the_thread(void)
+{
+    struct mfs_tag tag = {7, 3, MFS_STAGE_P2D}, seen;
+
+    mfs_tag_set(&tag);
+    seen = mfs_tag_get();
+    CHECK(seen.request == 7 && seen.layer == 3 && seen.stage == MFS_STAGE_P2D);
+    mfs_tag_set(NULL);
+    seen = mfs_tag_get();
+    CHECK(seen.request == MFS_REQUEST_NONE && seen.stage == MFS_STAGE_NONE);
+}
+
+static void count__by_process_and_in_all(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *one = host_open(path), *two = host_open(path);
+
+    mfs_count(one, MFS_COUNT_BYTES, 100);
+    mfs_count(two, MFS_COUNT_BYTES, 11);
+    CHECK_EQ(mfs_count_process(one, MFS_COUNT_BYTES), 100);
+    CHECK_EQ(mfs_count_total(one, MFS_COUNT_BYTES), 111);
+    mfs_host_close(two); /* what it counted stays in the sum */
+    CHECK_EQ(mfs_count_total(one, MFS_COUNT_BYTES), 111);
+    two = host_open(path);
+    CHECK_EQ(mfs_count_process(two, MFS_COUNT_BYTES), 0);
+    mfs_host_close(two);
+    mfs_host_close(one);
+    unlink(path);
+}
+
+static void *count_many(void *host)
+{
+    for (int i = 0; i < 10000; i++)
+        mfs_count(host, MFS_COUNT_CHUNKS, 2);
+    return NULL;
+}
+
+static void count__from_many_threads(void)
+{
+    struct mfs_host *host = host_private();
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, count_many, host), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQ(mfs_count_total(host, MFS_COUNT_CHUNKS), 80000);
+    mfs_host_close(host);
+}
+
+static void counter_name__every_one(void)
+{
+    for (int i = 0; i < MFS_COUNT_LAST; i++)
+        CHECK(mfs_counter_name((enum mfs_counter)i) != NULL);
+    CHECK(mfs_counter_name(MFS_COUNT_LAST) == NULL);
+}
+
+static const struct test tests[] = {
+    TEST(tag__belongs_to_the_thread),
+    TEST(count__by_process_and_in_all),
+    TEST(count__from_many_threads),
+    TEST(counter_name__every_one),
+};
+
+TEST_MAIN(tests)

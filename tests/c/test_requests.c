@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
+#include "host.h"
+
+static struct mfs_facts facts_of(int64_t number)
+{
+    struct mfs_facts facts;
+
+    mfs_facts_init(&facts);
+    facts.arrival_ns = facts.deadline_ns = facts.next_start_ns = facts.red_ns = number;
+    facts.start_ns = facts.layer_ns = facts.p2d_layer_ns = number;
+    facts.p2d_left_bytes = (uint64_t)number;
+    return facts;
+}
+
+static void put__get_and_drop(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_facts facts = facts_of(5), seen = facts_of(99);
+    uint64_t version = mfs_request_version(host);
+
+    CHECK_EQ(mfs_request_get(host, 1, &seen), -ENOENT);
+    CHECK_EQ(seen.deadline_ns, 99); /* set on success only */
+    CHECK_EQ(mfs_request_put(host, MFS_REQUEST_NONE, "none", &facts), -EINVAL);
+    CHECK_EQ(mfs_request_version(host), version);
+    CHECK_EQ(mfs_request_put(host, 1, "one", &facts), 0);
+    CHECK_EQ(mfs_request_version(host), version + 1);
+    facts.deadline_ns = 6;
+    CHECK_EQ(mfs_request_put(host, 1, NULL, &facts), 0);
+    CHECK_EQ(mfs_request_count(host), 1);
+    CHECK_EQ(mfs_request_get(host, 1, &seen), 0);
+    CHECK(memcmp(&seen, &facts, sizeof(facts)) == 0);
+    CHECK_EQ(mfs_request_drop(host, 1), 0);
+    CHECK_EQ(mfs_request_drop(host, 1), -ENOENT);
+    CHECK_EQ(mfs_request_get(host, 1, &seen), -ENOENT);
+    CHECK_EQ(mfs_request_count(host), 0);
+    mfs_host_close(host);
+}
+
+static void put_all__one_version(void)
+{
+    struct mfs_host *host = host_private();
+    uint64_t keys[100], version = mfs_request_version(host);
+    const char *names[100];
+    struct mfs_facts facts[100], seen;
+
+    for (int i = 0; i < 100; i++) {
+        keys[i] = (uint64_t)i + 1;
+        names[i] = i % 2 ? "odd" : NULL;
+        facts[i] = facts_of(i);
+    }
+    CHECK_EQ(mfs_request_put_all(host, keys, names, facts, 100), 0);
+    CHECK_EQ(mfs_request_version(host), version + 1);
+    CHECK_EQ(mfs_request_count(host), 100);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ_AT(mfs_request_get(host, keys[i], &seen), 0, i);
+        CHECK_EQ_AT(seen.red_ns, i, i);
+    }
+    CHECK_EQ(mfs_request_put_all(host, keys, NULL, facts, 0), 0);
+    CHECK_EQ(mfs_request_version(host), version + 1); /* nothing, so no change */
+    keys[99] = MFS_REQUEST_NONE;
+    keys[0] = 1000;
+    CHECK_EQ(mfs_request_put_all(host, keys, NULL, facts, 100), -EINVAL);
+    CHECK_EQ(mfs_request_count(host), 100);
+    mfs_host_close(host);
+}
+
+static void put__table_is_full(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_facts facts = facts_of(1);
+    const uint64_t same = MFS_REQUESTS_MAX; /* keys that differ by this start at one cell */
+    uint64_t key = same, keys[2];
+    int error;
+
+    while ((error = mfs_request_put(host, key, NULL, &facts)) == 0)
+        key += same;
+    CHECK_EQ(error, -ENOSPC);
+    CHECK_EQ(mfs_request_count(host), 64);
+    CHECK_EQ(mfs_request_get(host, key - same, &facts), 0);
+    /* of several, those that fit are written */
+    keys[0] = key;
+    keys[1] = 3 * same + 100;
+    CHECK_EQ(mfs_request_put_all(host, keys, NULL, (struct mfs_facts[2]){facts, facts}, 2),
+             -ENOSPC);
+    CHECK_EQ(mfs_request_get(host, keys[1], &facts), 0);
+    CHECK_EQ(mfs_request_drop(host, 5 * same), 0);
+    CHECK_EQ(mfs_request_put(host, key, NULL, &facts), 0);
+    mfs_host_close(host);
+}
+
+/* Many requests come and go: the live ones are found, and no graves are left behind. */
+static void drop__leaves_no_graves(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_facts facts, seen;
+    uint64_t state = 3, live[50] = {0};
+
+    for (int step = 0; step < 50000; step++) {
+        uint64_t *slot = &live[test_random(&state) % 50];
+
+        if (*slot) {
+            CHECK_EQ(mfs_request_get(host, *slot, &seen), 0);
+            CHECK_EQ((uint64_t)seen.deadline_ns, *slot);
+            CHECK_EQ(mfs_request_drop(host, *slot), 0);
+            CHECK_EQ(mfs_request_get(host, *slot, &seen), -ENOENT);
+            *slot = 0;
+        } else { /* few cells, so that they get in each other's way */
+            *slot = (test_random(&state) % 64 + 1) | (uint64_t)(step + 1) << 20;
+            facts = facts_of((int64_t)*slot);
+            CHECK_EQ(mfs_request_put(host, *slot, NULL, &facts), 0);
+        }
+    }
+    for (int i = 0; i < 50; i++) {
+        if (live[i]) {
+            CHECK_EQ_AT(mfs_request_get(host, live[i], &seen), 0, i);
+            CHECK_EQ_AT(mfs_request_drop(host, live[i]), 0, i);
+        }
+    }
+    CHECK_EQ(mfs_request_count(host), 0);
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++)
+        CHECK_EQ_AT(host->segment->requests[i].key, MFS_REQUEST_NONE, i);
+    mfs_host_close(host);
+}
+
+/* --- readers and writers at once --- */
+
+static _Atomic bool over;
+
+static void *write_many(void *host)
+{
+    for (int64_t i = 1; i <= 3000; i++) {
+        struct mfs_facts facts = facts_of(i);
+
+        if (mfs_request_put(host, 1 + (uint64_t)i % 3, "name", &facts) != 0)
+            return host;
+        if (i % 7 == 0)
+            (void)mfs_request_drop(host, 1 + (uint64_t)(i / 7) % 3);
+    }
+    return NULL;
+}
+
+static void *read_many(void *host)
+{
+    while (!over) {
+        struct mfs_facts facts;
+
+        if (mfs_request_get(host, 2, &facts) == 0 &&
+            (facts.arrival_ns != facts.deadline_ns || facts.red_ns != facts.start_ns ||
+             facts.deadline_ns != facts.layer_ns ||
+             facts.p2d_left_bytes != (uint64_t)facts.arrival_ns))
+            return host; /* half of one and half of another */
+    }
+    return NULL;
+}
+
+static void get__never_half_written(void)
+{
+    struct mfs_host *host = host_private();
+    pthread_t writers[2], readers[2];
+    void *failed;
+
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(pthread_create(&readers[i], NULL, read_many, host), 0);
+        CHECK_EQ(pthread_create(&writers[i], NULL, write_many, host), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(writers[i], &failed);
+        CHECK(failed == NULL);
+    }
+    over = true;
+    for (int i = 0; i < 2; i++) {
+        pthread_join(readers[i], &failed);
+        CHECK(failed == NULL);
+    }
+    mfs_host_close(host);
+}
+
+/* --- writers that die --- */
+
+static void die_in_the_middle(const char *path)
+{
+    struct mfs_host *host = host_open(path);
+    struct mfs_facts facts = facts_of(7);
+    struct mfs_request_cell *cell = NULL;
+
+    if (mfs_request_put(host, 1, "kept", &facts) != 0 ||
+        mfs_request_put(host, 2, "torn", &facts) != 0 || mfs_segment_lock(host) != 0)
+        _exit(1);
+    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+        if (host->segment->requests[i].key == 2)
+            cell = &host->segment->requests[i];
+    }
+    atomic_fetch_add(&cell->sequence, 1); /* as half-way through a write */
+}
+
+static void put__after_a_writer_died_in_the_middle(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path);
+    pid_t child = child_start(die_in_the_middle, path);
+    struct mfs_facts facts;
+
+    CHECK_EQ(mfs_request_get(host, 2, &facts), -ENOENT);
+    child_kill(child);
+    facts = facts_of(8);
+    CHECK_EQ(mfs_request_put(host, 3, "mine", &facts), 0); /* takes the mutex of the dead */
+    CHECK_EQ(mfs_request_count(host), 2);
+    CHECK_EQ(mfs_request_get(host, 1, &facts), 0);
+    CHECK_EQ(mfs_request_get(host, 2, &facts), -ENOENT);
+    CHECK_EQ(mfs_request_put(host, 2, "new", &facts), 0);
+    CHECK_EQ(mfs_request_get(host, 2, &facts), 0);
+    CHECK_EQ(mfs_request_count(host), 3);
+    mfs_host_close(host);
+    unlink(path);
+}
+
+static void fill_one_place(const char *path)
+{
+    struct mfs_host *host = host_open(path);
+    struct mfs_facts facts = facts_of(7);
+
+    for (uint64_t i = 1; i <= 64; i++) {
+        if (mfs_request_put(host, i * MFS_REQUESTS_MAX, "dead", &facts) != 0)
+            _exit(1);
+    }
+}
+
+static void put__takes_the_place_of_the_dead(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path);
+    pid_t child = child_start(fill_one_place, path);
+    struct mfs_facts facts = facts_of(8);
+
+    CHECK_EQ(mfs_request_put(host, 65 * MFS_REQUESTS_MAX, "mine", &facts), -ENOSPC);
+    child_kill(child);
+    CHECK_EQ(mfs_request_put(host, 65 * MFS_REQUESTS_MAX, "mine", &facts), 0);
+    CHECK_EQ(mfs_request_count(host), 1);
+    mfs_host_close(host);
+    unlink(path);
+}
+
+static void key__is_never_none(void)
+{
+    CHECK(mfs_request_key("") != MFS_REQUEST_NONE);
+    CHECK(mfs_request_key("a") != mfs_request_key("b"));
+    CHECK(mfs_request_key("a") == UINT64_C(0xaf63dc4c8601ec8c)); /* FNV-1a, as others compute it */
+}
+
+static const struct test tests[] = {
+    TEST(put__get_and_drop),
+    TEST(put_all__one_version),
+    TEST(put__table_is_full),
+    TEST(drop__leaves_no_graves),
+    TEST(get__never_half_written),
+    TEST(put__after_a_writer_died_in_the_middle),
+    TEST(put__takes_the_place_of_the_dead),
+    TEST(key__is_never_none),
+};
+
+TEST_MAIN(tests)

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/rmlq.h"
+
+#include "allocations.h"
+#include "test.h"
+
+#define MS INT64_C(1000000)
+#define REQUESTS 64
+
+/* What is known of requests 1..REQUESTS-1, as a source. */
+static struct {
+    struct mfs_facts facts[REQUESTS];
+    uint64_t version;
+} known;
+
+static uint64_t known_version(void *ctx)
+{
+    (void)ctx;
+    return known.version;
+}
+
+static bool known_read(void *ctx, uint64_t request, struct mfs_facts *facts)
+{
+    (void)ctx;
+    if (request >= REQUESTS)
+        return false;
+    *facts = known.facts[request];
+    return true;
+}
+
+static struct mfs_rmlq *queue_make(const char *policy, uint32_t max_flows, uint32_t permille)
+{
+    struct mfs_rmlq_config config;
+    struct mfs_rmlq *queue;
+
+    for (int i = 0; i < REQUESTS; i++)
+        mfs_facts_init(&known.facts[i]);
+    mfs_rmlq_config_init(&config);
+    config.policy = mfs_policy_find(policy);
+    config.facts = (struct mfs_facts_source){NULL, known_version, known_read};
+    config.max_flows = max_flows;
+    config.untagged_permille = permille;
+    CHECK_EQ(mfs_rmlq_create(&config, &queue), 0);
+    return queue;
+}
+
+static struct mfs_tag p2d(uint64_t request, uint32_t layer)
+{
+    return (struct mfs_tag){request, layer, MFS_STAGE_P2D};
+}
+
+static void push(struct mfs_rmlq *queue, struct mfs_op *op, uint64_t length, struct mfs_tag tag,
+                 int64_t now_ns)
+{
+    *op = (struct mfs_op){.length = length};
+    CHECK_EQ(mfs_rmlq_push(queue, op, &tag, now_ns), 0);
+}
+
+/* --- create, push --- */
+
+static void create__refuses_bad_values(void)
+{
+    struct mfs_rmlq_config good, bad[10];
+    struct mfs_rmlq *queue = NULL;
+
+    mfs_rmlq_config_init(&good);
+    for (size_t i = 0; i < COUNT(bad); i++)
+        bad[i] = good;
+    bad[0].policy = NULL;
+    bad[1].max_flows = 0;
+    bad[2].max_flows = 1u << 24;
+    bad[3].untagged_permille = 1001;
+    bad[4].params.levels = 1;
+    bad[5].params.levels = MFS_LEVELS_MAX;
+    bad[6].params.theta_ns = 0;
+    bad[7].params.mlu_base = 1.0;
+    bad[8].params.load = 1.0;
+    bad[9].params.untagged_stage = 4;
+    for (size_t i = 0; i < COUNT(bad); i++)
+        CHECK_EQ_AT(mfs_rmlq_create(&bad[i], &queue), -EINVAL, i);
+    CHECK(queue == NULL);
+}
+
+static void push__refuses_bad_operations(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_tag tag = p2d(1, 0);
+    struct mfs_op op = {.length = 0};
+
+    CHECK_EQ(mfs_rmlq_push(queue, &op, &tag, 0), -EINVAL);
+    push(queue, &op, 1, tag, 0);
+    CHECK_EQ(mfs_rmlq_push(queue, &op, &tag, 0), -EINVAL);
+    CHECK_EQ(mfs_rmlq_operations(queue), 1);
+    CHECK_EQ(mfs_rmlq_bytes(queue), 1);
+    mfs_rmlq_destroy(queue);
+}
+
+static void push__no_flow_is_free(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 2, 50);
+    struct mfs_op ops[4];
+    struct mfs_tag third = p2d(3, 0);
+
+    push(queue, &ops[0], 10, p2d(1, 0), 0);
+    push(queue, &ops[1], 10, p2d(2, 0), 0);
+    ops[2] = (struct mfs_op){.length = 10};
+    CHECK_EQ(mfs_rmlq_push(queue, &ops[2], &third, 0), -ENOSPC);
+    CHECK_EQ(mfs_rmlq_operations(queue), 2);
+    push(queue, &ops[3], 10, p2d(2, 0), 0); /* a flow that is there takes more */
+    mfs_rmlq_destroy(queue);
+}
+
+/* A flow that ran empty before anybody looked is free at once, not at the next look. */
+static void push__emptied_flow_is_free_at_once(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 1, 50);
+    struct mfs_op op;
+
+    for (uint64_t i = 1; i < 5; i++) {
+        push(queue, &op, 10, p2d(i, 0), 0);
+        CHECK_EQ_AT(mfs_rmlq_remove(queue, &op), 0, i);
+        CHECK_EQ_AT(mfs_rmlq_next_ns(queue), MFS_TIME_NEVER, i);
+        CHECK_EQ_AT(mfs_rmlq_flows(queue), 0, i);
+    }
+    mfs_rmlq_destroy(queue);
+}
+
+/* --- order --- */
+
+static void take__order(void)
+{
+    static const struct {
+        const char *policy;
+        unsigned order[4]; /* of the operations below */
+    } rows[] = {
+        {"off", {0, 1, 2, 3}}, {"fifo", {0, 1, 2, 3}}, {"sjf", {2, 1, 3, 0}},
+        {"edf", {3, 0, 2, 1}}, {"mfs", {3, 0, 2, 1}},  {"mfs_paper", {3, 0, 2, 1}},
+    };
+
+    for (size_t row = 0; row < COUNT(rows); row++) {
+        struct mfs_rmlq *queue = queue_make(rows[row].policy, 8, 50);
+        struct mfs_op ops[4];
+        struct mfs_chunk chunk;
+
+        known.facts[1].deadline_ns = 2000 * MS;
+        known.facts[2].deadline_ns = MFS_TIME_NEVER;
+        known.facts[3].deadline_ns = 3000 * MS;
+        known.facts[4].deadline_ns = 1000 * MS;
+        push(queue, &ops[0], 400, p2d(1, 0), 0);
+        push(queue, &ops[1], 200, p2d(2, 0), 1);
+        push(queue, &ops[2], 100, p2d(3, 0), 2);
+        push(queue, &ops[3], 300, p2d(4, 0), 3);
+        for (unsigned i = 0; i < 4; i++) {
+            CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 4, &chunk), 0, row);
+            CHECK_EQ_AT(chunk.op - ops, rows[row].order[i], row * 10 + i);
+        }
+        CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 4, &chunk), -EAGAIN, row);
+        mfs_rmlq_destroy(queue);
+    }
+}
+
+static void take__fifo_on_ties(void)
+{
+    struct mfs_rmlq *queue = queue_make("edf", REQUESTS, 50);
+    struct mfs_op ops[REQUESTS];
+    struct mfs_chunk chunk;
+
+    for (int i = 1; i < REQUESTS; i++) {
+        known.facts[i].deadline_ns = 1000;
+        push(queue, &ops[i], 128, p2d((uint64_t)(REQUESTS - i), 0), 5);
+    }
+    for (int i = 1; i < REQUESTS; i++) {
+        CHECK_EQ_AT(mfs_rmlq_take(queue, 128, 6, &chunk), 0, i);
+        CHECK_EQ_AT(chunk.op - ops, i, i);
+    }
+    mfs_rmlq_destroy(queue);
+}
+
+static void take__fifo_inside_a_flow(void)
+{
+    struct mfs_rmlq *queue = queue_make("srpt", 4, 50);
+    struct mfs_op ops[20];
+    struct mfs_chunk chunk;
+
+    for (int i = 0; i < 20; i++)
+        push(queue, &ops[i], (uint64_t)(2000 - 90 * i), p2d(1, 0), 0);
+    for (int i = 0; i < 20; i++) {
+        do {
+            CHECK_EQ_AT(mfs_rmlq_take(queue, 512, 0, &chunk), 0, i);
+            CHECK_EQ_AT(chunk.op - ops, i, i);
+        } while (!chunk.last);
+    }
+    mfs_rmlq_destroy(queue);
+}
+
+/* fifo is the order of operations: a flow that is filled up again does not stay in front. */
+static void take__fifo_by_the_oldest_operation(void)
+{
+    static const char *const policies[] = {"fifo", "mfs", "mfs_paper", "edf"};
+
+    for (size_t row = 0; row < COUNT(policies); row++) {
+        struct mfs_rmlq *queue = queue_make(policies[row], 4, 0);
+        struct mfs_op mine[10], others;
+        struct mfs_chunk chunk;
+        int served = 0;
+
+        push(queue, &mine[0], 128, p2d(1, 0), 0); /* no deadline: by arrival everywhere */
+        push(queue, &others, 128, p2d(2, 0), 1);
+        for (int i = 1; i < 10 && served == 0; i++) {
+            push(queue, &mine[i], 128, p2d(1, 0), 1 + i);
+            CHECK_EQ_AT(mfs_rmlq_take(queue, 128, 1 + i, &chunk), 0, row);
+            if (chunk.op == &others)
+                served = i;
+        }
+        CHECK_EQ_AT(served, 2, row);
+        mfs_rmlq_destroy(queue);
+    }
+}
+
+/* Flows that share get equal parts, also after a flow with a deadline has sent much. */
+static void take__late_comer_shares_at_once(void)
+{
+    struct mfs_rmlq *queue = queue_make("edf_paper", 8, 0);
+    struct mfs_tag first = {1, 0, MFS_STAGE_COLLECTIVE}, second = {2, 0, MFS_STAGE_COLLECTIVE};
+    struct mfs_op ops[3];
+    struct mfs_chunk chunk;
+    int turns[2] = {0, 0};
+
+    known.facts[3].deadline_ns = 1000 * MS;
+    push(queue, &ops[0], 1 << 20, first, 0);
+    CHECK_EQ(mfs_rmlq_take(queue, 1024, 0, &chunk), 0);
+    push(queue, &ops[2], 1 << 20, p2d(3, 0), 0);
+    do
+        CHECK_EQ(mfs_rmlq_take(queue, 1024, 0, &chunk), 0);
+    while (chunk.op == &ops[2] && !chunk.last);
+    push(queue, &ops[1], 1 << 20, second, 0);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(mfs_rmlq_take(queue, 1024, 0, &chunk), 0);
+        turns[chunk.op - ops]++;
+    }
+    CHECK(turns[0] >= 9 && turns[1] >= 9);
+    mfs_rmlq_destroy(queue);
+}
+
+/* --- chunks --- */
+
+static void take__covers_exactly(void)
+{
+    static const char *const policies[] = {"off", "fair", "srpt", "mfs"};
+    static struct mfs_op ops[100];
+    uint64_t next[100] = {0}, state = 7;
+
+    for (size_t row = 0; row < COUNT(policies); row++) {
+        struct mfs_rmlq *queue = queue_make(policies[row], 16, 50);
+        uint64_t total = 0, seen = 0;
+        struct mfs_chunk chunk;
+        int ends = 0;
+
+        memset(next, 0, sizeof(next));
+        for (int i = 0; i < 100; i++) {
+            uint64_t length = 1 + test_random(&state) % 5000;
+
+            push(queue, &ops[i], length, p2d(test_random(&state) % 8, 0), i);
+            total += length;
+        }
+        CHECK_EQ_AT(mfs_rmlq_bytes(queue), total, row);
+        for (;;) {
+            uint64_t limit = 128 + test_random(&state) % 2000;
+            int result = mfs_rmlq_take(queue, limit, 100, &chunk);
+            ptrdiff_t at = chunk.op - ops;
+
+            if (result == -EAGAIN)
+                break;
+            CHECK_EQ_AT(result, 0, row);
+            CHECK(chunk.length > 0 && chunk.length <= limit);
+            CHECK_EQ_AT(chunk.offset, next[at], row);
+            next[at] += chunk.length;
+            CHECK(chunk.last == (next[at] == chunk.op->length));
+            CHECK(chunk.last || next[at] % 128 == 0);
+            ends += chunk.last;
+            seen += chunk.length;
+        }
+        CHECK_EQ_AT(seen, total, row);
+        CHECK_EQ_AT(ends, 100, row);
+        CHECK_EQ_AT(mfs_rmlq_bytes(queue), 0, row);
+        CHECK_EQ_AT(mfs_rmlq_flows(queue), 0, row);
+        mfs_rmlq_destroy(queue);
+    }
+}
+
+static void take__refuses_less_than_a_line(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_chunk chunk;
+    struct mfs_op op;
+
+    push(queue, &op, 1, p2d(1, 0), 0);
+    CHECK_EQ(mfs_rmlq_take(queue, 127, 0, &chunk), -EINVAL);
+    CHECK_EQ(mfs_rmlq_take(queue, 128, 0, &chunk), 0);
+    CHECK_EQ(mfs_rmlq_take(queue, 128, 0, &chunk), -EAGAIN);
+    CHECK_EQ(mfs_rmlq_peek(queue, 0), MFS_RANK_NONE);
+    CHECK_EQ(mfs_rmlq_peek_bytes(queue, 128), 0);
+    mfs_rmlq_destroy(queue);
+}
+
+static void peek_bytes__is_what_take_returns(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 16, 100);
+    static struct mfs_op ops[200];
+    struct mfs_chunk chunk;
+    uint64_t state = 3;
+
+    for (int i = 0; i < 200; i++)
+        push(queue, &ops[i], 1 + test_random(&state) % 3000, p2d(test_random(&state) % 5, 0), i);
+    while (mfs_rmlq_peek(queue, 500) != MFS_RANK_NONE) {
+        uint64_t limit = 128 + test_random(&state) % 1000;
+        uint64_t bytes = mfs_rmlq_peek_bytes(queue, limit);
+
+        CHECK_EQ(mfs_rmlq_take(queue, limit, 500, &chunk), 0);
+        CHECK_EQ(chunk.length, bytes);
+    }
+    mfs_rmlq_destroy(queue);
+}
+
+/* --- promotion --- */
+
+static void promotion__at_the_exact_time(void)
+{
+    /* level begins at urgency theta * 4^(l-1); it is left when urgency falls below */
+    static const struct {
+        int64_t left_ns; /* until the deadline */
+        unsigned level;
+    } rows[] = {
+        {5 * 4096 * MS, 6},
+        {5 * 1024 * MS, 6},
+        {5 * 1024 * MS - 1, 5},
+        {5 * 256 * MS, 5},
+        {5 * 256 * MS - 1, 4},
+        {5 * 64 * MS, 4},
+        {5 * 16 * MS, 3},
+        {5 * 16 * MS - 1, 2},
+        {5 * 4 * MS, 2},
+        {5 * 4 * MS - 1, 1},
+        {5 * MS + 1, 1},
+        {5 * MS, 0},
+        {1, 0},
+    };
+    const int64_t deadline_ns = 100000 * MS;
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    unsigned promotions = 0;
+    struct mfs_op op;
+
+    known.facts[1].deadline_ns = deadline_ns;
+    push(queue, &op, 128, p2d(1, 0), 0);
+    for (size_t row = 0; row < COUNT(rows); row++) {
+        unsigned level = mfs_rank_level(mfs_rmlq_peek(queue, deadline_ns - rows[row].left_ns));
+
+        CHECK_EQ_AT(level, rows[row].level, row);
+    }
+    CHECK_EQ(mfs_rmlq_promotions(queue), 6);
+    mfs_rmlq_destroy(queue);
+
+    /* and next_ns names each of these moments: nothing happens one ns earlier */
+    queue = queue_make("mfs", 4, 50);
+    known.facts[1].deadline_ns = deadline_ns;
+    push(queue, &op, 128, p2d(1, 0), 0);
+    for (mfs_rank_t rank = mfs_rmlq_peek(queue, 0); mfs_rank_level(rank) > 0; promotions++) {
+        const int64_t next_ns = mfs_rmlq_next_ns(queue);
+
+        CHECK(mfs_rmlq_peek(queue, next_ns - 1) == rank);
+        rank = mfs_rmlq_peek(queue, next_ns);
+        CHECK_EQ(mfs_rmlq_promotions(queue), promotions + 1);
+    }
+    CHECK_EQ(promotions, 6);
+    mfs_rmlq_destroy(queue);
+}
+
+static void level__never_grows_but_to_the_scavenger(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_op op;
+
+    known.facts[1].deadline_ns = 30 * MS;
+    push(queue, &op, 128, p2d(1, 0), 0);
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 2);
+    known.facts[1].deadline_ns = 100000 * MS; /* later, but not lower; the key follows */
+    known.version++;
+    CHECK(mfs_rmlq_peek(queue, 0) == mfs_rank_make(2, 100000 * MS));
+    known.facts[1].flags = MFS_REQUEST_HOPELESS;
+    known.version++;
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 8);
+    known.facts[1].flags = 0;
+    known.version++;
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 6);
+    mfs_rmlq_destroy(queue);
+}
+
+static void set_policy__places_anew(void)
+{
+    struct mfs_rmlq *queue = queue_make("edf", 4, 50);
+    struct mfs_params params;
+    struct mfs_op op;
+
+    mfs_params_init(&params);
+    known.facts[1].deadline_ns = 100000 * MS;
+    push(queue, &op, 128, p2d(1, 0), 0);
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 0);
+    CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), 0);
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 6);
+    CHECK_EQ(mfs_rmlq_promotions(queue), 0);
+    params.levels = 3;
+    CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), 0);
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 1);
+    params.levels = 0;
+    CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), -EINVAL);
+    CHECK_EQ(mfs_rmlq_set_policy(queue, NULL, &params, 0), -EINVAL);
+    mfs_rmlq_destroy(queue);
+}
+
+static void set_rate__doomed_and_back(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_op op;
+
+    known.facts[1].deadline_ns = 100 * MS;
+    push(queue, &op, 1000000, p2d(1, 0), 0);
+    mfs_rmlq_set_rate(queue, 100000000, 0); /* 10 ms of 100 */
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 3);
+    mfs_rmlq_set_rate(queue, 1000000, 0); /* a second */
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 8);
+    mfs_rmlq_set_rate(queue, 1000000 + 1000000 / 32, 0); /* too little a change */
+    CHECK_EQ(mfs_rmlq_next_ns(queue), MFS_TIME_NEVER);
+    mfs_rmlq_set_rate(queue, 100000000, 0);
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 3);
+    /* by itself it falls to the scavengers when it cannot be met any more */
+    CHECK(mfs_rank_level(mfs_rmlq_peek(queue, 90 * MS)) == 0);
+    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 90 * MS + 1)), 8);
+    mfs_rmlq_destroy(queue);
+}
+
+static void clock__never_runs_back(void)
+{
+    struct mfs_rmlq *queue = queue_make("fifo", 4, 50);
+    struct mfs_op ops[2];
+    struct mfs_chunk chunk;
+
+    push(queue, &ops[0], 128, p2d(1, 0), 1000);
+    push(queue, &ops[1], 128, p2d(2, 0), 10); /* pushed later, whatever its clock says */
+    CHECK_EQ(mfs_rmlq_take(queue, 128, MFS_TIME_NEVER, &chunk), 0);
+    CHECK(chunk.op == &ops[0]);
+    mfs_rmlq_destroy(queue);
+}
+
+/* --- remove --- */
+
+static void remove__any_place(void)
+{
+    for (int which = 0; which < 3; which++) {
+        struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+        struct mfs_op ops[3];
+        struct mfs_chunk chunk;
+
+        for (int i = 0; i < 3; i++)
+            push(queue, &ops[i], 1000, p2d(1, 0), i);
+        CHECK_EQ_AT(mfs_rmlq_take(queue, 256, 5, &chunk), 0, which); /* the first is under way */
+        CHECK_EQ_AT(mfs_rmlq_remove(queue, &ops[which]), 0, which);
+        CHECK_EQ_AT(mfs_rmlq_remove(queue, &ops[which]), -ENOENT, which);
+        CHECK_EQ_AT(mfs_rmlq_bytes(queue), which == 0 ? 2000 : 1744, which);
+        CHECK_EQ_AT(mfs_rmlq_operations(queue), 2, which);
+        for (int i = 0; i < 3; i++) {
+            if (i == which)
+                continue;
+            CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 5, &chunk), 0, which);
+            CHECK_EQ_AT(chunk.op - ops, i, which);
+        }
+        CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 5, &chunk), -EAGAIN, which);
+        mfs_rmlq_destroy(queue);
+    }
+}
+
+static void remove__the_rest_is_judged_anew(void)
+{
+    struct mfs_rmlq *queue = queue_make("srpt", 4, 50);
+    struct mfs_op ops[3];
+    struct mfs_chunk chunk;
+
+    push(queue, &ops[0], 5000, p2d(1, 0), 0);
+    push(queue, &ops[1], 1000, p2d(1, 0), 0);
+    push(queue, &ops[2], 2000, p2d(2, 0), 0);
+    CHECK_EQ(mfs_rank_key(mfs_rmlq_peek(queue, 0)), 2000);
+    CHECK_EQ(mfs_rmlq_remove(queue, &ops[0]), 0);
+    CHECK_EQ(mfs_rmlq_take(queue, 4096, 0, &chunk), 0);
+    CHECK(chunk.op == &ops[1]);
+    mfs_rmlq_destroy(queue);
+}
+
+/* --- untagged traffic --- */
+
+static void untagged__keeps_its_share(void)
+{
+    static const struct {
+        uint32_t permille;
+        uint64_t untagged, limit;
+        bool served;
+    } rows[] = {
+        {50, 1 << 20, 4096, true},   {50, 1000, 1 << 22, true},  {50, 128, 128, true},
+        {500, 1 << 20, 65536, true}, {999, 1 << 16, 4096, true}, {1000, 1 << 16, 4096, true},
+        {1, 4096, 4096, true},       {0, 4096, 4096, false},     {100, 3 << 20, 1 << 20, true},
+    };
+
+    for (size_t row = 0; row < COUNT(rows); row++) {
+        struct mfs_rmlq *queue = queue_make("mfs", 4, rows[row].permille);
+        const uint64_t share = rows[row].permille, limit = rows[row].limit;
+        const uint64_t bound =
+            share ? rows[row].untagged * 1000 / share + limit : UINT64_C(1) << 32;
+        struct mfs_tag none = {0};
+        struct mfs_op tagged, untagged;
+        struct mfs_chunk chunk;
+        uint64_t sent = 0;
+
+        known.facts[1].deadline_ns = 1;
+        push(queue, &tagged, UINT64_C(1) << 40, p2d(1, 0), 0);
+        CHECK_EQ(mfs_rmlq_take(queue, limit, 0, &chunk), 0);
+        push(queue, &untagged, rows[row].untagged, none, 0);
+        do {
+            CHECK_EQ_AT(mfs_rmlq_take(queue, limit, 0, &chunk), 0, row);
+            sent += chunk.length;
+        } while (!(chunk.op == &untagged && chunk.last) && sent <= bound);
+        CHECK_EQ_AT(sent <= bound, rows[row].served, row);
+        /* and no more than its share: but for a chunk, the tagged had the rest */
+        if (share && share < 1000)
+            CHECK(rows[row].untagged * 1000 <= sent * share + limit * 1000);
+        mfs_rmlq_destroy(queue);
+    }
+}
+
+static void untagged__huge_chunks_do_not_wrap(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 999);
+    struct mfs_tag none = {0};
+    struct mfs_op tagged, untagged;
+    struct mfs_chunk chunk;
+
+    known.facts[1].deadline_ns = 1;
+    push(queue, &tagged, UINT64_C(1) << 62, p2d(1, 0), 0);
+    push(queue, &untagged, UINT64_C(1) << 40, none, 0);
+    CHECK_EQ(mfs_rmlq_take(queue, UINT64_C(1) << 55, 0, &chunk), 0);
+    CHECK(chunk.op == &tagged);
+    CHECK_EQ(mfs_rmlq_take(queue, UINT64_C(1) << 55, 0, &chunk), 0);
+    CHECK(chunk.op == &untagged && chunk.last);
+    mfs_rmlq_destroy(queue);
+}
+
+/* --- cost --- */
+
+static void cost__nothing_is_allocated_after_create(void)
+{
+    static struct mfs_op ops[2000];
+
+    for (size_t row = 0; mfs_policy_at(row); row++) {
+        struct mfs_rmlq *queue = queue_make(mfs_policy_name(mfs_policy_at(row)), REQUESTS, 50);
+        unsigned long before = allocations;
+        struct mfs_params params;
+        struct mfs_chunk chunk;
+
+        mfs_params_init(&params);
+        for (int i = 1; i < REQUESTS; i++)
+            known.facts[i].deadline_ns = i * MS;
+        for (int i = 0; i < 2000; i++)
+            push(queue, &ops[i], 1000, p2d((uint64_t)i % REQUESTS, 0), i);
+        known.version++;
+        CHECK_EQ(mfs_rmlq_remove(queue, &ops[77]), 0);
+        mfs_rmlq_set_rate(queue, 1000000, 2000);
+        CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 2000), 0);
+        for (int64_t now_ns = 2000; mfs_rmlq_take(queue, 512, now_ns, &chunk) == 0;)
+            now_ns += 10000;
+        CHECK_EQ_AT(mfs_rmlq_operations(queue), 0, row);
+        CHECK_EQ_AT(allocations - before, 0, row);
+        mfs_rmlq_destroy(queue);
+    }
+    CHECK(allocations > 0); /* they are counted at all */
+}
+
+static void cost__an_operation_is_small(void)
+{
+    CHECK(sizeof(struct mfs_op) <= 128);
+}
+
+static const struct test tests[] = {
+    TEST(create__refuses_bad_values),
+    TEST(push__refuses_bad_operations),
+    TEST(push__no_flow_is_free),
+    TEST(push__emptied_flow_is_free_at_once),
+    TEST(take__order),
+    TEST(take__fifo_on_ties),
+    TEST(take__fifo_inside_a_flow),
+    TEST(take__fifo_by_the_oldest_operation),
+    TEST(take__late_comer_shares_at_once),
+    TEST(take__covers_exactly),
+    TEST(take__refuses_less_than_a_line),
+    TEST(peek_bytes__is_what_take_returns),
+    TEST(promotion__at_the_exact_time),
+    TEST(level__never_grows_but_to_the_scavenger),
+    TEST(set_policy__places_anew),
+    TEST(set_rate__doomed_and_back),
+    TEST(clock__never_runs_back),
+    TEST(remove__any_place),
+    TEST(remove__the_rest_is_judged_anew),
+    TEST(untagged__keeps_its_share),
+    TEST(untagged__huge_chunks_do_not_wrap),
+    TEST(cost__nothing_is_allocated_after_create),
+    TEST(cost__an_operation_is_small),
+};
+
+TEST_MAIN(tests)

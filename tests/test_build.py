@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wheel from the sources, with no more than gcc and the headers of UCX."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIBRARIES = ("libmfs.so", "libmfs_ucx.so", "_mfs.abi3.so")
+# what a C library of ours may need; UCX, NCCL and CUDA are found at run time, or not at all
+MAY_NEED = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "ld-linux-x86-64.so.2"}
+
+
+def sources(folder: Path) -> Path:
+    """A copy of what the build reads, without anything that was built."""
+    built = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info")
+    for name in ("csrc", "mfs_transport"):
+        shutil.copytree(ROOT / name, folder / name, ignore=built)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def run(*command: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = sources(tmp_path_factory.mktemp("sources"))
+    pip = ("-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index")
+    done = run(sys.executable, *pip, "--wheel-dir", "out", ".", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next((folder / "out").glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path) -> Path:
+    """The wheel's content, as an installation would lay it out."""
+    folder = wheel.parent / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_wheel__holds_the_libraries_and_types(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for name in (*LIBRARIES, "py.typed", "_mfs.pyi", "commands/run.py", "engines/nixl.py"):
+        assert f"mfs_transport/{name}" in names
+    assert not any(name.startswith(("csrc/", "tests/")) for name in names)
+
+
+def test_wheel__one_for_every_python_from_3_11(wheel: Path):
+    assert "-cp311-abi3-linux" in wheel.name
+
+
+def test_wheel__needs_cffi_and_numpy_alone(unpacked: Path):
+    metadata = next(unpacked.glob("*.dist-info/METADATA")).read_text()
+    required = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", metadata, re.M)
+    assert sorted(required) == ["cffi", "numpy"]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_library__links_to_nothing_of_ucx_nccl_or_cuda(unpacked: Path, name: str):
+    done = run("readelf", "-d", str(unpacked / "mfs_transport" / name), cwd=unpacked)
+    assert done.returncode == 0, done.stderr
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", done.stdout))
+    assert needed - MAY_NEED <= {"libmfs.so"}
+    if name != "libmfs.so":
+        assert "libmfs.so" in needed  # one copy of all state in a process
+        paths = ":".join(re.findall(r"\(RUNPATH\).*\[(.*)\]", done.stdout))
+        assert "$ORIGIN" in paths.split(":")  # a Python of pyenv puts its own there as well
+
+
+def test_installed__works_from_where_it_lies(unpacked: Path):
+    program = (
+        "import mfs_transport as m; from mfs_transport.native import LIBRARY, policies; "
+        "print(m.__file__, LIBRARY.parent, len(policies()) > 3, sep='\\n')"
+    )
+    done = run(sys.executable, "-c", program, cwd=unpacked, PYTHONPATH=str(unpacked))
+    assert done.returncode == 0, done.stderr
+    package = unpacked / "mfs_transport"
+    assert done.stdout.split() == [str(package / "__init__.py"), str(package), "True"]
+    maps = "import mfs_transport; print(open('/proc/self/maps').read())"
+    done = run(sys.executable, "-c", maps, cwd=unpacked, PYTHONPATH=str(unpacked))
+    assert f"{package}/libmfs.so" in done.stdout
+
+
+def test_without_headers_of_ucx__says_how_to_get_them(tmp_path: Path):
+    if any(
+        Path(place, "ucp/api/ucp.h").exists() for place in ("/usr/include", "/usr/local/include")
+    ):
+        pytest.skip("the system has headers of UCX")
+    folder = sources(tmp_path / "sources")
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "libucx.py").touch()  # stands before the wheel, and has no headers
+    environ = {"PYTHONPATH": str(tmp_path / "hidden"), "MFS_UCX_INCLUDE": ""}
+    done = run(sys.executable, "setup.py", "build_ext", cwd=folder, **environ)
+    assert done.returncode != 0
+    for part in ("headers of UCX", "pip install libucx-cu12", "libucx-dev", "MFS_UCX_INCLUDE"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_compiler__says_so(tmp_path: Path):
+    folder = sources(tmp_path / "sources")
+    done = run(sys.executable, "setup.py", "build_ext", cwd=folder, CC="no-such-cc")
+    assert done.returncode != 0
+    assert "no C compiler: no-such-cc is not installed" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C unit tests: each tests/c/test_*.c with the sources, plain and under sanitizers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+SOURCES = sorted((ROOT / "tests" / "c").glob("test_*.c"))
+FLAGS = [
+    *("-std=c11", "-D_GNU_SOURCE", "-g", "-pthread"),
+    *("-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wshadow"),
+]
+SANITIZERS = {
+    "plain": ["-O2"],
+    "asan": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    # TSan does not see fences; the words they order are atomic, which is what it checks here
+    "tsan": ["-O1", "-fsanitize=thread", "-Wno-tsan"],
+}
+WRAPPED = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc")]
+
+
+def threaded(source: Path) -> bool:
+    return "pthread_create" in source.read_text()
+
+
+RUNS = [
+    pytest.param(source, kind, id=f"{source.stem}-{kind}")
+    for source in SOURCES
+    for kind in SANITIZERS
+    if kind != "tsan" or threaded(source)
+]
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """The sources, compiled once for each kind when it is first asked for."""
+    return {}
+
+
+def compile_sources(kind: str, folder: Path) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = sorted((CSRC / "core").glob("*.c")) + sorted((CSRC / "host").glob("*.c"))
+    subprocess.run(
+        ["gcc", *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
+        check=True,
+        cwd=folder,
+    )
+    return [str(folder / f"{file.stem}.o") for file in files]
+
+
+@pytest.mark.parametrize(("source", "kind"), RUNS)
+def test_c(
+    source: Path,
+    kind: str,
+    objects: dict[str, list[str]],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    if kind not in objects:
+        objects[kind] = compile_sources(kind, tmp_path_factory.mktemp(kind))
+    program = tmp_path / source.stem
+    wrapped = WRAPPED if "allocations.h" in source.read_text() else []
+    subprocess.run(
+        [
+            *("gcc", *FLAGS, *SANITIZERS[kind], *wrapped, f"-I{CSRC}"),
+            *("-o", str(program), str(source), *objects[kind], "-lm"),
+        ],
+        check=True,
+    )
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "MFS_"}
+    environment["TMPDIR"] = str(tmp_path)
+    done = subprocess.run(
+        [str(program)], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mfs info`: for people, for programs, and for the page about configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mfs_transport as mfs
+from mfs_transport import __version__
+from mfs_transport.commands._segment import look
+from mfs_transport.commands.info import markdown
+from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, ffi, lib, policies
+
+ROOT = Path(__file__).parent.parent
+
+
+def info(*arguments: str, cwd: Path, **environ: str) -> str:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MFS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "mfs_transport", "info", *arguments],
+        cwd=cwd,
+        env={**clean, "HOME": str(cwd), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def report(cwd: Path, **environ: str) -> dict[str, Any]:
+    return dict(json.loads(info("--json", cwd=cwd, **environ)))
+
+
+def test_json__versions_libraries_policies(tmp_path: Path):
+    found = report(tmp_path)
+    assert found["schema_version"] == 1
+    assert found["versions"]["mfs_transport"] == __version__
+    assert found["libraries"]["libmfs.so"] == {"path": str(LIBRARY), "there": True}
+    assert found["libraries"]["libmfs_ucx.so"] == {"path": str(UCX_SHIM), "there": True}
+    assert [one["name"] for one in found["policies"]] == [row.name for row in policies()]
+    assert [one["name"] for one in found["settings"]] == [row.name for row in config_rows()]
+
+
+def test_json__ucx_says_its_version_itself(tmp_path: Path):
+    libucx = pytest.importorskip("libucx")
+    wheel = [one for one in report(tmp_path)["versions"]["ucx"] if one["where"] == "libucx wheel"]
+    assert len(wheel) == 1
+    assert wheel[0]["version"] == ".".join(libucx.__version__.split(".")[:3])
+
+
+def test_settings__value_and_source(tmp_path: Path):
+    (tmp_path / "mfs.toml").write_text('[mfs]\nwindow = "1m"\n')
+    found = report(tmp_path, MFS_POLICY="edf", MFS_LEVELS="x", MFS_POLISY="off")
+    settings = {one["name"]: (one["value"], one["source"]) for one in found["settings"]}
+    assert settings["MFS_POLICY"] == ("edf", "environment")
+    assert settings["MFS_WINDOW"] == ("1m", "file")
+    assert settings["MFS_LEVELS"] == ("8", "default")
+    assert found["settings_file"] == "mfs.toml"
+    remarks = "\n".join(found["remarks"])
+    assert "MFS_POLISY" in remarks
+    assert "MFS_LEVELS=x" in remarks
+
+
+def test_text__names_everything(tmp_path: Path):
+    text = info(cwd=tmp_path, MFS_POLICY="edf", MFS_POLISY="off")
+    for row in config_rows():
+        assert row.name in text
+    assert str(UCX_SHIM) in text
+    assert "did you mean MFS_POLICY" in text
+    assert "environment" in text
+
+
+def test_segment__live_one_is_read(tmp_path: Path):
+    path = tmp_path / "segment"
+    with mfs.Host(str(path)) as host:
+        host.policy = "edf"
+        mfs.register("r", ttft_s=1.0, host=host)
+        port = ffi.new("struct mfs_port **")
+        assert lib.mfs_port_open(host.handle, b"nic0", lib.MFS_EGRESS, port) == 0
+        found = report(tmp_path, MFS_SEGMENT=str(path))["segment"]
+    assert (found["state"], found["policy"], found["requests"]) == ("live", "edf", 1)
+    assert found["counters"]["calls"] == 0
+    assert found["egress_Bps"] == {"nic0": 0}
+
+
+def test_segment__looking_makes_and_changes_nothing(tmp_path: Path):
+    path = tmp_path / "segment"
+    assert report(tmp_path, MFS_SEGMENT=str(path))["segment"]["state"] == "none"
+    assert not path.exists()
+    mfs.Host(str(path)).close()
+    before = path.read_bytes()
+    assert report(tmp_path, MFS_SEGMENT=str(path))["segment"]["state"] == "idle"
+    assert path.read_bytes() == before
+
+
+def test_look__a_file_that_is_no_segment_is_left_alone(tmp_path: Path):
+    path = tmp_path / "letter"
+    path.write_text("Dear reader")
+    path.chmod(0o600)
+    assert (look(str(path)).state, look(str(path)).reason) == (
+        "unusable",
+        "it is some other file, no segment",
+    )
+    assert path.read_text() == "Dear reader"
+
+
+def test_look__what_cannot_be_opened(tmp_path: Path):
+    open_to_all = tmp_path / "open"
+    open_to_all.touch(0o644)
+    assert "another user" in look(str(open_to_all)).reason
+    assert "directory" in look(str(tmp_path)).reason
+    assert "does not exist" in look(str(tmp_path / "no" / "segment")).reason
+    link = tmp_path / "link"
+    link.symlink_to(open_to_all)
+    assert look(str(link)).state == "unusable"
+
+
+def test_look__another_version_that_is_in_use(tmp_path: Path):
+    path = tmp_path / "segment"
+    with mfs.Host(str(path)):
+        with path.open("r+b") as file:
+            file.seek(8)
+            version = struct.unpack("I", file.read(4))[0]
+            file.seek(8)
+            file.write(struct.pack("I", version + 1))
+        assert (look(str(path)).state, look(str(path)).reason) == (
+            "unusable",
+            "another version of mfs-transport is using it",
+        )
+
+
+def test_markdown__the_page_is_up_to_date():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert page == markdown(), "run: mfs info --markdown > docs/configuration.md"

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a setting comes from, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mfs_transport.config import nearest, parse_assignment, read_file, resolve
+from mfs_transport.native import InputError, config_rows
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def toml(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_resolve__every_variable_has_its_default():
+    settings = resolve({}, {})
+    assert [row.name for row in settings.rows] == [row.name for row in config_rows()]
+    assert {row.source for row in settings.rows} == {"default"}
+    assert settings["MFS_POLICY"].value == "mfs"
+    assert settings.file is None
+
+
+def test_resolve__command_line_then_environment_then_file_then_default(tmp_path: Path):
+    file = toml(
+        tmp_path / "a.toml",
+        '[mfs]\npolicy = "fifo"\nwindow = "1m"\nlevels = 4\n',
+    )
+    environ = {"MFS_CONFIG": str(file), "MFS_POLICY": "edf", "MFS_WINDOW": "2m"}
+    settings = resolve({"MFS_POLICY": "off"}, environ)
+    found = {name: (settings[name].value, settings[name].source) for name in environ}
+    assert found["MFS_POLICY"] == ("off", "command line")
+    assert found["MFS_WINDOW"] == ("2m", "environment")
+    assert (settings["MFS_LEVELS"].value, settings["MFS_LEVELS"].source) == ("4", "file")
+    assert settings["MFS_THETA"].source == "default"
+    assert settings.file == file
+
+
+def test_resolve__an_empty_number_in_the_environment_is_unset():
+    assert resolve({}, {"MFS_LEVELS": ""})["MFS_LEVELS"].source == "default"
+
+
+def test_resolve__file_of_the_folder_before_that_of_the_home(tmp_path: Path):
+    home = tmp_path / "home"
+    toml(home / ".config/mfs/mfs.toml", '[mfs]\npolicy = "edf"\n')
+    environ = {"HOME": str(home)}
+    assert resolve({}, environ)["MFS_POLICY"].value == "edf"
+    toml(tmp_path / "mfs.toml", '[mfs]\npolicy = "fifo"\n')
+    assert resolve({}, environ)["MFS_POLICY"].value == "fifo"
+    other = toml(tmp_path / "other.toml", '[mfs]\npolicy = "srpt"\n')
+    assert resolve({}, {**environ, "MFS_CONFIG": str(other)})["MFS_POLICY"].value == "srpt"
+    assert resolve({"MFS_CONFIG": str(other)}, environ)["MFS_POLICY"].value == "srpt"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"MFS_POLICY": "nice"}, ["MFS_POLICY=nice", "edf", "off"]),
+        ({"MFS_POLCY": "edf"}, ["MFS_POLCY", "did you mean MFS_POLICY?"]),
+        ({"MFS_LEVELS": "1"}, ["MFS_LEVELS=1", "2", "31"]),
+        ({"MFS_WINDOW": "-1"}, ["MFS_WINDOW=-1", "bytes"]),
+        ({"MFS_THETA": "5"}, ["MFS_THETA=5", "ms"]),
+        ({"MFS_UNTAGGED_STAGE": "p2p"}, ["MFS_UNTAGGED_STAGE=p2p", "kv_reuse"]),
+        ({"MFS_CONFIG": "/no/such.toml"}, ["/no/such.toml", "No such file"]),
+    ],
+)
+def test_resolve__bad_value_is_named_with_what_is_allowed(given: dict[str, str], says: list[str]):
+    with pytest.raises(InputError) as caught:
+        resolve(given, {})
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in says:
+        assert part in message
+
+
+def test_resolve__bad_value_of_the_environment():
+    environ = {"MFS_LEVELS": "many"}
+    with pytest.raises(InputError, match="MFS_LEVELS=many"):
+        resolve({}, environ)
+    lenient = resolve({}, environ, lenient=True)
+    assert lenient["MFS_LEVELS"].value == "8"
+    assert "MFS_LEVELS=many" in lenient.remarks[0]
+
+
+def test_resolve__unknown_variable_of_the_environment_is_told_not_refused():
+    settings = resolve({}, {"MFS_POLISY": "edf"})
+    assert settings["MFS_POLICY"].source == "default"
+    assert len(settings.remarks) == 1
+    assert "MFS_POLISY" in settings.remarks[0]
+    assert "MFS_POLICY" in settings.remarks[0]
+
+
+def test_read_file__numbers_and_truth_values(tmp_path: Path):
+    file = toml(tmp_path / "a.toml", "[mfs]\nlevels = 4\nwindow = 65536\nlog = 0\n")
+    assert read_file(file) == {"MFS_LEVELS": "4", "MFS_WINDOW": "65536", "MFS_LOG": "0"}
+    assert read_file(toml(tmp_path / "empty.toml", "# nothing yet\n")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[mfs]\npolcy = "edf"\n', "polcy: there is no such setting; did you mean policy?"),
+        ('[mfs]\npolicy = "nice"\n', "MFS_POLICY=nice"),
+        ("[mfs]\nlevels = [1]\n", "levels: a string, a number or a truth value is expected"),
+        ("[mfs]\nenable = true\n", "enable: cannot be set in a file"),
+        ('[mfs]\nconfig = "x"\n', "config: cannot be set in a file"),
+        ('policy = "edf"\n', r"section \[mfs\]"),
+        ('[mf]\npolicy = "edf"\n', r"section \[mfs\]"),
+        ("[mfs\n", "not TOML"),
+    ],
+)
+def test_read_file__says_what_is_wrong_and_where(tmp_path: Path, text: str, says: str):
+    file = toml(tmp_path / "a.toml", text)
+    with pytest.raises(InputError, match=says) as caught:
+        read_file(file)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_nearest():
+    assert nearest("MFS_WINDWO", ["MFS_LEVELS", "MFS_WINDOW"]) == "MFS_WINDOW"
+    assert nearest("", ["MFS_LEVELS"]) == "MFS_LEVELS"
+
+
+def test_parse_assignment():
+    assert parse_assignment("MFS_PORT=a=b") == ("MFS_PORT", "a=b")
+    for text in ("MFS_PORT", "=x", ""):
+        with pytest.raises(InputError, match="NAME=VALUE"):
+            parse_assignment(text)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test bed's parts that need no hosts: traces, schedules, the emulated cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mfs_transport import InputError
+from mfs_transport.testbed import network, schedule, trace
+from mfs_transport.testbed.setting import Setting
+
+GOOD = {"timestamp": 5, "input_length": 1000, "output_length": 3, "hash_ids": [0, 1]}
+
+
+def write(path: Path, *rows: object) -> Path:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_shipped_trace_is_what_make_writes(tmp_path: Path) -> None:
+    trace.make(tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == trace.SHIPPED.read_bytes()
+    rows = trace.read(trace.SHIPPED)
+    assert len(rows) == 512
+    assert 1500 < sum(row.tokens for row in rows) / len(rows) < 2500
+    assert 0.4 < sum(row.cached for row in rows) / sum(row.tokens for row in rows) < 0.6
+
+
+def test_cached_part_is_the_longest_known_prefix(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.jsonl",
+        GOOD | {"hash_ids": [0, 1, 2], "input_length": 1536},
+        GOOD | {"hash_ids": [0, 1, 9], "input_length": 1536},  # two blocks known
+        GOOD | {"hash_ids": [1, 0], "input_length": 1024},  # both known
+        GOOD | {"hash_ids": [7, 0], "input_length": 1024},  # the first is new
+    )
+    # all blocks known: at least one token is computed
+    assert [row.cached for row in trace.read(path)] == [0, 1024, 1023, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[1]", "line 2: a JSON object"),
+        (GOOD | {"input_length": "many"}, "line 2: input_length 'many': a number"),
+        (GOOD | {"input_length": 0}, "line 2: input_length 0: from 1"),
+        (GOOD | {"timestamp": -1}, "line 2: timestamp -1: 0 or more"),
+        (GOOD | {"hash_ids": 3}, "line 2: hash_ids 3: a list"),
+        (GOOD | {"hash_ids": ["a"]}, "line 2: hash_ids: whole numbers"),
+        ({"timestamp": 1}, "line 2: input_length None: a number"),
+    ],
+)
+def test_broken_line_is_named(tmp_path: Path, row: object, says: str) -> None:
+    path = write(tmp_path / "t.jsonl", GOOD, row)
+    with pytest.raises(InputError) as error:
+        trace.read(path)
+    assert says in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_trace_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        trace.read(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="no requests"):
+        trace.read(write(tmp_path / "empty.jsonl", ""))
+
+
+@pytest.mark.parametrize("load", [0.3, 0.9])
+def test_schedule_has_the_load_that_was_asked_for(load: float) -> None:
+    setting = Setting()
+    rows = trace.read(trace.SHIPPED)
+    jobs = schedule.make(rows, setting, load, 8.0, seed=3, most_tokens=4096)
+    sent = [2 * setting.groups * job.shard_bytes for job in jobs]
+    wanted = load * setting.link_Bps * 8.0
+    assert sum(sent) - sent[-1] < wanted <= sum(sent)
+    assert [job.arrival_s for job in jobs] == sorted(job.arrival_s for job in jobs)
+    assert jobs[0].arrival_s > 0.0
+    assert jobs[-1].arrival_s < 8.0
+    assert max(job.tokens for job in jobs) <= 4096
+    assert {job.unit for job in jobs} <= set(range(setting.units))
+
+
+def test_schedule_is_the_seeds() -> None:
+    rows = trace.read(trace.SHIPPED)
+    one, again, other = (
+        schedule.make(rows, Setting(), 0.7, 5.0, seed, 12288) for seed in (1, 1, 2)
+    )
+    assert one == again
+    assert one != other
+
+
+def test_target_is_a_multiple_of_the_time_alone() -> None:
+    setting = replace(Setting(), slo_factor=2.5)
+    for job in schedule.make(trace.read(trace.SHIPPED), setting, 0.5, 5.0, 0, 12288):
+        assert job.slo_s == pytest.approx(2.5 * setting.alone_s(job.tokens, job.cached))
+
+
+def test_time_alone_without_cache() -> None:
+    """Every group computes, then exchanges; stage 3 of all but the last is sent meanwhile
+    when computing takes at least as long as sending."""
+    setting = replace(Setting(), overhead_s=0.0, flops=Setting.flops / 4)
+    compute = setting.compute_s(2000, 0)
+    send = setting.link_s(setting.shard_bytes(2000))
+    assert compute > send
+    assert setting.alone_s(2000, 0) == pytest.approx(setting.groups * (compute + send) + send)
+
+
+def test_time_alone_is_at_least_what_the_ports_need() -> None:
+    setting = replace(Setting(), overhead_s=0.0)
+    for tokens, cached in ((300, 0), (2000, 1999), (8000, 4096)):
+        sent = 2 * setting.groups * setting.link_s(setting.shard_bytes(tokens))
+        assert setting.alone_s(tokens, cached) >= sent
+
+
+def test_link_bounds() -> None:
+    assert network.check_link(200) == 25e6
+    for mbit in (0, -3, 1e9):
+        with pytest.raises(InputError, match="Mbit/s"):
+            network.check_link(mbit)
+
+
+def test_missing_tool_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network.shutil, "which", lambda tool: None)
+    assert "util-linux" in (network.why_not_namespaces() or "")
