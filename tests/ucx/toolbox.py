@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -37,7 +39,9 @@ def include() -> list[str]:
 
 @functools.cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="mfs-ucx-"))
+    place = Path(tempfile.mkdtemp(prefix="mfs-ucx-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
 
 
 def compile_(output: Path, *arguments: str | Path) -> Path:
