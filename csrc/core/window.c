@@ -42,6 +42,8 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
     if (config->window_bytes)
         return config->window_bytes;
     window = bytes_in(rate_Bps, config->depth_ns);
+    if (window < config->window_min_bytes)
+        window = config->window_min_bytes;
     return window > 2 * chunk ? window : 2 * chunk;
 }
 

@@ -2,7 +2,7 @@
 /*
  * How far ahead of the wire we send, and how fast the wire is.
  *
- *   window = max(2 * chunk, rate * depth_ns)      bytes in flight on a port
+ *   window = max(2 * chunk, rate * depth_ns, floor)   bytes in flight on a port
  *   chunk  = clamp(rate * chunk_ns, min, max)     cut to a multiple of 128 bytes
  *
  * Priority only helps for bytes that are still ours, so the window is one
@@ -24,6 +24,8 @@ struct mfs_window_config {
     uint64_t chunk_min_bytes; /* [65536] */
     uint64_t chunk_max_bytes; /* [4194304] */
     int64_t depth_ns;         /* delay that the window covers [2 ms] */
+    uint64_t window_min_bytes; /* the floor, for a rate that is learned: a window that is
+                                * too small would be all that it learns from [0] */
     uint64_t window_bytes;    /* fixed window; 0: from the formula [0] */
 };
 

@@ -46,6 +46,7 @@ static void window_config(struct mfs_window_config *window)
     window->chunk_min_bytes = config->chunk_min;
     window->chunk_max_bytes = config->chunk_max;
     window->depth_ns = config->window_time;
+    window->window_min_bytes = config->port_rate > 0 ? 0 : config->window_min;
     window->window_bytes = config->window;
 }
 

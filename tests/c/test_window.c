@@ -39,6 +39,9 @@ static void bytes__by_the_formula(void)
     CHECK(mfs_window_bytes(&config, UINT64_MAX) >= UINT64_C(1) << 40);
     config.depth_ns = 1;
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 2 * 199936); /* two chunks at least */
+    config.window_min_bytes = 524288;
+    CHECK_EQ(mfs_window_bytes(&config, 1000000), 524288); /* learned, and perhaps too low */
+    CHECK_EQ(mfs_window_bytes(&config, UINT64_C(10000000000)), 4000000);
     config.window_bytes = 77;
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 77);
 }
