@@ -109,9 +109,9 @@ class Host:
             names.append(text(name))
         return sorted(set(names))
 
-    def egress_rate_Bps(self, name: str) -> int:
+    def egress_rate_Bps(self, name: str, *, at_most: bool = False) -> int:
         """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
-        before its first transfer."""
+        before its first transfer. at_most: what it may be if the estimate is low."""
         if name not in self.ports():
             known = ", ".join(self.ports()) or "none so far"
             raise InputError(f"port {name!r}: there is none of this name; ports: {known}")
@@ -120,7 +120,8 @@ class Host:
         if result == -errno.ENOENT:
             return 0  # it has only received
         check(result, f"port {name!r}")
-        rate = int(lib.mfs_port_rate_Bps(out[0]))
+        margin = lib.mfs_port_rate_margin(out[0]) if at_most else 1.0
+        rate = int(margin * lib.mfs_port_rate_Bps(out[0]))
         lib.mfs_port_close(out[0])
         return rate
 
@@ -328,8 +329,9 @@ class Egress:
             self.host.egress_rate_Bps(self.port)  # says so if there is no such port
 
     def rate_Bps(self) -> int:
-        """Bandwidth of the port; 0 while unknown, as before its first transfer."""
-        return self.host.egress_rate_Bps(self.port) if self.port in self.host.ports() else 0
+        """What the port carries at most; 0 while unknown, as before its first transfer."""
+        known = self.port in self.host.ports()
+        return self.host.egress_rate_Bps(self.port, at_most=True) if known else 0
 
     def replan(self, at_ns: int | None = None) -> None:
         """Work it out anew and publish what changed. The units call it; O(requests)."""

@@ -69,6 +69,7 @@ struct mfs_params {
     uint32_t levels; /* K, 2..MFS_LEVELS_MAX-1 [8] */
     uint32_t untagged_stage; /* stage of untagged traffic [MFS_STAGE_P2D] */
     uint64_t rate_Bps; /* bandwidth of the port [0: unknown] */
+    double rate_margin; /* mfs: the port may be so many times faster than rate_Bps; >= 1 [1] */
     int64_t theta_ns; /* mfs: urgency that counts as "now"; > 0 [5 ms] */
     double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top; /* mfs_paper: U [0.5] */

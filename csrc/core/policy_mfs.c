@@ -21,7 +21,8 @@
  *   level 0 if u <= theta, else min(K-2, 1 + floor(log4(u / theta)))
  *
  * GIVEN UP: stage 3 of a hopeless or shed request, or of one that cannot be
- * delivered by D at the full rate, goes to the scavenger level, and comes back when
+ * delivered by D at rate_margin times the rate (an estimate may be low, and giving up
+ * is worse than trying), goes to the scavenger level, and comes back when
  * it can be met again. Stages 1 and 2 are never demoted: a unit serves its queue in
  * order, so they would hold up everybody behind them.
  *
@@ -110,7 +111,7 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
 {
     const uint64_t left =
         facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
-    int64_t time_ns, needed_ns, doomed_ns;
+    int64_t time_ns, needed_ns, least_ns, doomed_ns;
 
     place->key = facts->deadline_ns;
     if (facts->deadline_ns == MFS_TIME_NEVER) {
@@ -124,13 +125,14 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
     }
     time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
     needed_ns = mfs_span_bytes(left, params->rate_Bps);
-    if (needed_ns > time_ns) {
+    least_ns = (int64_t)((double)needed_ns / params->rate_margin);
+    if (least_ns > time_ns) {
         place->level = params->levels;
         place->moves = MFS_MOVES_SENT; /* what has been sent may make it feasible */
         return;
     }
     place_by_urgency(params, mfs_time_minus(time_ns, 2 * needed_ns), now_ns, place);
-    doomed_ns = mfs_time_plus(mfs_time_minus(facts->deadline_ns, needed_ns), 1);
+    doomed_ns = mfs_time_plus(mfs_time_minus(facts->deadline_ns, least_ns), 1);
     place->recheck_ns = least(place->recheck_ns, doomed_ns);
 }
 

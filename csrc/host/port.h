@@ -50,6 +50,8 @@ MFS_API int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint6
 MFS_API void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns);
 
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
+/* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */
+MFS_API double mfs_port_rate_margin(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_window(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_chunk(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns);

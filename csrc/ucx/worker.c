@@ -115,6 +115,7 @@ static void queue_params(const struct mfs_ucx_lane *lane, struct mfs_params *par
     params->levels = (uint32_t)config->levels;
     params->theta_ns = config->theta;
     params->rate_Bps = mfs_port_rate_Bps(lane->port);
+    params->rate_margin = mfs_port_rate_margin(lane->port);
     for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {
         if (strcmp(config->untagged_stage, mfs_stage_name(stage)) == 0)
             params->untagged_stage = stage;

@@ -162,6 +162,27 @@ static void place__mfs_p2d(void)
     check_rows(rows, COUNT(rows));
 }
 
+/* A rate that may be too low by half gives up when even twice of it would not do. */
+static void place__mfs_margin(void)
+{
+    const struct mfs_policy *policy = mfs_policy_find("mfs");
+    const struct mfs_flow_info flow = {.tag = {1, 0, MFS_STAGE_P2D}, .bytes_left = 3000000};
+    const struct mfs_facts facts = FACTS(.deadline_ns = 2 * MS);
+    struct mfs_params params;
+    struct mfs_place place;
+
+    mfs_params_init(&params);
+    params.rate_Bps = GB; /* 3 ms, with 2 left */
+    policy->place(&params, &flow, &facts, 0, &place);
+    CHECK_EQ(place.level, params.levels);
+    params.rate_margin = 2.0;
+    policy->place(&params, &flow, &facts, 0, &place);
+    CHECK_EQ(place.level, 0);
+    CHECK_EQ(place.recheck_ns, 500001); /* then 1.5 ms would be left, and not do */
+    policy->place(&params, &flow, &facts, 500001, &place);
+    CHECK_EQ(place.level, params.levels);
+}
+
 static void place__paper(void)
 {
     static const struct mfs_tag last = {1, 3, MFS_STAGE_P2D}, first = {1, 3, MFS_STAGE_KV_REUSE};
@@ -271,10 +292,9 @@ static void rank_make__clamps(void)
 }
 
 static const struct test tests[] = {
-    TEST(place__baselines),  TEST(place__mfs_collective),
-    TEST(place__mfs_fetch),  TEST(place__mfs_p2d),
-    TEST(place__paper),      TEST(place__extremes),
-    TEST(find__every_name),  TEST(stage_name__every_stage),
+    TEST(place__baselines),  TEST(place__mfs_collective), TEST(place__mfs_fetch),
+    TEST(place__mfs_p2d),    TEST(place__mfs_margin),     TEST(place__paper),
+    TEST(place__extremes),   TEST(find__every_name),      TEST(stage_name__every_stage),
     TEST(rank_make__clamps),
 };
 
