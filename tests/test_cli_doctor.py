@@ -135,8 +135,11 @@ class TestNixl:
             assert failed(found) == {"deepbind", "interception"}
             assert f"0 of {MOVED} bytes" in found["interception"]["reason"]
 
-    def test_deepbind_of_the_user__mfs_run_overrides_it(self, doctor: Doctor):
-        assert failed(doctor.report(NIXL_UCX_DEEPBIND="1")) == set()
+    def test_deepbind_of_the_user__mfs_run_overrides_it_but_says_so(self, doctor: Doctor):
+        found = doctor.report(NIXL_UCX_DEEPBIND="1")
+        assert failed(found) == {"deepbind"}
+        assert "unset NIXL_UCX_DEEPBIND" in found["deepbind"]["remedy"]
+        assert found["interception"]["status"] == "ok"
 
     def test_transports_without_a_network(self, doctor: Doctor):
         found = doctor.report(UCX_TLS="shm")

@@ -77,7 +77,14 @@ def check_preload(environ: Mapping[str, str]) -> Check:
 
 
 def check_deepbind(environ: Mapping[str, str]) -> Check:
+    own = os.environ.get("NIXL_UCX_DEEPBIND", "0")
     value = environ.get("NIXL_UCX_DEEPBIND")
+    if own.strip().lower() not in OFF and value != own:
+        reason = (
+            f"NIXL_UCX_DEEPBIND={own} is set here: `mfs run` overrides it, but in a program that "
+            "is started otherwise NIXL passes the shim by"
+        )
+        return Check("deepbind", "FAIL", reason, "unset NIXL_UCX_DEEPBIND")
     if value is None:
         return Check("deepbind", "ok", "NIXL_UCX_DEEPBIND is not set")
     if value.strip().lower() in OFF:
