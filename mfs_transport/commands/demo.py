@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,30 @@ from ..testbed.setting import RANKS, Setting
 
 POLICIES = "off,fifo,edf,mfs"
 MOST_REGION_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What is replayed, and on what."""
+
+    plan: dict[int, list[Job]]  # by seed
+    policies: list[str]
+    setting: Setting
+    load: float
+    log: Path | None  # what the hosts print
+    inside: int | None  # socket to the process that entered namespaces for us; None: loopback
+
+    @property
+    def region_bytes(self) -> int:
+        """Receive memory that a host needs for the largest workload."""
+        most = max(sum(job.shard_bytes for job in jobs) for jobs in self.plan.values())
+        return self.setting.groups * most
+
+    def __str__(self) -> str:
+        return (
+            f"ports of {self.setting.link_Bps * 8 / 1e6:g} Mbit/s, load {self.load:g}, "
+            f"target {self.setting.slo_factor:g} × TTFT alone"
+        )
 
 
 def split_policies(text: str) -> list[str]:
@@ -125,10 +149,10 @@ def command(
         seed: schedule.make(rows, setting, load, seconds, seed, most_tokens)
         for seed in range(seeds)
     }
-    region = max(setting.groups * sum(job.shard_bytes for job in jobs) for jobs in plan.values())
-    if region > MOST_REGION_BYTES:
+    demo = Demo(plan, names, setting, load, log, inside)
+    if demo.region_bytes > MOST_REGION_BYTES:
         raise InputError(
-            f"a host would need {4 * region >> 20} MiB for one workload: "
+            f"a host would need {4 * demo.region_bytes >> 20} MiB for one workload: "
             "choose a smaller --seconds, --load or --link"
         )
     if inside is None and not loopback:
@@ -137,7 +161,7 @@ def command(
             sys.exit(enter())
         click.echo(f"no network namespaces here ({reason}); using loopback", err=True)
     try:
-        sys.exit(show(plan, names, setting, region, load, plot, json_path, log, inside))
+        sys.exit(show(demo, plot, json_path))
     finally:
         if inside is not None:
             os.write(inside, b".")
@@ -165,34 +189,22 @@ def enter() -> int:
     return 1
 
 
-def make_network(setting: Setting, inside: int | None) -> network.Network:
-    if inside is not None:
-        return network.Namespaces(setting.link_Bps)
+def make_network(demo: Demo) -> network.Network:
+    if demo.inside is not None:
+        return network.Namespaces(demo.setting.link_Bps)
     shared = "/dev/shm"
     folder = tempfile.mkdtemp(prefix="mfs-demo-", dir=shared if os.path.isdir(shared) else None)
     return network.Loopback(folder)
 
 
-def show(
-    plan: dict[int, list[Job]],
-    policies: list[str],
-    setting: Setting,
-    region: int,
-    load: float,
-    plot: Path,
-    json_path: Path | None,
-    log: Path | None,
-    inside: int | None,
-) -> int:
+def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
+    """Run it and show what came out; the exit status."""
     console = Console()
-    hosts = make_network(setting, inside)
-    console.print(
-        f"[bold]{3 * RANKS} hosts[/bold] ({hosts.kind}), ports of "
-        f"{setting.link_Bps * 8 / 1e6:g} Mbit/s, load {load:g}, SLO {setting.slo_factor:g} × alone"
-    )
+    hosts = make_network(demo)
+    console.print(f"{3 * RANKS} hosts ({hosts.kind}), {demo}", soft_wrap=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        outcomes = run_all(console, hosts, plan, policies, setting, region, log, inside)
+        outcomes = run_all(console, hosts, demo)
     except HostDied as error:
         click.echo(f"mfs: {error}; the demo has ended and removed what it made", err=True)
         return 1
@@ -202,16 +214,12 @@ def show(
         if isinstance(hosts, network.Loopback):
             shutil.rmtree(hosts.folder, ignore_errors=True)
     console.print(report.table(outcomes))
-    if len(plan) > 1:
-        console.print(f"medians of {len(plan)} seeds (least–most); MB and time: of all seeds")
-    title = (
-        f"{3 * RANKS} emulated hosts, {setting.link_Bps * 8 / 1e6:g} Mbit/s ports, "
-        f"load {load:g}, target {setting.slo_factor:g} × TTFT alone"
-    )
-    report.plot(outcomes, plot, title)
+    if len(demo.plan) > 1:
+        console.print(f"medians of {len(demo.plan)} seeds (least–most); MB and time: of all seeds")
+    report.plot(outcomes, plot, f"{3 * RANKS} emulated hosts, {demo}")
     console.print(f"picture: {plot}")
     if json_path:
-        results.write(json_path, report.records(outcomes), network=hosts.kind, load=load)
+        results.write(json_path, report.records(outcomes), network=hosts.kind, load=demo.load)
         console.print(f"results: {json_path}")
     found = report.faults(outcomes)
     for fault in found:
@@ -225,35 +233,27 @@ def advance(progress: Progress, task: TaskID, start: float, length: float, elaps
     progress.update(task, completed=start + min(elapsed, length))
 
 
-def run_all(
-    console: Console,
-    hosts: network.Network,
-    plan: dict[int, list[Job]],
-    policies: list[str],
-    setting: Setting,
-    region: int,
-    log: Path | None,
-    inside: int | None,
-) -> list[Outcome]:
+def run_all(console: Console, hosts: network.Network, demo: Demo) -> list[Outcome]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
-    lengths = {seed: jobs[-1].arrival_s + 0.8 for seed, jobs in plan.items()}
+    lengths = {seed: jobs[-1].arrival_s + 0.8 for seed, jobs in demo.plan.items()}
     outcomes: list[Outcome] = []
     with (
-        Coordinator(hosts, setting, log) as coordinator,
+        Coordinator(hosts, demo.setting, demo.log) as coordinator,
         Progress(*columns, console=console, transient=True) as progress,
     ):
-        task = progress.add_task("starting hosts", total=len(policies) * sum(lengths.values()))
-        if inside is not None:
-            coordinator.watch(inside)
-        coordinator.start(region)
+        total = len(demo.policies) * sum(lengths.values())
+        task = progress.add_task("starting hosts", total=total)
+        if demo.inside is not None:
+            coordinator.watch(demo.inside)
+        coordinator.start(demo.region_bytes)
         done = 0.0
-        for seed, jobs in plan.items():
-            for policy in policies:
+        for seed, jobs in demo.plan.items():
+            for policy in demo.policies:
                 start, length = done, lengths[seed]
                 progress.update(task, description=f"seed {seed}, {policy:9}")
                 move = partial(advance, progress, task, start, length)
