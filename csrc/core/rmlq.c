@@ -16,7 +16,10 @@
  * UNTAGGED: Untagged flows have a heap of their own. While both kinds wait, each
  * tagged byte earns the untagged ones share/(1000-share) of a byte; when that is
  * worth a chunk they get one, whatever waits. So n bytes of untagged traffic leave
- * before n * 1000/share + one chunk bytes in all have left.
+ * before n * 1000/share + one chunk bytes in all have left. Where several queues share
+ * a port the port keeps this account for all of them and theirs is off (share 0): with
+ * one of its own each, a queue whose tagged traffic never has the best rank would earn
+ * nothing, and two would spend what was earned once.
  */
 #include "core/rmlq.h"
 
@@ -478,25 +481,29 @@ uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes)
     return kind < 0 ? 0 : root_length(queue, kind, max_bytes);
 }
 
-int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                  struct mfs_chunk *chunk)
+void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                        struct mfs_next *next)
 {
-    struct mfs_heap_entry root;
-    struct mfs_flow *flow;
-    struct mfs_op *op;
-    uint64_t length;
+    const struct mfs_heap *untagged = &queue->order[UNTAGGED];
     int kind;
 
-    if (max_bytes < MFS_CHUNK_ALIGN)
-        return -EINVAL;
     settle(queue, now_ns);
     kind = choose_kind(queue, max_bytes);
-    if (kind < 0)
-        return -EAGAIN;
-    root = queue->order[kind].entries[0];
-    flow = &queue->flows[mfs_heap_item(&root)];
-    op = flow->head;
-    length = chunk_length(op, max_bytes);
+    next->rank = best_rank(queue);
+    next->bytes = kind < 0 ? 0 : root_length(queue, kind, max_bytes);
+    next->untagged = kind == UNTAGGED;
+    next->untagged_rank = untagged->count > 0 ? untagged->entries[0].rank : MFS_RANK_NONE;
+    next->untagged_bytes = untagged->count > 0 ? root_length(queue, UNTAGGED, max_bytes) : 0;
+}
+
+/* From the root of a heap that is not empty. */
+static void take_root(struct mfs_rmlq *queue, int kind, uint64_t max_bytes, struct mfs_chunk *chunk)
+{
+    const struct mfs_heap_entry root = queue->order[kind].entries[0];
+    struct mfs_flow *flow = &queue->flows[mfs_heap_item(&root)];
+    struct mfs_op *op = flow->head;
+    const uint64_t length = chunk_length(op, max_bytes);
+
     account_share(queue, kind, length);
     /* the least share moves the clock of shares; a turn that was out of order does not */
     if (flow->moves == MFS_MOVES_SHARE && root.rank == best_rank(queue))
@@ -517,6 +524,32 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
         flow_dirty(queue, flow);
     if (chunk->last)
         op_unlink(queue, op);
+}
+
+int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                  struct mfs_chunk *chunk)
+{
+    int kind;
+
+    if (max_bytes < MFS_CHUNK_ALIGN)
+        return -EINVAL;
+    settle(queue, now_ns);
+    kind = choose_kind(queue, max_bytes);
+    if (kind < 0)
+        return -EAGAIN;
+    take_root(queue, kind, max_bytes, chunk);
+    return 0;
+}
+
+int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                           struct mfs_chunk *chunk)
+{
+    if (max_bytes < MFS_CHUNK_ALIGN)
+        return -EINVAL;
+    settle(queue, now_ns);
+    if (queue->order[UNTAGGED].count == 0)
+        return -EAGAIN;
+    take_root(queue, UNTAGGED, max_bytes, chunk);
     return 0;
 }
 
