@@ -2,10 +2,13 @@
 """What the queue costs: one enqueue and one dequeue, by how much is queued.
 
     python bench/core.py --json core.json
+    python bench/core.py --record       # what tests/test_core_instructions.py compares with
 
 The loop is in C (bench/core.c). Times are the least of a few runs, since other load on the
 machine only adds; instructions are counted by callgrind when valgrind is there, and do not
-depend on the load.
+depend on the load. A table of them is kept in bench/core_instructions.json, with the compiler
+that it holds for: a change that needs more of them than the tests allow is made on purpose, and
+the table anew.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ GRID = [
     *((operations, 10**3) for operations in (10**3, 10**4, 10**5, 10**6)),
     *((operations, 10**5) for operations in (10**5, 10**6)),
 ]
+RECORD = ROOT / "bench" / "core_instructions.json"
+RECORDED = [
+    *(("mfs", *size) for size in ((10**3, 10), (10**3, 10**3), (10**5, 10**3), (10**5, 10**5))),
+    *((policy, 10**3, 10**3) for policy in ("fifo", "fair", "srpt", "karuna", "mfs_paper")),
+]
+COMPILE = [
+    *("gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror"),
+    "-Wl,--wrap=malloc,--wrap=calloc",
+]
 
 
 def build(folder: Path) -> Path:
@@ -37,8 +49,7 @@ def build(folder: Path) -> Path:
     sources = [str(ROOT / "bench" / "core.c"), *map(str, sorted((ROOT / "csrc/core").glob("*.c")))]
     subprocess.run(
         [
-            *("gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror"),
-            *("-Wl,--wrap=malloc,--wrap=calloc", f"-I{ROOT / 'csrc'}", "-o", str(program)),
+            *(*COMPILE, f"-I{ROOT / 'csrc'}", "-o", str(program)),
             *(*sources, "-lm"),
         ],
         check=True,
@@ -82,16 +93,45 @@ def instructions(program: Path, arguments: list[str]) -> float | None:
     return int(found[1]) / pairs if found and done.returncode == 0 else None
 
 
+def compiler() -> str:
+    gcc = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
+    return gcc.stdout.splitlines()[0]
+
+
+def setting() -> dict[str, Any]:
+    """What the counts depend on besides the sources."""
+    return {"compiler": compiler(), "machine": platform.machine(), "command": COMPILE}
+
+
+def count_all(program: Path) -> dict[str, float]:
+    """Instructions per pair of every recorded case, by "policy operations flows"."""
+    counts = {}
+    for policy, operations, flows in RECORDED:
+        counted = instructions(program, [policy, str(operations), str(flows)])
+        if counted is None:
+            raise RuntimeError("valgrind did not count")
+        counts[f"{policy} {operations} {flows}"] = round(counted, 1)
+    return counts
+
+
+def grown(recorded: dict[str, float], counted: dict[str, float], limit: float) -> list[str]:
+    """The cases that need more instructions than `limit` allows, in words."""
+    return [
+        f"{case}: {counted[case]:.1f} instructions a pair, {before:.1f} recorded"
+        for case, before in recorded.items()
+        if counted[case] > before * (1 + limit)
+    ]
+
+
 def environment() -> dict[str, Any]:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    gcc = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": platform.platform(),
         "cpu": model[1] if model else platform.machine(),
         "cpus": os.cpu_count(),
         "load": os.getloadavg()[0],
-        "compiler": gcc.stdout.splitlines()[0],
+        "compiler": compiler(),
     }
 
 
@@ -123,7 +163,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=3, help="the least time of so many")
     parser.add_argument("--no-instructions", action="store_true", help="do not use valgrind")
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
+    parser.add_argument(
+        "--record", action="store_true", help=f"only count instructions, into {RECORD.name}"
+    )
     options = parser.parse_args(argv)
+    if options.record:
+        with tempfile.TemporaryDirectory() as folder:
+            record = {**setting(), "instructions_per_pair": count_all(build(Path(folder)))}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        return 0
     count = not options.no_instructions and shutil.which("valgrind") is not None
     with tempfile.TemporaryDirectory() as folder:
         program = build(Path(folder))

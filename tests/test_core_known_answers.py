@@ -29,24 +29,39 @@ FLOWS = {
 LATEST = {"A": 9, "B": 6, "C": 7}
 
 
-def finishes(policy: str, **params: object) -> dict[str, float]:
-    """When each flow ends, in time units: one link, one chunk after the other."""
-    queue = Queue(policy, rate_Bps=RATE_BPS, **params)
+def finishes(
+    policy: str, *, rate: float = 1.0, layer: float = 1.0, left: float = 0.0, **params: object
+) -> dict[str, float]:
+    """When each flow ends, in time units: one link, one chunk after the other.
+
+    rate, layer, left: what the queue is told of the bandwidth, the time of a layer and the bytes
+    left, as a multiple of the truth (left 0: not told, it takes what is queued).
+    """
+    queue = Queue(policy, rate_Bps=round(rate * RATE_BPS), **params)
     ends: dict[str, float] = {}
-    for name, (size, tag, facts) in FLOWS.items():
+
+    def tell(name: str, left_bytes: int) -> None:
+        _, tag, facts = FLOWS[name]
         queue.facts[name] = Facts(
             deadline_ns=facts.deadline_ns * UNIT_NS,
             layers=facts.layers,
-            layer_ns=facts.layer_ns * UNIT_NS,
+            layer_ns=round(layer * facts.layer_ns * UNIT_NS),
             layer_now=facts.layer_now,
+            p2d_left_bytes=round(left * left_bytes) if tag.stage == "p2d" else 0,
             computed=facts.computed,
         )
+
+    for name, (size, tag, _) in FLOWS.items():
+        tell(name, size * UNIT_BYTES)
         queue.push(tag, size * UNIT_BYTES)
     sent = 0
     while chunk := queue.take(CHUNK, now_ns=sent * UNIT_NS // UNIT_BYTES):
+        name = str(chunk.operation.tag.request)
         sent += chunk.length
         if chunk.last:
-            ends[str(chunk.operation.tag.request)] = sent / UNIT_BYTES
+            ends[name] = sent / UNIT_BYTES
+        elif left and chunk.operation.tag.stage == "p2d":
+            tell(name, chunk.operation.length - chunk.operation.taken)
     assert sent == 9 * UNIT_BYTES
     return ends
 

@@ -7,12 +7,16 @@ import pytest
 from ucx import toolbox
 
 POLICY = {"order_off": "off", "order_fifo": "fifo"}
-SETTINGS = {"arm_is_busy_when_paced": {"MFS_PACE": "1000"}}
+SETTINGS = {
+    "arm_is_busy_when_paced": {"MFS_PACE": "1000"},
+    "order_untagged_share": {"MFS_UNTAGGED_SHARE": "500", "MFS_LEASE": "100s"},
+}
 CASES = [
     "order_off",
     "order_fifo",
     "order_deadline",
     "order_switched_off",
+    "order_untagged_share",
     "order_lanes",
     "pass_through",
     "flush_waits",

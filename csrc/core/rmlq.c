@@ -16,7 +16,10 @@
  * UNTAGGED: Untagged flows have a heap of their own. While both kinds wait, each
  * tagged byte earns the untagged ones share/(1000-share) of a byte; when that is
  * worth a chunk they get one, whatever waits. So n bytes of untagged traffic leave
- * before n * 1000/share + one chunk bytes in all have left.
+ * before n * 1000/share + one chunk bytes in all have left. Where several queues share
+ * a port the port keeps this account for all of them and theirs is off (share 0): with
+ * one of its own each, a queue whose tagged traffic never has the best rank would earn
+ * nothing, and two would spend what was earned once.
  */
 #include "core/rmlq.h"
 
@@ -41,6 +44,12 @@ struct mfs_flow {
     bool dirty;
 };
 
+/* Cell of the table of flows: a probe and a deletion touch no flow but the right one. */
+struct cell {
+    uint32_t flow; /* index, or NO_FLOW */
+    uint32_t hash; /* of its tag; where it belongs: hash & table_mask */
+};
+
 enum { TAGGED, UNTAGGED, KINDS };
 
 struct mfs_rmlq {
@@ -52,7 +61,7 @@ struct mfs_rmlq {
     struct mfs_heap order[KINDS];
     struct mfs_heap timers;    /* rank = recheck_ns */
     struct mfs_flow *flows;    /* max_flows of them */
-    uint32_t *table;           /* tag -> flow; open addressing, table_mask + 1 cells */
+    struct cell *table;        /* tag -> flow; open addressing, table_mask + 1 cells */
     uint32_t table_mask;
     uint32_t free_flows;       /* head of the free list */
     uint32_t dirty_flows;      /* head of the list of flows to place before the next look */
@@ -66,7 +75,7 @@ struct mfs_rmlq {
 
 /* --- flows by tag --- */
 
-static uint32_t tag_cell(const struct mfs_rmlq *queue, const struct mfs_tag *tag)
+static uint32_t tag_hash(const struct mfs_tag *tag)
 {
     uint64_t hash =
         tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage) * UINT64_C(0x9E3779B97F4A7C15);
@@ -74,7 +83,7 @@ static uint32_t tag_cell(const struct mfs_rmlq *queue, const struct mfs_tag *tag
     hash ^= hash >> 32;
     hash *= UINT64_C(0xD6E8FEB86659FD93);
     hash ^= hash >> 32;
-    return (uint32_t)hash & queue->table_mask;
+    return (uint32_t)hash;
 }
 
 static bool tag_equal(const struct mfs_tag *a, const struct mfs_tag *b)
@@ -82,35 +91,33 @@ static bool tag_equal(const struct mfs_tag *a, const struct mfs_tag *b)
     return a->request == b->request && a->layer == b->layer && a->stage == b->stage;
 }
 
-static uint32_t *flow_cell(struct mfs_rmlq *queue, const struct mfs_tag *tag)
+/* The tag's cell, or the free one where it would go. */
+static struct cell *tag_cell(struct mfs_rmlq *queue, const struct mfs_tag *tag, uint32_t hash)
 {
-    uint32_t cell = tag_cell(queue, tag);
+    uint32_t at = hash & queue->table_mask;
 
-    while (queue->table[cell] != NO_FLOW &&
-           !tag_equal(&queue->flows[queue->table[cell]].info.tag, tag))
-        cell = (cell + 1) & queue->table_mask;
-    return &queue->table[cell];
+    while (queue->table[at].flow != NO_FLOW &&
+           (queue->table[at].hash != hash ||
+            !tag_equal(&queue->flows[queue->table[at].flow].info.tag, tag)))
+        at = (at + 1) & queue->table_mask;
+    return &queue->table[at];
 }
 
 /* Backward-shift deletion: no tombstones, look-ups stay short for ever. */
-static void flow_forget(struct mfs_rmlq *queue, const struct mfs_tag *tag)
+static void flow_forget(struct mfs_rmlq *queue, uint32_t index)
 {
-    uint32_t hole = (uint32_t)(flow_cell(queue, tag) - queue->table);
-    uint32_t cell = hole;
+    const uint32_t mask = queue->table_mask;
+    uint32_t hole = tag_hash(&queue->flows[index].info.tag) & mask, at;
 
-    for (;;) {
-        uint32_t home;
-
-        cell = (cell + 1) & queue->table_mask;
-        if (queue->table[cell] == NO_FLOW)
-            break;
-        home = tag_cell(queue, &queue->flows[queue->table[cell]].info.tag);
-        if (((cell - home) & queue->table_mask) >= ((cell - hole) & queue->table_mask)) {
-            queue->table[hole] = queue->table[cell];
-            hole = cell;
+    while (queue->table[hole].flow != index)
+        hole = (hole + 1) & mask;
+    for (at = (hole + 1) & mask; queue->table[at].flow != NO_FLOW; at = (at + 1) & mask) {
+        if (((at - queue->table[at].hash) & mask) >= ((at - hole) & mask)) {
+            queue->table[hole] = queue->table[at];
+            hole = at;
         }
     }
-    queue->table[hole] = NO_FLOW;
+    queue->table[hole].flow = NO_FLOW;
 }
 
 static inline uint32_t flow_index(const struct mfs_rmlq *queue, const struct mfs_flow *flow)
@@ -150,15 +157,16 @@ static void flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow)
 
 static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag)
 {
-    uint32_t *cell = flow_cell(queue, tag);
+    const uint32_t hash = tag_hash(tag);
+    struct cell *cell = tag_cell(queue, tag, hash);
     struct mfs_flow *flow;
 
-    if (*cell != NO_FLOW)
-        return &queue->flows[*cell];
+    if (cell->flow != NO_FLOW)
+        return &queue->flows[cell->flow];
     if (queue->free_flows == NO_FLOW)
         return NULL;
-    *cell = queue->free_flows;
-    flow = &queue->flows[*cell];
+    *cell = (struct cell){queue->free_flows, hash};
+    flow = &queue->flows[cell->flow];
     queue->free_flows = flow->next;
     memset(flow, 0, sizeof(*flow));
     flow->info.tag = *tag;
@@ -178,7 +186,7 @@ static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
 
     mfs_heap_remove(flow_order(queue, flow), index);
     mfs_heap_remove(&queue->timers, index);
-    flow_forget(queue, &flow->info.tag);
+    flow_forget(queue, index);
     flow_clean(queue, flow);
     queue->active--;
     flow->next = queue->free_flows;
@@ -478,25 +486,29 @@ uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes)
     return kind < 0 ? 0 : root_length(queue, kind, max_bytes);
 }
 
-int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                  struct mfs_chunk *chunk)
+void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                        struct mfs_next *next)
 {
-    struct mfs_heap_entry root;
-    struct mfs_flow *flow;
-    struct mfs_op *op;
-    uint64_t length;
+    const struct mfs_heap *untagged = &queue->order[UNTAGGED];
     int kind;
 
-    if (max_bytes < MFS_CHUNK_ALIGN)
-        return -EINVAL;
     settle(queue, now_ns);
     kind = choose_kind(queue, max_bytes);
-    if (kind < 0)
-        return -EAGAIN;
-    root = queue->order[kind].entries[0];
-    flow = &queue->flows[mfs_heap_item(&root)];
-    op = flow->head;
-    length = chunk_length(op, max_bytes);
+    next->rank = best_rank(queue);
+    next->bytes = kind < 0 ? 0 : root_length(queue, kind, max_bytes);
+    next->untagged = kind == UNTAGGED;
+    next->untagged_rank = untagged->count > 0 ? untagged->entries[0].rank : MFS_RANK_NONE;
+    next->untagged_bytes = untagged->count > 0 ? root_length(queue, UNTAGGED, max_bytes) : 0;
+}
+
+/* From the root of a heap that is not empty. */
+static void take_root(struct mfs_rmlq *queue, int kind, uint64_t max_bytes, struct mfs_chunk *chunk)
+{
+    const struct mfs_heap_entry root = queue->order[kind].entries[0];
+    struct mfs_flow *flow = &queue->flows[mfs_heap_item(&root)];
+    struct mfs_op *op = flow->head;
+    const uint64_t length = chunk_length(op, max_bytes);
+
     account_share(queue, kind, length);
     /* the least share moves the clock of shares; a turn that was out of order does not */
     if (flow->moves == MFS_MOVES_SHARE && root.rank == best_rank(queue))
@@ -517,6 +529,32 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
         flow_dirty(queue, flow);
     if (chunk->last)
         op_unlink(queue, op);
+}
+
+int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                  struct mfs_chunk *chunk)
+{
+    int kind;
+
+    if (max_bytes < MFS_CHUNK_ALIGN)
+        return -EINVAL;
+    settle(queue, now_ns);
+    kind = choose_kind(queue, max_bytes);
+    if (kind < 0)
+        return -EAGAIN;
+    take_root(queue, kind, max_bytes, chunk);
+    return 0;
+}
+
+int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                           struct mfs_chunk *chunk)
+{
+    if (max_bytes < MFS_CHUNK_ALIGN)
+        return -EINVAL;
+    settle(queue, now_ns);
+    if (queue->order[UNTAGGED].count == 0)
+        return -EAGAIN;
+    take_root(queue, UNTAGGED, max_bytes, chunk);
     return 0;
 }
 

@@ -54,7 +54,8 @@ struct mfs_rmlq_config {
     struct mfs_params params;
     struct mfs_facts_source facts;
     uint32_t max_flows;         /* 1..2^24-1; flows with operations at one time [4096] */
-    uint32_t untagged_permille; /* share that untagged traffic keeps, 0..1000 [50] */
+    uint32_t untagged_permille; /* share that untagged traffic keeps, 0..1000 [50];
+                                 * 0: only its rank counts (or the port keeps the share) */
 };
 
 /* Defaults: policy mfs, mfs_params_init, no facts, 4096 flows. */
@@ -70,12 +71,18 @@ MFS_API int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struc
 MFS_API mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns);
 /* Length of the chunk that take() would return; 0 when empty. After peek() at the same time. */
 MFS_API uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes);
+/* Both, and what untagged traffic waits: for a port that keeps the untagged share (host/port.h). */
+MFS_API void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                                struct mfs_next *next);
 /*
  * The next chunk: at most max_bytes (>= 128), cut at a multiple of 128 bytes of the
  * operation unless it ends it. -EAGAIN: nothing is queued; -EINVAL: max_bytes < 128.
  */
 MFS_API int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
                           struct mfs_chunk *chunk);
+/* The same of the best untagged flow, whatever else waits. -EAGAIN: nothing untagged is queued. */
+MFS_API int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                                   struct mfs_chunk *chunk);
 /* Take a queued operation out (cancel); O(1). -ENOENT: not queued. */
 MFS_API int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op);
 

@@ -57,6 +57,15 @@ static inline mfs_rank_t mfs_rank_make(unsigned level, int64_t key)
     return ((uint64_t)level << MFS_KEY_BITS) | (uint64_t)key;
 }
 
+/* What waits in a queue: its best chunk, and its best untagged one (perhaps the same). */
+struct mfs_next {
+    mfs_rank_t rank;          /* MFS_RANK_NONE: the queue is empty */
+    mfs_rank_t untagged_rank; /* MFS_RANK_NONE: nothing untagged waits */
+    uint64_t bytes;           /* of the chunk that goes next; 0 when empty */
+    uint64_t untagged_bytes;  /* of the best untagged one; 0 when there is none */
+    bool untagged;            /* the chunk that goes next is untagged */
+};
+
 static inline unsigned mfs_rank_level(mfs_rank_t rank)
 {
     return (unsigned)(rank >> MFS_KEY_BITS);

@@ -12,6 +12,17 @@
  * lease (stopped, dead, or busy elsewhere) is passed over, its bytes in flight too;
  * if its lock shows that it is dead, what it held is given back.
  *
+ * UNTAGGED: A member whose traffic never has the best rank would wait for ever, so
+ * the port keeps an account. While a live member has untagged traffic waiting, each
+ * tagged byte earns share/(1000-share) of a byte; an untagged chunk that this pays for
+ * is due and goes before all else, and the others yield to it as to a better rank:
+ * otherwise whoever fills the window would also be the one to see its room. Among
+ * untagged chunks the best rank (in most policies the oldest) has the turn, so no
+ * member's is passed over. The account is one word, added to and taken from without a
+ * lock: two members may both see the same credit, which costs a chunk. What is left when
+ * nobody waits is kept, at most about a chunk; a member that looks less often than the
+ * lease would never find any if it were dropped.
+ *
  * RATE: bytes completed over an interval in which the port never ran empty. The
  * interval starts anew whenever a chunk finds the port empty. An interval in which the
  * window was never full shows what was asked for, not what the port can do: it may only
@@ -29,6 +40,7 @@
 
 #define SAMPLE_NS INT64_C(20000000)
 #define REAP_EVERY_NS INT64_C(10000000)
+#define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 
 struct mfs_member {
     struct mfs_port *port;
@@ -161,6 +173,7 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
         const uint32_t next = (uint32_t)(cell - port->cell->members) + 1;
 
         atomic_store_explicit(&cell->rank, MFS_RANK_NONE, memory_order_relaxed);
+        atomic_store_explicit(&cell->untagged_rank, MFS_RANK_NONE, memory_order_relaxed);
         atomic_store_explicit(&cell->inflight_bytes, 0, memory_order_relaxed);
         atomic_store_explicit(&cell->stamp_ns, mfs_now_ns(), memory_order_relaxed);
         atomic_store_explicit(&cell->owner, host->process + 1, memory_order_release);
@@ -181,6 +194,7 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
 static void cell_clear(struct mfs_member_cell *cell)
 {
     atomic_store_explicit(&cell->rank, MFS_RANK_NONE, memory_order_relaxed);
+    atomic_store_explicit(&cell->untagged_rank, MFS_RANK_NONE, memory_order_relaxed);
     atomic_store_explicit(&cell->inflight_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->owner, 0, memory_order_release);
 }
@@ -205,16 +219,27 @@ void mfs_port_reap(struct mfs_segment *segment, uint32_t process)
     }
 }
 
+static void publish(struct mfs_member_cell *cell, const struct mfs_next *next, int64_t now_ns)
+{
+    atomic_store_explicit(&cell->untagged_bytes, next->untagged_bytes, memory_order_relaxed);
+    atomic_store_explicit(&cell->untagged_rank, next->untagged_rank, memory_order_relaxed);
+    atomic_store_explicit(&cell->rank, next->rank, memory_order_relaxed);
+    atomic_store_explicit(&cell->stamp_ns, now_ns, memory_order_release);
+}
+
 void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns)
 {
-    atomic_store_explicit(&member->cell->rank, rank, memory_order_relaxed);
-    atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_release);
+    const struct mfs_next next = {.rank = rank, .untagged_rank = MFS_RANK_NONE};
+
+    publish(member->cell, &next, now_ns);
 }
 
 /* What the others of the port hold and want. */
 struct others {
     uint64_t inflight_bytes;
     mfs_rank_t best;
+    mfs_rank_t untagged_best;
+    uint64_t untagged_bytes; /* of that one's chunk */
     bool stale;
 };
 
@@ -223,12 +248,12 @@ static struct others look_around(const struct mfs_port *port, const struct mfs_m
 {
     const int64_t lease_ns = mfs_config_get()->lease;
     const uint32_t high = atomic_load_explicit(&port->cell->members_high, memory_order_acquire);
-    struct others others = {0, MFS_RANK_NONE, false};
+    struct others others = {.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
 
     for (uint32_t i = 0; i < high; i++) {
         struct mfs_member_cell *cell = &port->cell->members[i];
+        mfs_rank_t rank, untagged_rank;
         uint64_t inflight;
-        mfs_rank_t rank;
 
         if (cell == self || !atomic_load_explicit(&cell->owner, memory_order_acquire))
             continue;
@@ -243,8 +268,66 @@ static struct others look_around(const struct mfs_port *port, const struct mfs_m
         others.inflight_bytes += inflight;
         if (rank < others.best)
             others.best = rank;
+        untagged_rank = atomic_load_explicit(&cell->untagged_rank, memory_order_relaxed);
+        if (untagged_rank < others.untagged_best) {
+            others.untagged_best = untagged_rank;
+            others.untagged_bytes =
+                atomic_load_explicit(&cell->untagged_bytes, memory_order_relaxed);
+        }
     }
     return others;
+}
+
+/* --- the share of untagged traffic --- */
+
+/* Is an untagged chunk of so many bytes paid for? */
+static bool share_due(const struct mfs_port_cell *cell, uint64_t bytes)
+{
+    const uint64_t share = mfs_config_get()->untagged_share;
+
+    return share == 1000 ||
+           (share > 0 &&
+            atomic_load_explicit(&cell->untagged_credit, memory_order_relaxed) / 1000 >= bytes);
+}
+
+static void share_earn(struct mfs_port_cell *cell, uint64_t bytes)
+{
+    const uint64_t share = mfs_config_get()->untagged_share;
+
+    if (share == 1000 ||
+        atomic_load_explicit(&cell->untagged_credit, memory_order_relaxed) > CREDIT_MAX * 1000)
+        return;
+    if (bytes > CREDIT_MAX)
+        bytes = CREDIT_MAX;
+    atomic_fetch_add_explicit(&cell->untagged_credit, bytes * 1000 * share / (1000 - share),
+                              memory_order_relaxed);
+}
+
+/* Also what went by its rank alone: it has had it. */
+static void share_spend(struct mfs_port_cell *cell, uint64_t bytes)
+{
+    uint64_t credit = atomic_load_explicit(&cell->untagged_credit, memory_order_relaxed);
+
+    while (credit > 0 &&
+           !atomic_compare_exchange_weak_explicit(&cell->untagged_credit, &credit,
+                                                  credit / 1000 > bytes ? credit - bytes * 1000 : 0,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+/* -EBUSY: another goes first. *turn: our best untagged chunk is due. */
+static int whose_turn(const struct mfs_port_cell *cell, const struct mfs_next *next,
+                      const struct others *others, bool *turn)
+{
+    if (next->untagged_rank <= others->untagged_best)
+        *turn = next->untagged_rank != MFS_RANK_NONE && share_due(cell, next->untagged_bytes);
+    else
+        *turn = false;
+    if (*turn)
+        return 0;
+    if (others->untagged_best < next->untagged_rank && share_due(cell, others->untagged_bytes))
+        return -EBUSY;
+    return others->best < next->rank ? -EBUSY : 0;
 }
 
 /* Somebody does not move: see, not too often, whether it is dead. */
@@ -277,18 +360,21 @@ static bool pace_take(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns
     return true;
 }
 
-int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next, int64_t now_ns,
+                            bool *turn_out, uint64_t *bytes_out)
 {
     struct mfs_port *port = member->port;
     struct others others;
-    uint64_t total;
+    uint64_t total, bytes;
+    bool turn;
 
-    mfs_member_publish(member, rank, now_ns);
+    publish(member->cell, next, now_ns);
     others = look_around(port, member->cell, now_ns);
     if (others.stale)
         reap_sometimes(port, now_ns);
-    if (others.best < rank)
+    if (whose_turn(port->cell, next, &others, &turn) != 0)
         return -EBUSY;
+    bytes = turn ? next->untagged_bytes : next->bytes;
     total = others.inflight_bytes +
             atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
     if (total > 0 && total + bytes > mfs_port_window(port)) {
@@ -303,7 +389,21 @@ int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t byte
         atomic_store_explicit(&port->cell->sample_since_ns, now_ns, memory_order_relaxed);
     }
     atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
+    if (turn || next->untagged)
+        share_spend(port->cell, bytes);
+    else if (next->untagged_rank != MFS_RANK_NONE || others.untagged_best != MFS_RANK_NONE)
+        share_earn(port->cell, bytes);
+    *turn_out = turn;
+    *bytes_out = bytes;
     return 0;
+}
+
+int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+{
+    const struct mfs_next next = {.rank = rank, .untagged_rank = MFS_RANK_NONE, .bytes = bytes};
+    bool turn;
+
+    return mfs_member_acquire_next(member, &next, now_ns, &turn, &bytes);
 }
 
 static void measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)

@@ -12,6 +12,13 @@
  * A member whose owner is dead, or has not moved for the lease, is not waited for
  * and its bytes in flight no longer count: progress never depends on another
  * process. Lock-free: one cache line per member, read by the others.
+ *
+ * Untagged traffic keeps its share s (MFS_UNTAGGED_SHARE, in thousandths; > 0) of
+ * the port: while a live member has some waiting, n bytes of it leave the host before
+ *
+ *     n * 1000 / s + one chunk a member
+ *
+ * bytes in all have left through the port. Among untagged chunks the best rank goes.
  */
 #ifndef MFS_HOST_PORT_H
 #define MFS_HOST_PORT_H
@@ -37,15 +44,23 @@ MFS_API void mfs_port_close(struct mfs_port *port); /* after its members have le
 MFS_API int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **member);
 MFS_API void mfs_port_leave(struct mfs_member *member);
 
-/* Say what waits (MFS_RANK_NONE: nothing) and that the owner is moving. */
+/* Say what waits (MFS_RANK_NONE: nothing; none of it untagged) and that the owner is moving. */
 MFS_API void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns);
 /*
  * May a chunk of `bytes` at `rank` be sent now? 0: yes, and the bytes are counted
  * as in flight until mfs_member_done. -ENOBUFS: the window is full. -EBUSY: another
  * member has something better waiting. -EAGAIN: the pacer (MFS_PACE) says not yet.
+ * For a queue without untagged traffic.
  */
 MFS_API int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes,
                                int64_t now_ns);
+/*
+ * The same for a queue that may hold untagged traffic. 0: *bytes are counted, and the
+ * chunk to take is next's best, or its best untagged one when *turn is set (the share
+ * of untagged traffic is due). -EBUSY: another member's untagged chunk is due, too.
+ */
+MFS_API int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next,
+                                    int64_t now_ns, bool *turn, uint64_t *bytes);
 /* `bytes` have left (or failed); moves the port's bandwidth estimate. */
 MFS_API void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns);
 

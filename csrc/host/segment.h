@@ -16,7 +16,7 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 2u
+#define MFS_LAYOUT_VERSION 3u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
 #define MFS_PORTS_MAX 16u
@@ -39,6 +39,8 @@ struct mfs_request_cell {
 struct mfs_member_cell {
     _Alignas(64) _Atomic uint32_t owner; /* process slot + 1; 0: free */
     _Atomic uint64_t rank;               /* best waiting, or MFS_RANK_NONE */
+    _Atomic uint64_t untagged_rank;      /* best untagged waiting, or MFS_RANK_NONE */
+    _Atomic uint64_t untagged_bytes;     /* of that one's chunk */
     _Atomic uint64_t inflight_bytes;
     _Atomic int64_t stamp_ns;            /* when the owner last moved */
 };
@@ -52,6 +54,7 @@ struct mfs_port_cell {
     _Atomic int64_t sample_since_ns; /* start of the busy interval being measured */
     _Atomic uint64_t sample_bytes;   /* completed in it */
     _Atomic uint32_t sample_full;    /* the window was full in it: it says how fast the port is */
+    _Atomic uint64_t untagged_credit; /* thousandths of bytes that are owed to untagged traffic */
     _Atomic int64_t pace_next_ns;  /* pacer: the next chunk may leave then */
     _Atomic int64_t reap_next_ns;  /* look for dead owners not before */
     struct mfs_member_cell members[MFS_MEMBERS_MAX];

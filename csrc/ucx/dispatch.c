@@ -120,23 +120,27 @@ static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mf
     const int64_t now_ns = mfs_now_ns();
     struct mfs_ucx_request *request;
     struct mfs_ucx_chunk *chunk;
-    uint64_t limit, bytes, promotions;
-    mfs_rank_t rank;
+    uint64_t limit, bytes = 0, promotions;
+    struct mfs_next next;
+    bool turn = false;
+    int error = -ENOMEM;
 
     mfs_rmlq_set_rate(lane->queue, mfs_port_rate_Bps(lane->port), now_ns);
-    rank = mfs_rmlq_peek(lane->queue, now_ns);
+    limit = mfs_port_chunk(lane->port);
+    mfs_rmlq_peek_next(lane->queue, limit, now_ns, &next);
     promotions = mfs_rmlq_promotions(lane->queue);
     if (promotions != lane->promotions) {
         mfs_count(worker->host, MFS_COUNT_PROMOTIONS, promotions - lane->promotions);
         lane->promotions = promotions;
     }
-    limit = mfs_port_chunk(lane->port);
-    bytes = mfs_rmlq_peek_bytes(lane->queue, limit);
-    lane->blocked = mfs_member_acquire(lane->member, rank, bytes, now_ns);
+    lane->blocked = mfs_member_acquire_next(lane->member, &next, now_ns, &turn, &bytes);
     if (lane->blocked)
         return NULL;
     chunk = mfs_ucx_chunk_get(worker);
-    if (!chunk || mfs_rmlq_take(lane->queue, limit, now_ns, taken) != 0) {
+    if (chunk)
+        error = turn ? mfs_rmlq_take_untagged(lane->queue, limit, now_ns, taken)
+                     : mfs_rmlq_take(lane->queue, limit, now_ns, taken);
+    if (error) {
         mfs_member_done(lane->member, bytes, now_ns);
         if (chunk)
             mfs_ucx_chunk_put(worker, chunk);

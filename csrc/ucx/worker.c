@@ -140,7 +140,7 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
     mfs_rmlq_config_init(&config);
     config.policy = mfs_host_policy(worker->host);
     config.facts = mfs_request_source(worker->host);
-    config.untagged_permille = (uint32_t)mfs_config_get()->untagged_share;
+    config.untagged_permille = 0; /* the port keeps the share, for all queues on it */
     queue_params(lane, &config.params);
     return mfs_rmlq_create(&config, &lane->queue);
 }

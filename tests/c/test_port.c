@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 
 #include "host.h"
 
@@ -134,6 +137,249 @@ static void leave__gives_all_back(void)
     CHECK_EQ(mfs_member_acquire(one, 4, KB, start_ns), 0);
     mfs_port_leave(NULL);
     tear_down();
+}
+
+/* --- the share of untagged traffic --- */
+
+/* A queue with a chunk of tagged traffic (0 bytes: none) and one of untagged. */
+static struct mfs_next both(mfs_rank_t rank, uint64_t bytes, mfs_rank_t untagged_rank,
+                            uint64_t untagged_bytes)
+{
+    return (struct mfs_next){
+        .rank = bytes ? rank : untagged_rank,
+        .untagged_rank = untagged_bytes ? untagged_rank : MFS_RANK_NONE,
+        .bytes = bytes ? bytes : untagged_bytes,
+        .untagged_bytes = untagged_bytes,
+        .untagged = bytes == 0,
+    };
+}
+
+/* Try to send and be done at once: bytes sent of untagged traffic, of tagged, or -errno. */
+struct sent {
+    int error;
+    uint64_t tagged, untagged;
+};
+
+static struct sent send_next(struct mfs_member *member, struct mfs_next next, int64_t now_ns)
+{
+    struct sent sent = {0};
+    bool turn = false;
+    uint64_t bytes = 0;
+
+    sent.error = mfs_member_acquire_next(member, &next, now_ns, &turn, &bytes);
+    if (sent.error)
+        return sent;
+    *(turn || next.untagged ? &sent.untagged : &sent.tagged) = bytes;
+    mfs_member_done(member, bytes, now_ns);
+    return sent;
+}
+
+/* One floods, two has untagged traffic only; both look in turn. */
+static void untagged__keeps_its_share_of_the_port(void)
+{
+    static const struct {
+        const char *share;
+        uint64_t tagged, untagged; /* bytes of a chunk */
+    } rows[] = {
+        {"50", 10000, 10000}, {"50", 128, 65536}, {"50", 65536, 128},  {"500", 4096, 4096},
+        {"999", 1000, 1000},  {"1", 65536, 1000}, {"250", 3000, 7000}, {"1000", 1000, 1000},
+    };
+
+    for (size_t row = 0; row < COUNT(rows); row++) {
+        const uint64_t share = strtoull(rows[row].share, NULL, 10);
+        uint64_t all = 0, untagged = 0;
+        pid_t child = fork(); /* the configuration is read once a process */
+
+        if (child > 0) {
+            int status;
+
+            CHECK(waitpid(child, &status, 0) == child);
+            CHECK_EQ_AT(status, 0, row);
+            continue;
+        }
+        setenv("MFS_UNTAGGED_SHARE", rows[row].share, 1);
+        set_up();
+        (void)send_next(two, both(0, 0, 1000, rows[row].untagged), start_ns); /* it is known */
+        for (int i = 0; i < 200000 && untagged < 50 * rows[row].untagged; i++) {
+            struct sent sent = send_next(one, both(5, rows[row].tagged, 0, 0), start_ns);
+
+            CHECK_EQ_AT(sent.untagged, 0, row);
+            all += sent.tagged;
+            sent = send_next(two, both(0, 0, 1000, rows[row].untagged), start_ns);
+            CHECK_EQ_AT(sent.tagged, 0, row);
+            CHECK(sent.error == 0 || sent.error == -EBUSY);
+            all += sent.untagged;
+            untagged += sent.untagged;
+            /* the bound as stated, of the bytes that have left and of the chunk that is next */
+            CHECK(all * share <= (untagged + rows[row].untagged) * 1000 +
+                                     (rows[row].tagged + rows[row].untagged) * share);
+            /* and no more than the share, to within a chunk */
+            if (share < 1000)
+                CHECK(untagged * 1000 <= all * share + rows[row].untagged * 1000);
+        }
+        CHECK(untagged > 0);
+        tear_down();
+        exit(0);
+    }
+}
+
+/* Both have both kinds, and one's tagged are always better: two's untagged leave all the same. */
+static void untagged__behind_own_tagged_traffic(void)
+{
+    uint64_t untagged[2] = {0, 0}, tagged[2] = {0, 0};
+
+    setenv("MFS_UNTAGGED_SHARE", "100", 1);
+    set_up();
+    for (uint64_t i = 0; i < 20000; i++) {
+        struct mfs_member *members[2] = {one, two};
+
+        for (uint64_t j = 0; j < 2; j++) { /* untagged by age */
+            const mfs_rank_t age = 1000 + untagged[j] / KB * 2 + j;
+            struct sent sent = send_next(members[j], both(5 + j, KB, age, KB), start_ns);
+
+            untagged[j] += sent.untagged;
+            tagged[j] += sent.tagged;
+        }
+    }
+    CHECK(tagged[0] > 10000 * KB && tagged[1] == 0);
+    CHECK((untagged[0] + untagged[1]) * 10 <= tagged[0] + untagged[0] + untagged[1] + 10 * KB);
+    CHECK((untagged[0] + untagged[1]) * 10 + 20 * KB >= tagged[0]);
+    CHECK(untagged[0] <= untagged[1] + KB && untagged[1] <= untagged[0] + KB);
+    tear_down();
+}
+
+static void untagged__a_due_chunk_is_yielded_to(void)
+{
+    setenv("MFS_UNTAGGED_SHARE", "500", 1);
+    set_up();
+    CHECK_EQ(send_next(two, both(0, 0, 9, 2 * KB), start_ns).untagged, 2 * KB);
+    CHECK_EQ(send_next(one, both(5, KB, 0, 0), start_ns).tagged, KB);
+    CHECK_EQ(send_next(two, both(0, 0, 9, 2 * KB), start_ns).error, -EBUSY); /* half of it */
+    CHECK_EQ(send_next(one, both(5, KB, 0, 0), start_ns).tagged, KB);
+    CHECK_EQ(send_next(one, both(5, KB, 0, 0), start_ns).error, -EBUSY);
+    CHECK_EQ(send_next(one, both(5, KB, 10, KB), start_ns).error, -EBUSY); /* and by age */
+    /* not for longer than the lease */
+    CHECK_EQ(send_next(one, both(5, KB, 0, 0), start_ns + 20 * MS + 1).tagged, KB);
+    /* what it was owed is kept */
+    CHECK_EQ(send_next(two, both(0, 0, 9, 2 * KB), start_ns + 21 * MS).untagged, 2 * KB);
+    CHECK_EQ(send_next(two, both(0, 0, 9, 2 * KB), start_ns + 21 * MS).error, -EBUSY);
+    CHECK_EQ(port->cell->untagged_credit, 0);
+    tear_down();
+}
+
+static void untagged__nothing_changes_when_none_waits(void)
+{
+    struct mfs_member *members[2];
+    uint64_t state = 1;
+
+    setenv("MFS_UNTAGGED_SHARE", "500", 1);
+    set_up();
+    members[0] = one;
+    members[1] = two;
+    for (int i = 0; i < 1000; i++) {
+        const mfs_rank_t ranks[2] = {test_random(&state) % 8, test_random(&state) % 8};
+        const size_t turn = test_random(&state) % 2;
+
+        mfs_member_publish(members[!turn], ranks[!turn], start_ns);
+        CHECK_EQ_AT(send_next(members[turn], both(ranks[turn], KB, 0, 0), start_ns).error,
+                    ranks[!turn] < ranks[turn] ? -EBUSY : 0, i);
+    }
+    CHECK_EQ(port->cell->untagged_credit, 0);
+    tear_down();
+}
+
+static void untagged__without_a_share_only_rank_counts(void)
+{
+    setenv("MFS_UNTAGGED_SHARE", "0", 1);
+    set_up();
+    CHECK_EQ(send_next(two, both(0, 0, 9, KB), start_ns).untagged, KB);
+    for (int i = 0; i < 1000; i++) {
+        CHECK_EQ(send_next(one, both(5, KB, 0, 0), start_ns).tagged, KB);
+        CHECK_EQ(send_next(two, both(0, 0, 9, KB), start_ns).error, -EBUSY);
+    }
+    tear_down();
+}
+
+/* What two processes have sent. */
+struct tally {
+    _Atomic uint64_t tagged, untagged;
+    _Atomic uint32_t ready, ended;
+};
+
+static struct tally *tally;
+
+static void flood(const char *path)
+{
+    struct mfs_host *mine = host_open(path);
+    struct mfs_member *member;
+    struct mfs_port *its_port;
+
+    if (mfs_port_open(mine, "nic", MFS_EGRESS, &its_port) != 0 ||
+        mfs_port_join(mine, its_port, &member) != 0)
+        _exit(1);
+    while (!atomic_load(&tally->ended)) {
+        uint64_t bytes = send_next(member, both(5, 10 * KB, 0, 0), mfs_now_ns()).tagged;
+
+        atomic_fetch_add(&tally->tagged, bytes);
+        if (bytes > 0)
+            atomic_store(&tally->ready, 1);
+    }
+    mfs_port_leave(member);
+    mfs_port_close(its_port);
+    mfs_host_close(mine);
+}
+
+/* One process floods the port with better ranks; another has untagged traffic only. */
+static void untagged__keeps_its_share_between_processes(void)
+{
+    const char *path = segment_path();
+    const uint64_t chunk = 10 * KB, share = 100, chunks = 200;
+    struct mfs_member *member;
+    struct mfs_host *mine;
+    uint64_t before;
+    pid_t child;
+    int status;
+
+    setenv("MFS_UNTAGGED_SHARE", "100", 1);
+    setenv("MFS_WINDOW", "100000", 1);
+    setenv("MFS_LEASE", "100s", 1); /* a machine that does other things changes nothing */
+    tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(tally != MAP_FAILED);
+    mine = host_open(path);
+    CHECK_EQ(mfs_port_open(mine, "nic", MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_join(mine, port, &member), 0);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        flood(path);
+        _exit(0);
+    }
+    while (!atomic_load(&tally->ready))
+        usleep(1000);
+    before = UINT64_MAX;
+    while (atomic_load(&tally->untagged) < chunks * chunk) {
+        struct sent sent = send_next(member, both(0, 0, 1000, chunk), mfs_now_ns());
+
+        CHECK(sent.error == 0 || sent.error == -EBUSY);
+        if (before == UINT64_MAX) /* from here on it is known that untagged traffic waits */
+            before = atomic_load(&tally->tagged);
+        atomic_fetch_add(&tally->untagged, sent.untagged);
+        /* as stated, for the chunk that is next, and a chunk of each member */
+        CHECK((atomic_load(&tally->tagged) - before + atomic_load(&tally->untagged)) * share <=
+              (atomic_load(&tally->untagged) + chunk) * 1000 + 3 * chunk * share);
+        if (sent.untagged == 0)
+            sched_yield();
+    }
+    /* nor has it had more */
+    CHECK(chunks * chunk * 1000 <=
+          (atomic_load(&tally->tagged) + chunks * chunk) * share + 3 * chunk * 1000);
+    atomic_store(&tally->ended, 1);
+    mfs_port_leave(member);
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    mfs_port_close(port);
+    mfs_host_close(mine);
+    unlink(path);
 }
 
 /* --- the dead --- */
@@ -374,6 +620,12 @@ static const struct test tests[] = {
     TEST(acquire__better_of_another_goes_first),
     TEST(acquire__lease_runs_out),
     TEST(leave__gives_all_back),
+    TEST(untagged__keeps_its_share_of_the_port),
+    TEST(untagged__behind_own_tagged_traffic),
+    TEST(untagged__a_due_chunk_is_yielded_to),
+    TEST(untagged__nothing_changes_when_none_waits),
+    TEST(untagged__without_a_share_only_rank_counts),
+    TEST(untagged__keeps_its_share_between_processes),
     TEST(acquire__the_dead_are_reaped),
     TEST(join__takes_the_place_of_the_dead),
     TEST(rate__is_learned_and_followed),

@@ -551,6 +551,47 @@ static void untagged__huge_chunks_do_not_wrap(void)
     mfs_rmlq_destroy(queue);
 }
 
+/* A port keeps the share: the queue says what waits, and gives what it is asked for. */
+static void untagged__is_told_and_taken(void)
+{
+    struct mfs_rmlq *queue = queue_make("mfs", 4, 0);
+    struct mfs_tag none = {0};
+    struct mfs_op tagged, first, second;
+    struct mfs_chunk chunk;
+    struct mfs_next next;
+
+    mfs_rmlq_peek_next(queue, 1000, 0, &next);
+    CHECK(next.rank == MFS_RANK_NONE && next.untagged_rank == MFS_RANK_NONE && !next.untagged);
+    CHECK(next.bytes == 0 && next.untagged_bytes == 0);
+    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 0, &chunk), -EAGAIN);
+    known.facts[1].deadline_ns = 1000 * MS;
+    push(queue, &tagged, 3000, p2d(1, 0), 0);
+    mfs_rmlq_peek_next(queue, 1000, 0, &next);
+    CHECK(next.rank == mfs_rmlq_peek(queue, 0) && next.untagged_rank == MFS_RANK_NONE);
+    CHECK(next.bytes == 896 && next.untagged_bytes == 0 && !next.untagged);
+    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 0, &chunk), -EAGAIN);
+    push(queue, &first, 1100, none, 5);
+    push(queue, &second, 10, none, 6);
+    mfs_rmlq_peek_next(queue, 1000, 6, &next);
+    CHECK(next.rank == mfs_rmlq_peek(queue, 6) && next.untagged_rank > next.rank);
+    CHECK_EQ(mfs_rank_key(next.untagged_rank), 5);
+    CHECK(next.bytes == 896 && next.untagged_bytes == 896 && !next.untagged);
+    CHECK_EQ(mfs_rmlq_take_untagged(queue, 100, 6, &chunk), -EINVAL);
+    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 6, &chunk), 0);
+    CHECK(chunk.op == &first && chunk.length == 896 && !chunk.last);
+    CHECK(chunk.rank == next.untagged_rank);
+    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 6, &chunk), 0);
+    CHECK(chunk.op == &first && chunk.offset == 896 && chunk.last);
+    CHECK_EQ(mfs_rmlq_take(queue, 4000, 6, &chunk), 0); /* the order is as before */
+    CHECK(chunk.op == &tagged && chunk.last);
+    mfs_rmlq_peek_next(queue, 1000, 6, &next);
+    CHECK(next.rank == next.untagged_rank && next.bytes == 10 && next.untagged_bytes == 10);
+    CHECK(next.untagged);
+    CHECK_EQ(mfs_rmlq_take(queue, 1000, 6, &chunk), 0);
+    CHECK(chunk.op == &second && mfs_rmlq_operations(queue) == 0);
+    mfs_rmlq_destroy(queue);
+}
+
 /* --- cost --- */
 
 static void cost__nothing_is_allocated_after_create(void)
@@ -608,6 +649,7 @@ static const struct test tests[] = {
     TEST(remove__the_rest_is_judged_anew),
     TEST(untagged__keeps_its_share),
     TEST(untagged__huge_chunks_do_not_wrap),
+    TEST(untagged__is_told_and_taken),
     TEST(cost__nothing_is_allocated_after_create),
     TEST(cost__an_operation_is_small),
 };

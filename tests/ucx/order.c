@@ -4,6 +4,7 @@
  * order, and what the caller is told. `order CASE` runs one case; exit 0: it holds.
  * The environment (policy, window of two chunks of 128 bytes) comes from the caller.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@
 #include <unistd.h>
 
 #include "fake_ucp.h"
+#include "host/config.h"
 #include "host/host.h"
+#include "host/port.h"
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -195,6 +198,42 @@ static void order_switched_off(void)
     put(2000, 512);
     finish_all();
     LOG_IS("put 1 0 +128, put 1 128 +128, put 1 256 +256, put 1 1000 +128, put 1 2000 +512");
+}
+
+/* Another queue of the host always has a better rank; what it sends earns this one its share,
+ * which is half. Its tagged traffic waits. */
+static void order_untagged_share(void)
+{
+    struct mfs_member *other;
+    struct mfs_port *port;
+
+    CHECK(mfs_port_open(mfs_host_get(), mfs_config_get()->port, MFS_EGRESS, &port) == 0);
+    CHECK(mfs_port_join(mfs_host_get(), port, &other) == 0);
+    mfs_member_publish(other, 0, mfs_now_ns());
+    deadline("late", INT64_C(60000000000));
+    tag("late", 1);
+    put(0, 128);
+    tag(NULL, 0);
+    put(1000, 256);
+    progress();
+    LOG_IS("");
+    for (unsigned i = 0; i < 4; i++) {
+        const int64_t now_ns = mfs_now_ns();
+
+        CHECK(mfs_member_acquire(other, 0, 64, now_ns) == 0);
+        mfs_member_done(other, 64, now_ns);
+        CHECK(mfs_member_acquire(other, 0, 64, now_ns) == 0);
+        mfs_member_done(other, 64, now_ns);
+        if (i < 2) /* it yields: there is enough for a chunk */
+            CHECK(mfs_member_acquire(other, 0, 64, now_ns) == -EBUSY);
+        finish_all();
+        LOG_IS(i == 0 ? "put 1 1000 +128" : i == 1 ? "put 1 1128 +128" : "");
+    }
+    mfs_port_leave(other);
+    progress();
+    LOG_IS("put 1 0 +128");
+    finish_all();
+    mfs_port_close(port);
 }
 
 /* Lanes are of their own: a get does not wait for the window of puts. */
@@ -783,6 +822,7 @@ static const struct {
     CASE(order_fifo),
     CASE(order_deadline),
     CASE(order_switched_off),
+    CASE(order_untagged_share),
     CASE(order_lanes),
     CASE(pass_through),
     CASE(flush_waits),
