@@ -10,7 +10,9 @@
  * WAITING FOR OTHERS: "better and waiting" only counts while the other moves: its
  * stamp is renewed whenever it looks at its queue. One that has not moved for the
  * lease (stopped, dead, or busy elsewhere) is passed over, its bytes in flight too;
- * if its lock shows that it is dead, what it held is given back.
+ * if its lock shows that it is dead, what it held is given back. One that dies with
+ * nothing waiting and nothing in flight is in nobody's way, and an idle one that lives
+ * looks just the same: whoever sends looks for those once a second.
  *
  * RATE: bytes completed over an interval in which the port never ran empty. The
  * interval starts anew whenever a chunk finds the port empty. An interval in which the
@@ -28,7 +30,8 @@
 #include "host/segment.h"
 
 #define SAMPLE_NS INT64_C(20000000)
-#define REAP_EVERY_NS INT64_C(10000000)
+#define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
+#define REAP_IDLE_NS (100 * REAP_EVERY_NS)  /* while nobody is */
 
 struct mfs_member {
     struct mfs_port *port;
@@ -247,14 +250,15 @@ static struct others look_around(const struct mfs_port *port, const struct mfs_m
     return others;
 }
 
-/* Somebody does not move: see, not too often, whether it is dead. */
-static void reap_sometimes(struct mfs_port *port, int64_t now_ns)
+/* See, not too often, whether somebody is dead; sooner if somebody in the way does not move. */
+static void reap_sometimes(struct mfs_port *port, bool stale, int64_t now_ns)
 {
     int64_t due_ns = atomic_load_explicit(&port->cell->reap_next_ns, memory_order_relaxed);
 
-    if (now_ns >= due_ns && atomic_compare_exchange_strong_explicit(
-                                &port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS,
-                                memory_order_relaxed, memory_order_relaxed))
+    if (now_ns >= due_ns + (stale ? 0 : REAP_IDLE_NS) &&
+        atomic_compare_exchange_strong_explicit(&port->cell->reap_next_ns, &due_ns,
+                                                now_ns + REAP_EVERY_NS, memory_order_relaxed,
+                                                memory_order_relaxed))
         mfs_process_reap(port->host);
 }
 
@@ -285,8 +289,7 @@ int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t byte
 
     mfs_member_publish(member, rank, now_ns);
     others = look_around(port, member->cell, now_ns);
-    if (others.stale)
-        reap_sometimes(port, now_ns);
+    reap_sometimes(port, others.stale, now_ns);
     if (others.best < rank)
         return -EBUSY;
     total = others.inflight_bytes +
