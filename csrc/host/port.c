@@ -10,7 +10,9 @@
  * WAITING FOR OTHERS: "better and waiting" only counts while the other moves: its
  * stamp is renewed whenever it looks at its queue. One that has not moved for the
  * lease (stopped, dead, or busy elsewhere) is passed over, its bytes in flight too;
- * if its lock shows that it is dead, what it held is given back.
+ * if its lock shows that it is dead, what it held is given back. One that dies with
+ * nothing waiting and nothing in flight is in nobody's way, and an idle one that lives
+ * looks just the same: whoever sends looks for those once a second.
  *
  * UNTAGGED: A member whose traffic never has the best rank would wait for ever, so
  * the port keeps an account. While a live member has untagged traffic waiting, each
@@ -39,8 +41,9 @@
 #include "host/segment.h"
 
 #define SAMPLE_NS INT64_C(20000000)
-#define REAP_EVERY_NS INT64_C(10000000)
 #define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
+#define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
+#define REAP_IDLE_NS (100 * REAP_EVERY_NS)  /* while nobody is */
 
 struct mfs_member {
     struct mfs_port *port;
@@ -330,14 +333,15 @@ static int whose_turn(const struct mfs_port_cell *cell, const struct mfs_next *n
     return others->best < next->rank ? -EBUSY : 0;
 }
 
-/* Somebody does not move: see, not too often, whether it is dead. */
-static void reap_sometimes(struct mfs_port *port, int64_t now_ns)
+/* See, not too often, whether somebody is dead; sooner if somebody in the way does not move. */
+static void reap_sometimes(struct mfs_port *port, bool stale, int64_t now_ns)
 {
     int64_t due_ns = atomic_load_explicit(&port->cell->reap_next_ns, memory_order_relaxed);
 
-    if (now_ns >= due_ns && atomic_compare_exchange_strong_explicit(
-                                &port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS,
-                                memory_order_relaxed, memory_order_relaxed))
+    if (now_ns >= due_ns + (stale ? 0 : REAP_IDLE_NS) &&
+        atomic_compare_exchange_strong_explicit(&port->cell->reap_next_ns, &due_ns,
+                                                now_ns + REAP_EVERY_NS, memory_order_relaxed,
+                                                memory_order_relaxed))
         mfs_process_reap(port->host);
 }
 
@@ -370,8 +374,7 @@ int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *ne
 
     publish(member->cell, next, now_ns);
     others = look_around(port, member->cell, now_ns);
-    if (others.stale)
-        reap_sometimes(port, now_ns);
+    reap_sometimes(port, others.stale, now_ns);
     if (whose_turn(port->cell, next, &others, &turn) != 0)
         return -EBUSY;
     bytes = turn ? next->untagged_bytes : next->bytes;
