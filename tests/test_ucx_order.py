@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from ucx import toolbox
 
@@ -19,6 +21,8 @@ CASES = [
     "order_untagged_share",
     "order_lanes",
     "pass_through",
+    "sends_pass",
+    "gpu_is_said",
     "flush_waits",
     "flush_of_tag",
     "flush_of_worker",
@@ -72,6 +76,17 @@ def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, st
 def test_order(case: str) -> None:
     program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
     toolbox.run([program, case], environment(case, POLICY.get(case, "mfs")))
+
+
+def test_gpu_is_said_once() -> None:
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    for enabled, lines in (("1", 1), ("0", 0)):
+        env = environment("gpu_is_said", "mfs") | {"MFS_ENABLE": enabled}
+        done = subprocess.run(
+            [program, "gpu_is_said"], env=env, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode == 0) == (enabled == "1"), done.stderr
+        assert done.stderr.count("cannot be scheduled") == lines, done.stderr
 
 
 @pytest.mark.parametrize("policy", ["edf", "mfs_paper"])

@@ -88,6 +88,9 @@ enum mfs_counter {
     MFS_COUNT_PROMOTIONS, /* flows raised to a smaller level */
     MFS_COUNT_TAGGED, /* operations that carried a tag */
     MFS_COUNT_FAULTS, /* internal errors: traffic passed in its original order */
+    MFS_COUNT_PASSED, /* sends by tag, active message and stream: never scheduled */
+    MFS_COUNT_PASSED_BYTES, /* their bytes */
+    MFS_COUNT_GPU_LISTS, /* lists of memory made for transfers that the GPU starts */
     MFS_COUNT_LAST
 };
 MFS_API void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount);

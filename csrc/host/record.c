@@ -41,10 +41,12 @@ uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter)
 const char *mfs_counter_name(enum mfs_counter counter)
 {
     static const char *const names[MFS_COUNT_LAST] = {
-        [MFS_COUNT_CALLS] = "calls",       [MFS_COUNT_DEFERRED] = "deferred",
-        [MFS_COUNT_STRAIGHT] = "straight", [MFS_COUNT_CHUNKS] = "chunks",
-        [MFS_COUNT_BYTES] = "bytes",       [MFS_COUNT_PROMOTIONS] = "promotions",
-        [MFS_COUNT_TAGGED] = "tagged",     [MFS_COUNT_FAULTS] = "faults",
+        [MFS_COUNT_CALLS] = "calls",         [MFS_COUNT_DEFERRED] = "deferred",
+        [MFS_COUNT_STRAIGHT] = "straight",   [MFS_COUNT_CHUNKS] = "chunks",
+        [MFS_COUNT_BYTES] = "bytes",         [MFS_COUNT_PROMOTIONS] = "promotions",
+        [MFS_COUNT_TAGGED] = "tagged",       [MFS_COUNT_FAULTS] = "faults",
+        [MFS_COUNT_PASSED] = "passed",       [MFS_COUNT_PASSED_BYTES] = "passed_bytes",
+        [MFS_COUNT_GPU_LISTS] = "gpu_lists",
     };
 
     return (unsigned)counter < MFS_COUNT_LAST ? names[counter] : NULL;

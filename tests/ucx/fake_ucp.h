@@ -6,6 +6,7 @@
  *   log: "put 1 0 +128"   put on endpoint 1, remote address 0, 128 bytes
  *        "flush 1"        of endpoint 1; "flush" of a worker
  *        "close 1", "close! 1" (forced), "fence", "destroy"
+ *        "tag 1 7 +3"     tag 7, 3 elements; "sync", "am", "stream" likewise
  */
 #ifndef FAKE_UCP_H
 #define FAKE_UCP_H
@@ -25,6 +26,10 @@ extern int fake_worker_pending;  /* what the next ucp_worker_progress returns be
 extern unsigned fake_arms;       /* calls of ucp_worker_arm that got through */
 extern ucs_status_t fake_fail;   /* puts and gets fail like this at once; UCS_OK: they do not */
 extern void (*fake_in_put)(ucp_ep_h ep); /* called inside each put; NULL: nothing */
+
+/* Not in every release's headers. */
+ucs_status_t ucp_device_local_mem_list_create(const void *params, void *list);
+ucs_status_t ucp_device_remote_mem_list_create(const void *params, void *list);
 
 const char *fake_log(void);      /* lines, joined by ", "; emptied by this */
 unsigned fake_open(void);        /* operations and flushes in progress */

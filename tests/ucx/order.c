@@ -267,6 +267,48 @@ static void pass_through(void)
     LOG_IS("put 1 256 +128, put 1 384 +128, put 1 8000 +128, put 1 8128 +64");
 }
 
+/* Sends go by what waits, at once and as they are; each is counted once. */
+static void sends_pass(void)
+{
+    static const ucp_dt_iov_t parts[] = {{memory, 100}, {memory, 28}};
+    const ucp_request_param_t bytes = {0};
+    const ucp_request_param_t words = {.op_attr_mask = UCP_OP_ATTR_FIELD_DATATYPE,
+                                       .datatype = ucp_dt_make_contig(4)};
+    const ucp_request_param_t iov = {.op_attr_mask = UCP_OP_ATTR_FIELD_DATATYPE,
+                                     .datatype = ucp_dt_make_iov()};
+    struct mfs_host *host = mfs_host_get();
+
+    put(0, 512);
+    LOG_IS("put 1 0 +128, put 1 128 +128");
+    ucp_tag_send_nbx(ep, memory, 1000, 1, &bytes);
+    ucp_tag_send_sync_nbx(ep, memory, 5, 2, &words);
+    ucp_am_send_nbx(ep, 3, memory, 16, parts, 2, &iov);
+    ucp_stream_send_nbx(ep, memory, 7, &bytes);
+    LOG_IS("tag 1 1 +1000, sync 1 2 +5, am 1 3 +2, stream 1 0 +7");
+    CHECK(mfs_count_process(host, MFS_COUNT_PASSED) == 4);
+    CHECK(mfs_count_process(host, MFS_COUNT_PASSED_BYTES) == 1000 + 5 * 4 + 16 + 128 + 7);
+    ucp_tag_send_nb(ep, memory, 2, ucp_dt_make_contig(8), 4, NULL); /* two calls inside UCX */
+    ucp_tag_send_sync_nb(ep, memory, 1, ucp_dt_make_contig(8), 5, NULL);
+    CHECK(ucp_tag_send_nbr(ep, memory, 1, ucp_dt_make_contig(8), 6, NULL) == UCS_OK);
+    ucp_am_send_nb(ep, 7, memory, 1, ucp_dt_make_contig(8), NULL, 0);
+    ucp_stream_send_nb(ep, memory, 1, ucp_dt_make_contig(8), NULL, 0);
+    LOG_IS("tag 1 4 +2, sync 1 5 +1, tag 1 6 +1, am 1 7 +1, stream 1 0 +1");
+    CHECK(mfs_count_process(host, MFS_COUNT_PASSED) == 9);
+    CHECK(mfs_count_process(host, MFS_COUNT_PASSED_BYTES) == 1171 + 6 * 8);
+    CHECK(mfs_count_process(host, MFS_COUNT_CALLS) == 1);
+    finish_all();
+    LOG_IS("put 1 256 +128, put 1 384 +128");
+}
+
+static void gpu_is_said(void)
+{
+    for (int i = 0; i < 3; i++) {
+        CHECK(ucp_device_local_mem_list_create(NULL, NULL) == UCS_OK);
+        CHECK(ucp_device_remote_mem_list_create(NULL, NULL) == UCS_OK);
+    }
+    CHECK(mfs_count_process(mfs_host_get(), MFS_COUNT_GPU_LISTS) == 6);
+}
+
 /* --- flush --- */
 
 static void flush_waits(void)
@@ -825,6 +867,8 @@ static const struct {
     CASE(order_untagged_share),
     CASE(order_lanes),
     CASE(pass_through),
+    CASE(sends_pass),
+    CASE(gpu_is_said),
     CASE(flush_waits),
     CASE(flush_of_tag),
     CASE(flush_of_worker),

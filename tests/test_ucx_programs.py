@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of others, under `mfs run` and without: they end with the same results.
+
+UCX's own ucx_perftest and io_demo come with the libucx wheel, ucxx from its own. Both sides
+of a program run with the shim; its counters say whether it was in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ucx import toolbox
+
+TRANSPORTS = {
+    "tcp": {"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"},
+    "shm": {"UCX_TLS": "shm,self"},
+}
+# default: as a user gets it; deferred: everything is queued and cut into chunks
+SETTINGS = {
+    "default": {},
+    "deferred": {
+        **{"MFS_SMALL": "0", "MFS_WINDOW": "64k"},
+        **{"MFS_CHUNK_MIN": "16k", "MFS_CHUNK_MAX": "16k"},
+    },
+}
+NUMBER = 30  # operations of a test
+PUTS_AND_GETS = ["ucp_put_lat", "ucp_put_bw", "ucp_get"]
+SENDS = ["tag_lat", "tag_bw", "tag_sync_lat", "tag_sync_bw"]
+SENDS += ["stream_lat", "stream_bw", "ucp_am_lat", "ucp_am_bw"]
+ATOMICS = ["ucp_add", "ucp_fadd", "ucp_swap", "ucp_cswap"]
+SIZES = {"small": 8, "large": 1 << 20}
+
+# name -> options: every test small and large, the atomic ones as they are
+TESTS = {
+    f"{test}-{size}": f"-t {test} -s {SIZES[size]} -n {NUMBER} -w 2"
+    for test in PUTS_AND_GETS + SENDS
+    for size in SIZES
+} | {test: f"-t {test} -s 8 -n {NUMBER} -w 2" for test in ATOMICS}
+
+# what else a test can be told
+OPTIONS = {
+    "many puts": "-t ucp_put_bw -s 65536 -n 2000 -w 10",
+    "many gets": "-t ucp_get -s 65536 -n 2000 -w 10 -O 32",
+    "scattered tag": "-t tag_bw -D iov -s 16,8192,65536 -n 30 -w 2",
+    "scattered am": "-t ucp_am_bw -D iov -s 16,8192,65536 -n 30 -w 2",
+    "own memory handle, put": "-t ucp_put_bw -z -s 262144 -n 30 -w 2",
+    "own memory handle, get": "-t ucp_get -z -s 262144 -n 30 -w 2",
+    "any tag": "-t tag_lat -C -s 65536 -n 30 -w 2",
+    "unexpected tag": "-t tag_lat -U -s 65536 -n 30 -w 2",
+    "stream data": "-t stream_bw -r recv_data -s 65536 -n 30 -w 2",
+    "am header": "-t ucp_am_lat -H 32 -s 65536 -n 30 -w 2",
+    "two threads, put": "-t ucp_put_bw -T 2 -M multi -s 65536 -n 200 -w 2",
+    "two threads, get": "-t ucp_get -T 2 -M multi -s 65536 -n 200 -w 2",
+    "serialized": "-t ucp_put_bw -M serialized -s 65536 -n 200 -w 2",
+    "sleeps, put": "-t ucp_put_bw -I -E sleep -s 262144 -n 30 -w 2",
+    "sleeps, get": "-t ucp_get -I -E sleep -s 262144 -n 30 -w 2",
+    "sleeps, tag": "-t tag_lat -I -E sleep -s 262144 -n 30 -w 2",
+    "handles errors": "-t ucp_put_bw -e -s 262144 -n 30 -w 2",
+}
+NOT_OVER_SHM = {"handles errors"}  # UCX itself refuses that there
+
+
+def program(name: str) -> Path:
+    place = toolbox.wheel("bin")
+    if not place or not (place / name).is_file():
+        pytest.skip(f"no {name}: no libucx wheel")
+    return place / name
+
+
+def environment(transport: str, stats: Path | None, settings: dict[str, str]) -> dict[str, str]:
+    """As `mfs run` makes it; stats None: without. The programs find the wheel's libraries."""
+    env = toolbox.environment(
+        preload=False,
+        UCX_LOG_LEVEL="error",
+        UCX_WARN_UNUSED_ENV_VARS="n",
+        LD_LIBRARY_PATH=str(toolbox.wheel("lib")),
+        **TRANSPORTS[transport],
+    )
+    return env | (settings | {"MFS_STATS": str(stats)} if stats else {})
+
+
+def command(arguments: list[str], env: dict[str, str]) -> list[str]:
+    if "MFS_STATS" not in env:
+        return arguments
+    return [sys.executable, "-m", "mfs_transport", "run", "--", *arguments]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Is there a listening socket? Without connecting: these servers take one client."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+                    return True
+    return False
+
+
+@contextlib.contextmanager
+def server(arguments: list[str], port: int, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command(arguments, env),
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        for _ in range(2000):
+            if listens(port):
+                break
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        else:
+            pytest.fail(f"{arguments[0]} never listened")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def counters(stats: Path) -> list[dict[str, int]]:
+    """Of each process, by pid: its last line."""
+    last: dict[int, dict[str, int]] = {}
+    for line in stats.read_text().splitlines():
+        row = json.loads(line)
+        last[row["pid"]] = row
+    return list(last.values())
+
+
+def perftest(
+    tests: dict[str, str], transport: str, stats: Path | None, settings: dict[str, str]
+) -> dict[str, str]:
+    """Client and server run these, one after the other: name -> iterations done."""
+    tool = str(program("ucx_perftest"))
+    env = environment(transport, stats, settings)
+    batch = toolbox.folder() / "batch"
+    names = {name.replace(" ", "_").replace(",", ""): name for name in tests}
+    batch.write_text("".join(f"{plain} {tests[name]}\n" for plain, name in names.items()))
+    port = free_port()
+    with server([tool, "-p", str(port), "-b", str(batch)], port, env) as listener:
+        said = toolbox.run(
+            command([tool, "127.0.0.1", "-p", str(port), "-b", str(batch), "-f", "-v"], env), env
+        )
+        told = listener.communicate(timeout=30)[0]
+        assert listener.returncode == 0, told
+    rows = [line.split(",") for line in said.splitlines()]
+    return {names[row[0]]: row[1] for row in rows if row[0] in names}
+
+
+def check_perftest(
+    tests: dict[str, str], transport: str, settings: str, stats: Path
+) -> list[dict[str, int]]:
+    tests = {
+        name: options
+        for name, options in tests.items()
+        if transport != "shm" or name not in NOT_OVER_SHM
+    }
+    alone = perftest(tests, transport, None, {})
+    assert set(alone) == set(tests), "this UCX has not all of these tests"
+    assert not stats.exists()
+    assert perftest(tests, transport, stats, SETTINGS[settings]) == alone
+    found = counters(stats)
+    assert len(found) == 2, found  # client and server
+    for row in found:
+        assert row["faults"] == 0, row
+        assert row["calls"] == row["deferred"] + row["straight"], row
+    return found
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_perftest(transport: str, settings: str, tmp_path: Path) -> None:
+    """Every UCP test that ucx_perftest has, small and large."""
+    found = check_perftest(TESTS, transport, settings, tmp_path / "stats")
+    client = max(found, key=lambda row: row["calls"])
+    puts_and_gets = NUMBER * len(PUTS_AND_GETS)
+    assert client["calls"] >= 2 * puts_and_gets, client
+    assert client["deferred"] >= puts_and_gets * (2 if settings == "deferred" else 1), client
+    if settings == "deferred":  # a MiB is 64 chunks
+        assert client["chunks"] >= 64 * puts_and_gets, client
+    else:
+        assert client["straight"] >= puts_and_gets, client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_perftest_options(name: str, transport: str, settings: str, tmp_path: Path) -> None:
+    if transport == "shm" and name in NOT_OVER_SHM:
+        pytest.skip("UCX itself does not do this over shared memory")
+    check_perftest({name: OPTIONS[name]}, transport, settings, tmp_path / "stats")
+
+
+def io_demo(api: list[str], stats: Path | None, settings: dict[str, str]) -> str:
+    """Random reads and writes with the data check on; what the client says at its end."""
+    tool = str(program("io_demo"))
+    env = environment("tcp", stats, settings)
+    port = free_port()
+    options = ["-q", "-p", str(port), "-d", "1024:262144", *api]
+    with server([tool, *options], port, env) as listener:
+        client = [tool, *options, "-i", "50", "-o", "read,write", "127.0.0.1"]
+        said = toolbox.run(command(client, env), env)
+        listener.send_signal(signal.SIGINT)
+        told = listener.communicate(timeout=30)[0]
+        assert listener.returncode == 0, told
+    return next(line.split("] ")[-1] for line in said.splitlines() if "Client exit" in line)
+
+
+@pytest.mark.parametrize(
+    "api", [pytest.param([], id="tag", marks=pytest.mark.slow), pytest.param(["-A"], id="am")]
+)
+def test_io_demo(api: list[str], tmp_path: Path) -> None:
+    stats = tmp_path / "stats"
+    said = io_demo(api, stats, SETTINGS["deferred"])
+    assert said == "Client exit with status 'OK'"
+    found = counters(stats)
+    assert len(found) == 2, found
+    assert all(row["faults"] == 0 for row in found), found
+
+
