@@ -28,8 +28,10 @@ TRANSPORTS = {
 SETTINGS = {
     "default": {},
     "deferred": {
-        **{"MFS_SMALL": "0", "MFS_WINDOW": "64k"},
-        **{"MFS_CHUNK_MIN": "16k", "MFS_CHUNK_MAX": "16k"},
+        "MFS_SMALL": "0",
+        "MFS_WINDOW": "64k",
+        "MFS_CHUNK_MIN": "16k",
+        "MFS_CHUNK_MAX": "16k",
     },
 }
 NUMBER = 30  # operations of a test
@@ -235,5 +237,3 @@ def test_io_demo(api: list[str], tmp_path: Path) -> None:
     found = counters(stats)
     assert len(found) == 2, found
     assert all(row["faults"] == 0 for row in found), found
-
-
