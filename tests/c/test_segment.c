@@ -206,7 +206,6 @@ static void attach__takes_the_slot_of_the_dead(void)
 {
     const char *path = segment_path();
 
-    setenv("MFS_LEASE", "1000s", 1); /* what the keeper holds counts, however slow we are */
     for (int first = 1; first >= 0; first--) { /* slot 1, then slot 0 */
         struct mfs_host *host = NULL, *next;
         pid_t child, keeper = 0;
