@@ -25,7 +25,9 @@
  * nobody waits is kept, at most about a chunk; a member that looks less often than the
  * lease would never find any if it were dropped.
  *
- * RATE: bytes completed over an interval in which the port never ran empty. The
+ * RATE: it begins with what the configuration says, or with the speed of the link when
+ * the port bears the name of a NIC, and is corrected, unless it was configured, by the
+ * bytes completed over an interval in which the port never ran empty. The
  * interval starts anew whenever a chunk finds the port empty. An interval in which the
  * window was never full shows what was asked for, not what the port can do: it may only
  * raise an estimate. Whoever moves the start of the interval owns the sample.
@@ -38,6 +40,7 @@
 
 #include "host/config.h"
 #include "core/policy_rules.h"
+#include "host/link.h"
 #include "host/segment.h"
 
 #define SAMPLE_NS INT64_C(20000000)
@@ -65,15 +68,27 @@ static void window_config(struct mfs_window_config *window)
     window->window_bytes = config->window;
 }
 
+/* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
+static uint64_t seed_Bps(const char *name)
+{
+    const struct mfs_config *config = mfs_config_get();
+
+    if (config->port_rate)
+        return config->port_rate;
+    return config->pace ? config->pace : mfs_link_rate_Bps("/sys", name);
+}
+
 int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
                   struct mfs_port **out)
 {
     struct mfs_port_cell *cell = NULL;
     struct mfs_port *port;
+    uint64_t rate_Bps;
     int error;
 
     if (!name || !*name || strlen(name) > MFS_PORT_NAME_MAX)
         return -EINVAL;
+    rate_Bps = seed_Bps(name); /* may read a file: before the mutex is taken */
     port = calloc(1, sizeof(*port));
     if (!port)
         return -ENOMEM;
@@ -88,11 +103,7 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
         if (!atomic_load_explicit(&at->used, memory_order_acquire)) {
             strcpy(at->name, name);
             at->direction = direction;
-            /* a paced port is no faster than its pace */
-            atomic_store_explicit(&at->rate_Bps,
-                                  mfs_config_get()->port_rate ? mfs_config_get()->port_rate
-                                                              : mfs_config_get()->pace,
-                                  memory_order_relaxed);
+            atomic_store_explicit(&at->rate_Bps, rate_Bps, memory_order_relaxed);
             atomic_store_explicit(&at->used, 1, memory_order_release);
             cell = at;
         } else if (at->direction == (uint32_t)direction && strcmp(at->name, name) == 0) {

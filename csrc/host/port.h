@@ -31,7 +31,8 @@ enum mfs_direction { MFS_EGRESS = 0, MFS_INGRESS = 1 };
 struct mfs_port;
 struct mfs_member;
 
-/* Port of the NIC `name`; made if new. -ENOSPC: too many ports; -EINVAL: name empty or long. */
+/* Port of the NIC `name`; made if new, with the speed of that device as the first estimate.
+ * -ENOSPC: too many ports; -EINVAL: name empty or long. */
 MFS_API int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
                           struct mfs_port **port);
 /* The same, but only one that is there: -ENOENT. */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
 #include "host.h"
+#include "host/link.h"
 
 #define MS INT64_C(1000000)
 #define MB UINT64_C(1000000)
@@ -526,6 +528,36 @@ static void rate__configured_is_kept(void)
     tear_down();
 }
 
+/* Of a port that bears the name of a device; and it is no more than a first estimate. */
+static void rate__is_seeded_by_the_link(void)
+{
+    char name[MFS_PORT_NAME_MAX + 1] = "";
+    DIR *devices = opendir("/sys/class/net");
+    struct dirent *entry;
+    uint64_t link_Bps = 0;
+
+    while (devices && link_Bps == 0 && (entry = readdir(devices)) != NULL) {
+        if (strlen(entry->d_name) < sizeof(name)) {
+            strcpy(name, entry->d_name);
+            link_Bps = mfs_link_rate_Bps("/sys", name);
+        }
+    }
+    if (devices)
+        closedir(devices);
+    if (link_Bps == 0) /* none that knows here: test_link.c has the rest */
+        return;
+    set_up();
+    mfs_port_leave(one);
+    mfs_port_close(port);
+    CHECK_EQ(mfs_port_open(host, name, MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_join(host, port, &one), 0);
+    CHECK_EQ(mfs_port_rate_Bps(port), link_Bps);
+    keep_busy(link_Bps / 2, 1000 * MS);
+    CHECK(mfs_port_rate_Bps(port) < link_Bps * 55 / 100);
+    CHECK(mfs_port_rate_Bps(port) > link_Bps * 45 / 100);
+    tear_down();
+}
+
 /* --- pacer --- */
 
 static void pace__several_members_share_it(void)
@@ -632,6 +664,7 @@ static const struct test tests[] = {
     TEST(rate__is_not_learned_from_little_traffic),
     TEST(rate__idle_time_does_not_count),
     TEST(rate__configured_is_kept),
+    TEST(rate__is_seeded_by_the_link),
     TEST(pace__several_members_share_it),
     TEST(pace__huge_chunk_at_a_low_pace),
 };

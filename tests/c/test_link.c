@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/stat.h>
+
+#include "host/link.h"
+#include "test.h"
+
+static char root[256];
+
+/* SYSFS/folders.../file with this text. */
+static void file_make(const char *path, const char *text)
+{
+    char full[512];
+    FILE *file;
+
+    snprintf(full, sizeof(full), "%s/%s", root, path);
+    for (char *at = full + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        CHECK(mkdir(full, 0700) == 0 || errno == EEXIST);
+        *at = '/';
+    }
+    file = fopen(full, "w");
+    CHECK(file != NULL);
+    CHECK(fputs(text, file) >= 0);
+    CHECK_EQ(fclose(file), 0);
+}
+
+static void rate__as_the_system_says(void)
+{
+    static const struct {
+        const char *path, *text, *name;
+        uint64_t rate_Bps;
+    } rows[] = {
+        {"class/net/eth0/speed", "1000\n", "eth0", 125000000},
+        {"class/net/eth1/speed", "100000\n", "eth1", UINT64_C(12500000000)},
+        {"class/net/eth0:1/speed", "10000\n", "eth0:1", 1250000000}, /* an old alias */
+        {"class/net/down/speed", "-1\n", "down", 0},
+        {"class/net/empty/speed", "", "empty", 0},
+        {"class/net/text/speed", "fast\n", "text", 0},
+        {"class/net/huge/speed", "4294967295\n", "huge", 0}, /* unknown, of old drivers */
+        {"class/infiniband/mlx5_0/ports/1/rate", "400 Gb/sec (4X NDR)\n", "mlx5_0",
+         UINT64_C(50000000000)},
+        {"class/infiniband/mlx5_0/ports/2/rate", "2.5 Gb/sec (1X SDR)\n", "mlx5_0:2", 312500000},
+        {"class/infiniband/mlx5_1/ports/2/rate", "100 Gb/sec\n", "mlx5_1", 0},
+        {"class/net/other/speed", "1000\n", "default", 0},
+        {"class/net/other/speed", "1000\n", "", 0},
+        {"class/net/other/speed", "1000\n", "../net/other", 0},
+        {"class/net/speed", "1000\n", ".", 0},
+    };
+
+    snprintf(root, sizeof(root), "%s/sysfs-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    CHECK(mkdtemp(root) != NULL);
+    for (size_t row = 0; row < COUNT(rows); row++) {
+        file_make(rows[row].path, rows[row].text);
+        CHECK_EQ_AT(mfs_link_rate_Bps(root, rows[row].name), rows[row].rate_Bps, row);
+    }
+    CHECK_EQ(mfs_link_rate_Bps("/nowhere", "eth0"), 0);
+}
+
+static const struct test tests[] = {
+    TEST(rate__as_the_system_says),
+};
+
+TEST_MAIN(tests)
