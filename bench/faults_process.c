@@ -50,7 +50,7 @@ static struct {
     uint64_t seed;
     int64_t idle_until_ns;
     uint32_t epoch;
-    int64_t stalled_since_ns; /* 0: not stalled */
+    int64_t stalled_since_ns, looked_ns; /* 0: not stalled; last look at the queue */
 } self;
 
 /* --- dying and stopping with the segment's mutex in hand --- */
@@ -163,16 +163,25 @@ static bool entitled(mfs_rank_t rank, uint64_t bytes)
     return inflight == 0 || inflight + bytes <= mfs_port_window(self.port);
 }
 
-static void judge(bool sent, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+static void follow_epoch(uint32_t epoch, int64_t now_ns)
 {
-    const uint32_t epoch = atomic_load(&self.board->epoch);
-
     if (epoch != self.epoch) {
         self.epoch = epoch;
         self.stalled_since_ns = 0;
         atomic_store(&self.seat->stall_ns, 0);
         atomic_store(&self.seat->silence_ns, 0);
+        atomic_store(&self.seat->away_ns, 0);
+    } else if (epoch) {
+        longest(&self.seat->away_ns, now_ns - self.looked_ns);
     }
+    self.looked_ns = now_ns;
+}
+
+static void judge(bool sent, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+{
+    const uint32_t epoch = atomic_load(&self.board->epoch);
+
+    follow_epoch(epoch, now_ns);
     if (epoch && self.stalled_since_ns)
         longest(&self.seat->stall_ns, now_ns - self.stalled_since_ns);
     if (sent || !epoch || !entitled(rank, bytes))
@@ -326,6 +335,7 @@ static void progress(void)
         atomic_compare_exchange_strong(&self.seat->state, &state, FAULTS_WELL);
         atomic_fetch_add(&self.seat->beat, 1);
         now_ns = mfs_now_ns();
+        follow_epoch(atomic_load(&self.board->epoch), now_ns);
         wire_progress(now_ns);
         if (!hold_still(atomic_load(&self.board->hold))) {
             if (!ending)
