@@ -286,22 +286,22 @@ static bool send_one(int64_t now_ns)
 {
     const uint64_t limit = mfs_port_chunk(self.port);
     struct mfs_chunk chunk;
-    mfs_rank_t rank;
+    struct mfs_next next;
+    bool sent, turn;
     uint64_t bytes;
-    bool sent;
 
     mfs_rmlq_set_rate(self.queue, mfs_port_rate_Bps(self.port), now_ns);
-    rank = mfs_rmlq_peek(self.queue, now_ns);
-    atomic_store(&self.seat->rank, rank);
-    if (rank == MFS_RANK_NONE)
+    mfs_rmlq_peek_next(self.queue, limit, now_ns, &next);
+    atomic_store(&self.seat->rank, next.rank);
+    if (next.rank == MFS_RANK_NONE)
         return false;
-    bytes = mfs_rmlq_peek_bytes(self.queue, limit);
-    sent = mfs_member_acquire(self.member, rank, bytes, now_ns) == 0;
-    judge(sent, rank, bytes, now_ns);
+    sent = mfs_member_acquire_next(self.member, &next, now_ns, &turn, &bytes) == 0;
+    judge(sent, next.rank, next.bytes, now_ns);
     if (!sent)
         return false;
     /* another flow than the one peeked at, if a request has changed in between */
-    must(mfs_rmlq_take(self.queue, limit, now_ns, &chunk), "take");
+    if (!turn || mfs_rmlq_take_untagged(self.queue, limit, now_ns, &chunk) != 0)
+        must(mfs_rmlq_take(self.queue, limit, now_ns, &chunk), "take");
     atomic_fetch_add(&self.seat->inflight_bytes, bytes);
     wire_send(&chunk, bytes, now_ns);
     if (mfs_rmlq_operations(self.queue) == 0) {
