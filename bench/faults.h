@@ -60,6 +60,7 @@ struct faults_seat {
     _Atomic uint64_t refused; /* control calls that gave up: the mutex was not to be had */
     _Atomic int64_t stall_ns; /* longest of the epoch: could have sent, was kept from it */
     _Atomic int64_t silence_ns; /* longest of the epoch that its sending ended */
+    _Atomic int64_t away_ns; /* longest of the epoch between two looks at its queue: no CPU */
 };
 
 struct faults_board {
@@ -93,7 +94,7 @@ struct faults_view {
 
 /* What a fault has done. */
 struct faults_outcome {
-    int64_t stall_ns, silence_ns, given_back_ns;
+    int64_t stall_ns, silence_ns, away_ns, given_back_ns;
     int64_t leaked_members, leaked_processes, leaked_requests;
     uint64_t leaked_bytes, wrapped, count_off_bytes;
     uint64_t lost_bytes, doubled_bytes, misfits; /* since the last one */
@@ -112,7 +113,7 @@ int64_t faults_dead_processes(const struct faults_view *view);
 struct faults_sum faults_sum(const struct faults_view *view);
 /* By how much the counter of bytes of all that ever lived is off. */
 uint64_t faults_count_off(const struct faults_view *view);
-/* Stall and silence, of those who are not in `hit` (a bit for each seat). */
+/* Stall, silence and away, of those who are not in `hit` (a bit for each seat). */
 void faults_times(const struct faults_view *view, uint32_t hit, struct faults_outcome *outcome);
 /* Everybody holds still: does the segment say what the living say? */
 void faults_reconcile(struct faults_view *view, struct faults_outcome *outcome);

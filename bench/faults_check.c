@@ -100,11 +100,14 @@ void faults_times(const struct faults_view *view, uint32_t hit, struct faults_ou
         const struct faults_seat *seat = &view->board->seats[i];
         const int64_t silence_ns = atomic_load(&seat->silence_ns);
         const int64_t stall_ns = atomic_load(&seat->stall_ns);
+        const int64_t away_ns = atomic_load(&seat->away_ns);
 
         if (silence_ns > outcome->silence_ns)
             outcome->silence_ns = silence_ns;
         if (!(hit & 1u << i) && stall_ns > outcome->stall_ns)
             outcome->stall_ns = stall_ns;
+        if (!(hit & 1u << i) && away_ns > outcome->away_ns)
+            outcome->away_ns = away_ns;
     }
 }
 
@@ -138,15 +141,17 @@ void faults_reconcile(struct faults_view *view, struct faults_outcome *outcome)
 
 void faults_print(const char *fault, const struct faults_outcome *outcome)
 {
-    printf("{\"fault\": \"%s\", \"stall_ns\": %lld, \"silence_ns\": %lld, \"given_back_ns\": %lld, "
+    printf("{\"fault\": \"%s\", \"stall_ns\": %lld, \"silence_ns\": %lld, \"away_ns\": %lld, "
+           "\"given_back_ns\": %lld, "
            "\"leaked_members\": %lld, \"leaked_processes\": %lld, \"leaked_requests\": %lld, "
            "\"leaked_bytes\": %llu, \"wrapped\": %llu, \"count_off_bytes\": %llu, "
            "\"lost_bytes\": %llu, \"doubled_bytes\": %llu, \"misfits\": %llu}\n",
            fault, (long long)outcome->stall_ns, (long long)outcome->silence_ns,
-           (long long)outcome->given_back_ns, (long long)outcome->leaked_members,
-           (long long)outcome->leaked_processes, (long long)outcome->leaked_requests,
-           (unsigned long long)outcome->leaked_bytes, (unsigned long long)outcome->wrapped,
-           (unsigned long long)outcome->count_off_bytes, (unsigned long long)outcome->lost_bytes,
-           (unsigned long long)outcome->doubled_bytes, (unsigned long long)outcome->misfits);
+           (long long)outcome->away_ns, (long long)outcome->given_back_ns,
+           (long long)outcome->leaked_members, (long long)outcome->leaked_processes,
+           (long long)outcome->leaked_requests, (unsigned long long)outcome->leaked_bytes,
+           (unsigned long long)outcome->wrapped, (unsigned long long)outcome->count_off_bytes,
+           (unsigned long long)outcome->lost_bytes, (unsigned long long)outcome->doubled_bytes,
+           (unsigned long long)outcome->misfits);
     fflush(stdout);
 }

@@ -29,7 +29,7 @@
 #define MS INT64_C(1000000)
 #define LIMIT_NS (20000 * MS)     /* for what must happen soon */
 #define SEND_NS (3000 * MS)       /* for somebody to send while one is stopped */
-#define GIVE_BACK_NS (3000 * MS)  /* for the dead to be given back */
+#define GIVE_BACK_NS (10000 * MS) /* for the dead; the port looks for them once a second */
 #define WATCH_NS (50 * MS)        /* a fault is watched for at least that */
 #define SPARE FAULTS_PROCESSES
 

@@ -50,7 +50,7 @@ static struct {
     uint64_t seed;
     int64_t idle_until_ns;
     uint32_t epoch;
-    int64_t stalled_since_ns; /* 0: not stalled */
+    int64_t stalled_since_ns, looked_ns; /* 0: not stalled; last look at the queue */
 } self;
 
 /* --- dying and stopping with the segment's mutex in hand --- */
@@ -163,16 +163,25 @@ static bool entitled(mfs_rank_t rank, uint64_t bytes)
     return inflight == 0 || inflight + bytes <= mfs_port_window(self.port);
 }
 
-static void judge(bool sent, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+static void follow_epoch(uint32_t epoch, int64_t now_ns)
 {
-    const uint32_t epoch = atomic_load(&self.board->epoch);
-
     if (epoch != self.epoch) {
         self.epoch = epoch;
         self.stalled_since_ns = 0;
         atomic_store(&self.seat->stall_ns, 0);
         atomic_store(&self.seat->silence_ns, 0);
+        atomic_store(&self.seat->away_ns, 0);
+    } else if (epoch) {
+        longest(&self.seat->away_ns, now_ns - self.looked_ns);
     }
+    self.looked_ns = now_ns;
+}
+
+static void judge(bool sent, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
+{
+    const uint32_t epoch = atomic_load(&self.board->epoch);
+
+    follow_epoch(epoch, now_ns);
     if (epoch && self.stalled_since_ns)
         longest(&self.seat->stall_ns, now_ns - self.stalled_since_ns);
     if (sent || !epoch || !entitled(rank, bytes))
@@ -277,22 +286,22 @@ static bool send_one(int64_t now_ns)
 {
     const uint64_t limit = mfs_port_chunk(self.port);
     struct mfs_chunk chunk;
-    mfs_rank_t rank;
+    struct mfs_next next;
+    bool sent, turn;
     uint64_t bytes;
-    bool sent;
 
     mfs_rmlq_set_rate(self.queue, mfs_port_rate_Bps(self.port), now_ns);
-    rank = mfs_rmlq_peek(self.queue, now_ns);
-    atomic_store(&self.seat->rank, rank);
-    if (rank == MFS_RANK_NONE)
+    mfs_rmlq_peek_next(self.queue, limit, now_ns, &next);
+    atomic_store(&self.seat->rank, next.rank);
+    if (next.rank == MFS_RANK_NONE)
         return false;
-    bytes = mfs_rmlq_peek_bytes(self.queue, limit);
-    sent = mfs_member_acquire(self.member, rank, bytes, now_ns) == 0;
-    judge(sent, rank, bytes, now_ns);
+    sent = mfs_member_acquire_next(self.member, &next, now_ns, &turn, &bytes) == 0;
+    judge(sent, next.rank, next.bytes, now_ns);
     if (!sent)
         return false;
     /* another flow than the one peeked at, if a request has changed in between */
-    must(mfs_rmlq_take(self.queue, limit, now_ns, &chunk), "take");
+    if (!turn || mfs_rmlq_take_untagged(self.queue, limit, now_ns, &chunk) != 0)
+        must(mfs_rmlq_take(self.queue, limit, now_ns, &chunk), "take");
     atomic_fetch_add(&self.seat->inflight_bytes, bytes);
     wire_send(&chunk, bytes, now_ns);
     if (mfs_rmlq_operations(self.queue) == 0) {
@@ -326,6 +335,7 @@ static void progress(void)
         atomic_compare_exchange_strong(&self.seat->state, &state, FAULTS_WELL);
         atomic_fetch_add(&self.seat->beat, 1);
         now_ns = mfs_now_ns();
+        follow_epoch(atomic_load(&self.board->epoch), now_ns);
         wire_progress(now_ns);
         if (!hold_still(atomic_load(&self.board->hold))) {
             if (!ending)
