@@ -305,3 +305,31 @@ def test_ucxx(tmp_path: Path) -> None:
     assert row["faults"] == 0, row
     assert row["passed"] >= 8, row  # four messages there and back
     assert row["passed_bytes"] > 2 * (4 << 20), row
+
+
+GPU_CHECK = [sys.executable, str(toolbox.ROOT / "scripts" / "gpu-check")]
+
+
+def test_gpu_check_refuses() -> None:
+    """Without a GPU: one line, and the status of a skipped test."""
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a GPU")
+    done = subprocess.run(GPU_CHECK, capture_output=True, text=True, check=False)
+    assert done.returncode == 77, done.stderr
+    assert done.stderr.startswith("gpu-check: no NVIDIA "), done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.nixl
+def test_gpu_check_in_host_memory(tmp_path: Path) -> None:
+    """Its own working, without a GPU."""
+    pytest.importorskip("nixl")
+    report = tmp_path / "report.json"
+    options = ["--memory", "host", "--size", "256k", "--count", "8", "--pairs", "1"]
+    env = toolbox.environment(preload=False, **TRANSPORTS["tcp"])
+    toolbox.run([*GPU_CHECK, *options, "--rounds", "1", "--json", report], env)
+    found = json.loads(report.read_text())
+    assert found["hashes_right"] == 8  # put and get, twice, off and on
+    assert found["counters"]["bytes"] >= 4 * 8 * 256 << 10
+    assert [row["operation"] for row in found["results"]] == ["put", "get"]
