@@ -8,7 +8,9 @@ of a program run with the shim; its counters say whether it was in the way.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -34,7 +36,7 @@ SETTINGS = {
         "MFS_CHUNK_MAX": "16k",
     },
 }
-NUMBER = 30  # operations of a test
+NUMBER = 20  # operations of a test
 PUTS_AND_GETS = ["ucp_put_lat", "ucp_put_bw", "ucp_get"]
 SENDS = ["tag_lat", "tag_bw", "tag_sync_lat", "tag_sync_bw"]
 SENDS += ["stream_lat", "stream_bw", "ucp_am_lat", "ucp_am_bw"]
@@ -68,6 +70,9 @@ OPTIONS = {
     "sleeps, tag": "-t tag_lat -I -E sleep -s 262144 -n 30 -w 2",
     "handles errors": "-t ucp_put_bw -e -s 262144 -n 30 -w 2",
 }
+ALL = TESTS | OPTIONS
+QUICK = [f"{test}-{size}" for test in PUTS_AND_GETS for size in SIZES]
+QUICK += ["tag_bw-large", "tag_sync_lat-small", "stream_bw-large", "ucp_am_bw-large"]
 NOT_OVER_SHM = {"handles errors"}  # UCX itself refuses that there
 
 
@@ -167,19 +172,21 @@ def perftest(
     return {names[row[0]]: row[1] for row in rows if row[0] in names}
 
 
+@functools.cache
+def perftest_alone(names: tuple[str, ...], transport: str) -> dict[str, str]:
+    return perftest({name: ALL[name] for name in names}, transport, None, {})
+
+
 def check_perftest(
-    tests: dict[str, str], transport: str, settings: str, stats: Path
+    names: list[str], transport: str, settings: str, stats: Path
 ) -> list[dict[str, int]]:
-    tests = {
-        name: options
-        for name, options in tests.items()
-        if transport != "shm" or name not in NOT_OVER_SHM
-    }
-    alone = perftest(tests, transport, None, {})
-    assert set(alone) == set(tests), "this UCX has not all of these tests"
+    """The same tests done as without; what was counted, client first."""
+    alone = perftest_alone(tuple(names), transport)
+    assert set(alone) == set(names), "this UCX has not all of these tests"
     assert not stats.exists()
+    tests = {name: ALL[name] for name in names}
     assert perftest(tests, transport, stats, SETTINGS[settings]) == alone
-    found = counters(stats)
+    found = sorted(counters(stats), key=lambda row: -row["calls"])
     assert len(found) == 2, found  # client and server
     for row in found:
         assert row["faults"] == 0, row
@@ -187,19 +194,36 @@ def check_perftest(
     return found
 
 
+def check_counters(client: dict[str, int], settings: str) -> None:
+    """After puts and gets, small and large, and sends. Of a latency test of puts each side
+    does half."""
+    of_each_size = NUMBER // 2 + 2 * NUMBER
+    if settings == "deferred":
+        assert client["straight"] == 0, client
+        assert client["deferred"] >= 2 * of_each_size, client
+        # a MiB is 64 chunks, unless a fence lets all that waits go at once
+        assert client["chunks"] >= 10 * client["deferred"], client
+    else:
+        assert client["straight"] >= of_each_size, client
+        assert client["deferred"] >= of_each_size, client
+    assert client["passed"] >= NUMBER * 2, client
+    assert client["passed_bytes"] >= NUMBER * 2 << 20, client
+
+
+@pytest.mark.parametrize(("transport", "settings"), [("tcp", "deferred"), ("shm", "default")])
+def test_perftest(transport: str, settings: str, tmp_path: Path) -> None:
+    """Puts and gets, small and large, and one send of each kind."""
+    found = check_perftest(QUICK, transport, settings, tmp_path / "stats")
+    check_counters(found[0], settings)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_perftest(transport: str, settings: str, tmp_path: Path) -> None:
+def test_perftest_all(transport: str, settings: str, tmp_path: Path) -> None:
     """Every UCP test that ucx_perftest has, small and large."""
-    found = check_perftest(TESTS, transport, settings, tmp_path / "stats")
-    client = max(found, key=lambda row: row["calls"])
-    puts_and_gets = NUMBER * len(PUTS_AND_GETS)
-    assert client["calls"] >= 2 * puts_and_gets, client
-    assert client["deferred"] >= puts_and_gets * (2 if settings == "deferred" else 1), client
-    if settings == "deferred":  # a MiB is 64 chunks
-        assert client["chunks"] >= 64 * puts_and_gets, client
-    else:
-        assert client["straight"] >= puts_and_gets, client
+    found = check_perftest(list(TESTS), transport, settings, tmp_path / "stats")
+    check_counters(found[0], settings)
 
 
 @pytest.mark.slow
@@ -209,7 +233,7 @@ def test_perftest(transport: str, settings: str, tmp_path: Path) -> None:
 def test_perftest_options(name: str, transport: str, settings: str, tmp_path: Path) -> None:
     if transport == "shm" and name in NOT_OVER_SHM:
         pytest.skip("UCX itself does not do this over shared memory")
-    check_perftest({name: OPTIONS[name]}, transport, settings, tmp_path / "stats")
+    check_perftest([name], transport, settings, tmp_path / "stats")
 
 
 def io_demo(api: list[str], stats: Path | None, settings: dict[str, str]) -> str:
@@ -219,7 +243,7 @@ def io_demo(api: list[str], stats: Path | None, settings: dict[str, str]) -> str
     port = free_port()
     options = ["-q", "-p", str(port), "-d", "1024:262144", *api]
     with server([tool, *options], port, env) as listener:
-        client = [tool, *options, "-i", "50", "-o", "read,write", "127.0.0.1"]
+        client = [tool, *options, "-i", "20", "-o", "read,write", "127.0.0.1"]
         said = toolbox.run(command(client, env), env)
         listener.send_signal(signal.SIGINT)
         told = listener.communicate(timeout=30)[0]
@@ -236,4 +260,76 @@ def test_io_demo(api: list[str], tmp_path: Path) -> None:
     assert said == "Client exit with status 'OK'"
     found = counters(stats)
     assert len(found) == 2, found
-    assert all(row["faults"] == 0 for row in found), found
+    for row in found:
+        assert row["faults"] == 0, row
+        assert row["passed"] >= 20, row
+
+
+def ucxx() -> Path:
+    """Folder of ucxx and what it imports, beside pip's cache; skips without a network."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mfs-transport"
+    place = cache / "ucxx-0.52"
+    if not place.is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += ["--target", str(place), "ucxx-cu12==0.52.*", "libucxx-cu12==0.52.*"]
+        command += ["rmm-cu12==26.10.*", "librmm-cu12==26.10.*", "rapids-logger"]
+        command += ["nvidia-ml-py", "cuda-core", "cuda-bindings", "cuda-pathfinder"]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("ucxx cannot be downloaded here")
+    return place
+
+
+@pytest.mark.slow
+def test_ucxx(tmp_path: Path) -> None:
+    """Messages of several sizes, there and back, compared."""
+    pytest.importorskip("libucx")
+    path = {"PYTHONPATH": str(ucxx())}
+    echo = [sys.executable, str(toolbox.HERE / "ucxx_echo.py")]
+    alone = environment("tcp", None, {}) | path
+    del alone["LD_LIBRARY_PATH"]
+    done = subprocess.run(
+        [sys.executable, "-c", "import ucxx"],
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"ucxx cannot be imported here: {done.stderr.splitlines()[-1]}")
+    stats = tmp_path / "stats"
+    under = environment("tcp", stats, SETTINGS["deferred"]) | path
+    del under["LD_LIBRARY_PATH"]
+    results = [toolbox.run(command(echo, env), env) for env in (alone, under)]
+    assert results == ["4 of 4\n", "4 of 4\n"]
+    (row,) = counters(stats)
+    assert row["faults"] == 0, row
+    assert row["passed"] >= 8, row  # four messages there and back
+    assert row["passed_bytes"] > 2 * (4 << 20), row
+
+
+GPU_CHECK = [sys.executable, str(toolbox.ROOT / "scripts" / "gpu-check")]
+
+
+def test_gpu_check_refuses() -> None:
+    """Without a GPU: one line, and the status of a skipped test."""
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a GPU")
+    done = subprocess.run(GPU_CHECK, capture_output=True, text=True, check=False)
+    assert done.returncode == 77, done.stderr
+    assert done.stderr.startswith("gpu-check: no NVIDIA "), done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.nixl
+def test_gpu_check_in_host_memory(tmp_path: Path) -> None:
+    """Its own working, without a GPU."""
+    pytest.importorskip("nixl")
+    report = tmp_path / "report.json"
+    options = ["--memory", "host", "--size", "256k", "--count", "8", "--pairs", "1"]
+    env = toolbox.environment(preload=False, **TRANSPORTS["tcp"])
+    toolbox.run([*GPU_CHECK, *options, "--rounds", "1", "--json", report], env)
+    found = json.loads(report.read_text())
+    assert found["hashes_right"] == 8  # put and get, twice, off and on
+    assert found["counters"]["bytes"] >= 4 * 8 * 256 << 10
+    assert [row["operation"] for row in found["results"]] == ["put", "get"]
