@@ -28,6 +28,8 @@ CASES = [
     "flush_of_worker",
     "flush_blocking",
     "fence_keeps_order",
+    "fence_waits_for_post",
+    "fence_gives_up",
     "callback_once",
     "completes_at_once",
     "completes_early",

@@ -143,10 +143,16 @@ void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *req
 {
     struct mfs_ucx_worker *worker = request->worker;
     struct mfs_ucx_ep *ep = request->ep;
+    _Atomic uint32_t *posting = &worker->posting[worker->posting_side];
     ucs_status_ptr_t result;
 
+    atomic_fetch_add_explicit(posting, 1, memory_order_relaxed);
     pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_inside++;
     result = hand_to_ucx(chunk, request, offset, length);
+    mfs_ucx_inside--;
+    /* release: who sees it gone calls UCX after this post */
+    atomic_fetch_sub_explicit(posting, 1, memory_order_release);
     pthread_mutex_lock(&worker->mutex);
     if (!UCS_PTR_IS_PTR(result)) /* else chunk_done has it, and may have been called already */
         chunk_over(chunk, UCS_PTR_STATUS(result));

@@ -2,7 +2,9 @@
 #include "ucx/dispatch.h"
 
 #include <errno.h>
+#include <sched.h>
 
+#include "host/log.h"
 #include "ucx/chunk.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
@@ -225,6 +227,65 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
         issue_between(worker);
     }
     pthread_mutex_unlock(&worker->mutex);
+}
+
+/*
+ * WAITING FOR ANOTHER THREAD'S POST: that thread is inside ucp_put_nbx or ucp_get_nbx, with
+ * our callbacks only, so it needs nothing but processor time and UCX's lock. We hold that lock
+ * only inside a call of UCX's, that is in a callback: there the wait is short, as it may be in
+ * vain. Anywhere else it ends by itself; the limit is for callbacks that we do not know of
+ * (of the old receive calls, which do not come by here).
+ */
+#define PATIENCE_NS INT64_C(10000000000)
+#define PATIENCE_INSIDE_NS INT64_C(10000000)
+
+_Thread_local unsigned mfs_ucx_inside;
+
+/* -ETIMEDOUT */
+static int wait_until_posted(struct mfs_ucx_worker *worker, unsigned side, int64_t until_ns)
+{
+    while (atomic_load_explicit(&worker->posting[side], memory_order_acquire) > 0) {
+        if (mfs_now_ns() >= until_ns)
+            return -ETIMEDOUT;
+        sched_yield();
+    }
+    return 0;
+}
+
+/* What is being posted now is on one side; what comes later adds to the other. */
+static int wait_for_posts(struct mfs_ucx_worker *worker)
+{
+    const int64_t until_ns = mfs_now_ns() + (mfs_ucx_inside > 0 ? PATIENCE_INSIDE_NS : PATIENCE_NS);
+
+    for (;;) {
+        bool turned = false;
+        unsigned side;
+        int error;
+
+        pthread_mutex_lock(&worker->mutex);
+        side = worker->posting_side;
+        if (atomic_load_explicit(&worker->posting[!side], memory_order_acquire) == 0) {
+            worker->posting_side = !side;
+            turned = true;
+        }
+        pthread_mutex_unlock(&worker->mutex);
+        /* not turned: another one waits for the other side */
+        error = wait_until_posted(worker, turned ? side : !side, until_ns);
+        if (error || turned)
+            return error;
+    }
+}
+
+void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
+{
+    static _Atomic bool said;
+
+    mfs_ucx_drain(worker, ep);
+    if (wait_for_posts(worker) == 0)
+        return;
+    mfs_count(worker->host, MFS_COUNT_FAULTS, 1);
+    if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+        mfs_log(MFS_LOG_WARN, "a fence or flush did not wait for what another thread was posting");
 }
 
 void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_status_t status)

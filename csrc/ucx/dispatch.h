@@ -9,6 +9,9 @@
 #include "ucx/chunk.h"
 #include "ucx/worker.h"
 
+/* This thread is inside a call into UCX that may hold a lock of UCX's; more than 1: nested. */
+extern _Thread_local unsigned mfs_ucx_inside;
+
 /*
  * Queue an operation. 0: *request is in the queue, to be handed over after a dispatch.
  * -errno: nothing was changed, hand it to UCX (after mfs_ucx_drain of what is before it).
@@ -19,6 +22,12 @@ int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *opera
 unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker);
 /* Send what is queued at once, in the order of posting, whatever the window; ep NULL: all. */
 void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep);
+/*
+ * The same, and what other threads were just posting has reached UCX when it returns: before
+ * a call of UCX's that must cover it. If such a thread stands still for long, or waits for a
+ * lock that UCX holds around the callback we are in, that is given up: counted as a fault.
+ */
+void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep);
 /* End what is queued with an error (of a peer that is gone: with that); ep NULL: all. */
 void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_status_t status);
 /* Take one queued operation of which nothing has been sent out. false: too late. */

@@ -141,7 +141,9 @@ unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker)
 {
     unsigned count = mfs_ucx_dispatch(worker);
 
+    mfs_ucx_inside++;
     count += worker->api->ucp_worker_progress(worker->handle);
+    mfs_ucx_inside--;
     count += mfs_ucx_dispatch(worker);
     if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
         count += mfs_ucx_deliver(worker);

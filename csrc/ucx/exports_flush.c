@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What keeps its order with puts and gets: flush and fence. */
-#include <sched.h>
-
 #include "ucx/dispatch.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 #include "ucx/shim.h"
-
-#define FENCE_PATIENCE_NS INT64_C(10000000)
 
 MFS_UCX_EXPORT ucs_status_ptr_t ucp_ep_flush_nbx(ucp_ep_h handle, const ucp_request_param_t *param)
 {
@@ -82,23 +78,13 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_flush(ucp_worker_h handle)
     return caller.api->ucp_worker_flush(handle);
 }
 
-/*
- * What was posted before a fence is ordered before what comes after: it goes out now.
- * A chunk that another thread is just handing to UCX is waited for, but not for ever:
- * that thread may itself wait for a lock of UCX's that our caller holds.
- */
+/* What was posted before a fence is ordered before what comes after: it goes out now. */
 MFS_UCX_EXPORT ucs_status_t ucp_worker_fence(ucp_worker_h handle)
 {
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
-    if (worker) {
-        const int64_t until_ns = mfs_now_ns() + FENCE_PATIENCE_NS;
-
-        mfs_ucx_drain(worker, NULL);
-        while (atomic_load_explicit(&worker->pins, memory_order_acquire) > 0 &&
-               mfs_now_ns() < until_ns)
-            sched_yield();
-    }
+    if (worker)
+        mfs_ucx_drain_whole(worker, NULL);
     return caller.api->ucp_worker_fence(handle);
 }

@@ -20,14 +20,12 @@ static void make_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_request *re
 void mfs_ucx_pin(struct mfs_ucx_ep *ep)
 {
     ep->pins++;
-    atomic_fetch_add_explicit(&ep->worker->pins, 1, memory_order_relaxed);
 }
 
 void mfs_ucx_unpin(struct mfs_ucx_ep *ep)
 {
     struct mfs_ucx_request *close = ep->close;
 
-    atomic_fetch_sub_explicit(&ep->worker->pins, 1, memory_order_release);
     if (--ep->pins > 0)
         return;
     ep->close = NULL;
@@ -221,7 +219,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
         return true;
     }
     if (pending) /* ours cannot stand for it: everything before it goes out now */
-        mfs_ucx_drain(worker, ep);
+        mfs_ucx_drain_whole(worker, ep);
     *result = UCS_STATUS_PTR(lost);
     return lost != UCS_OK;
 }

@@ -66,7 +66,11 @@ struct mfs_ucx_worker {
     /* Lengths of the lists, read without the mutex to skip work. */
     _Atomic uint64_t queued_count;
     _Atomic uint32_t ready_count, done_count;
-    _Atomic uint32_t pins; /* of all endpoints; changed under the mutex */
+    /* Chunks between the mutex and the return of their post, on two sides: a drain that must
+     * be complete turns to the other side, and waits until the one before is empty. Added to
+     * under the mutex. */
+    _Atomic uint32_t posting[2];
+    unsigned posting_side; /* where chunks are added now */
     struct mfs_ucx_order order;
     struct mfs_ucx_scope *scopes[MFS_UCX_SCOPE_BUCKETS], *free_scopes;
     struct mfs_ucx_pool requests;

@@ -6,10 +6,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fake_ucp.h"
@@ -407,6 +409,90 @@ static void fence_keeps_order(void)
     put(1000, 512);
     CHECK(ucp_worker_fence(worker) == UCS_OK);
     LOG_IS("put 1 0 +128, put 1 128 +128, put 1 256 +256, put 1 1000 +512, fence");
+    finish_all();
+}
+
+static void *fence_in_thread(void *unused)
+{
+    CHECK(ucp_worker_fence(worker) == UCS_OK);
+    return unused;
+}
+
+static pthread_t fencing;
+
+/* Another thread's fence, longer before our post than anybody would wait for luck. */
+static void fence_from_other_thread(ucp_ep_h posting)
+{
+    const struct timespec delay = {.tv_nsec = 100000000};
+
+    CHECK(posting == ep);
+    fake_in_put = NULL;
+    CHECK(pthread_create(&fencing, NULL, fence_in_thread, NULL) == 0);
+    nanosleep(&delay, NULL);
+}
+
+/* A chunk that one thread is just posting comes before the fence of another. */
+static void fence_waits_for_post(void)
+{
+    put(0, 384);
+    fake_complete(0, UCS_OK);
+    fake_in_put = fence_from_other_thread;
+    progress();
+    CHECK(pthread_join(fencing, NULL) == 0);
+    LOG_IS("put 1 0 +128, put 1 128 +128, put 1 256 +128, fence");
+    for (int i = 0; i < 3; i++) /* both sides, and nothing is left over */
+        CHECK(ucp_worker_fence(worker) == UCS_OK);
+    CHECK(mfs_count_process(mfs_host_get(), MFS_COUNT_FAULTS) == 0);
+    LOG_IS("fence, fence, fence");
+    finish_all();
+}
+
+static sem_t is_posting, may_post;
+
+static void wait_in_put(ucp_ep_h posting)
+{
+    CHECK(posting == ep);
+    CHECK(sem_post(&is_posting) == 0 && sem_wait(&may_post) == 0);
+}
+
+static void *progress_in_thread(void *unused)
+{
+    (void)ucp_worker_progress(worker);
+    return unused;
+}
+
+static void fence_in_callback(void *request, ucs_status_t result, void *user_data)
+{
+    (void)request, (void)result;
+    CHECK(ucp_worker_fence(worker) == UCS_OK);
+    *(bool *)user_data = true;
+}
+
+/* The posting thread may wait for a lock that UCX holds around the callback: no deadlock. */
+static void fence_gives_up(void)
+{
+    bool fenced = false;
+    const ucp_request_param_t param = {
+        .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+        .cb.send = fence_in_callback,
+        .user_data = &fenced,
+    };
+    pthread_t thread;
+
+    CHECK(sem_init(&is_posting, 0, 0) == 0 && sem_init(&may_post, 0, 0) == 0);
+    put(0, 384);
+    ucp_tag_send_nbx(ep, memory, 1, 1, &param);
+    fake_complete(0, UCS_OK);
+    fake_in_put = wait_in_put;
+    CHECK(pthread_create(&thread, NULL, progress_in_thread, NULL) == 0);
+    CHECK(sem_wait(&is_posting) == 0);
+    fake_in_put = NULL;
+    fake_mode = FAKE_PROGRESS;
+    while (!fenced)
+        (void)ucp_worker_progress(worker);
+    CHECK(mfs_count_process(mfs_host_get(), MFS_COUNT_FAULTS) == 1);
+    CHECK(sem_post(&may_post) == 0 && pthread_join(thread, NULL) == 0);
+    LOG_IS("put 1 0 +128, put 1 128 +128, tag 1 1 +1, fence, put 1 256 +128");
     finish_all();
 }
 
@@ -874,6 +960,8 @@ static const struct {
     CASE(flush_of_worker),
     CASE(flush_blocking),
     CASE(fence_keeps_order),
+    CASE(fence_waits_for_post),
+    CASE(fence_gives_up),
     CASE(callback_once),
     CASE(completes_at_once),
     CASE(completes_early),
