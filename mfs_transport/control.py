@@ -207,7 +207,10 @@ class Request:
         if layers is not None:
             facts.layers = _count(layers, "layers")
         if layer is not None:
-            facts.layer_now = _count(layer, "layer")
+            layer = _count(layer, "layer")
+            if layer != facts.layer_now or facts.layer_since_ns == 0:
+                facts.layer_since_ns = now_ns()
+            facts.layer_now = layer
         if layer_s is not None:
             facts.layer_ns = _seconds(layer_s, "layer_s")
         if p2d_layer_s is not None:

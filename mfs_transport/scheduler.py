@@ -47,6 +47,7 @@ class Facts:
     next_start_ns: int = NEVER
     red_ns: int = NEVER
     start_ns: int = NEVER
+    layer_since_ns: int = 0
     layer_ns: int = 0
     p2d_layer_ns: int = 0
     p2d_left_bytes: int = 0

@@ -31,6 +31,8 @@ struct mfs_facts {
     int64_t red_ns;           /* RED of its batch (the paper); MFS_TIME_NEVER: use deadline_ns */
     int64_t start_ns;         /* when group 0 is expected to start (or started) computing;
                                * MFS_TIME_NEVER if unknown */
+    int64_t layer_since_ns; /* when layer_now started computing (mfs_paper judges a request that
+                             * computes as of then); 0 if unknown: at any look */
     int64_t layer_ns; /* w: computing plus collective of one layer (group); 0 if unknown */
     int64_t p2d_layer_ns; /* x3: stage 3 of one layer on an empty port; 0 if unknown */
     uint64_t p2d_left_bytes; /* R: stage 3 bytes still to deliver, with layers that are

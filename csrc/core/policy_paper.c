@@ -65,6 +65,8 @@ static void place_explicit(const struct mfs_params *params, const struct mfs_flo
     place_key(flow, LATE_STAGE, facts->deadline_ns, place);
     if (facts->deadline_ns == MFS_TIME_NEVER)
         return;
+    if (computing && facts->layer_since_ns > 0 && facts->layer_since_ns < now_ns)
+        now_ns = facts->layer_since_ns; /* as of the last layer boundary */
     time_s = (double)mfs_time_minus(facts->deadline_ns, now_ns) * 1e-9;
     if (time_s <= 0.0) {
         place->level = 0;

@@ -183,6 +183,29 @@ static void place__mfs_margin(void)
     CHECK_EQ(place.level, params.levels);
 }
 
+/* While a request computes, time goes by in layers. */
+static void place__paper_computing(void)
+{
+    const struct mfs_policy *policy = mfs_policy_find("mfs_paper");
+    const struct mfs_flow_info flow = {.tag = {1, 0, MFS_STAGE_P2D}, .bytes_left = 1000000};
+    struct mfs_facts facts = FACTS(.deadline_ns = 17 * MS, .layers = 4, .layer_since_ns = 1 * MS);
+    struct mfs_params params;
+    struct mfs_place place;
+
+    mfs_params_init(&params);
+    params.rate_Bps = GB; /* 1 ms; MLU 1/16 at 1 ms, 1/4 at 13 ms, thresholds 1/8, 1/32, ... */
+    policy->place(&params, &flow, &facts, 13 * MS, &place);
+    CHECK_EQ(place.level, 1);
+    CHECK_EQ(place.recheck_ns, NEVER);
+    facts.layer_since_ns = 13 * MS; /* the next layer */
+    policy->place(&params, &flow, &facts, 13 * MS, &place);
+    CHECK_EQ(place.level, 0);
+    facts.layer_since_ns = 1 * MS;
+    facts.flags = MFS_REQUEST_COMPUTED; /* from now on at any moment */
+    policy->place(&params, &flow, &facts, 13 * MS, &place);
+    CHECK_EQ(place.level, 0);
+}
+
 static void place__paper(void)
 {
     static const struct mfs_tag last = {1, 3, MFS_STAGE_P2D}, first = {1, 3, MFS_STAGE_KV_REUSE};
@@ -227,6 +250,7 @@ static void place__extremes(void)
         struct mfs_place place = {1, MFS_MOVES_STILL, 0, NEVER};
         const struct mfs_policy *policy = mfs_policy_at(test_random(&state) % 12);
         struct mfs_facts facts = {ANY,
+                                  ANY,
                                   ANY,
                                   ANY,
                                   ANY,
@@ -292,9 +316,11 @@ static void rank_make__clamps(void)
 }
 
 static const struct test tests[] = {
-    TEST(place__baselines),  TEST(place__mfs_collective), TEST(place__mfs_fetch),
-    TEST(place__mfs_p2d),    TEST(place__mfs_margin),     TEST(place__paper),
-    TEST(place__extremes),   TEST(find__every_name),      TEST(stage_name__every_stage),
+    TEST(place__baselines),  TEST(place__mfs_collective),
+    TEST(place__mfs_fetch),  TEST(place__mfs_p2d),
+    TEST(place__mfs_margin), TEST(place__paper_computing),
+    TEST(place__paper),      TEST(place__extremes),
+    TEST(find__every_name),  TEST(stage_name__every_stage),
     TEST(rank_make__clamps),
 };
 
