@@ -249,19 +249,10 @@ static void place__extremes(void)
 #define ANY values[test_random(&state) % COUNT(values)]
         struct mfs_place place = {1, MFS_MOVES_STILL, 0, NEVER};
         const struct mfs_policy *policy = mfs_policy_at(test_random(&state) % 12);
-        struct mfs_facts facts = {ANY,
-                                  ANY,
-                                  ANY,
-                                  ANY,
-                                  ANY,
-                                  ANY,
-                                  ANY,
-                                  ANY,
-                                  (uint64_t)ANY,
-                                  (uint32_t)ANY,
-                                  (uint32_t)ANY,
-                                  (uint32_t)ANY & 7,
-                                  0};
+        struct mfs_facts facts = {
+            ANY, ANY, ANY,           ANY,           ANY,           ANY,
+            ANY, ANY, (uint64_t)ANY, (uint32_t)ANY, (uint32_t)ANY, (uint32_t)ANY & 7,
+            0};
         struct mfs_flow_info flow = {{1, (uint32_t)ANY, test_random(&state) % 4},
                                      ANY,
                                      ANY,
