@@ -218,7 +218,7 @@ def test_perftest(transport: str, settings: str, tmp_path: Path) -> None:
     check_counters(found[0], settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_perftest_all(transport: str, settings: str, tmp_path: Path) -> None:
@@ -227,13 +227,15 @@ def test_perftest_all(transport: str, settings: str, tmp_path: Path) -> None:
     check_counters(found[0], settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_perftest_options(name: str, transport: str, settings: str, tmp_path: Path) -> None:
     if transport == "shm" and name in NOT_OVER_SHM:
         pytest.skip("UCX itself does not do this over shared memory")
+    if name == "two threads, get" and settings == "deferred":
+        pytest.skip("known gap: it may wait for ever (docs/ucx.md, What is not as without)")
     check_perftest([name], transport, settings, tmp_path / "stats")
 
 
@@ -253,7 +255,7 @@ def io_demo(api: list[str], stats: Path | None, settings: dict[str, str]) -> str
 
 
 @pytest.mark.parametrize(
-    "api", [pytest.param([], id="tag", marks=pytest.mark.slow), pytest.param(["-A"], id="am")]
+    "api", [pytest.param([], id="tag", marks=pytest.mark.long), pytest.param(["-A"], id="am")]
 )
 def test_io_demo(api: list[str], tmp_path: Path) -> None:
     stats = tmp_path / "stats"
@@ -280,7 +282,7 @@ def ucxx() -> Path:
     return place
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ucxx(tmp_path: Path) -> None:
     """Messages of several sizes, there and back, compared."""
     pytest.importorskip("libucx")
@@ -321,7 +323,7 @@ def test_gpu_check_refuses() -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.nixl
 def test_gpu_check_in_host_memory(tmp_path: Path) -> None:
     """Its own working, without a GPU."""
