@@ -87,8 +87,8 @@ void mfs_unit_dirty(struct mfs_sim *sim, uint32_t index)
     struct mfs_unit *unit = &sim->units[index];
 
     sim->paper_due = sim->paper;
-    if (unit->dirty || !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF ||
-                         sim->rule == MFS_RULE_LLF))
+    if (unit->dirty ||
+        !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF))
         return;
     unit->dirty = true;
     mfs_members_add(&sim->memory, &sim->dirty_units, index);
@@ -115,8 +115,8 @@ static int64_t least(int64_t a, int64_t b)
 
 static bool same(int64_t a, int64_t b)
 {
-    return a == b || (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS &&
-                      b - a < SAME_NS);
+    return a == b ||
+           (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS && b - a < SAME_NS);
 }
 
 /* One plan entry; only the first of a batch carries its computing. */
@@ -130,9 +130,8 @@ static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool 
     facts->layer_now = group;
     facts->layers = first ? sim->model->groups : 0;
     facts->layer_ns = mfs_sim_ns(group_s * one->estimate);
-    facts->p2d_layer_ns =
-        mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) / sim->cluster->link_Bps *
-                   one->estimate);
+    facts->p2d_layer_ns = mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
+                                     sim->cluster->link_Bps * one->estimate);
     sim->plan_request[at] = request;
 }
 
@@ -180,7 +179,8 @@ static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
 
     if (unit->count > sim->plan_capacity) {
         sim->plan_capacity = 2 * unit->count;
-        sim->plan = mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
         sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
                                             sizeof(*sim->plan_request));
     }
@@ -222,7 +222,8 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
         return;
     if (count > sim->plan_capacity) {
         sim->plan_capacity = 2 * count;
-        sim->plan = mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
         sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
                                             sizeof(*sim->plan_request));
     }
@@ -230,9 +231,9 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
     count = 0;
     for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d, count++) {
         sim->plan[count] = sim->requests[r].facts;
-        sim->plan[count].p2d_left_bytes = (uint64_t)(mfs_request_p2d_left(sim, r) *
-                                                     sim->requests[r].estimate /
-                                                     sim->cluster->unit_hosts);
+        sim->plan[count].p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, r) * sim->requests[r].estimate /
+                       sim->cluster->unit_hosts);
         sim->plan_request[count] = r;
     }
     mfs_plan_shed(sim->plan, count, sim->params.rate_Bps, sim->now_ns, sim->scratch);
@@ -295,8 +296,8 @@ static void place_request(struct mfs_sim *sim, const struct mfs_flow_info *info,
     struct mfs_facts facts = sim->requests[request].facts;
 
     if (info->tag.stage == MFS_STAGE_P2D)
-        facts.p2d_left_bytes = (uint64_t)(mfs_request_p2d_left(sim, request) *
-                                          sim->requests[request].estimate);
+        facts.p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, request) * sim->requests[request].estimate);
     policy->place(&sim->params, info, &facts, sim->now_ns, place);
 }
 
@@ -455,8 +456,8 @@ void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
         if (at == 0)
             continue;
         front = &sim->net.slots[mfs_entry_slot(&link->ordered.list[at - 1])];
-        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) ||
-            front->owner == MFS_NONE || line->rate <= sim->lines[front->owner].rate)
+        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) || front->owner == MFS_NONE ||
+            line->rate <= sim->lines[front->owner].rate)
             continue;
         gap = mfs_line_left(line, line->group) -
               mfs_line_left(&sim->lines[front->owner], sim->lines[front->owner].group) +

@@ -187,8 +187,8 @@ double mfs_line_left_all(const struct mfs_line *line);
 void mfs_line_shared(struct mfs_sim *sim, struct mfs_line *line, bool shared);
 void mfs_line_dirty(struct mfs_sim *sim, uint32_t line);
 void mfs_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
-void mfs_lines_rated(struct mfs_sim *sim);   /* take over net->changed */
-void mfs_lines_window(struct mfs_sim *sim);  /* port bytes as of now */
+void mfs_lines_rated(struct mfs_sim *sim); /* take over net->changed */
+void mfs_lines_window(struct mfs_sim *sim); /* port bytes as of now */
 
 /* --- serving.c --- */
 void mfs_serving_init(struct mfs_sim *sim);

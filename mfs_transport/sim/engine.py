@@ -359,9 +359,7 @@ def closed_form_ttft_s(
 ) -> float:
     """TTFT of a request that is alone on the cluster (csrc/sim/model.h): collectives first, fetches
     group by group. `together`: as under fair sharing, where all groups' fetches end at once."""
-    return float(
-        lib.mfs_sim_alone_s(_cluster(cluster), _model(model), tokens, prefix, together)
-    )
+    return float(lib.mfs_sim_alone_s(_cluster(cluster), _model(model), tokens, prefix, together))
 
 
 def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
@@ -451,20 +449,21 @@ def simulate(
     c_requests = ffi.new("struct mfs_sim_requests *")
     c_requests.count = count
     kept = []
-    for name, array, dtype in (
+    inputs: tuple[tuple[str, Any, Any], ...] = (
         ("arrival_s", requests.arrival_s, np.float64),
         ("tokens", requests.tokens, np.int64),
         ("prefix", requests.prefix, np.int64),
         ("deadline_s", requests.deadline_s, np.float64),
         ("store_draw", draws, np.float64),
         ("estimate", estimate, np.float64),
-    ):
+    )
+    for name, array, dtype in inputs:
         pointer, array = _in(array, dtype, name, count)
         setattr(c_requests, name, pointer)
         kept.append(array)
     out = ffi.new("struct mfs_sim_outcome *")
     arrays: dict[str, Any] = {}
-    for name, dtype, kind in (
+    outputs: tuple[tuple[str, Any, str], ...] = (
         ("first_token_s", np.float64, "double"),
         ("fetch_done_s", np.float64, "double"),
         ("compute_start_s", np.float64, "double"),
@@ -473,7 +472,8 @@ def simulate(
         ("decode_host", np.int64, "int64_t"),
         ("store_host", np.int64, "int64_t"),
         ("given_up", np.uint8, "uint8_t"),
-    ):
+    )
+    for name, dtype, kind in outputs:
         pointer, array = _out(count, dtype, kind)
         setattr(out, name, pointer)
         arrays[name] = array[:count]
@@ -592,7 +592,7 @@ def flows(
         visited,
     )
     if result == -errno.EINVAL:
-        raise InputError("flows: 1 to 4 known links a route, sizes above 0, level to 32, tier to 35")
+        raise InputError("flows: 1 to 4 known links a route, size above 0, level to 32, tier to 35")
     native.check(result, "flows")
     return FlowsOutcome(finish[:count], rates[:count], int(visited[0]))
 
