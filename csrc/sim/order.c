@@ -10,8 +10,10 @@
  * first of a batch carries its computing time, the others none; afterwards all of them get
  * the batch's start, and the tightest of the batch as what they owe to others.
  *
- * Flows that are being served do not get a new look within SERVED_LOOK_S: their urgency
- * moves by less than the time that passes, and a crossing is put off by as much at most.
+ * Crossing times are exact for flows that wait. For one that is served the policy names a
+ * moment that comes too early, since the bytes left fall meanwhile: looks that find the same
+ * level are spaced out, from SERVED_LOOK_S to SERVED_LOOK_MOST_S, and a crossing is put off
+ * by as much at most.
  */
 #include <errno.h>
 #include <math.h>
@@ -20,6 +22,7 @@
 #include "sim/state.h"
 
 #define SERVED_LOOK_S 50e-6
+#define SERVED_LOOK_MOST_S 1e-3
 #define SAME_NS 1000 /* plans that differ by less are not worth placing flows anew */
 
 /* --- set-up --- */
@@ -349,12 +352,23 @@ static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *l
     const uint32_t classes = sim->options->classes;
 
     if (sim->options->enforcement == MFS_SIM_PRESSURE)
-        return line->level > sim->pressed[line->route.link[line->route.count - 1]] ? 1 : 0;
+        return mfs_pressure_class(sim, line);
     if (sim->options->enforcement != MFS_SIM_CLASSES || classes < 2)
         return 0;
     if (line->level >= sim->params.levels)
         return classes - 1;
     return line->level < classes - 2 ? line->level : classes - 2;
+}
+
+/* Do bytes of its request and stage move? Then what the policy judges it by does. */
+static bool served(const struct mfs_sim *sim, const struct mfs_line *line)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    bool any = false;
+
+    for (uint32_t i = 0; i < bundle->lines; i++)
+        any = any || sim->lines[bundle->first_line + i].rate > 0.0;
+    return any;
 }
 
 /* The line's place into the net. */
@@ -369,6 +383,8 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
         level = scavenger;
     if (line->level < scavenger && level != scavenger && level > line->level)
         level = line->level; /* promoted only */
+    line->look_gap_s =
+        level != line->level ? SERVED_LOOK_S : fmin(2.0 * line->look_gap_s, SERVED_LOOK_MOST_S);
     if (level != line->level)
         MFS_TRACE(sim, MFS_SIM_LEVEL, (int32_t)sim->bundles[line->bundle].request,
                   (int32_t)sim->bundles[line->bundle].stage, (int32_t)line->group,
@@ -396,9 +412,10 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
     if (place->recheck_ns == MFS_TIME_NEVER) {
         mfs_timers_drop(&sim->looks, index);
     } else {
-        const double soon_s = sim->now_s + (line->rate > 0.0 ? SERVED_LOOK_S : 1e-9);
+        const double gap_s = served(sim, line) ? line->look_gap_s : 1e-9;
 
-        mfs_timers_set(&sim->looks, index, fmax((double)place->recheck_ns * 1e-9, soon_s));
+        mfs_timers_set(&sim->looks, index,
+                       fmax((double)place->recheck_ns * 1e-9, sim->now_s + gap_s));
     }
 }
 

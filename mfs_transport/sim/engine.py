@@ -159,15 +159,15 @@ class Options:
     prune: bool = True
     """mfs_paper: overload control drops requests."""
     estimate_error: tuple[float, int] = (0.0, 0)
-    """(e, seed): the scheduler sees computing times and bytes times a factor uniform in 1 +- e, drawn
-    once for each request."""
+    """(e, seed): the scheduler sees computing times and bytes times a factor uniform in 1 +- e,
+    drawn once for each request."""
     unit_order: str = "fifo"
     """Of a unit's queue: fifo or edf."""
     decode_choice: str = "bytes"
     """Decode host with the fewest outstanding bytes, or slack: the one whose port is free first
     counting what is more urgent only."""
     store_choice: str = "draw"
-    """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn from it."""
+    """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn."""
     replicas: int = 2
     recompute: bool = False
     """Compute a prefix anew when that is estimated to be sooner than to fetch it."""
@@ -234,8 +234,8 @@ class Outcome:
     """Of a batch's collective of one group, from its start to its last byte; 0 without any."""
     collective_count: int
     port_utilisation: Floats
-    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks; from the first
-    to the last arrival."""
+    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks; from the
+    first to the last arrival."""
     seconds: float
     """Wall time of the run."""
     events: int
@@ -556,9 +556,9 @@ def flows(
     key: ArrayLike = 0,
     enforcement: str = "global",
 ) -> FlowsOutcome:
-    """Flows on links and nothing else; a route has 1 to 4 links, the egress first. Tier 0 is ordered
-    by (level, key, place in the list); 1 and more are shared max-min, each from what the tiers
-    before it leave."""
+    """Flows on links and nothing else; a route has 1 to 4 links, the egress first. Tier 0 is
+    ordered by (level, key, place in the list); 1 and more are shared max-min, each from what the
+    tiers before it leave."""
     count = len(routes)
     capacity = np.ascontiguousarray(capacity_Bps, dtype=np.float64)
     first = np.zeros(count + 1, dtype=np.uint32)
