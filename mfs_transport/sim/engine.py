@@ -530,7 +530,7 @@ def simulate(
 def _utilisation(cluster: Cluster, port_bytes: Floats, span_s: float) -> Floats:
     if span_s <= 0:
         return np.zeros(len(port_bytes))
-    capacity = np.full(len(port_bytes), cluster.link_Bps)
+    capacity = np.full(len(port_bytes), float(cluster.link_Bps))
     ports = 2 * cluster.hosts * cluster.nics_per_host
     capacity[ports:] *= cluster.pod_hosts * cluster.nics_per_host / cluster.oversubscription
     return np.asarray(port_bytes / (capacity * span_s))
