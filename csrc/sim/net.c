@@ -111,6 +111,7 @@ void mfs_net_rate(struct mfs_net *net, uint32_t index, double rate)
 
 uint32_t mfs_slot_new(struct mfs_net *net, const struct mfs_route *route, uint32_t owner)
 {
+    const struct mfs_route copy = *route; /* it may be a slot's, which may move */
     uint32_t index;
     struct mfs_slot *slot;
 
@@ -125,8 +126,8 @@ uint32_t mfs_slot_new(struct mfs_net *net, const struct mfs_route *route, uint32
     }
     slot = &net->slots[index];
     memset(slot, 0, sizeof(*slot));
-    slot->route = *route;
-    net->links[route->link[0]].egress = true;
+    slot->route = copy;
+    net->links[copy.link[0]].egress = true;
     slot->owner = owner;
     slot->cap = INFINITY;
     slot->state = MFS_SLOT_IDLE;
