@@ -75,6 +75,15 @@ static void changed(struct mfs_segment *segment)
     atomic_fetch_add_explicit(&segment->request_version, 1, memory_order_release);
 }
 
+static void name_write(struct mfs_request_cell *cell, const char *name)
+{
+    uint64_t words[MFS_NAME_WORDS] = {0};
+
+    memcpy(words, name, strnlen(name, MFS_REQUEST_NAME_MAX));
+    for (size_t i = 0; i < MFS_NAME_WORDS; i++)
+        atomic_store_explicit(&cell->name[i], words[i], memory_order_relaxed);
+}
+
 /* Add or replace one; the mutex is held. -ENOSPC. */
 static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
                     const struct mfs_facts *facts)
@@ -99,10 +108,8 @@ static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
     for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
         atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
     atomic_store_explicit(&cell->owner, host->process + 1, memory_order_relaxed);
-    if (name) {
-        strncpy(cell->name, name, MFS_REQUEST_NAME_MAX);
-        cell->name[MFS_REQUEST_NAME_MAX] = '\0';
-    }
+    if (name)
+        name_write(cell, name);
     atomic_store_explicit(&cell->live, 1, memory_order_relaxed);
     write_end(cell);
     return 0;
@@ -167,6 +174,29 @@ static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_f
         return ours;
     }
     return false;
+}
+
+void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
+{
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        struct mfs_request_cell *cell = cell_at(host->segment, key, probe);
+        const uint32_t before = atomic_load_explicit(&cell->sequence, memory_order_acquire);
+        const uint64_t found = atomic_load_explicit(&cell->key, memory_order_acquire);
+        uint64_t words[MFS_NAME_WORDS];
+
+        if (found == MFS_REQUEST_NONE)
+            break;
+        if (found != key)
+            continue;
+        for (size_t i = 0; i < MFS_NAME_WORDS; i++)
+            words[i] = atomic_load_explicit(&cell->name[i], memory_order_relaxed);
+        atomic_thread_fence(memory_order_acquire);
+        if ((before & 1) || atomic_load_explicit(&cell->sequence, memory_order_relaxed) != before)
+            break; /* it is being written: for display, not worth waiting */
+        memcpy(name, words, sizeof(words));
+        return;
+    }
+    name[0] = '\0';
 }
 
 int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts)
