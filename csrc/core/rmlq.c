@@ -180,11 +180,12 @@ static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *t
     return flow;
 }
 
-static void flow_tell(struct mfs_rmlq *queue, enum mfs_flow_event event, struct mfs_flow *flow,
-                      uint32_t level_before)
+static __attribute__((noinline, cold)) void flow_tell(struct mfs_rmlq *queue,
+                                                      const struct mfs_flow *flow,
+                                                      enum mfs_flow_event event,
+                                                      uint32_t level_before)
 {
-    if (queue->watch.told)
-        queue->watch.told(queue->watch.ctx, event, &flow->info, level_before, queue->now_ns);
+    queue->watch.told(queue->watch.ctx, event, &flow->info, level_before, queue->now_ns);
 }
 
 /* The flow ran empty. */
@@ -192,7 +193,8 @@ static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
 {
     uint32_t index = flow_index(queue, flow);
 
-    flow_tell(queue, MFS_FLOW_LEFT, flow, flow->info.level);
+    if (queue->watch.told)
+        flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level);
     mfs_heap_remove(flow_order(queue, flow), index);
     mfs_heap_remove(&queue->timers, index);
     flow_forget(queue, index);
@@ -223,8 +225,8 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     if (level < MFS_LEVELS_MAX && place.level < level)
         queue->promotions++;
     flow->info.level = place.level;
-    if (level != place.level)
-        flow_tell(queue, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED, flow,
+    if (queue->watch.told && level != place.level)
+        flow_tell(queue, flow, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED,
                   level < MFS_LEVELS_MAX ? level : place.level);
     flow->moves = place.moves;
     *recheck_ns = place.recheck_ns > queue->now_ns ? place.recheck_ns : queue->now_ns + 1;
