@@ -12,6 +12,11 @@
 What is registered lies in the host's shared segment: the queues of all processes of
 the host read it, without a message or a system call. Times are seconds (floats) or
 nanoseconds (`_ns`, ints) of CLOCK_MONOTONIC.
+
+Collectives are sent by NCCL's own threads, which no tag of a block reaches: tell them what
+the process computes, once a step or a layer:
+
+    mfs.batch([request_a, request_b], layer=3)      # in the process whose collectives they are
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import errno
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -441,3 +446,44 @@ def tag_current() -> Any:
     """A copy of this thread's current tag, or None if it has none."""
     value = ffi.new("struct mfs_tag *", lib.mfs_tag_get())
     return value if value.request or value.stage else None
+
+
+def batch(requests: Iterable[Request | str] | Request | str | None, layer: int = 0) -> None:
+    """Tell what this process computes now: its collectives belong to that, until the next call.
+
+    requests: those of the batch, by object or by name; of several the one with the earliest
+    deadline counts (a name's deadline is read from the segment; one that is unknown has none).
+    None or an empty list: the process computes nothing that is known. Cheap enough for every
+    layer of a step: some microseconds, no system call.
+    """
+    if requests is None:
+        several: list[Request | str] = []
+    elif isinstance(requests, Request | str):
+        several = [requests]
+    else:
+        several = list(requests)
+    key = lib.MFS_REQUEST_NONE
+    if len(several) == 1:
+        key = _request_key(several[0])
+    elif several:
+        key = min(map(_key_and_deadline, several), key=lambda pair: pair[1])[0]
+    lib.mfs_batch_set(key, _count(layer, "layer"))
+
+
+def batch_current() -> tuple[int, int]:
+    """Key of the request (0: none) and layer, as `batch` told last in this process."""
+    value = lib.mfs_batch_get()
+    return int(value.request), int(value.layer)
+
+
+def _request_key(request: Request | str) -> int:
+    return request.key if isinstance(request, Request) else _key(request)
+
+
+def _key_and_deadline(request: Request | str) -> tuple[int, int]:
+    if isinstance(request, Request):
+        return request.key, request.deadline_ns
+    key = _key(request)
+    facts = ffi.new("struct mfs_facts *")
+    known = lib.mfs_request_get(default_host().handle, key, facts) == 0
+    return key, int(facts.deadline_ns) if known else NEVER

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
-from mfs_transport.control import tag_current, tag_make
+from mfs_transport.control import batch_current, tag_current, tag_make
 from mfs_transport.native import NEVER, InputError, ffi, lib, now_ns
 
 S = 1_000_000_000
@@ -387,3 +387,49 @@ def test_tag__bad_input_is_named(arguments: tuple[Any, ...], says: str):
     with pytest.raises(InputError, match=says), mfs.tag(*arguments):
         pass
     assert current() is None
+
+
+# --- the batch ---
+
+
+@pytest.fixture
+def no_batch() -> Iterator[None]:
+    yield
+    mfs.batch(None)
+
+
+def test_batch__the_earliest_deadline_counts(no_batch: None):
+    late, soon = mfs.register("late", ttft_s=9.0), mfs.register("soon", ttft_s=1.0)
+    without = mfs.register("without")
+    try:
+        mfs.batch([late, soon, without], layer=3)
+        assert batch_current() == (soon.key, 3)
+        mfs.batch(["late", "nobody", "soon"])  # deadlines from the segment
+        assert batch_current() == (soon.key, 0)
+        mfs.batch(late, layer=1)
+        assert batch_current() == (late.key, 1)
+    finally:
+        for request in (late, soon, without):
+            request.finish()
+
+
+def test_batch__is_of_the_process_not_the_thread(no_batch: None):
+    thread = threading.Thread(target=lambda: mfs.batch("r", layer=7))
+    thread.start()
+    thread.join()
+    assert batch_current() == (lib.mfs_request_key(b"r"), 7)
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_batch__nothing_is_known(nothing: Any, no_batch: None):
+    mfs.batch("r", layer=7)
+    mfs.batch(nothing)
+    assert batch_current() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(("",), "request name"), (("r", -1), "layer -1"), (([3],), "request")]
+)
+def test_batch__bad_input_is_named(arguments: tuple[Any, ...], says: str):
+    with pytest.raises(InputError, match=says):
+        mfs.batch(*arguments)
