@@ -161,8 +161,7 @@ static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mf
         return NULL;
     chunk = mfs_ucx_chunk_get(worker);
     if (chunk)
-        error = turn ? mfs_rmlq_take_untagged(lane->queue, limit, now_ns, taken)
-                     : mfs_rmlq_take(lane->queue, limit, now_ns, taken);
+        error = mfs_rmlq_take_next(lane->queue, limit, turn, taken);
     if (error) {
         mfs_member_done(lane->member, bytes, now_ns);
         if (chunk)
