@@ -233,5 +233,3 @@ def make(
             raise InputError("a rate above 0 is needed: --rate, or --load")
         arrival = np.cumsum(draw.exponential(1.0, count)) / rate
     return Prompts(arrival, found.tokens, found.prefix, np.arange(count) >= warmup)
-
-
