@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..native import InputError
-from ..sim import engine, explain, models, plots, report, setting, sweep
+from ..sim import engine, explain, models, plots, report, setting, study, sweep
 from ..sim import point as points
 from ..sim.sweep import Store
 from . import _sim
@@ -165,6 +165,7 @@ def compare(
 @click.option("--fresh", is_flag=True, help="Run again what is kept there.")
 @click.option("--base", default="mfs", show_default=True, help="What the others are compared with.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Attainment over load.")
+@click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
 @click.option("--seeds", type=int, help="Instead of the file's.")
 @_sim.where_options
 @_sim.json_option
@@ -174,6 +175,7 @@ def run_sweep(
     fresh: bool,
     base: str,
     plot: Path | None,
+    judge: bool,
     seeds: int | None,
     jobs: int,
     dask: str | None,
@@ -205,6 +207,26 @@ def run_sweep(
         if turn < plan.refine:
             wanted += sweep.more_loads(wanted, store)
     rows = store.table(wanted)
+    if judge:
+        _judge(console, rows, base)
+    else:
+        _show(console, rows, base)
+    if plot:
+        plots.attainment(rows, plot, file.stem)
+        console.print(f"picture: {plot}", soft_wrap=True)
+    _sim.write(json_path, console, rows)
+
+
+def _judge(console: Console, rows: list[dict[str, Any]], base: str) -> None:
+    found = study.verdicts(rows, base)
+    console.print(study.promises(study.summaries(rows, base)), soft_wrap=True)
+    console.print()
+    console.print(study.counts(found))
+    console.print()
+    console.print(study.losses(found), soft_wrap=True)
+
+
+def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:
     for (cluster, model, work, slo, enforcement), group in report.by(
         rows, "cluster", "model", "workload", "slo", "enforcement"
     ).items():
@@ -217,10 +239,6 @@ def run_sweep(
         console.print(report.over_load(group))
         if len(report.by(group, "load")) > 1:
             console.print(report.goodput(group, base if base in names else names[0]))
-    if plot:
-        plots.attainment(rows, plot, file.stem)
-        console.print(f"picture: {plot}", soft_wrap=True)
-    _sim.write(json_path, console, rows)
 
 
 @command.command(name="explain")

@@ -124,18 +124,17 @@ def goodputs(rows: Sequence[Row], target: float = statistics.TARGET) -> dict[str
     return found
 
 
+def ratio(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
+    """Ours over theirs, seed by seed; seeds on which they have 0 are left out."""
+    return statistics.interval([rate / theirs[s] for s, rate in ours.items() if theirs.get(s)])
+
+
 def goodput(rows: Sequence[Row], base: str, target: float = statistics.TARGET) -> Table:
     """Highest rate with `target` attained, and its ratio to the base's, seed by seed."""
     found = goodputs(rows, target)
     table = _table("policy", f"requests/s at {100 * target:.0f} %", f"times {base}", "utilisation")
     for policy, rates in found.items():
-        ratio = statistics.interval(
-            [
-                rate / found[base][seed]
-                for seed, rate in rates.items()
-                if found.get(base, {}).get(seed)
-            ]
-        )
+        times = ratio(rates, found.get(base, {}))
         near = min(
             (row for row in rows if row["policy"] == policy),
             key=lambda row: abs(row["rate"] - statistics.interval(list(rates.values())).mean),
@@ -143,7 +142,7 @@ def goodput(rows: Sequence[Row], base: str, target: float = statistics.TARGET) -
         table.add_row(
             policy,
             f"{statistics.interval(list(rates.values())):.4g}",
-            f"{ratio:.3f}" if ratio.count else "",
+            f"{times:.3f}" if times.count else "",
             f"{near['utilisation']:.2f}",
         )
     return table
