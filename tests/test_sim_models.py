@@ -68,3 +68,10 @@ def test_unit_model__names_what_does_not_fit(
 ):
     with pytest.raises(InputError, match=says):
         models.unit_model(name, gpu, ranks, **more)  # type: ignore[arg-type]
+
+
+def test_unit_model__sequence_parallel_hosts_send_their_kv_to_each_other():
+    made = models.unit_model("llama3-8b", "a100", 16, hosts=2, across="sp")
+    # T tokens on m hosts: (m - 1)/m * A * T/m = (m - 1) * T/m * KV
+    assert made.alltoall_bytes_per_token_layer / 2 == 4096
+    assert made.allreduce_bytes_per_token_layer == 0

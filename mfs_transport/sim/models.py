@@ -11,6 +11,7 @@ What crosses hosts depends on how the model is spread over the unit's hosts:
 
     ep   experts: dispatch and combine of every token (a mixture of experts)
     tp   tensor: two all-reduces of the hidden state a layer (a dense model)
+    sp   sequence: each host sends the KV of its tokens to all others (ring attention)
 
 Tensor parallelism of a mixture stays inside a host, and then needs no network.
 Sizes are those of the published configurations, in bf16.
@@ -26,6 +27,7 @@ from . import engine
 
 MFU_MAX = 0.74
 MFU_HALF_TOKENS = 100.0
+ACROSS = ("auto", "ep", "tp", "both", "sp")
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,16 @@ def elementwise(tp: int) -> float:
 
 
 def unit_model(
-    name: str, gpu: str, ranks: int, *, groups: int = 8, across: str = "auto"
+    name: str, gpu: str, ranks: int, *, groups: int = 8, hosts: int = 1, across: str = "auto"
 ) -> engine.Model:
-    """The model on a unit of `ranks` GPUs, its layers computed and sent in `groups`.
+    """The model on a unit of `ranks` GPUs in `hosts`, its layers computed and sent in `groups`.
 
-    `across`: what crosses the unit's hosts, `ep`, `tp` or `both`; `auto` is `tp` for a dense
-    model and `ep` for a mixture. InputError names what does not fit.
+    `across`: what crosses the unit's hosts, `ep`, `tp`, `both` or `sp`; `auto` is `tp` for a
+    dense model and `ep` for a mixture. InputError names what does not fit.
     """
     spec = find(name)
-    if across not in ("auto", "ep", "tp", "both"):
-        raise InputError(f"across {across!r}: one of auto, ep, tp, both")
+    if across not in ACROSS:
+        raise InputError(f"across {across!r}: one of {', '.join(ACROSS)}")
     if across in ("ep", "both") and spec.dense:
         raise InputError(f"across {across!r}: {spec.name} has no experts")
     if not 1 <= groups <= spec.layers:
@@ -111,12 +113,17 @@ def unit_model(
         raise InputError(f"ranks {ranks}: at least 1")
     if across == "auto":
         across = "tp" if spec.dense else "ep"
+    sent = 0.0  # by a token, to all hosts of an all-to-all
+    if across in ("ep", "both"):
+        sent = 2.0 * spec.dispatch_layer_bytes
+    elif across == "sp":
+        sent = float(hosts * spec.kv_layer_bytes)  # one copy for each host
     return engine.Model(
         layers=spec.layers,
         groups=groups,
         kv_bytes_per_token_layer=spec.kv_layer_bytes,
-        allreduce_bytes_per_token_layer=2 * spec.allreduce_bytes if across != "ep" else 0,
-        alltoall_bytes_per_token_layer=2 * spec.dispatch_layer_bytes if across != "tp" else 0,
+        allreduce_bytes_per_token_layer=2.0 * spec.allreduce_bytes * (across in ("tp", "both")),
+        alltoall_bytes_per_token_layer=sent,
         linear_flop_per_token_layer=2.0 * spec.active_parameters / spec.layers,
         attention_flop_factor=2.0 * spec.heads * spec.head_size,
         flops=ranks * gpu_flops(gpu),

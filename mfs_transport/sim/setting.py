@@ -65,15 +65,39 @@ class Setting:
         """The model on a unit of this cluster."""
         ranks = self.cluster.unit_hosts * self.gpus_per_host
         groups = min(self.groups, models.find(name).layers)
-        return models.unit_model(name, self.gpu, ranks, groups=groups, across=self.across)
+        hosts = self.cluster.unit_hosts
+        return models.unit_model(
+            name, self.gpu, ranks, groups=groups, hosts=hosts, across=self.across
+        )
 
     def capacity(self, model: str, name: str, seed: int = 0) -> float:
-        """Requests a second at which the units compute and exchange all the time, one request a
-        batch on an idle network: load 1. Batching serves somewhat more, contention less."""
+        """Requests a second at which units or ports, whichever come first, are busy all the time:
+        load 1. Units: one request a batch on an idle network (batches serve somewhat more,
+        contention less). Ports: the mean of all of a kind."""
         one, found = self.model(model), workload.rows(name, SAMPLE, seed)
         new = found.tokens - found.prefix
         pairs = zip(new, found.prefix, strict=True)
-        return self.cluster.units / float(np.mean([self.service_s(one, *pair) for pair in pairs]))
+        busy_s = float(np.mean([self.service_s(one, *pair) for pair in pairs]))
+        return min(self.cluster.units / busy_s, self._port_capacity(one, found))
+
+    def _port_capacity(self, model: engine.Model, found: workload.Rows) -> float:
+        """Requests a second that the busiest kind of port carries."""
+        cluster = self.cluster
+        kv = model.kv_bytes_per_token_layer * model.layers
+        deliver, fetch = kv * float(found.tokens.mean()), kv * float(found.prefix.mean())
+        new = float((found.tokens - found.prefix).mean())
+        sent = engine.collective_bytes(model, 1, cluster.unit_hosts) * new * model.groups
+        exchange = sent * cluster.unit_hosts
+        prefill = cluster.units * cluster.unit_hosts
+        stores = cluster.hosts - cluster.unit_hosts  # where the KV of a unit's requests may lie
+        stored = fetch * (prefill - cluster.unit_hosts) / stores
+        port = cluster.link_Bps * cluster.nics_per_host
+        return port / max(
+            (exchange + deliver + stored) / prefill,
+            (exchange + fetch) / prefill,
+            deliver / cluster.decode_hosts,
+            fetch / stores,
+        )
 
     def service_s(self, model: engine.Model, new: int, reused: int) -> float:
         """Time for which a request alone in its batch has a unit, on an idle network."""
