@@ -7,11 +7,13 @@ is not run again.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from ..native import InputError
 from . import point as points
@@ -78,7 +80,7 @@ def _on_processes(wanted: Sequence[Point], jobs: int) -> Iterator[Run]:
 
 def _on_dask(wanted: Sequence[Point], address: str) -> Iterator[Run]:
     try:
-        import distributed
+        distributed: Any = importlib.import_module("distributed")
     except ModuleNotFoundError:
         raise InputError(
             "--dask: distributed is not installed: pip install mfs-transport[dask]"
