@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +60,9 @@ class Story:
     ahead: tuple[int, ...]  # of the unit's queue when it came, not complete yet
     worst: tuple[tuple[str, int, float, float], ...]
     """(stage, group, seconds, seconds on idle ports) of its flows, most delayed first."""
+    longest: Piece | None  # for what moves: fetch, collective or deliver
+    beside: tuple[tuple[str, int, float], ...]
+    """(stage, requests, bytes) of others that used the same ports in the longest one."""
 
     @property
     def totals(self) -> dict[str, float]:
@@ -105,6 +107,14 @@ def story(case: Case, outcome: engine.Outcome, request: int) -> Story:
     pieces = list(_cut(on_unit, outcome, leader, request, arrival_s, end_s))
     others = np.flatnonzero((outcome.unit == unit) & (outcome.compute_done_s > arrival_s))
     ahead = tuple(int(one) for one in others if one < request)
+    every = flows(trace)
+    waits = [piece for piece in pieces if piece.what in STAGES]
+    longest = max(waits, key=lambda piece: piece.seconds, default=None)
+    beside: tuple[tuple[str, int, float], ...] = ()
+    if longest is not None:
+        who = leader if longest.what == "collective" else request
+        stage = STAGES.index(longest.what)
+        beside = _beside(every, who, stage, longest.start_s, longest.end_s)
     return Story(
         request=request,
         arrival_s=arrival_s,
@@ -120,7 +130,9 @@ def story(case: Case, outcome: engine.Outcome, request: int) -> Story:
         leader=leader,
         pieces=tuple(pieces),
         ahead=ahead,
-        worst=_worst(case, trace, request),
+        worst=_worst(every, request, case.setting.cluster.link_Bps),
+        longest=longest,
+        beside=beside,
     )
 
 
@@ -168,25 +180,76 @@ def _cut(
             yield piece
 
 
+@dataclass(frozen=True)
+class Flow:
+    """One flow of the trace, from its creation to its last byte."""
+
+    request: int
+    stage: int
+    group: int
+    host_from: int
+    host_to: int
+    start_s: float
+    end_s: float
+    size: float
+
+
+def flows(trace: NDArray[np.void]) -> list[Flow]:
+    """All flows, in order of their ends."""
+    begun: dict[tuple[int, ...], tuple[float, float]] = {}
+    found = []
+    moved = trace[(trace["kind"] == KIND["flow_start"]) | (trace["kind"] == KIND["flow_end"])]
+    names = ("kind", "request", "stage", "group", "host_from", "host_to", "time_s", "bytes")
+    for kind, *rest, time_s, size in moved[list(names)].tolist():
+        flow = tuple(rest)
+        if kind == KIND["flow_start"]:
+            begun[flow] = (time_s, size)
+        elif flow in begun:
+            start_s, size = begun.pop(flow)
+            found.append(Flow(*flow, start_s, time_s, size))
+    return found
+
+
 def _worst(
-    case: Case, trace: NDArray[np.void], request: int
+    every: list[Flow], request: int, port_Bps: float
 ) -> tuple[tuple[str, int, float, float], ...]:
-    mine = trace[(trace["request"] == request) & (trace["stage"] > 0)]
-    begun: dict[tuple[int, ...], Any] = {}
+    """Of each stage and group the flow that took most longer than on idle ports."""
     found: dict[tuple[str, int], tuple[float, float]] = {}
-    for row in mine:
-        flow = tuple(int(row[name]) for name in ("stage", "group", "host_from", "host_to"))
-        if row["kind"] == KIND["flow_start"]:
-            begun[flow] = row
-        elif row["kind"] == KIND["flow_end"] and flow in begun:
-            start = begun.pop(flow)
-            took = float(row["time_s"] - start["time_s"])
-            idle = float(start["bytes"]) / case.setting.cluster.link_Bps
-            name = (STAGES[flow[0]], flow[1])
-            if took - idle > found.get(name, (-1.0, 0.0))[0] - found.get(name, (0.0, 0.0))[1]:
-                found[name] = (took, idle)
+    for flow in every:
+        if flow.request != request:
+            continue
+        name, took, idle = (STAGES[flow.stage], flow.group), flow.end_s - flow.start_s, 0.0
+        idle = flow.size / port_Bps
+        if name not in found or took - idle > found[name][0] - found[name][1]:
+            found[name] = (took, idle)
     order = sorted(found.items(), key=lambda item: item[1][1] - item[1][0])
     return tuple((stage, group, took, idle) for (stage, group), (took, idle) in order)
+
+
+def _beside(
+    every: list[Flow], request: int, stage: int, start_s: float, end_s: float
+) -> tuple[tuple[str, int, float], ...]:
+    """(stage, requests, bytes) of others' flows that used a port of this request's flows of
+    `stage` in that time; of a flow that lasts longer, the share of its bytes by time."""
+    mine = [
+        flow
+        for flow in every
+        if flow.request == request
+        and flow.stage == stage
+        and flow.start_s < end_s
+        and flow.end_s > start_s
+    ]
+    senders, receivers = {flow.host_from for flow in mine}, {flow.host_to for flow in mine}
+    sums: dict[int, tuple[set[int], float]] = {}
+    for flow in every:
+        overlap = min(flow.end_s, end_s) - max(flow.start_s, start_s)
+        if flow.request == request or overlap <= 0:
+            continue
+        if flow.host_from in senders or flow.host_to in receivers:
+            requests, size = sums.get(flow.stage, (set(), 0.0))
+            share = flow.size * overlap / (flow.end_s - flow.start_s)
+            sums[flow.stage] = (requests | {flow.request}, size + share)
+    return tuple((STAGES[at], len(who), size) for at, (who, size) in sorted(sums.items()))
 
 
 def table(one: Story) -> Table:
@@ -232,6 +295,13 @@ def summary(one: Story) -> str:
         f"({span(one.alone_s)} alone), target {span(one.deadline_s - one.arrival_s)}, {verdict}; "
         f"most of it {most}. {shares}."
     )
+    if one.longest is not None and one.beside:
+        words = WORDS[one.longest.what].format(group=one.longest.group, unit=one.unit)
+        parts = (f"{stage} {size / 1e9:.2g} GB ({n})" for stage, n, size in one.beside)
+        text += (
+            f" It waited {span(one.longest.seconds)} for {words}; meanwhile others used the same "
+            f"ports (number of requests): {', '.join(parts)}."
+        )
     if one.ahead:
         text += f" {len(one.ahead)} requests were ahead of it on unit {one.unit}."
     if one.leader != one.request:
