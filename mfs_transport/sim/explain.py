@@ -196,12 +196,12 @@ class Flow:
 
 def flows(trace: NDArray[np.void]) -> list[Flow]:
     """All flows, in order of their ends."""
-    begun: dict[tuple[int, ...], tuple[float, float]] = {}
+    begun: dict[tuple[int, int, int, int, int], tuple[float, float]] = {}
     found = []
     moved = trace[(trace["kind"] == KIND["flow_start"]) | (trace["kind"] == KIND["flow_end"])]
     names = ("kind", "request", "stage", "group", "host_from", "host_to", "time_s", "bytes")
-    for kind, *rest, time_s, size in moved[list(names)].tolist():
-        flow = tuple(rest)
+    for kind, request, stage, group, source, target, time_s, size in moved[list(names)].tolist():
+        flow = (request, stage, group, source, target)
         if kind == KIND["flow_start"]:
             begun[flow] = (time_s, size)
         elif flow in begun:
