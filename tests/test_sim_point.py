@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,8 @@ def test_make__deadlines_are_times_the_ttft_alone():
 def test_run__far_apart_every_request_takes_what_it_takes_alone(cluster: str):
     found = point.run(Point(cluster=cluster, rate=1e-3, slo="1.001x", warmup=0, measured=20))
     assert found.result["attainment"] == 1.0
-    assert found.ttft_s == pytest.approx(found.slo_s / 1.001, rel=1e-4)
+    # a fetch that goes in front of a collective can end a little sooner than the closed form
+    assert np.median(found.ttft_s / found.slo_s) == pytest.approx(1 / 1.001, rel=1e-6)
     assert found.result["shed"] == 0
 
 
@@ -111,7 +111,7 @@ def test_run__a_files_own_times(tmp_path: Path):
     found = point.run(
         Point(workload=f"mooncake:{path}", times="trace", warmup=0, measured=30, cluster="small")
     )
-    assert found.result["rate"] == pytest.approx(30 / (29 * 0.2))
+    assert found.result["rate"] == pytest.approx(30 / (29 * 0.2), rel=0.01)
     assert found.result["attainment"] == 1.0
 
 
@@ -142,14 +142,15 @@ def test_story__pieces_fill_the_ttft_without_gaps(traced: tuple[point.Case, poin
 
 def test_story__says_who_used_the_ports(traced: tuple[point.Case, point.engine.Outcome]):
     case, outcome = traced
-    story = explain.story(case, outcome, explain.latest(case, outcome)[0])
-    assert story.first_token_s > story.deadline_s
-    assert "late" in explain.summary(story)
-    assert story.beside
-    assert all(size > 0 for _, _, size in story.beside)
-    took, idle = story.worst[0][2:]
+    late = [explain.story(case, outcome, one) for one in explain.latest(case, outcome)[:20]]
+    assert all(story.first_token_s > story.deadline_s for story in late)
+    assert all(" late; most of it" in explain.summary(story) for story in late)
+    disturbed = [story for story in late if story.beside]
+    assert disturbed
+    assert all(size > 0 and requests > 0 for _, requests, size in disturbed[0].beside)
+    assert "others used the same ports" in explain.summary(disturbed[0])
+    took, idle = disturbed[0].worst[0][2:]
     assert took > idle > 0
-    assert math.isfinite(took)
 
 
 def test_latest__by_how_much_they_missed(traced: tuple[point.Case, point.engine.Outcome]):

@@ -101,6 +101,14 @@ def make_point(policy: str, seed: int, given: dict[str, Any]) -> Point:
     )
 
 
+def make_console() -> Console:
+    """Wide where nobody sees it fold, for grep."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 240
+    return console
+
+
 def bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),

@@ -36,7 +36,7 @@ def command() -> None:
 @command.command(name="list")
 def list_all() -> None:
     """Clusters, models, policies, options of the engine."""
-    console = Console(highlight=False)
+    console = _sim.make_console()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("cluster", "hosts", "for"):
         table.add_column(column, no_wrap=column != "for")
@@ -86,7 +86,7 @@ def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **giv
         mfs sim run --cluster paper-simulation --model dbrx --load 0.8 --policy karuna
         mfs sim run --workload mooncake:conversation_trace.jsonl --times trace
     """
-    console = Console(highlight=False)
+    console = _sim.make_console()
     point = _sim.make_point(policy, seed, given)
     (done,) = _sim.run_all(console, [point], Store(None), 1, None)
     row = _row(done)
@@ -125,7 +125,7 @@ def compare(
         mfs sim compare --cluster small-four --model dbrx --load 0.8 --seeds 10
         mfs sim compare --policies fair,mfs,inf --slo 2x --plot out/compare.png
     """
-    console = Console(highlight=False)
+    console = _sim.make_console()
     names = _policies(policies)
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
@@ -188,7 +188,7 @@ def run_sweep(
         mfs sim sweep bench/study/paper.toml --jobs 4 --plot out/paper.png
         mfs sim sweep FILE.toml --dask tcp://10.0.0.1:8786
     """
-    console = Console(highlight=False)
+    console = _sim.make_console()
     plan = sweep.read(file, {} if seeds is None else {"seeds": seeds})
     store_path = store_path or Path("out") / f"{file.stem}.jsonl"
     if fresh:
@@ -255,7 +255,7 @@ def explain_one(policy: str, seed: int, request: int | None, listed: int, **give
         mfs sim explain --load 0.9 --list 10
         mfs sim explain --load 0.9 --request 700
     """
-    console = Console(highlight=False)
+    console = _sim.make_console()
     case = points.make(_sim.make_point(policy, seed, given))
     outcome = engine.simulate(
         case.setting.cluster, case.model, case.requests, case.options, trace=True

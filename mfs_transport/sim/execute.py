@@ -63,7 +63,7 @@ def _on_processes(wanted: Sequence[Point], jobs: int) -> Iterator[Run]:
     try:
         while True:
             while len(running) < 2 * jobs and (one := next(waiting, None)) is not None:
-                running.add(pool.submit(_run, one))
+                running.add(_submit(pool, one))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -76,6 +76,13 @@ def _on_processes(wanted: Sequence[Point], jobs: int) -> Iterator[Run]:
         ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, one: Point) -> Future[Run]:
+    try:
+        return pool.submit(_run, one)
+    except OSError as error:  # its pipe is closed while it finds out that a process has died
+        raise BrokenProcessPool(str(error)) from None
 
 
 def _on_dask(wanted: Sequence[Point], address: str) -> Iterator[Run]:
@@ -93,7 +100,7 @@ def _on_dask(wanted: Sequence[Point], address: str) -> Iterator[Run]:
         # the same point may be run again for another build of the library: never "pure"
         futures = client.map(_run, list(wanted), pure=False)
         try:
-            for future in distributed.as_completed(futures):
+            for future in distributed.as_completed(futures, loop=client.loop):
                 run: Run = future.result()
                 yield run
         except distributed.KilledWorker as error:
