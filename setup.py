@@ -70,9 +70,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
             flags=["-isystem", include] if include != "/usr/include" else [],
             libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
         )
-        self.link(
-            "libmfs_sim.so", ("sim",), libraries=[f"-L{self.library_folder}", "-lmfs", "-lm"]
-        )
+        self.link("libmfs_sim.so", ("sim",), libraries=[f"-L{self.library_folder}", "-lmfs", "-lm"])
         for extension in self.extensions:
             extension.library_dirs.append(str(self.library_folder))
         super().run()
@@ -113,7 +111,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
 
 
 setup(
-    cffi_modules=["csrc/ffi.py:ffi", "csrc/ffi_sim.py:ffi"],
+    cffi_modules=["csrc/ffi.py:ffi", "csrc/ffi.py:ffi_sim"],
     cmdclass={"build_ext": BuildNative},
     # an isolated build sees no installed wheel: ask for one unless the system has headers
     setup_requires=[] if ucx_include() else ["libucx-cu12"],

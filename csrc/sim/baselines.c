@@ -33,10 +33,14 @@ int mfs_baseline_find(struct mfs_sim *sim, const char *name)
         const char *name;
         enum mfs_rule rule;
     } rules[] = {
-        {"fair", MFS_RULE_FAIR},   {"karuna", MFS_RULE_KARUNA},
-        {"pdq", MFS_RULE_PDQ},     {"varys", MFS_RULE_VARYS},
-        {"sincronia", MFS_RULE_SINCRONIA}, {"lstf", MFS_RULE_LSTF},
-        {"llf_oracle", MFS_RULE_LLF}, {"inf", MFS_RULE_INF},
+        {"fair", MFS_RULE_FAIR},
+        {"karuna", MFS_RULE_KARUNA},
+        {"pdq", MFS_RULE_PDQ},
+        {"varys", MFS_RULE_VARYS},
+        {"sincronia", MFS_RULE_SINCRONIA},
+        {"lstf", MFS_RULE_LSTF},
+        {"llf_oracle", MFS_RULE_LLF},
+        {"inf", MFS_RULE_INF},
     };
 
     if (!name || strcmp(name, "off") == 0)
@@ -92,7 +96,7 @@ static void group_s(struct mfs_sim *sim, uint32_t index, double *compute_s, doub
             return;
         }
     }
-    *compute_s = mfs_sim_compute_s(sim->model, new, new *(new + 2.0 * request->prefix));
+    *compute_s = mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * request->prefix));
     *collective_s = mfs_sim_collective_bytes(sim->model, new, sim->cluster->unit_hosts) /
                     (sim->cluster->nics * sim->cluster->link_Bps);
 }
@@ -277,8 +281,7 @@ void mfs_baseline_epoch(struct mfs_sim *sim)
 static void place_karuna(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
 {
     const struct mfs_line *line = &sim->lines[index];
-    const double deadline_s =
-        sim->requests[sim->bundles[line->bundle].request].deadline_s;
+    const double deadline_s = sim->requests[sim->bundles[line->bundle].request].deadline_s;
     const double time_s = deadline_s - sim->now_s, left = mfs_line_left_all(line);
     double due, apart;
 
@@ -300,10 +303,8 @@ static void place_karuna(struct mfs_sim *sim, uint32_t index, struct mfs_place *
 static void place_pdq(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
 {
     const struct mfs_line *line = &sim->lines[index];
-    const double deadline_s =
-        sim->requests[sim->bundles[line->bundle].request].deadline_s;
-    const double latest_s =
-        deadline_s - mfs_line_left(line, line->group) / sim->cluster->link_Bps;
+    const double deadline_s = sim->requests[sim->bundles[line->bundle].request].deadline_s;
+    const double latest_s = deadline_s - mfs_line_left(line, line->group) / sim->cluster->link_Bps;
 
     set_key(place, deadline_key(deadline_s, 0.0));
     if (!sim->hopeless || !isfinite(deadline_s))

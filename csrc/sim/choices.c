@@ -44,9 +44,8 @@ uint32_t mfs_choose_unit(struct mfs_sim *sim, uint32_t index)
     double mean;
     const uint32_t least = least_outstanding(sim, &mean), home = prefix_unit(sim, index);
 
-    if (home != MFS_NONE && sim->units[home].outstanding <=
-                                sim->options->routing_slack * mean +
-                                    (double)sim->cluster->token_budget)
+    if (home != MFS_NONE && sim->units[home].outstanding <= sim->options->routing_slack * mean +
+                                                                (double)sim->cluster->token_budget)
         return home;
     return least;
 }
@@ -90,7 +89,8 @@ uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t index)
     return best;
 }
 
-/* --- KV store: drawn among the hosts that are not the unit's own; or the least loaded replica --- */
+/* --- KV store: drawn among the hosts that are not the unit's own; or the least loaded replica ---
+ */
 
 /* Bytes that wait for the egress port that would send to this request. */
 static double egress_bytes(const struct mfs_sim *sim, uint32_t host, uint32_t index)
@@ -107,8 +107,8 @@ static double egress_bytes(const struct mfs_sim *sim, uint32_t host, uint32_t in
     }
     for (uint32_t tier = 0; tier < sim->net.tiers; tier++) {
         for (uint32_t i = 0; i < link->shared[tier].count; i++)
-            bytes += mfs_line_left_all(
-                &sim->lines[sim->net.slots[link->shared[tier].list[i]].owner]);
+            bytes +=
+                mfs_line_left_all(&sim->lines[sim->net.slots[link->shared[tier].list[i]].owner]);
     }
     return bytes;
 }
@@ -153,8 +153,8 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t index)
     const struct mfs_sim_request *request = &sim->requests[index];
     const struct mfs_unit *unit = &sim->units[request->unit];
     const double groups = sim->model->groups, new = request->tokens - request->prefix;
-    const double reuse_s = groups * mfs_sim_compute_s(sim->model, new,
-                                                      new *(new + 2.0 * request->prefix));
+    const double reuse_s =
+        groups * mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * request->prefix));
     const double anew_s =
         groups * mfs_sim_compute_s(sim->model, request->tokens, request->tokens * request->tokens);
     double wait_s = 0.0, fetch_s, tokens, work;

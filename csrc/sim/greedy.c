@@ -40,8 +40,7 @@ static struct mfs_entry visits_pop(struct mfs_net *net)
     uint32_t at = 0;
 
     for (uint32_t child; (child = 2 * at + 1) < heap->count; at = child) {
-        if (child + 1 < heap->count &&
-            mfs_entry_before(&heap->list[child + 1], &heap->list[child]))
+        if (child + 1 < heap->count && mfs_entry_before(&heap->list[child + 1], &heap->list[child]))
             child++;
         if (!mfs_entry_before(&heap->list[child], &last))
             break;

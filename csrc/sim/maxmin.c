@@ -87,8 +87,8 @@ static void heap_down(struct mfs_net *net, uint32_t at, uint32_t link)
     const double share = net->links[link].share;
 
     for (uint32_t child; (child = 2 * at + 1) < heap->count; at = child) {
-        if (child + 1 < heap->count && net->links[heap->list[child + 1]].share <
-                                           net->links[heap->list[child]].share)
+        if (child + 1 < heap->count &&
+            net->links[heap->list[child + 1]].share < net->links[heap->list[child]].share)
             child++;
         if (net->links[heap->list[child]].share >= share)
             break;

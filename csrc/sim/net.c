@@ -125,6 +125,7 @@ uint32_t mfs_slot_new(struct mfs_net *net, const struct mfs_route *route, uint32
     slot = &net->slots[index];
     memset(slot, 0, sizeof(*slot));
     slot->route = *route;
+    net->links[route->link[0]].egress = true;
     slot->owner = owner;
     slot->cap = INFINITY;
     slot->state = MFS_SLOT_IDLE;
@@ -255,7 +256,7 @@ static bool moved_in_place(struct mfs_net *net, struct mfs_slot *slot, const str
             return false;
         places[i] = &list[at];
         carrying[i] = NULL;
-        if (slot->rate > 0)
+        if (slot->rate > 0 && !net->sender)
             carrying[i] = &link->carrying.list[mfs_entries_find(&link->carrying, &old)];
     }
     for (uint32_t i = 0; i < slot->route.count; i++) {

@@ -7,7 +7,7 @@
  *   shared tiers   1, 2, ...: max-min fair by weight, each tier from what the tiers
  *                  before it leave                               [maxmin.c]
  *   sender         only the first link of a route (egress) keeps that order; the others
- *                  share by strict class, max-min in a class     [sender.c]
+ *                  share what comes, max-min in strict classes   [sender.c]
  *
  * Whoever changes a slot marks it; mfs_net_settle() works out the rates anew, of what the
  * change reaches only, and lists the slots whose rate is another than before. All are
@@ -71,10 +71,12 @@ struct mfs_slot {
     bool waiting;      /* greedy: in `visits` */
     uint32_t mark;     /* == net->mark: seen by the running search */
     double fill;       /* maxmin, sender: rate in the making */
+    double offer;      /* sender: what its egress would let it have */
 };
 
 struct mfs_link {
     double capacity;
+    bool egress;                 /* sender: keeps the order */
     struct mfs_entries ordered;  /* all ordered slots here */
     struct mfs_entries carrying; /* those with a rate > 0, before or after this settling */
     struct mfs_members *shared;  /* [tiers] */

@@ -10,8 +10,10 @@
  * first of a batch carries its computing time, the others none; afterwards all of them get
  * the batch's start, and the tightest of the batch as what they owe to others.
  *
- * Flows that are being served do not get a new look within SERVED_LOOK_S: their urgency
- * moves by less than the time that passes, and a crossing is put off by as much at most.
+ * Crossing times are exact for flows that wait. For one that is served the policy names a
+ * moment that comes too early, since the bytes left fall meanwhile: looks that find the same
+ * level are spaced out, from SERVED_LOOK_S to SERVED_LOOK_MOST_S, and a crossing is put off
+ * by as much at most.
  */
 #include <errno.h>
 #include <math.h>
@@ -20,6 +22,7 @@
 #include "sim/state.h"
 
 #define SERVED_LOOK_S 50e-6
+#define SERVED_LOOK_MOST_S 1e-3
 #define SAME_NS 1000 /* plans that differ by less are not worth placing flows anew */
 
 /* --- set-up --- */
@@ -87,8 +90,8 @@ void mfs_unit_dirty(struct mfs_sim *sim, uint32_t index)
     struct mfs_unit *unit = &sim->units[index];
 
     sim->paper_due = sim->paper;
-    if (unit->dirty || !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF ||
-                         sim->rule == MFS_RULE_LLF))
+    if (unit->dirty ||
+        !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF))
         return;
     unit->dirty = true;
     mfs_members_add(&sim->memory, &sim->dirty_units, index);
@@ -115,8 +118,8 @@ static int64_t least(int64_t a, int64_t b)
 
 static bool same(int64_t a, int64_t b)
 {
-    return a == b || (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS &&
-                      b - a < SAME_NS);
+    return a == b ||
+           (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS && b - a < SAME_NS);
 }
 
 /* One plan entry; only the first of a batch carries its computing. */
@@ -130,9 +133,8 @@ static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool 
     facts->layer_now = group;
     facts->layers = first ? sim->model->groups : 0;
     facts->layer_ns = mfs_sim_ns(group_s * one->estimate);
-    facts->p2d_layer_ns =
-        mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) / sim->cluster->link_Bps *
-                   one->estimate);
+    facts->p2d_layer_ns = mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
+                                     sim->cluster->link_Bps * one->estimate);
     sim->plan_request[at] = request;
 }
 
@@ -180,7 +182,8 @@ static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
 
     if (unit->count > sim->plan_capacity) {
         sim->plan_capacity = 2 * unit->count;
-        sim->plan = mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
         sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
                                             sizeof(*sim->plan_request));
     }
@@ -222,7 +225,8 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
         return;
     if (count > sim->plan_capacity) {
         sim->plan_capacity = 2 * count;
-        sim->plan = mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
         sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
                                             sizeof(*sim->plan_request));
     }
@@ -230,9 +234,9 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
     count = 0;
     for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d, count++) {
         sim->plan[count] = sim->requests[r].facts;
-        sim->plan[count].p2d_left_bytes = (uint64_t)(mfs_request_p2d_left(sim, r) *
-                                                     sim->requests[r].estimate /
-                                                     sim->cluster->unit_hosts);
+        sim->plan[count].p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, r) * sim->requests[r].estimate /
+                       sim->cluster->unit_hosts);
         sim->plan_request[count] = r;
     }
     mfs_plan_shed(sim->plan, count, sim->params.rate_Bps, sim->now_ns, sim->scratch);
@@ -295,8 +299,8 @@ static void place_request(struct mfs_sim *sim, const struct mfs_flow_info *info,
     struct mfs_facts facts = sim->requests[request].facts;
 
     if (info->tag.stage == MFS_STAGE_P2D)
-        facts.p2d_left_bytes = (uint64_t)(mfs_request_p2d_left(sim, request) *
-                                          sim->requests[request].estimate);
+        facts.p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, request) * sim->requests[request].estimate);
     policy->place(&sim->params, info, &facts, sim->now_ns, place);
 }
 
@@ -348,12 +352,23 @@ static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *l
     const uint32_t classes = sim->options->classes;
 
     if (sim->options->enforcement == MFS_SIM_PRESSURE)
-        return line->level > sim->pressed[line->route.link[line->route.count - 1]] ? 1 : 0;
+        return mfs_pressure_class(sim, line);
     if (sim->options->enforcement != MFS_SIM_CLASSES || classes < 2)
         return 0;
     if (line->level >= sim->params.levels)
         return classes - 1;
     return line->level < classes - 2 ? line->level : classes - 2;
+}
+
+/* Do bytes of its request and stage move? Then what the policy judges it by does. */
+static bool served(const struct mfs_sim *sim, const struct mfs_line *line)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    bool any = false;
+
+    for (uint32_t i = 0; i < bundle->lines; i++)
+        any = any || sim->lines[bundle->first_line + i].rate > 0.0;
+    return any;
 }
 
 /* The line's place into the net. */
@@ -368,6 +383,8 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
         level = scavenger;
     if (line->level < scavenger && level != scavenger && level > line->level)
         level = line->level; /* promoted only */
+    line->look_gap_s =
+        level != line->level ? SERVED_LOOK_S : fmin(2.0 * line->look_gap_s, SERVED_LOOK_MOST_S);
     if (level != line->level)
         MFS_TRACE(sim, MFS_SIM_LEVEL, (int32_t)sim->bundles[line->bundle].request,
                   (int32_t)sim->bundles[line->bundle].stage, (int32_t)line->group,
@@ -395,9 +412,10 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
     if (place->recheck_ns == MFS_TIME_NEVER) {
         mfs_timers_drop(&sim->looks, index);
     } else {
-        const double soon_s = sim->now_s + (line->rate > 0.0 ? SERVED_LOOK_S : 1e-9);
+        const double gap_s = served(sim, line) ? line->look_gap_s : 1e-9;
 
-        mfs_timers_set(&sim->looks, index, fmax((double)place->recheck_ns * 1e-9, soon_s));
+        mfs_timers_set(&sim->looks, index,
+                       fmax((double)place->recheck_ns * 1e-9, sim->now_s + gap_s));
     }
 }
 
@@ -455,8 +473,8 @@ void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
         if (at == 0)
             continue;
         front = &sim->net.slots[mfs_entry_slot(&link->ordered.list[at - 1])];
-        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) ||
-            front->owner == MFS_NONE || line->rate <= sim->lines[front->owner].rate)
+        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) || front->owner == MFS_NONE ||
+            line->rate <= sim->lines[front->owner].rate)
             continue;
         gap = mfs_line_left(line, line->group) -
               mfs_line_left(&sim->lines[front->owner], sim->lines[front->owner].group) +

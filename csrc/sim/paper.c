@@ -156,8 +156,8 @@ void mfs_paper_plan(struct mfs_sim *sim)
     if (ports > 0) {
         loads = mfs_memory_new(&sim->memory, (size_t)plan.request_count * ports, sizeof(*loads));
         rates = mfs_memory_new(&sim->memory, ports, sizeof(*rates));
-        scratch = mfs_memory_new(&sim->memory, 2 * (size_t)ports + plan.request_count,
-                                 sizeof(*scratch));
+        scratch =
+            mfs_memory_new(&sim->memory, 2 * (size_t)ports + plan.request_count, sizeof(*scratch));
         order = mfs_memory_new(&sim->memory, plan.batch_count, sizeof(*order));
         dropped = mfs_memory_new(&sim->memory, plan.request_count, sizeof(*dropped));
         for (uint32_t i = 0; i < ports; i++)

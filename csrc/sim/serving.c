@@ -105,11 +105,11 @@ uint32_t mfs_unit_batch(struct mfs_sim *sim, const struct mfs_unit *unit, uint32
         const struct mfs_sim_request *request = &sim->requests[index];
         const double new = request->tokens - request->prefix;
 
-        if (count > 0 && (*new_tokens + new > (double)sim->cluster->token_budget ||
-                          !joins(sim, first, index)))
+        if (count > 0 &&
+            (*new_tokens + new > (double)sim->cluster->token_budget || !joins(sim, first, index)))
             break;
         *new_tokens += new;
-        *work += new *(new + 2.0 * request->prefix);
+        *work += new * (new + 2.0 * request->prefix);
     }
     return count;
 }
@@ -240,8 +240,8 @@ static void p2d_begin(struct mfs_sim *sim, uint32_t index, uint32_t group)
 double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t index)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
-    double left = mfs_sim_kv_bytes(sim->model, request->tokens) *
-                  (sim->model->groups - request->p2d_groups);
+    double left =
+        mfs_sim_kv_bytes(sim->model, request->tokens) * (sim->model->groups - request->p2d_groups);
 
     if (request->p2d == MFS_NONE)
         return left;
@@ -308,8 +308,8 @@ void mfs_serving_computed(struct mfs_sim *sim, uint32_t index)
 
     sim->out->events++;
     mfs_timers_drop(&sim->computes, index);
-    MFS_TRACE(sim, MFS_SIM_COMPUTE_END, (int32_t)mfs_unit_request(unit, 0), 0,
-              (int32_t)unit->group, -1, -1, -1, (int32_t)index, 0.0);
+    MFS_TRACE(sim, MFS_SIM_COMPUTE_END, (int32_t)mfs_unit_request(unit, 0), 0, (int32_t)unit->group,
+              -1, -1, -1, (int32_t)index, 0.0);
     if (unit->bundle == MFS_NONE) {
         group_complete(sim, index);
         return;
@@ -335,8 +335,8 @@ static void collective_ended(struct mfs_sim *sim, uint32_t index)
         return;
     sim->out->collectives++;
     sim->out->collective_sum_s += sim->now_s - unit->phase_since_s;
-    MFS_TRACE(sim, MFS_SIM_COLLECTIVE_END, (int32_t)mfs_unit_request(unit, 0),
-              MFS_STAGE_COLLECTIVE, (int32_t)unit->group, -1, -1, -1, (int32_t)index, 0.0);
+    MFS_TRACE(sim, MFS_SIM_COLLECTIVE_END, (int32_t)mfs_unit_request(unit, 0), MFS_STAGE_COLLECTIVE,
+              (int32_t)unit->group, -1, -1, -1, (int32_t)index, 0.0);
     group_complete(sim, index);
 }
 

@@ -116,6 +116,13 @@ static uint32_t run_due(struct mfs_sim *sim, uint32_t arrived)
         mfs_timers_drop(&sim->looks, line);
         mfs_line_dirty(sim, line);
     }
+    while (mfs_timers_first_s(&sim->messages) <= sim->now_s) {
+        const uint32_t link = sim->messages.heap[0].item;
+
+        sim->out->events++;
+        mfs_timers_drop(&sim->messages, link);
+        mfs_pressure_told(sim, link);
+    }
     if (sim->epoch_s <= sim->now_s)
         mfs_baseline_epoch(sim);
     return arrived;
@@ -134,7 +141,7 @@ static void settle(struct mfs_sim *sim)
         mfs_order_place(sim, sim->dirty_lines.list[i]);
     sim->dirty_lines.count = 0;
     if (sim->options->enforcement == MFS_SIM_PRESSURE)
-        mfs_pressure_due(sim);
+        mfs_pressure_check(sim);
     mfs_net_settle(&sim->net);
     mfs_lines_rated(sim);
 }

@@ -93,8 +93,7 @@ MFS_API uint32_t mfs_sim_links(const struct mfs_sim_cluster *cluster);
 MFS_API int mfs_sim_run(const struct mfs_sim_cluster *cluster, const struct mfs_sim_model *model,
                         const struct mfs_sim_requests *requests,
                         const struct mfs_sim_options *options, bool trace,
-                        mfs_sim_progress progress, void *context,
-                        struct mfs_sim_outcome *outcome);
+                        mfs_sim_progress progress, void *context, struct mfs_sim_outcome *outcome);
 MFS_API void mfs_sim_trace_free(struct mfs_sim_event *trace);
 
 /*

@@ -42,6 +42,7 @@ struct mfs_line {
     double size;    /* of each flow */
     double served, since_s;
     double rate;    /* of each flow (shared), or of the first (chain); as of since_s */
+    double look_gap_s; /* while it is served: least time to its next look */
     int64_t active_ns; /* when the first flow was created */
     bool shared;
     bool dirty;     /* to be placed before time moves */
@@ -187,8 +188,8 @@ double mfs_line_left_all(const struct mfs_line *line);
 void mfs_line_shared(struct mfs_sim *sim, struct mfs_line *line, bool shared);
 void mfs_line_dirty(struct mfs_sim *sim, uint32_t line);
 void mfs_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
-void mfs_lines_rated(struct mfs_sim *sim);   /* take over net->changed */
-void mfs_lines_window(struct mfs_sim *sim);  /* port bytes as of now */
+void mfs_lines_rated(struct mfs_sim *sim); /* take over net->changed */
+void mfs_lines_window(struct mfs_sim *sim); /* port bytes as of now */
 
 /* --- serving.c --- */
 void mfs_serving_init(struct mfs_sim *sim);
@@ -221,7 +222,11 @@ int mfs_baseline_find(struct mfs_sim *sim, const char *name); /* sets rule; -EIN
 bool mfs_baseline_place(struct mfs_sim *sim, uint32_t line, struct mfs_place *place, double *cap);
 void mfs_baseline_epoch(struct mfs_sim *sim);
 void mfs_paper_plan(struct mfs_sim *sim);
-void mfs_pressure_due(struct mfs_sim *sim);
+
+/* --- pressure.c --- */
+uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_line *line);
+void mfs_pressure_told(struct mfs_sim *sim, uint32_t link); /* the message has arrived */
+void mfs_pressure_check(struct mfs_sim *sim);
 
 /* --- trace.c --- */
 void mfs_trace_add(struct mfs_sim *sim, const struct mfs_sim_event *event);

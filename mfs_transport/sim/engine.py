@@ -159,15 +159,15 @@ class Options:
     prune: bool = True
     """mfs_paper: overload control drops requests."""
     estimate_error: tuple[float, int] = (0.0, 0)
-    """(e, seed): the scheduler sees computing times and bytes times a factor uniform in 1 +- e, drawn
-    once for each request."""
+    """(e, seed): the scheduler sees computing times and bytes times a factor uniform in 1 +- e,
+    drawn once for each request."""
     unit_order: str = "fifo"
     """Of a unit's queue: fifo or edf."""
     decode_choice: str = "bytes"
     """Decode host with the fewest outstanding bytes, or slack: the one whose port is free first
     counting what is more urgent only."""
     store_choice: str = "draw"
-    """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn from it."""
+    """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn."""
     replicas: int = 2
     recompute: bool = False
     """Compute a prefix anew when that is estimated to be sooner than to fetch it."""
@@ -234,8 +234,8 @@ class Outcome:
     """Of a batch's collective of one group, from its start to its last byte; 0 without any."""
     collective_count: int
     port_utilisation: Floats
-    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks; from the first
-    to the last arrival."""
+    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks; from the
+    first to the last arrival."""
     seconds: float
     """Wall time of the run."""
     events: int
@@ -359,9 +359,7 @@ def closed_form_ttft_s(
 ) -> float:
     """TTFT of a request that is alone on the cluster (csrc/sim/model.h): collectives first, fetches
     group by group. `together`: as under fair sharing, where all groups' fetches end at once."""
-    return float(
-        lib.mfs_sim_alone_s(_cluster(cluster), _model(model), tokens, prefix, together)
-    )
+    return float(lib.mfs_sim_alone_s(_cluster(cluster), _model(model), tokens, prefix, together))
 
 
 def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
@@ -451,20 +449,21 @@ def simulate(
     c_requests = ffi.new("struct mfs_sim_requests *")
     c_requests.count = count
     kept = []
-    for name, array, dtype in (
+    inputs: tuple[tuple[str, Any, Any], ...] = (
         ("arrival_s", requests.arrival_s, np.float64),
         ("tokens", requests.tokens, np.int64),
         ("prefix", requests.prefix, np.int64),
         ("deadline_s", requests.deadline_s, np.float64),
         ("store_draw", draws, np.float64),
         ("estimate", estimate, np.float64),
-    ):
+    )
+    for name, array, dtype in inputs:
         pointer, array = _in(array, dtype, name, count)
         setattr(c_requests, name, pointer)
         kept.append(array)
     out = ffi.new("struct mfs_sim_outcome *")
     arrays: dict[str, Any] = {}
-    for name, dtype, kind in (
+    outputs: tuple[tuple[str, Any, str], ...] = (
         ("first_token_s", np.float64, "double"),
         ("fetch_done_s", np.float64, "double"),
         ("compute_start_s", np.float64, "double"),
@@ -473,7 +472,8 @@ def simulate(
         ("decode_host", np.int64, "int64_t"),
         ("store_host", np.int64, "int64_t"),
         ("given_up", np.uint8, "uint8_t"),
-    ):
+    )
+    for name, dtype, kind in outputs:
         pointer, array = _out(count, dtype, kind)
         setattr(out, name, pointer)
         arrays[name] = array[:count]
@@ -556,9 +556,9 @@ def flows(
     key: ArrayLike = 0,
     enforcement: str = "global",
 ) -> FlowsOutcome:
-    """Flows on links and nothing else; a route has 1 to 4 links, the egress first. Tier 0 is ordered
-    by (level, key, place in the list); 1 and more are shared max-min, each from what the tiers
-    before it leave."""
+    """Flows on links and nothing else; a route has 1 to 4 links, the egress first. Tier 0 is
+    ordered by (level, key, place in the list); 1 and more are shared max-min, each from what the
+    tiers before it leave."""
     count = len(routes)
     capacity = np.ascontiguousarray(capacity_Bps, dtype=np.float64)
     first = np.zeros(count + 1, dtype=np.uint32)
@@ -592,7 +592,7 @@ def flows(
         visited,
     )
     if result == -errno.EINVAL:
-        raise InputError("flows: 1 to 4 known links a route, sizes above 0, level to 32, tier to 35")
+        raise InputError("flows: 1 to 4 known links a route, size above 0, level to 32, tier to 35")
     native.check(result, "flows")
     return FlowsOutcome(finish[:count], rates[:count], int(visited[0]))
 
