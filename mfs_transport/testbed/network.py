@@ -104,6 +104,12 @@ class Namespaces:
         self._shape(inside, "eth0")
         return Place(name, address, "eth0", tuple(inside))
 
+    def reach(self) -> str:
+        """Give the calling process's own network an address, so that it reaches the hosts."""
+        address = PREFIX + "254"
+        _run("ip", "address", "add", f"{address}/24", "dev", "fabric")
+        return address
+
     def _shape(self, inside: list[str], device: str) -> None:
         rate = ["rate", self._rate, "ceil", self._rate, "burst", "32k", "cburst", "32k"]
         tc = [*inside, "tc"]
