@@ -226,6 +226,8 @@ class Layerwise:
 
     def begin(self, blocks: Mapping[str, Any], gone: Iterable[str]) -> None:
         self.blocks = blocks
+        if blocks:
+            self.worker._push_writer_wake.set()
         for name in gone:
             with self._lock:
                 plan = self.plans.pop(name, None)
@@ -243,7 +245,10 @@ class Layerwise:
             if name not in self.plans:
                 plan = self._plan(name, blocks)
                 if plan is None:
-                    continue  # decode may still register while later layers compute
+                    # decode may register while later layers compute: the thread that hears
+                    # of it sleeps until it is woken
+                    self.worker._push_writer_wake.set()
+                    continue
                 with self._lock:
                     self.plans[name] = plan
             plan = self.plans[name]

@@ -7,11 +7,13 @@ printed; nobody waits for ever.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from . import venv
 START_S = 600.0  # a busy machine of two cores takes minutes
 HTTP_PORT = 8000
 SIDE_PORT = 5600
+PROXY_PORT = 8100
 TAIL = 12  # lines of a dead server's output that are shown
 
 Progress = Callable[[str], None]
@@ -82,6 +85,8 @@ class Cluster:
         self.folder = folder
         self.options = options
         self.servers: dict[str, Server] = {}
+        self.helpers: list[Server] = []
+        self.address = ""  # of this process, once started
         self.paths = venv.site(folder / "site")
 
     def segment(self, name: str) -> str:
@@ -119,7 +124,8 @@ class Cluster:
                 "MFS_SEGMENT": self.segment(name),
                 "MFS_PORT": place.device,
                 "MFS_PORT_RATE": str(round(0.95 * link)),
-                "MFS_CHUNK_MIN": "16k",
+                # 20 ms of a port of 100 Mbit/s: servers that share two cores come late
+                "MFS_WINDOW": str(max(128 << 10, round(0.02 * link))),
                 **({"MFS_PACE": str(link)} if self.network.paced else {}),
                 **options.variables,
             }
@@ -170,6 +176,7 @@ class Cluster:
     def start(self, say: Progress) -> None:
         """Start both servers and wait until they answer; `say` hears what goes on."""
         self.make_model(say)
+        self.address = reach(self.network)
         for index, (name, role) in enumerate((("prefill", "producer"), ("decode", "consumer"))):
             place = self.network.add(name)
             os.makedirs(f"{self.network.folder}/{name}", mode=0o700, exist_ok=True)
@@ -178,17 +185,52 @@ class Cluster:
 
     def launch(self, name: str, place: Place, role: str, index: int) -> None:
         port = HTTP_PORT + index
+        environment = self.environment(name, place, index)
+        self.spawn(name, place, port, self.command(place, role, port), environment)
+
+    def spawn(
+        self, name: str, place: Place, port: int, command: list[str], environment: dict[str, str]
+    ) -> None:
         log = self.folder / f"{name}.log"
         with open(log, "wb") as output:
             process = subprocess.Popen(
-                self.command(place, role, port),
-                env=self.environment(name, place, index),
+                command,
+                env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         self.servers[name] = Server(name, place, port, process, log)
+
+    def start_proxy(self, *, eager: bool = False) -> tuple[str, int]:
+        """Start the proxy where this process is; its address."""
+        place = Place("proxy", self.address, "lo", ())
+        prefill, decode = (self.servers[name].address for name in ("prefill", "decode"))
+        command = [
+            *(sys.executable, "-m", "mfs_transport.testbed.vllm.proxy"),
+            *(f"{host}:{port}" for host, port in ((place.address, PROXY_PORT), prefill, decode)),
+        ]
+        if eager:
+            params = {
+                "do_remote_prefill": True,
+                "do_remote_decode": False,
+                "remote_engine_id": "producer",
+                "remote_host": self.servers["prefill"].place.address,
+                "remote_port": SIDE_PORT,
+                "tp_size": 1,
+            }
+            command.append(json.dumps(params))
+        self.spawn("proxy", place, PROXY_PORT, command, dict(os.environ))
+        limit = time.monotonic() + 30
+        while not healthy((place.address, PROXY_PORT)):
+            self.servers["proxy"].check()
+            if time.monotonic() > limit:
+                raise ServerDied("the proxy does not answer")
+            time.sleep(0.1)
+        server = self.servers.pop("proxy")
+        self.helpers.append(server)
+        return server.address
 
     def wait(self, say: Progress) -> None:
         begun = time.monotonic()
@@ -210,26 +252,38 @@ class Cluster:
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """End one server with all its processes."""
-        server = self.servers.pop(name)
-        for sending, patience in ((number, 15.0), (signal.SIGKILL, 10.0)):
-            if group_ended(server.process):
-                break
-            os.killpg(server.process.pid, sending)
-            limit = time.monotonic() + patience
-            while not group_ended(server.process) and time.monotonic() < limit:
-                time.sleep(0.05)
+        end(self.servers.pop(name), number)
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.servers):
-            self.stop(name)
+        for server in [*self.servers.values(), *self.helpers]:
+            if not group_ended(server.process):
+                os.killpg(server.process.pid, signal.SIGTERM)  # all at once, then wait
+        for server in [*self.servers.values(), *self.helpers]:
+            end(server, signal.SIGTERM)
+        self.servers.clear()
+        self.helpers.clear()
+
+
+def end(server: Server, number: int) -> None:
+    """End a server with all its processes: by `number`, and by SIGKILL if that does not help."""
+    for sending, patience in ((number, 15.0), (signal.SIGKILL, 10.0)):
+        if group_ended(server.process):
+            break
+        os.killpg(server.process.pid, sending)
+        limit = time.monotonic() + patience
+        while not group_ended(server.process) and time.monotonic() < limit:
+            time.sleep(0.05)
 
 
 def group_ended(process: subprocess.Popen[bytes]) -> bool:
     """No process of its session's group is left."""
-    process.poll()
+    if process.poll() is not None:
+        with contextlib.suppress(ChildProcessError):  # ours as well when we are the first process
+            while os.waitpid(-process.pid, os.WNOHANG)[0]:
+                pass
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
