@@ -81,6 +81,7 @@ class Namespaces:
         find_tools()
         self._rate = f"{round(link_Bps * 8)}bit"
         self._count = 0
+        self._reaches = False
         _run("mount", "-t", "tmpfs", "tmpfs", "/run")
         os.mkdir("/run/netns")
         os.mkdir("/run/mfs")
@@ -105,9 +106,11 @@ class Namespaces:
         return Place(name, address, "eth0", tuple(inside))
 
     def reach(self) -> str:
-        """Give the calling process's own network an address, so that it reaches the hosts."""
+        """Address by which the calling process's own network reaches the hosts."""
         address = PREFIX + "254"
-        _run("ip", "address", "add", f"{address}/24", "dev", "fabric")
+        if not self._reaches:
+            _run("ip", "address", "add", f"{address}/24", "dev", "fabric")
+            self._reaches = True
         return address
 
     def _shape(self, inside: list[str], device: str) -> None:

@@ -80,10 +80,12 @@ class Server:
 class Cluster:
     """Prefill and decode server. A context manager: leaving it ends every process."""
 
-    def __init__(self, network: Network, folder: Path, options: Options) -> None:
+    def __init__(self, network: Network, folder: Path, options: Options, number: int = 0) -> None:
+        """number: of this cluster, when several are on one network."""
         self.network = network
         self.folder = folder
         self.options = options
+        self.number = number
         self.servers: dict[str, Server] = {}
         self.helpers: list[Server] = []
         self.address = ""  # of this process, once started
@@ -91,7 +93,7 @@ class Cluster:
 
     def segment(self, name: str) -> str:
         """The host segment of that server's host."""
-        return f"{self.network.folder}/{name}/host"
+        return f"{self.network.folder}/{name}{self.number}/host"
 
     def environment(self, name: str, place: Place, index: int) -> dict[str, str]:
         options = self.options
@@ -137,7 +139,7 @@ class Cluster:
             "kv_connector": CONNECTORS[options.mode],
             "kv_role": f"kv_{role}",
             "kv_buffer_device": "cpu",
-            "engine_id": role,
+            "engine_id": f"{role}{self.number}",
             "kv_connector_extra_config": {
                 "num_threads": 0,
                 "kv_lease_duration": 120,
@@ -178,9 +180,9 @@ class Cluster:
         self.make_model(say)
         self.address = reach(self.network)
         for index, (name, role) in enumerate((("prefill", "producer"), ("decode", "consumer"))):
-            place = self.network.add(name)
-            os.makedirs(f"{self.network.folder}/{name}", mode=0o700, exist_ok=True)
-            self.launch(name, place, role, index)
+            place = self.network.add(f"{name}{self.number}")
+            os.makedirs(Path(self.segment(name)).parent, mode=0o700, exist_ok=True)
+            self.launch(name, place, role, index + 2 * self.number)
         self.wait(say)
 
     def launch(self, name: str, place: Place, role: str, index: int) -> None:
@@ -191,7 +193,7 @@ class Cluster:
     def spawn(
         self, name: str, place: Place, port: int, command: list[str], environment: dict[str, str]
     ) -> None:
-        log = self.folder / f"{name}.log"
+        log = self.folder / f"{name}{self.number}.log"
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 command,
@@ -206,24 +208,25 @@ class Cluster:
     def start_proxy(self, *, eager: bool = False) -> tuple[str, int]:
         """Start the proxy where this process is; its address."""
         place = Place("proxy", self.address, "lo", ())
+        port = PROXY_PORT + self.number
         prefill, decode = (self.servers[name].address for name in ("prefill", "decode"))
         command = [
             *(sys.executable, "-m", "mfs_transport.testbed.vllm.proxy"),
-            *(f"{host}:{port}" for host, port in ((place.address, PROXY_PORT), prefill, decode)),
+            *(f"{host}:{port}" for host, port in ((place.address, port), prefill, decode)),
         ]
         if eager:
             params = {
                 "do_remote_prefill": True,
                 "do_remote_decode": False,
-                "remote_engine_id": "producer",
+                "remote_engine_id": f"producer{self.number}",
                 "remote_host": self.servers["prefill"].place.address,
-                "remote_port": SIDE_PORT,
+                "remote_port": SIDE_PORT + 2 * self.number,
                 "tp_size": 1,
             }
             command.append(json.dumps(params))
-        self.spawn("proxy", place, PROXY_PORT, command, dict(os.environ))
+        self.spawn("proxy", place, port, command, dict(os.environ))
         limit = time.monotonic() + 30
-        while not healthy((place.address, PROXY_PORT)):
+        while not healthy((place.address, port)):
             self.servers["proxy"].check()
             if time.monotonic() > limit:
                 raise ServerDied("the proxy does not answer")
@@ -303,7 +306,7 @@ def healthy(address: tuple[str, int]) -> bool:
 
 
 def reach(network: Network) -> str:
-    """Give this process an address from which it reaches the hosts; that address."""
+    """The address from which this process reaches the hosts."""
     if not isinstance(network, Namespaces):
         return "127.0.0.1"
     return network.reach()

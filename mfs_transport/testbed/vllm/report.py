@@ -15,7 +15,7 @@ from .replay import Done, Run
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLORS = {"off": "#888888", "mfs": "#c2352b"}
+COLORS = {"stock": "#444444", "off": "#888888", "mfs": "#c2352b"}
 
 
 def classes_of(runs: list[Run]) -> list[str]:
@@ -72,10 +72,10 @@ def table(rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     result = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("class", "policy"):
+    for heading in ("\nclass", "\nsystem"):
         result.add_column(heading, no_wrap=True)
-    headings = ("TTFT wanted, s", "attained, %", "runs", "mean, s", "p50", "p99", "requests")
-    for heading in (*headings, "other outputs"):
+    headings = ("wanted\ns", "in time\n%", "each run\n%", "TTFT s\nmean", "\np50", "\np99")
+    for heading in (*headings, "requests\n", "other\noutputs"):
         result.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         each = [100 * one for one in row["attainment_by_run"]]
@@ -83,7 +83,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
         result.add_row(
             row["slo_class"],
             row["policy"],
-            f"{row['slo_ttft_s']:g}",
+            f"{row['slo_ttft_s']:.2f}",
             f"{100 * row['attainment']:.0f}",
             f"{min(each):.0f}–{max(each):.0f}",
             *(f"{one:.2f}" if one is not None else "-" for one in times),
