@@ -561,15 +561,16 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
     return 0;
 }
 
-int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                           struct mfs_chunk *chunk)
+int mfs_rmlq_take_next(struct mfs_rmlq *queue, uint64_t max_bytes, bool untagged,
+                       struct mfs_chunk *chunk)
 {
+    const int kind = untagged ? UNTAGGED : choose_kind(queue, max_bytes);
+
     if (max_bytes < MFS_CHUNK_ALIGN)
         return -EINVAL;
-    settle(queue, now_ns);
-    if (queue->order[UNTAGGED].count == 0)
+    if (kind < 0 || queue->order[kind].count == 0)
         return -EAGAIN;
-    take_root(queue, UNTAGGED, max_bytes, chunk);
+    take_root(queue, kind, max_bytes, chunk);
     return 0;
 }
 

@@ -96,9 +96,14 @@ MFS_API void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int6
  */
 MFS_API int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
                           struct mfs_chunk *chunk);
-/* The same of the best untagged flow, whatever else waits. -EAGAIN: nothing untagged is queued. */
-MFS_API int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                                   struct mfs_chunk *chunk);
+/*
+ * What the last mfs_rmlq_peek_next() with the same max_bytes saw, if nothing was pushed or taken
+ * since: the chunk that goes next or, when `untagged`, the best untagged one, whatever else waits.
+ * Nothing is placed anew in between, so what the port was asked for is what is sent. -EAGAIN:
+ * nothing (untagged) is queued; -EINVAL: max_bytes < 128.
+ */
+MFS_API int mfs_rmlq_take_next(struct mfs_rmlq *queue, uint64_t max_bytes, bool untagged,
+                               struct mfs_chunk *chunk);
 /* Take a queued operation out (cancel); O(1). -ENOENT: not queued. */
 MFS_API int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op);
 

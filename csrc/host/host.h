@@ -87,6 +87,19 @@ MFS_API uint64_t mfs_host_settings_version(struct mfs_host *host);
 MFS_API void mfs_tag_set(const struct mfs_tag *tag);
 MFS_API struct mfs_tag mfs_tag_get(void);
 
+/* --- the batch that this process computes now --- */
+
+/*
+ * NCCL's own threads send what the engine's thread has started, so a thread's tag does not
+ * reach them: the engine says once a step (or a layer) for which request its collectives are.
+ * Of a batch of several that is the one with the earliest deadline: a collective is over for
+ * all of them at once. MFS_REQUEST_NONE: none; collectives then carry their stage alone.
+ * Of this process only; any thread, no syscall, cannot fail.
+ */
+MFS_API void mfs_batch_set(uint64_t request, uint32_t layer);
+/* As it was set last: its request and layer, stage `collective`. */
+MFS_API struct mfs_tag mfs_batch_get(void);
+
 /* --- counters, one row per process, summed over live and past ones --- */
 
 enum mfs_counter {

@@ -581,7 +581,7 @@ static void pace__several_members_share_it(void)
                 sent[turn] += 10 * KB;
                 mfs_member_done(members[turn], 10 * KB, now_ns);
             } else {
-                CHECK(mfs_port_pace_ns(port) > now_ns);
+                CHECK(port->cell->pace_next_ns > now_ns);
             }
         }
     }
@@ -598,7 +598,7 @@ static void pace__huge_chunk_at_a_low_pace(void)
     CHECK_EQ(mfs_member_acquire(one, 0, UINT64_C(1) << 50, start_ns), 0);
     mfs_member_done(one, UINT64_C(1) << 50, start_ns);
     CHECK_EQ(mfs_member_acquire(one, 0, KB, start_ns + 1000 * MS), -EAGAIN);
-    CHECK(mfs_port_pace_ns(port) > start_ns);
+    CHECK(port->cell->pace_next_ns > start_ns);
     tear_down();
 }
 
