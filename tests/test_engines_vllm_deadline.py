@@ -84,6 +84,11 @@ def test_due__wrong_deadline_is_told_and_not_used(value: Any):
     assert "\n" not in answer.complaint
 
 
+def test_due__any_class_goes_with_a_deadline_of_its_own():
+    answer = found({"mfs_deadline_ms": 900, "mfs_slo_class": "of our reports"})
+    assert (answer.left_ms, answer.slo_class, answer.complaint) == (900, "of our reports", "")
+
+
 @pytest.mark.parametrize("name", ["fast", 7, ""])
 def test_due__unknown_class_is_told_with_those_there_are(name: Any):
     answer = found({"mfs_slo_class": name})

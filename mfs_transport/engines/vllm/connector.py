@@ -156,7 +156,7 @@ class Scheduler:
         self.complaints += 1
         if self.complaints <= COMPLAINTS:
             end = "; no more of these are shown" if self.complaints == COMPLAINTS else ""
-            say(f"request {name}: {complaint}; it is served without{end}")
+            say(f"request {name}: {complaint}; it is served as if it had not said that{end}")
 
     def left_ms(self, name: str) -> float | None:
         """Time left of its deadline, which may be over; None: it has none, or is unknown."""

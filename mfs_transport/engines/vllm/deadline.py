@@ -110,11 +110,8 @@ def due(
     places: list[Mapping[str, Any]] = [
         place for place in (params, extra) if isinstance(place, Mapping)
     ]
-    name = next((place[CLASS] for place in places if place.get(CLASS) is not None), DEFAULT)
-    if not isinstance(name, str) or (name != DEFAULT and name not in classes):
-        known = ", ".join(sorted(classes)) or "none; set MFS_SLO"
-        complaint = f"{CLASS} {name!r}: there is no such class; classes: {known}"
-        name = DEFAULT
+    asked = next((place[CLASS] for place in places if place.get(CLASS) is not None), DEFAULT)
+    name = asked if isinstance(asked, str) else DEFAULT  # with a deadline of its own: any name
     for key, negative, age in ((LEFT, True, 0.0), (DEADLINE, False, age_ms)):
         for place in places:
             if place.get(key) is None:
@@ -125,6 +122,10 @@ def due(
                 complaint = str(error)
                 continue
             return Due(value - age, name, complaint)
+    if (asked != DEFAULT and name not in classes) or name != asked:
+        known = ", ".join(sorted(classes)) or "none; set MFS_SLO"
+        complaint = f"{CLASS} {asked!r}: there is no such class; classes: {known}"
+        name = DEFAULT
     slo = classes.get(name)
     left = None if slo is None else 1e3 * slo.ttft_s(alone_s) - age_ms
     return Due(left, name, complaint)

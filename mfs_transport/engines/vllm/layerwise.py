@@ -275,10 +275,15 @@ class Layerwise:
                 self.recorder._agent.transfer(handle)
             self.layers_sent += 1
 
+    def _members(self) -> list[list[str]]:
+        """Names of the layers in each region of the connector's descriptors."""
+        worker = self.worker
+        return list(worker.region_members) or [[name] for name in worker.region_names]
+
     def _regions_of(self, layer: int) -> list[int]:
         if self._regions is None:
             self._regions = {}
-            for region, names in enumerate(self.worker.region_members):
+            for region, names in enumerate(self._members()):
                 for name in names:
                     self._regions.setdefault(name, []).append(region)
         for name, index in self.side.layer_index.items():
@@ -316,8 +321,9 @@ class Layerwise:
         with worker._sending_transfers_lock:
             worker._sending_transfers.pop(name, None)  # the recorded one, which was not made
         peers = list(worker._remote_agents[engine].values())
-        members = worker.region_members
-        if len(made) != 1 or len(peers) != 1 or any(len(names) != 1 for names in members):
+        members = self._members()
+        alike = bool(members) and all(len(names) == 1 for names in members)
+        if len(made) != 1 or len(peers) != 1 or not alike:
             self.plans[name] = None
             return None
         _, local_side, local_ids, remote_side, remote_ids, _ = made[0]
