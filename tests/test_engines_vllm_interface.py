@@ -332,6 +332,18 @@ def test_layers__progress_is_published_for_the_batch(scheduler: Any, worker: Any
     assert 0 < (deadline_ns - control.now_ns()) / 1e6 <= 9000
 
 
+def test_layers__the_most_pressing_of_the_batch_is_told_to_the_collectives(
+    scheduler: Any, worker: Any
+):
+    for name, left_ms in (("l", 9000), ("m", 500), ("n", 100)):
+        scheduler.on_new_request(request(name, {"mfs_deadline_ms": left_ms}))
+    worker.bind_connector_metadata(through_pickle(scheduler, output(l=10, m=20)))
+    worker.wait_for_layer_load("model.layers.1.attn")
+    assert control.batch_current() == (lib.mfs_request_key(b"m"), 1)
+    worker.wait_for_save()
+    assert control.batch_current()[0] == lib.MFS_REQUEST_NONE
+
+
 def test_worker__of_another_host_registers_by_the_time_left(worker: Any):
     meta = Metadata()
     message = {"new": {"far": (800.0, "decode"), "undated": (None, "decode")}, "batch": {}}

@@ -22,7 +22,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,12 +230,7 @@ class Scheduler:
 class Worker:
     """Beside a worker: tags of its transfers, progress of its layers."""
 
-    def __init__(
-        self,
-        shape: Shape,
-        batch: Callable[[list[str], int], None] | None = None,
-    ) -> None:
-        """batch: tells the collectives which requests and layer compute now."""
+    def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.host = control.default_host()
         self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
@@ -246,7 +241,6 @@ class Worker:
         self.layer_index: dict[str, int] = {}
         self.names: list[str] = []
         self.tokens = 0
-        self._batch = batch
         self._layer_since_s = 0.0
         self._layer = -1
 
@@ -302,12 +296,11 @@ class Worker:
         self._layer, self._layer_since_s = index, now
         seconds = self.estimates.layer_s(self.tokens) if self.estimates.samples else None
         control.progress(self.names, index, seconds, host=self.host)
-        if self._batch is not None:
-            self._batch(self.names, index)
+        control.batch(self.names, index)  # whose collectives come now
 
     def forward_ended(self) -> None:
-        if self._batch is not None and self.names:
-            self._batch([], 0)
+        if self.names:
+            control.batch(None)
         self.names = []
 
     # --- tags ---

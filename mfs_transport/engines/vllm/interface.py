@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ... import control
 from ..nixl import Agent
 from .connector import Faults, Scheduler, Shape, Worker, classes_of_environment, say
 from .layerwise import Blocks, Layerwise
@@ -164,7 +163,7 @@ class Deadlines:
             if layerwise_wanted() and hasattr(scheduler, "get_exchange_clipped_blocks"):
                 self._mfs_blocks = Blocks(scheduler.get_exchange_clipped_blocks)
             return
-        side = Worker(shape, getattr(control, "batch", None))
+        side = Worker(shape)
         side.layers_are(layer_names(kv_cache_config))
         self._mfs_side = side
         worker = getattr(self, "connector_worker", None)
