@@ -321,6 +321,26 @@ def publish_all(host: Host, requests: list[Request]) -> None:
         request._published = bytes(ffi.buffer(request.facts))
 
 
+def progress(
+    names: Iterable[str], layer: int, layer_s: float | None = None, host: Host | None = None
+) -> int:
+    """Requests that another process registered compute `layer` now, in this one.
+
+    layer_s: time of one layer, seconds, as measured. All else that is known of them stays.
+    Returns how many of the names are registered on this host.
+    """
+    keys = [_key(name) for name in names]
+    result = lib.mfs_request_progress(
+        (host or default_host()).handle,
+        ffi.new("uint64_t[]", keys),
+        len(keys),
+        _count(layer, "layer"),
+        now_ns(),
+        0 if layer_s is None else _seconds(layer_s, "layer_s"),
+    )
+    return check(result, "progress")
+
+
 class Egress:
     """What all prefill units behind one egress port have to send.
 

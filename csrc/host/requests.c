@@ -148,6 +148,41 @@ int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
     return mfs_request_put_all(host, &key, &name, facts, 1);
 }
 
+int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t count, uint32_t layer,
+                         int64_t since_ns, int64_t layer_ns)
+{
+    struct mfs_segment *segment = host->segment;
+    int known = 0, result = mfs_segment_lock(host);
+
+    if (result)
+        return result;
+    for (size_t i = 0; i < count; i++) {
+        struct mfs_request_cell *cell = cell_find(segment, keys[i]);
+        uint64_t words[MFS_FACTS_WORDS];
+        struct mfs_facts facts;
+
+        if (!cell)
+            continue;
+        known++;
+        for (size_t k = 0; k < MFS_FACTS_WORDS; k++)
+            words[k] = atomic_load_explicit(&cell->words[k], memory_order_relaxed);
+        memcpy(&facts, words, sizeof(facts));
+        facts.layer_now = layer;
+        facts.layer_since_ns = since_ns;
+        if (layer_ns > 0)
+            facts.layer_ns = layer_ns;
+        memcpy(words, &facts, sizeof(facts));
+        write_begin(cell);
+        for (size_t k = 0; k < MFS_FACTS_WORDS; k++)
+            atomic_store_explicit(&cell->words[k], words[k], memory_order_relaxed);
+        write_end(cell);
+    }
+    if (known)
+        changed(segment);
+    mfs_segment_unlock(host);
+    return known;
+}
+
 static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
 {
     struct mfs_request_cell *cell = cell_find(segment, key);
