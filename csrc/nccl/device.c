@@ -182,6 +182,26 @@ static void contexts_close(const struct mfs_nccl_ucx *ucx)
     }
 }
 
+/* UCX tells which transports a context has only in a text, as "... -- rc_mlx5/mlx5_0:1". */
+static bool has_rdma(const struct mfs_nccl_ucx *ucx, ucp_context_h context)
+{
+    static const char *const names[] = {" rc_", " dc_", " ud_", " srd/", " gga"};
+    char *text = NULL;
+    size_t size = 0;
+    bool found = false;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return true;
+    ucx->ucp_context_print_info(context, stream);
+    if (fclose(stream) != 0)
+        return true;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        found |= strstr(text, names[i]) != NULL;
+    free(text);
+    return found;
+}
+
 static int contexts_open(const struct mfs_nccl_ucx *ucx)
 {
     for (int dev = 0; dev < devices_count; dev++) {
@@ -200,6 +220,7 @@ static int contexts_open(const struct mfs_nccl_ucx *ucx)
                 return -ENODEV;
             }
         }
+        devices[dev].rdma = has_rdma(ucx, devices[dev].contexts[0]);
         devices[dev].cuda =
             ucx->ucp_context_query(devices[dev].contexts[0], &attributes) == UCS_OK &&
             (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA));

@@ -34,6 +34,7 @@ struct mfs_nccl_device {
     char port[32];  /* whose egress it sends through, for the scheduler */
     char pci_path[512];
     bool cuda;      /* UCX can reach CUDA memory here */
+    bool rdma;      /* it has InfiniBand, RoCE or EFA here */
     ucp_context_h contexts[MFS_NCCL_CLASSES_MAX];
 };
 

@@ -9,6 +9,7 @@
 #ifndef MFS_NCCL_UCX_H
 #define MFS_NCCL_UCX_H
 
+#include <stdio.h>
 #include <ucp/api/ucp.h>
 
 struct mfs_nccl_ucx {
