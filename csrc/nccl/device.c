@@ -67,12 +67,19 @@ unsigned mfs_nccl_class_of(unsigned level)
     return klass;
 }
 
+static bool inside_gate;
+
+void mfs_nccl_inside_gate(void)
+{
+    inside_gate = true;
+}
+
 bool mfs_nccl_scheduled(void)
 {
     const char *enable = getenv("MFS_ENABLE"); /* unset: being loaded is enough */
     struct mfs_host *host = mfs_host_get();
 
-    if (enable && *enable && !mfs_config_get()->enable)
+    if (inside_gate || (enable && *enable && !mfs_config_get()->enable))
         return false;
     return host && mfs_policy_defers(mfs_host_policy(host));
 }
