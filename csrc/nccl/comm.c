@@ -181,12 +181,23 @@ static void ask_to_revoke(struct mfs_nccl_comm *comm, bool answer)
     mfs_nccl_wire_send(comm->peer, 0, MFS_NCCL_WIRE_REVOKE, &header, NULL, 0);
 }
 
-/* Nobody answers: without its endpoints nothing of its can reach us any more. */
+/*
+ * Nobody answers. Over RDMA it can reach us no more without its endpoints; anything else is
+ * written by our own progress, which then has to end for good. (Shared memory is the
+ * exception: what the other process writes by itself nobody can stop.)
+ */
 static void cut_off(struct mfs_nccl_peer *peer)
 {
     void *requests[MFS_NCCL_CHANNELS_MAX] = {NULL};
 
-    mfs_nccl_peer_fail(peer, "it did not answer when its memory was taken back");
+    mfs_nccl_warn("%s did not answer within a second that its messages are given up: "
+                  "cutting it off",
+                  peer->name);
+    mfs_nccl_peer_fail(peer, "it did not answer when its messages were given up");
+    if (!peer->engine->device->rdma) {
+        mfs_nccl_engine_stop(peer->engine);
+        return;
+    }
     mfs_nccl_peer_close(peer, true, requests);
     for (unsigned channel = 0; channel < peer->channels; channel++) {
         if (requests[channel])
@@ -200,7 +211,9 @@ static bool settled(struct mfs_nccl_comm *comm, const struct mfs_nccl_mr *mr, bo
 
     for (unsigned i = 0; i < MFS_NCCL_RING && mr; i++)
         flying |= uses(&comm->requests[i], mr) && comm->requests[i].inflight > 0;
-    return !flying && (!asked || comm->revoked >= comm->peer->channels || comm->peer->failed);
+    return !flying && (!asked || comm->revoked >= comm->peer->channels ||
+                       comm->closes >= comm->peer->channels || comm->peer->failed) &&
+           (!comm->sender || comm->result == MFS_NCCL_OK || mfs_nccl_send_landed(comm));
 }
 
 void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
@@ -232,7 +245,7 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
     while (!settled(comm, mr, asked)) {
         const int64_t waited_ns = mfs_now_ns() - start_ns;
 
-        if (waited_ns > 2 * QUIESCE_NS)
+        if (waited_ns > 2 * QUIESCE_NS || engine->stopped)
             break;
         if (waited_ns > QUIESCE_NS && !cut) {
             cut = true;
@@ -247,6 +260,21 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
         if (uses(&comm->requests[i], mr) && comm->requests[i].inflight == 0 &&
             atomic_load_explicit(&comm->requests[i].state, memory_order_relaxed) != MFS_NCCL_BUSY)
             let_go(&comm->requests[i]);
+    }
+}
+
+void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm)
+{
+    struct mfs_nccl_engine *engine = comm->engine;
+    const int64_t until_ns = mfs_now_ns() + QUIESCE_NS;
+
+    mfs_nccl_engine_disown(engine, comm); /* what comes for it now is answered as for a closed one */
+    while (comm->peer && comm->peer->controls > 0 && !comm->peer->failed && !engine->stopped &&
+           mfs_now_ns() < until_ns) {
+        mfs_nccl_engine_progress(engine);
+        pthread_mutex_unlock(&engine->mutex);
+        sched_yield();
+        pthread_mutex_lock(&engine->mutex);
     }
 }
 

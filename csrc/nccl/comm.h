@@ -18,7 +18,8 @@
  *
  * When the receiver closes, or takes back memory, with grants out: REVOKE; the sender stops
  * and answers REVOKED on every channel, behind its last put there. Only then is the memory
- * NCCL's again; a peer that does not answer in time is cut off.
+ * NCCL's again; a peer that does not answer in time is cut off. CLOSE says the same unasked,
+ * so a sender that has closed and makes no calls any more is not waited for.
  */
 #ifndef MFS_NCCL_COMM_H
 #define MFS_NCCL_COMM_H
@@ -38,7 +39,8 @@ enum mfs_nccl_wire { /* ids of active messages */
     MFS_NCCL_WIRE_GRANT,
     MFS_NCCL_WIRE_FIN,
     MFS_NCCL_WIRE_WANT,
-    MFS_NCCL_WIRE_CLOSE,   /* from the sender: messages from `seq` on never come */
+    MFS_NCCL_WIRE_CLOSE,   /* from the sender, on every channel, behind its last put there:
+                            * messages from `seq` on never come */
     MFS_NCCL_WIRE_REVOKE,  /* from the receiver: send no more */
     MFS_NCCL_WIRE_REVOKED, /* the answer */
     MFS_NCCL_WIRE_LAST
@@ -140,9 +142,11 @@ struct mfs_nccl_comm {
     uint64_t closed_at;   /* receiver: from here on nothing comes; UINT64_MAX: open */
     uint64_t lost;        /* sender: the first message given up at the end; UINT64_MAX: none */
     uint32_t inflight;    /* in UCX's hands: all its requests */
-    unsigned revoked;     /* receiver: channels that have answered */
+    unsigned revoked, closes; /* receiver: channels on which REVOKED and CLOSE have come */
     bool revoke_asked;    /* sender: answer when nothing is in flight */
     bool revoke_answered;
+    bool has_put;         /* sender: there is something to flush */
+    bool flushed;         /* sender: since it has failed, where a flush is needed for order */
     uint64_t sent_keys[MFS_NCCL_KEYS];            /* receiver: by id % KEYS */
     struct mfs_nccl_key *keys[MFS_NCCL_KEYS];     /* sender */
     struct mfs_nccl_grant grants[MFS_NCCL_RING];  /* sender, by seq */
@@ -169,6 +173,9 @@ void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t re
  * and takes the mutex while it waits, a second at most. */
 void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
 
+/* Before a connection ends: what was said to its peer has gone out; a second at most. */
+void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm);
+
 /* send.c */
 /* Look whether a waiting isend can go now. */
 void mfs_nccl_send_try(struct mfs_nccl_request *request);
@@ -178,6 +185,9 @@ void mfs_nccl_send_on_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_he
 void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
 void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns);
 void mfs_nccl_send_settle(struct mfs_nccl_comm *comm);
+/* After a failure: what was put has arrived before what is sent next. true: it is so now;
+ * false: not before comm->inflight is 0. */
+bool mfs_nccl_send_landed(struct mfs_nccl_comm *comm);
 
 /* recv.c */
 void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,

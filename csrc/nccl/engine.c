@@ -115,6 +115,11 @@ struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, in
         return NULL;
     }
     pthread_mutex_lock(&context->mutex);
+    if (context->engines[dev] && context->engines[dev]->stopped) {
+        context->engines[dev]->next = context->stopped;
+        context->stopped = context->engines[dev];
+        context->engines[dev] = NULL;
+    }
     if (!context->engines[dev])
         context->engines[dev] = engine_make(context, dev);
     engine = context->engines[dev];
@@ -126,6 +131,13 @@ static void workers_progress(struct mfs_nccl_engine *engine)
 {
     for (unsigned klass = 0; klass < engine->classes; klass++)
         (void)engine->ucx->ucp_worker_progress(engine->workers[klass]);
+}
+
+/* Without error handling there is no closing by force: such end with their worker. */
+static bool may_close(const struct mfs_nccl_peer *peer)
+{
+    return !peer->engine->stopped &&
+           (peer->engine->device->rdma || (!peer->failed && peer->gone_ns == 0));
 }
 
 /* Close all endpoints: gently, then by force; false when some are still not closed. */
@@ -163,7 +175,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
             mfs_nccl_comm_free(engine->comms[i]);
     }
     for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next) {
-        if (engine->workers[0] && !peers_close(engine, peer))
+        if (engine->workers[0] && may_close(peer) && !peers_close(engine, peer))
             mfs_nccl_info("the endpoints to %s did not close in time", peer->name);
     }
     if (engine->self) {
@@ -288,8 +300,17 @@ void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine)
     }
 }
 
+void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine)
+{
+    engine->stopped = true;
+    for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next)
+        mfs_nccl_peer_fail(peer, "this side of its connections was stopped");
+}
+
 void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine)
 {
+    if (engine->stopped)
+        return;
     workers_progress(engine);
     mfs_nccl_engine_finish_puts(engine);
     mfs_nccl_engine_dispatch(engine);
@@ -394,6 +415,7 @@ static void chunk_put(struct mfs_nccl_chunk *chunk, uint64_t offset)
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
         param.memh = request->mr->memh[klass];
     }
+    request->comm->has_put = true;
     peer->inflight[chunk->channel] += chunk->bytes;
     request->channel_bytes[chunk->channel] += chunk->bytes;
     request->inflight++;

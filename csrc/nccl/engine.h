@@ -42,8 +42,9 @@ struct mfs_nccl_request;
 /* Of a communicator: NCCL's ctx. */
 struct mfs_nccl_context {
     struct mfs_nccl_flow flow;
-    pthread_mutex_t mutex; /* of engines[] */
+    pthread_mutex_t mutex; /* of what follows */
     struct mfs_nccl_engine *engines[MFS_NCCL_DEVICES_MAX];
+    struct mfs_nccl_engine *stopped; /* kept for the connections that they still have */
 };
 
 /* A chunk on its way; from the engine's list. */
@@ -64,6 +65,8 @@ struct mfs_nccl_engine {
     unsigned char uuid[16]; /* tells peers apart */
     unsigned classes, channels; /* channels: endpoints to a peer, classes times endpoints */
     bool scheduled;
+    _Atomic bool stopped; /* makes no progress ever again; also read under the context's mutex */
+    struct mfs_nccl_engine *next; /* of the stopped ones */
     ucp_worker_h workers[MFS_NCCL_CLASSES_MAX];
     struct mfs_rmlq *queue;
     struct mfs_port *port;
@@ -88,6 +91,8 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine);
 
 /* All of the following with the mutex held. */
 
+/* Everything fails; nothing is written to or read from NCCL's memory any more. */
+void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine);
 /* One round: UCX, FINs, the queue, and now and then a look whether the peers live. */
 void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine);
 /* What is due for messages that UCX is done with: FINs. */

@@ -190,6 +190,7 @@ void mfs_nccl_peer_fail(struct mfs_nccl_peer *peer, const char *reason)
     if (peer->failed)
         return;
     peer->failed = true;
+    memset(peer->uuid, 0, sizeof(peer->uuid)); /* a new connection makes new endpoints */
     if (reason != peer->reason)
         snprintf(peer->reason, sizeof(peer->reason), "%s", reason);
     for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {

@@ -26,6 +26,7 @@ struct mfs_nccl_peer {
     unsigned channels; /* as both sides have them */
     ucp_ep_h eps[MFS_NCCL_CHANNELS_MAX];
     uint64_t inflight[MFS_NCCL_CHANNELS_MAX];
+    uint32_t controls; /* messages of ours (wire.c) that UCX has not sent yet */
     unsigned turn;     /* the channel that a tie goes to */
     int needs_flush;   /* before a FIN: 1 yes, 0 no, -1 not looked yet */
     int watches[MFS_NCCL_WATCHES]; /* sockets; -1: none */

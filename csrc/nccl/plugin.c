@@ -72,6 +72,12 @@ static mfs_nccl_result_t finalize(void *ctx)
         if (context->engines[dev])
             mfs_nccl_engine_free(context->engines[dev]);
     }
+    while (context->stopped) {
+        struct mfs_nccl_engine *engine = context->stopped;
+
+        context->stopped = engine->next;
+        mfs_nccl_engine_free(engine);
+    }
     pthread_mutex_destroy(&context->mutex);
     free(context);
     mfs_nccl_devices_close();

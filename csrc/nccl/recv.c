@@ -111,6 +111,7 @@ void mfs_nccl_recv_on_close(struct mfs_nccl_comm *comm, uint64_t seq)
 {
     if (comm->sender)
         return;
+    comm->closes++;
     comm->closed_at = seq;
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         struct mfs_nccl_request *request = posted(comm, comm->requests[i].seq);
@@ -289,6 +290,7 @@ mfs_nccl_result_t mfs_nccl_close_recv(void *recv_comm)
     engine = comm->engine;
     pthread_mutex_lock(&engine->mutex);
     mfs_nccl_comm_quiesce(comm, NULL);
+    mfs_nccl_comm_drain(comm);
     mfs_nccl_comm_free(comm);
     pthread_mutex_unlock(&engine->mutex);
     return MFS_NCCL_OK;

@@ -339,17 +339,59 @@ void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer)
     mfs_nccl_send_settle(comm);
 }
 
+static void on_landed(void *ucx_request, ucs_status_t status, void *user)
+{
+    struct mfs_nccl_comm *comm = user;
+    const struct mfs_nccl_ucx *ucx = comm->engine->ucx;
+
+    comm->inflight--;
+    if (status != UCS_OK && status != UCS_ERR_CANCELED)
+        mfs_nccl_peer_fail(comm->peer, ucx->ucs_status_string(status));
+    mfs_nccl_send_settle(comm);
+    ucx->ucp_request_free(ucx_request);
+}
+
+bool mfs_nccl_send_landed(struct mfs_nccl_comm *comm)
+{
+    const ucp_request_param_t param = {
+        .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+        .cb.send = on_landed,
+        .user_data = comm,
+    };
+
+    if (comm->inflight > 0)
+        return false;
+    if (comm->flushed || !comm->has_put || comm->peer->failed || !mfs_nccl_peer_needs_flush(comm->peer))
+        return true;
+    comm->flushed = true;
+    for (unsigned channel = 0; channel < comm->peer->channels; channel++) {
+        ucs_status_ptr_t result =
+            comm->engine->ucx->ucp_ep_flush_nbx(comm->peer->eps[channel], &param);
+
+        comm->inflight += UCS_PTR_IS_PTR(result);
+    }
+    return comm->inflight == 0;
+}
+
+static void say_to_all(struct mfs_nccl_comm *comm, unsigned id, uint64_t seq)
+{
+    const struct mfs_nccl_header header = {
+        .comm = comm->remote_index,
+        .generation = comm->remote_generation,
+        .seq = seq,
+    };
+
+    for (unsigned channel = 0; channel < comm->peer->channels; channel++)
+        mfs_nccl_wire_send(comm->peer, channel, id, &header, NULL, 0);
+}
+
 /* Nothing of ours is on its way any more: the receiver may have its memory back. */
 void mfs_nccl_send_settle(struct mfs_nccl_comm *comm)
 {
-    const struct mfs_nccl_header header = {.comm = comm->remote_index,
-                                           .generation = comm->remote_generation};
-
-    if (!comm->revoke_asked || comm->revoke_answered || comm->inflight > 0)
+    if (!comm->revoke_asked || comm->revoke_answered || !mfs_nccl_send_landed(comm))
         return;
     comm->revoke_answered = true;
-    for (unsigned channel = 0; channel < comm->peer->channels; channel++)
-        mfs_nccl_wire_send(comm->peer, channel, MFS_NCCL_WIRE_REVOKED, &header, NULL, 0);
+    say_to_all(comm, MFS_NCCL_WIRE_REVOKED, 0);
 }
 
 mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
@@ -363,15 +405,10 @@ mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
     pthread_mutex_lock(&engine->mutex);
     mfs_nccl_comm_quiesce(comm, NULL);
     if (comm->peer) {
-        const struct mfs_nccl_header header = {.comm = comm->remote_index,
-                                               .generation = comm->remote_generation,
-                                               .seq = comm->lost < comm->next_seq
-                                                          ? comm->lost
-                                                          : comm->next_seq};
-
         mfs_nccl_send_settle(comm);
-        mfs_nccl_wire_send(comm->peer, 0, MFS_NCCL_WIRE_CLOSE, &header, NULL, 0);
-        mfs_nccl_engine_progress(engine);
+        say_to_all(comm, MFS_NCCL_WIRE_CLOSE,
+                   comm->lost < comm->next_seq ? comm->lost : comm->next_seq);
+        mfs_nccl_comm_drain(comm);
     }
     mfs_nccl_comm_free(comm);
     pthread_mutex_unlock(&engine->mutex);

@@ -25,6 +25,7 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
 
     if (status != UCS_OK && status != UCS_ERR_CANCELED)
         mfs_nccl_peer_fail(control->peer, ucx->ucs_status_string(status));
+    control->peer->controls--;
     free(control);
     ucx->ucp_request_free(ucx_request);
 }
@@ -58,8 +59,10 @@ void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned i
     result = control->ucx->ucp_am_send_nbx(peer->eps[channel], id, &control->header,
                                            sizeof(control->header), control->payload, bytes,
                                            &param);
-    if (UCS_PTR_IS_PTR(result))
+    if (UCS_PTR_IS_PTR(result)) {
+        peer->controls++;
         return;
+    }
     if (UCS_PTR_STATUS(result) != UCS_OK)
         mfs_nccl_peer_fail(peer, control->ucx->ucs_status_string(UCS_PTR_STATUS(result)));
     free(control);
