@@ -4,6 +4,7 @@
     mfs bench ucx                                   # tcp and shm, 8 B to 64 MiB
     mfs bench ucx --operation put --min 64k --max 4m --pairs 9 --json out.json
     mfs bench ucx --contend 8 --size 16m            # an urgent put beside 8 background flows
+    mfs bench ucx --many 120000 --size 45k          # one transfer of so many puts: time, memory
     mfs bench ucx --instructions                    # added to one small operation
 
 On two hosts: `mfs bench ucx --listen 7777` on the one, `--connect ADDRESS:7777` on the other.
@@ -224,6 +225,36 @@ def contend(
     }
 
 
+def many(
+    program: Path, where: Where, transport: str, size: int, count: int, pairs: int
+) -> dict[str, Any]:
+    """One transfer of `count` puts of `size` bytes."""
+    segment = program.parent / "segment"
+    variables = TRANSPORTS.get(transport, {})
+    rounds: list[list[tuple[float, float]]] = []
+    for _ in track(range(pairs), description=transport, console=Console(stderr=True)):
+        one = []
+        for mfs in (False, True):
+            env = environment(variables, segment, mfs=mfs)
+            ((seconds, peak),) = run(program, env, where, "many", size, size, count, 1)
+            one.append((float(seconds), float(peak)))
+        rounds.append(one)
+    ratios = [plain[0] / mfs[0] for plain, mfs in rounds]
+    return {
+        "operation": f"{count} puts",
+        "size_bytes": size,
+        "transport": transport,
+        "off": statistics.median(one[0][0] for one in rounds) * 1e3,
+        "mfs": statistics.median(one[1][0] for one in rounds) * 1e3,
+        "unit": "ms",
+        "ratio": statistics.median(ratios),
+        "pairs": pairs,
+        "spread": quartiles(ratios),
+        "operations": count,
+        "memory_more_bytes": statistics.median(mfs[1] - plain[1] for plain, mfs in rounds),
+    }
+
+
 def instructions(program: Path) -> dict[str, Any]:
     """Instructions of the client for one put of 8 bytes over shared memory, off and with MFS,
     by callgrind: the difference of two runs that differ in their number of operations."""
@@ -271,6 +302,9 @@ def show(records: list[dict[str, Any]], console: Console) -> None:
         )
     console.print(table)
     for row in records:
+        if "memory_more_bytes" in row:
+            more = row["memory_more_bytes"] / 1e6
+            console.print(f"{row['transport']}: {more:+.1f} MB at its peak with MFS")
         if row["operation"] != "contend":
             continue
         for system in ("off", "mfs"):
@@ -315,7 +349,8 @@ def inside(program: Path, link_Bps: float, size: int, flows: int, pairs: int) ->
 @click.option("--pairs", type=click.IntRange(1), default=7, show_default=True, help="Runs of each.")
 @click.option("--budget-ms", type=click.IntRange(1), default=100, show_default=True, help="A size.")
 @click.option("--contend", "flows", type=click.IntRange(1, 64), help="Background flows.")
-@click.option("--size", type=Size(), default="16m", show_default=True, help="Of the urgent put.")
+@click.option("--many", "count_many", type=click.IntRange(1), help="Puts of one transfer.")
+@click.option("--size", type=Size(), help="Of the urgent put [16m], of the many [45k].")
 @click.option("--rate", default=1000.0, show_default=True, help="Mbit/s of an emulated port.")
 @click.option("--instructions", "count", is_flag=True, help="Count them (valgrind).")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
@@ -331,7 +366,8 @@ def main(
     pairs: int,
     budget_ms: int,
     flows: int | None,
-    size: int,
+    count_many: int | None,
+    size: int | None,
     rate: float,
     count: bool,
     json_path: Path | None,
@@ -351,6 +387,7 @@ def main(
         sys.exit(subprocess.run(command, check=False).returncode)
     console = Console()
     records: list[dict[str, Any]] = []
+    size = size or (45 << 10 if count_many else 16 << 20)
     with built() as program:
         if listen:
             memory = max(largest, size, BACKGROUND_BYTES)
@@ -361,6 +398,10 @@ def main(
             records.append(instructions(program))
             added = records[0]["mfs"] - records[0]["off"]
             console.print(f"8-byte put: {added:.0f} instructions added")
+        elif count_many:
+            where = Where(connect or place)
+            for transport in ["as set"] if connect else transports or TRANSPORTS:
+                records.append(many(program, where, transport, size, count_many, pairs))
         elif flows and is_inside:
             link_Bps = network.check_link(rate)
             records.append(inside(program, link_Bps, size, flows, pairs))

@@ -12,6 +12,10 @@
  * For each size it runs for about BUDGET_MS (below 0: for that many operations) and prints
  * "size_bytes seconds_per_operation".
  *
+ * OPERATION many: one transfer of FACTOR puts of MIN_BYTES, all posted before any is waited for,
+ * as an engine posts the blocks of a request. Prints "seconds peak_memory_in_bytes" of the
+ * client. BUDGET_MS and MAX_BYTES are not used.
+ *
  * OPERATION contend: an urgent put of MIN_BYTES with a flush, alone and while FACTOR
  * background flows keep a put of MAX_BYTES posted each, BUDGET_MS before and after it. Prints
  * "alone_s contended_s", then in bytes per second "background before it, background from its
@@ -20,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "ucx_side.h"
@@ -67,6 +72,28 @@ static void measure(const char *name, size_t bytes, double budget_s)
     printf("%zu %.9g\n", bytes, run(name[0], bytes, depth, budget_s));
 }
 
+static void many(size_t bytes, size_t count)
+{
+    ucs_status_ptr_t *requests = malloc(count * sizeof(*requests));
+    struct rusage usage;
+    double start_s;
+
+    if (!requests)
+        die("many", UCS_ERR_NO_MEMORY);
+    wait_for(post('p', bytes), "warm up");
+    wait_for(flush_post(), "flush");
+    start_s = now_s();
+    for (size_t i = 0; i < count; i++)
+        requests[i] = post('p', bytes);
+    for (size_t i = 0; i < count; i++)
+        wait_for(requests[i], "operation");
+    wait_for(flush_post(), "flush");
+    start_s = now_s() - start_s;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("%.9g %ld\n", start_s, usage.ru_maxrss * 1024);
+    free(requests);
+}
+
 int main(int argc, char **argv)
 {
     size_t least, largest;
@@ -84,6 +111,8 @@ int main(int argc, char **argv)
     sides_open(argv[1], largest > least ? largest : least);
     if (strcmp(argv[2], "contend") == 0)
         contend(least, largest, (unsigned)strtoul(argv[5], NULL, 10), budget_s);
+    else if (strcmp(argv[2], "many") == 0)
+        many(least, strtoull(argv[5], NULL, 10));
     else
         for (size_t bytes = least; bytes <= largest; bytes *= strtoull(argv[5], NULL, 10))
             measure(argv[2], bytes, budget_s);
