@@ -109,6 +109,8 @@ def test_sweep__resumes_after_a_kill(tmp_path: Path):
     assert all(any(same(row, one["result"]) for row in rows) for one in kept)
     assert "against" in out
     assert "8 points, 8 of them kept" in sim(*arguments)
+    assert "4 points, 4 of them kept" in sim(*arguments, "--only", "mfs")
+    assert "--only best: not in the file" in sim(*arguments, "--only", "best", status=2)
 
 
 def test_sweep__processes_give_what_one_does(tmp_path: Path):

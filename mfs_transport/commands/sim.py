@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ def compare(
 @click.option("--fresh", is_flag=True, help="Run again what is kept there.")
 @click.option("--base", default="mfs", show_default=True, help="What the others are compared with.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Attainment over load.")
+@click.option("--only", default="", help="Of the file's policies these, by name or label.")
 @click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
 @click.option("--seeds", type=int, help="Instead of the file's.")
 @_sim.where_options
@@ -175,6 +177,7 @@ def run_sweep(
     fresh: bool,
     base: str,
     plot: Path | None,
+    only: str,
     judge: bool,
     seeds: int | None,
     jobs: int,
@@ -194,7 +197,7 @@ def run_sweep(
     if fresh:
         store_path.unlink(missing_ok=True)
     store = Store(store_path)
-    wanted = list(plan.points)
+    wanted = _only(plan.points, only)
     for one in sweep.distinct(wanted):
         points.make(one)
     kept = len(wanted) - len(store.missing(wanted))
@@ -215,6 +218,15 @@ def run_sweep(
         plots.attainment(rows, plot, file.stem)
         console.print(f"picture: {plot}", soft_wrap=True)
     _sim.write(json_path, console, rows)
+
+
+def _only(wanted: Sequence[points.Point], names: str) -> list[points.Point]:
+    chosen = {name.strip() for name in names.split(",") if name.strip()}
+    known = {one.name for one in wanted}
+    if not chosen <= known:
+        lacking = ", ".join(sorted(chosen - known))
+        raise InputError(f"--only {lacking}: not in the file, which has {', '.join(sorted(known))}")
+    return [one for one in wanted if not chosen or one.name in chosen]
 
 
 def _judge(console: Console, rows: list[dict[str, Any]], base: str) -> None:

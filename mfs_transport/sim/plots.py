@@ -64,15 +64,20 @@ def _save(figure: Figure, path: Path, title: str) -> None:
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=80)
     pyplot.close(figure)
 
 
 def attainment(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """Over load, a picture a workload and model; bands: 95 % intervals over seeds."""
-    pictures = by(rows, "workload", "model", "enforcement")
-    figure, axes = _figure(min(3, len(pictures)), -(-len(pictures) // 3), 3.6)
-    for axis, ((work, model, enforcement), group) in zip(axes, pictures.items(), strict=False):
+    """Over load, a picture a case; bands: 95 % intervals over seeds. In the titles stands what
+    differs between them."""
+    rows = [{**row, "load": round(float(row["load"]), 4)} for row in rows]
+    keys = ("cluster", "model", "workload", "slo", "enforcement")
+    pictures = by(rows, *keys)
+    differs = [at for at in range(len(keys)) if len({case[at] for case in pictures}) > 1]
+    columns = 2 if len(pictures) in (2, 4) else min(3, len(pictures))
+    figure, axes = _figure(columns, -(-len(pictures) // columns), 3.3)
+    for axis, (case, group) in zip(axes, pictures.items(), strict=False):
         for (policy,), points in by(group, "policy").items():
             loads = by(points, "load")
             order = sorted(loads)
@@ -84,7 +89,7 @@ def attainment(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> Non
             axis.fill_between(x, y - half, y + half, color=color(policy), alpha=0.12, linewidth=0)
         axis.axhline(0.9, color="black", linewidth=0.6, linestyle=":")
         axis.set_ylim(0, 1.02)
-        axis.set_title(f"{work.rpartition('/')[2]}, {model}, {enforcement}", fontsize=9)
+        axis.set_title(", ".join(case[at].rpartition("/")[2] for at in differs), fontsize=9)
         axis.set_xlabel("load")
         axis.set_ylabel("SLO attainment")
     for axis in axes[len(pictures) :]:
@@ -104,7 +109,7 @@ def distributions(runs: Sequence[Run], path: Path, title: str) -> None:
     groups: dict[str, list[Run]] = {}
     for one in runs:
         groups.setdefault(one.point.name, []).append(one)
-    figure, (ttft, early, collective, ports) = _figure(4, 1, 3.8)
+    figure, (ttft, early, collective, ports) = _figure(2, 2, 3.3)
     for place, (policy, members) in enumerate(groups.items()):
         _steps(ttft, np.concatenate([one.ttft_s / one.slo_s for one in members]), policy)
         _steps(early, np.concatenate([one.earliness_s / one.slo_s for one in members]), policy)

@@ -262,7 +262,7 @@ def measure(case: Case, outcome: engine.Outcome) -> Run:
         "estimate_error": case.point.estimate_error,
         "changes": dict(case.point.changes),
         "options": dict(case.point.options),
-        "load": case.load,
+        "load": round(case.load, 6),
         "requests": int(of.sum()),
         "flows": int(outcome.flows),
         "bytes_moved": float(outcome.bytes_moved),
