@@ -16,8 +16,8 @@
 
 struct board *world_board(void)
 {
-    void *memory = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (memory == MAP_FAILED)
         DIE("no memory");
@@ -62,8 +62,8 @@ int world_run(struct world *world, int ranks, int victim, void (*scene)(struct w
     return failed;
 }
 
-static void log_line(int level, unsigned long flags, const char *file, int line,
-                     const char *format, ...)
+static void log_line(int level, unsigned long flags, const char *file, int line, const char *format,
+                     ...)
 {
     va_list arguments;
     char text[1024];
@@ -158,8 +158,11 @@ int world_wait(struct world *world, void *request)
 {
     int done = 0, size = -1;
 
-    while (!done)
+    while (!done) {
         CALL(world->net->test(request, &done, &size));
+        if (!done)
+            sched_yield(); /* as NCCL's progress thread does when nothing moves */
+    }
     return size;
 }
 
@@ -172,6 +175,7 @@ void *world_isend(struct world *world, void *comm, void *data, size_t size, void
         NEED(request != (void *)1);
         if (request)
             return request;
+        sched_yield();
     }
 }
 
@@ -185,5 +189,6 @@ void *world_irecv(struct world *world, void *comm, void *data, size_t size, void
         NEED(request != (void *)1);
         if (request)
             return request;
+        sched_yield();
     }
 }

@@ -85,8 +85,8 @@ void mfs_nccl_address_text(const union mfs_nccl_address *address, char *text, si
 {
     char host[INET6_ADDRSTRLEN] = "?";
     const bool v4 = address->any.sa_family == AF_INET;
-    const void *number = v4 ? (const void *)&address->v4.sin_addr
-                            : (const void *)&address->v6.sin6_addr;
+    const void *number =
+        v4 ? (const void *)&address->v4.sin_addr : (const void *)&address->v6.sin6_addr;
 
     (void)inet_ntop(address->any.sa_family, number, host, sizeof(host));
     snprintf(text, size, v4 ? "%s:%u" : "[%s]:%u", host,

@@ -91,12 +91,14 @@ struct mfs_nccl_comm *mfs_nccl_comm_check(void *pointer, int sender, const char 
     if (comm && comm->magic == MFS_NCCL_COMM_MAGIC && (sender < 0 || comm->sender == sender))
         return comm;
     mfs_nccl_warn("%s: %p is no %s connection of ours", call, pointer,
-                  sender < 0 ? "" : sender ? "sending" : "receiving");
+                  sender < 0 ? ""
+                  : sender   ? "sending"
+                             : "receiving");
     return NULL;
 }
 
-void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer,
-                             uint32_t index, uint32_t generation)
+void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
+                             uint32_t generation)
 {
     comm->peer = peer;
     comm->remote_index = index;
@@ -211,8 +213,9 @@ static bool settled(struct mfs_nccl_comm *comm, const struct mfs_nccl_mr *mr, bo
 
     for (unsigned i = 0; i < MFS_NCCL_RING && mr; i++)
         flying |= uses(&comm->requests[i], mr) && comm->requests[i].inflight > 0;
-    return !flying && (!asked || comm->revoked >= comm->peer->channels ||
-                       comm->closes >= comm->peer->channels || comm->peer->failed) &&
+    return !flying &&
+           (!asked || comm->revoked >= comm->peer->channels ||
+            comm->closes >= comm->peer->channels || comm->peer->failed) &&
            (!comm->sender || comm->result == MFS_NCCL_OK || mfs_nccl_send_landed(comm));
 }
 
@@ -268,7 +271,8 @@ void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm)
     struct mfs_nccl_engine *engine = comm->engine;
     const int64_t until_ns = mfs_now_ns() + QUIESCE_NS;
 
-    mfs_nccl_engine_disown(engine, comm); /* what comes for it now is answered as for a closed one */
+    mfs_nccl_engine_disown(engine,
+                           comm); /* what comes for it now is answered as for a closed one */
     while (comm->peer && comm->peer->controls > 0 && !comm->peer->failed && !engine->stopped &&
            mfs_now_ns() < until_ns) {
         mfs_nccl_engine_progress(engine);

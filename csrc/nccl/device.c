@@ -34,9 +34,8 @@ static void classes_parse(void)
         const unsigned long level = strtoul(at, &end, 10);
         const long number = *end == ':' ? strtol(end + 1, &last, 10) : -1;
 
-        if (end == at || *end != ':' || last == end + 1 || (*last && *last != ',') ||
-            number < 0 || number > 255 || level >= MFS_LEVELS_MAX ||
-            count == MFS_NCCL_CLASSES_MAX ||
+        if (end == at || *end != ':' || last == end + 1 || (*last && *last != ',') || number < 0 ||
+            number > 255 || level >= MFS_LEVELS_MAX || count == MFS_NCCL_CLASSES_MAX ||
             (count == 0 ? level != 0 : level <= classes[count - 1].level)) {
             mfs_nccl_warn("MFS_NCCL_CLASSES=%s: up to %d of level:class with levels that ascend "
                           "from 0 and classes up to 255, as 0:106,3:34; all travels in UCX's "
@@ -104,8 +103,7 @@ static void pci_path(struct mfs_nccl_device *device)
 }
 
 /* "mlx5_0:1" sends through the port mlx5_0, as `mfs run --set MFS_PORT=mlx5_0` names it. */
-static void device_init(struct mfs_nccl_device *device, int index, const char *name,
-                        size_t length)
+static void device_init(struct mfs_nccl_device *device, int index, const char *name, size_t length)
 {
     memset(device, 0, sizeof(*device));
     snprintf(device->name, sizeof(device->name), "%.*s", (int)length, name);
@@ -152,8 +150,8 @@ static ucs_status_t context_open(const struct mfs_nccl_ucx *ucx, struct mfs_nccl
                                  unsigned klass)
 {
     const ucp_params_t params = {
-        .field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED |
-                      UCP_PARAM_FIELD_NAME,
+        .field_mask =
+            UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED | UCP_PARAM_FIELD_NAME,
         .features = UCP_FEATURE_RMA | UCP_FEATURE_AM,
         .mt_workers_shared = 1,
         .name = "mfs-nccl",

@@ -68,8 +68,7 @@ static mfs_nccl_result_t read_back(struct mfs_nccl_comm *comm, const struct mfs_
         return MFS_NCCL_INTERNAL_ERROR;
     }
     if (status == UCS_OK)
-        status =
-            engine->ucx->ucp_ep_rkey_unpack(engine->self, mr->key[0], &request->flush_key);
+        status = engine->ucx->ucp_ep_rkey_unpack(engine->self, mr->key[0], &request->flush_key);
     if (status != UCS_OK) {
         mfs_nccl_warn("iflush: UCX says %s", engine->ucx->ucs_status_string(status));
         return MFS_NCCL_SYSTEM_ERROR;
@@ -80,16 +79,16 @@ static mfs_nccl_result_t read_back(struct mfs_nccl_comm *comm, const struct mfs_
     comm->inflight++;
     param.user_data = request;
     atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
-    result = engine->ucx->ucp_get_nbx(engine->self, &request->remote, 1,
-                                      (uint64_t)(uintptr_t)data, request->flush_key, &param);
+    result = engine->ucx->ucp_get_nbx(engine->self, &request->remote, 1, (uint64_t)(uintptr_t)data,
+                                      request->flush_key, &param);
     if (!UCS_PTR_IS_PTR(result))
         over(request, UCS_PTR_STATUS(result));
     *out = request;
     return MFS_NCCL_OK;
 }
 
-mfs_nccl_result_t mfs_nccl_iflush(void *recv_comm, int n, void **data, int *sizes,
-                                  void **mhandles, void **out)
+mfs_nccl_result_t mfs_nccl_iflush(void *recv_comm, int n, void **data, int *sizes, void **mhandles,
+                                  void **out)
 {
     struct mfs_nccl_comm *comm = mfs_nccl_comm_check(recv_comm, false, "iflush");
     mfs_nccl_result_t result = MFS_NCCL_OK;

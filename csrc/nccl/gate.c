@@ -173,7 +173,7 @@ static mfs_nccl_result_t gate_listen(void *ctx, int dev, void *handle, void **li
 }
 
 static mfs_nccl_result_t gate_connect(void *ctx, int dev, void *handle, void **send_comm,
-                                 void **device_handle)
+                                      void **device_handle)
 {
     struct gate_context *context = ctx;
     void *inner = NULL;

@@ -69,8 +69,7 @@ static mfs_nccl_result_t properties_11(int dev, struct mfs_nccl_properties_v12 *
 static mfs_nccl_result_t properties_9(int dev, struct mfs_nccl_properties_v12 *to)
 {
     struct mfs_nccl_properties_v9 from = {0};
-    const mfs_nccl_result_t result =
-        v10 ? v10->properties(dev, &from) : v9->properties(dev, &from);
+    const mfs_nccl_result_t result = v10 ? v10->properties(dev, &from) : v9->properties(dev, &from);
 
     if (result == MFS_NCCL_OK) {
         common(to);

@@ -130,8 +130,7 @@ static void dispatch(struct mfs_nccl_lane *lane, int64_t now_ns)
 /* Straight through: nothing waits here, nobody better waits elsewhere, and there is room. */
 static bool express(struct mfs_nccl_lane *lane, uint64_t bytes, int64_t now_ns)
 {
-    const bool room =
-        mfs_member_acquire(lane->member, MFS_RANK_NONE - 1, bytes, now_ns) == 0;
+    const bool room = mfs_member_acquire(lane->member, MFS_RANK_NONE - 1, bytes, now_ns) == 0;
 
     mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
     return room;

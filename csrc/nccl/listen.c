@@ -49,11 +49,9 @@ static int listener_open(struct listener *listener, union mfs_nccl_address *addr
     if (error)
         return error;
     bytes = mfs_nccl_address_bytes(address);
-    listener->fd =
-        socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    listener->fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listener->fd < 0 || bind(listener->fd, &address->any, bytes) != 0 ||
-        listen(listener->fd, 1024) != 0 ||
-        getsockname(listener->fd, &address->any, &bytes) != 0 ||
+        listen(listener->fd, 1024) != 0 || getsockname(listener->fd, &address->any, &bytes) != 0 ||
         getrandom(&listener->cookie, sizeof(listener->cookie), 0) != sizeof(listener->cookie))
         return -errno;
     return 0;

@@ -173,8 +173,7 @@ static void meet_peer(struct mfs_nccl_meet *meet)
     if (!meet->connector) {
         meet->keep = heard->flags & MFS_NCCL_HELLO_KEEP; /* the connector decides */
         meet->comm = mfs_nccl_comm_make(engine, false);
-        if (!meet->comm || mfs_nccl_engine_adopt(engine, meet->comm) != 0 ||
-            !hello_make(meet)) {
+        if (!meet->comm || mfs_nccl_engine_adopt(engine, meet->comm) != 0 || !hello_make(meet)) {
             fail(meet, "no memory, or too many connections");
             return;
         }
@@ -198,10 +197,10 @@ static void hear(struct mfs_nccl_meet *meet)
 
     for (;;) {
         const bool head = meet->in_done < fixed;
-        char *to = head ? (char *)&meet->heard + meet->in_done
-                        : meet->addresses + (meet->in_done - fixed);
-        const size_t want = head ? fixed - meet->in_done
-                                 : fixed + meet->heard.bytes - meet->in_done;
+        char *to =
+            head ? (char *)&meet->heard + meet->in_done : meet->addresses + (meet->in_done - fixed);
+        const size_t want =
+            head ? fixed - meet->in_done : fixed + meet->heard.bytes - meet->in_done;
         const ssize_t got = recv(meet->fd, to, want, MSG_DONTWAIT);
 
         if (got < 0 && (errno == EAGAIN || errno == EINTR))

@@ -16,8 +16,7 @@ static ucs_status_t map_one(struct mfs_nccl_mr *mr, unsigned klass)
                       UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE,
         .address = mr->data,
         .length = mr->size,
-        .memory_type =
-            mr->type == MFS_NCCL_PTR_CUDA ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST,
+        .memory_type = mr->type == MFS_NCCL_PTR_CUDA ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST,
     };
     ucp_context_h context = mr->device->contexts[klass];
     ucs_status_t status = ucx->ucp_mem_map(context, &params, &mr->memh[klass]);

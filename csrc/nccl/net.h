@@ -88,8 +88,8 @@ struct mfs_nccl_table_v12 {
                                  void **device_handle);
     mfs_nccl_result_t (*accept)(void *listen_comm, void **recv_comm, void **device_handle);
     mfs_nccl_result_t (*reg)(void *comm, void *data, size_t size, int type, void **mhandle);
-    mfs_nccl_result_t (*reg_dmabuf)(void *comm, void *data, size_t size, int type,
-                                    uint64_t offset, int fd, void **mhandle);
+    mfs_nccl_result_t (*reg_dmabuf)(void *comm, void *data, size_t size, int type, uint64_t offset,
+                                    int fd, void **mhandle);
     mfs_nccl_result_t (*dereg)(void *comm, void *mhandle);
     mfs_nccl_result_t (*isend)(void *send_comm, void *data, size_t size, int tag, void *mhandle,
                                void *phandle, void **request);

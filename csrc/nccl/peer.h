@@ -41,13 +41,11 @@ void mfs_nccl_own_name(char *name, size_t size);
 
 /* All with the engine's mutex held. */
 
-struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine,
-                                         const unsigned char *uuid);
+struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine, const unsigned char *uuid);
 /* addresses: of the peer's workers, one for each of its `classes`. NULL: logged. */
-struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine,
-                                         const unsigned char *uuid, const char *name,
-                                         const void *const *addresses, unsigned classes,
-                                         unsigned channels);
+struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const unsigned char *uuid,
+                                         const char *name, const void *const *addresses,
+                                         unsigned classes, unsigned channels);
 /* Keep fd to see it die; it is the peer's now (closed if there are enough). */
 void mfs_nccl_peer_watch(struct mfs_nccl_peer *peer, int fd);
 bool mfs_nccl_peer_watched(const struct mfs_nccl_peer *peer);

@@ -15,7 +15,7 @@ extern const struct mfs_nccl_table_v12 mfs_nccl_transport;
  * own_path: of the library that exports the tables. If that is what MFS_NCCL_INNER names, we
  * are the inner one (of another copy of ours) and no gate. Never NULL.
  */
-__attribute__((visibility("default"))) const struct mfs_nccl_table_v12 *
-mfs_nccl_implementation(const char *own_path);
+__attribute__((visibility("default"))) const struct mfs_nccl_table_v12 *mfs_nccl_implementation(
+    const char *own_path);
 
 #endif

@@ -42,9 +42,8 @@ static void copy_ascending(char *to, const char *from, size_t bytes)
 
 static void too_large(struct mfs_nccl_request *request, uint64_t bytes)
 {
-    mfs_nccl_warn("irecv of %llu bytes from %s: %llu were sent",
-                  (unsigned long long)request->bytes, request->comm->peer->name,
-                  (unsigned long long)bytes);
+    mfs_nccl_warn("irecv of %llu bytes from %s: %llu were sent", (unsigned long long)request->bytes,
+                  request->comm->peer->name, (unsigned long long)bytes);
     mfs_nccl_request_end(request, MFS_NCCL_INVALID_USAGE);
 }
 

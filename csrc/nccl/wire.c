@@ -14,6 +14,7 @@
 struct control {
     const struct mfs_nccl_ucx *ucx;
     struct mfs_nccl_peer *peer;
+    struct mfs_nccl_request *request; /* that has it in flight, or NULL */
     struct mfs_nccl_header header;
     char payload[];
 };
@@ -26,18 +27,24 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
     if (status != UCS_OK && status != UCS_ERR_CANCELED)
         mfs_nccl_peer_fail(control->peer, ucx->ucs_status_string(status));
     control->peer->controls--;
+    if (control->request) {
+        control->request->inflight--;
+        control->request->comm->inflight--;
+        mfs_nccl_engine_settle(control->request);
+    }
     free(control);
     ucx->ucp_request_free(ucx_request);
 }
 
-void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
-                        const struct mfs_nccl_header *header, const void *payload, size_t bytes)
+static void send_it(struct mfs_nccl_peer *peer, struct mfs_nccl_request *request, unsigned channel,
+                    unsigned id, const struct mfs_nccl_header *header, const void *payload,
+                    size_t bytes)
 {
     struct control *control;
     ucs_status_ptr_t result;
     const ucp_request_param_t param = {
-        .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
-                        UCP_OP_ATTR_FIELD_FLAGS,
+        .op_attr_mask =
+            UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
         .cb.send = on_sent,
         .flags = UCP_AM_SEND_FLAG_EAGER,
         .user_data = control = malloc(sizeof(*control) + bytes),
@@ -53,19 +60,36 @@ void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned i
     }
     control->ucx = peer->engine->ucx;
     control->peer = peer;
+    control->request = request;
     control->header = *header;
     if (bytes > 0)
         memcpy(control->payload, payload, bytes);
-    result = control->ucx->ucp_am_send_nbx(peer->eps[channel], id, &control->header,
-                                           sizeof(control->header), control->payload, bytes,
-                                           &param);
+    result =
+        control->ucx->ucp_am_send_nbx(peer->eps[channel], id, &control->header,
+                                      sizeof(control->header), control->payload, bytes, &param);
     if (UCS_PTR_IS_PTR(result)) {
         peer->controls++;
+        if (request) {
+            request->inflight++;
+            request->comm->inflight++;
+        }
         return;
     }
     if (UCS_PTR_STATUS(result) != UCS_OK)
         mfs_nccl_peer_fail(peer, control->ucx->ucs_status_string(UCS_PTR_STATUS(result)));
     free(control);
+}
+
+void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
+                        const struct mfs_nccl_header *header, const void *payload, size_t bytes)
+{
+    send_it(peer, NULL, channel, id, header, payload, bytes);
+}
+
+void mfs_nccl_wire_send_of(struct mfs_nccl_request *request, unsigned channel, unsigned id,
+                           const struct mfs_nccl_header *header)
+{
+    send_it(request->comm->peer, request, channel, id, header, NULL, 0);
 }
 
 static void answer_for_closed(struct mfs_nccl_engine *engine, const struct mfs_nccl_header *header)
@@ -145,9 +169,9 @@ int mfs_nccl_wire_listen(struct mfs_nccl_engine *engine, ucp_worker_h worker)
         unsigned id;
         ucp_am_recv_callback_t handler;
     } handlers[] = {
-        {MFS_NCCL_WIRE_EAGER, on_EAGER},   {MFS_NCCL_WIRE_GRANT, on_GRANT},
-        {MFS_NCCL_WIRE_FIN, on_FIN},       {MFS_NCCL_WIRE_WANT, on_WANT},
-        {MFS_NCCL_WIRE_CLOSE, on_CLOSE},   {MFS_NCCL_WIRE_REVOKE, on_REVOKE},
+        {MFS_NCCL_WIRE_EAGER, on_EAGER},     {MFS_NCCL_WIRE_GRANT, on_GRANT},
+        {MFS_NCCL_WIRE_FIN, on_FIN},         {MFS_NCCL_WIRE_WANT, on_WANT},
+        {MFS_NCCL_WIRE_CLOSE, on_CLOSE},     {MFS_NCCL_WIRE_REVOKE, on_REVOKE},
         {MFS_NCCL_WIRE_REVOKED, on_REVOKED},
     };
 

@@ -53,9 +53,9 @@ static void check(struct world *world, const char *data, uint64_t number, size_t
 
 /* --- ring: NCCL's progress thread --- */
 
-static const size_t SIZES[] = {0,     1,     7,     8,      120,    128,    129,    4096,
-                               8191,  8192,  8193,  65536,  65537,  131072, 300000, 524288,
-                               614400, MAX_BYTES - 1, MAX_BYTES};
+static const size_t SIZES[] = {
+    0,    1,     7,     8,      120,    128,    129,    4096,          8191,     8192,
+    8193, 65536, 65537, 131072, 300000, 524288, 614400, MAX_BYTES - 1, MAX_BYTES};
 
 /* The size of message n on a channel: the same on both sides. */
 static size_t size_of(uint64_t channel, uint64_t n)
@@ -154,6 +154,7 @@ static void *service(void *argument)
                 CALL(world->net->connect(world->ctx, 0, handle, &sender, &device));
             if (!receiver)
                 CALL(world->net->accept(listener, &receiver, &device));
+            sched_yield();
         }
         CALL(world->net->close_listen(listener));
         CALL(world->net->reg(sender, memory, 1 << 16, MFS_NCCL_PTR_HOST, &mr));
@@ -204,6 +205,8 @@ static void ring(struct world *world)
         }
         if (world_random(&state) % 64 == 0)
             usleep(100);
+        else
+            sched_yield();
     }
     atomic_store(&ring_over, true);
     pthread_join(thread, NULL);
@@ -231,10 +234,10 @@ static void both_open(struct world *world, struct both *both, int slot)
     world_listen(world, world->ctx, slot, &both->listener);
     world_connect(world, world->ctx, 1 - world->rank, slot, &both->send, both->listener,
                   &both->recv);
-    both->out = mmap(NULL, 4 * MAX_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                     0);
-    both->in = mmap(NULL, 4 * MAX_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                    0);
+    both->out =
+        mmap(NULL, 4 * MAX_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    both->in =
+        mmap(NULL, 4 * MAX_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CALL(world->net->reg(both->send, both->out, 4 * MAX_BYTES, MFS_NCCL_PTR_HOST, &both->send_mr));
     CALL(world->net->reg(both->recv, both->in, 4 * MAX_BYTES, MFS_NCCL_PTR_HOST, &both->recv_mr));
 }
@@ -273,6 +276,7 @@ static void ll_read(struct world *world, char *in, size_t bytes, uint32_t flag, 
         while ((value = __atomic_load_n(word, __ATOMIC_ACQUIRE)) >> 32 != flag) {
             if (!*done)
                 CALL(world->net->test(request, done, &size));
+            sched_yield();
         }
         NEED((uint32_t)value == flag * 2654435761u + (uint32_t)(2 * i));
     }
@@ -297,6 +301,7 @@ static void ll128_read(struct world *world, char *in, size_t bytes, uint64_t fla
         while (__atomic_load_n(&words[15], __ATOMIC_ACQUIRE) != flag) {
             if (!*done)
                 CALL(world->net->test(request, done, &size));
+            sched_yield();
         }
         for (size_t i = 0; i < 15; i++)
             NEED(__atomic_load_n(&words[i], __ATOMIC_RELAXED) ==
@@ -330,13 +335,16 @@ static void lines(struct world *world)
                     CALL(world->net->test(send, &sent, &size));
                     if (!received) /* the other side waits for our progress, too */
                         CALL(world->net->test(receive, &received, &size));
+                    sched_yield();
                 }
                 if (ll128)
                     ll128_read(world, both.in, sizes[s], flag, receive, &received);
                 else
                     ll_read(world, both.in, sizes[s], flag, receive, &received);
-                while (!received)
+                while (!received) {
                     CALL(world->net->test(receive, &received, &size));
+                    sched_yield();
+                }
             }
         }
     }
@@ -351,8 +359,10 @@ static int test_until(struct world *world, void *request, int *size)
 {
     int done = 0, result = 0;
 
-    while (!done && result == 0)
+    while (!done && result == 0) {
         result = world->net->test(request, &done, size);
+        sched_yield();
+    }
     return result;
 }
 
@@ -384,8 +394,7 @@ static void many_at_one_time(struct world *world, struct both *both)
 
     for (int i = 0; i < 32; i++) {
         fill(both->out + i * 65536, (uint64_t)i, 1000 + (size_t)i * 997);
-        receives[i] =
-            world_irecv(world, both->recv, both->in + i * 65536, 65536, both->recv_mr);
+        receives[i] = world_irecv(world, both->recv, both->in + i * 65536, 65536, both->recv_mr);
     }
     for (int i = 0; i < 32; i++)
         sends[i] = world_isend(world, both->send, both->out + i * 65536, 1000 + (size_t)i * 997,
@@ -523,12 +532,13 @@ static void *stream_run(void *argument)
         fill(both->out, i, bytes);
         while (!sent || !received) { /* as NCCL: what cannot go yet is asked for in turn */
             if (!send)
-                CALL(world->net->isend(both->send, both->out, bytes, 0, both->send_mr, NULL,
-                                       &send));
+                CALL(
+                    world->net->isend(both->send, both->out, bytes, 0, both->send_mr, NULL, &send));
             else if (!sent)
                 CALL(world->net->test(send, &sent, NULL));
             if (!received)
                 CALL(world->net->test(receive, &received, &size));
+            sched_yield();
         }
         NEED((size_t)size == bytes);
         check(world, both->in, i, bytes);
@@ -577,8 +587,8 @@ static void close_under_way(struct world *world)
 
             /* the other side may have closed already: then they return an error, and no request */
             if ((round + world->rank) % 3 != 0)
-                refused |= world->net->irecv(both.recv, 1, &data, &bytes, &tag, &both.recv_mr,
-                                             NULL, &request);
+                refused |= world->net->irecv(both.recv, 1, &data, &bytes, &tag, &both.recv_mr, NULL,
+                                             &request);
             if ((round + world->rank) % 4 != 0)
                 refused |= world->net->isend(both.send, both.out + i * MAX_BYTES, MAX_BYTES, 0,
                                              both.send_mr, NULL, &sent);
@@ -640,8 +650,8 @@ static void kill_one(struct world *world)
     if (world->rank == 0) {
         /* 1: it sends to us and dies; else it only waits, as we do */
         for (int i = 0; mid_message && i < 20; i++)
-            (void)world_wait(world, world_isend(world, both.send, both.out, MAX_BYTES,
-                                                both.send_mr));
+            (void)world_wait(world,
+                             world_isend(world, both.send, both.out, MAX_BYTES, both.send_mr));
         world->board->numbers[0] = world_now_s();
         raise(SIGKILL);
     }
@@ -650,8 +660,8 @@ static void kill_one(struct world *world)
         size_t bytes = MAX_BYTES;
         int tag = 0;
 
-        result = world->net->irecv(both.recv, 1, &data, &bytes, &tag, &both.recv_mr, NULL,
-                                   &request);
+        result =
+            world->net->irecv(both.recv, 1, &data, &bytes, &tag, &both.recv_mr, NULL, &request);
         for (done = 0; request && result == 0 && !done;)
             result = world->net->test(request, &done, NULL);
     }
@@ -700,9 +710,12 @@ int main(int argc, char **argv)
         int ranks, victim;
         void (*run)(struct world *);
     } scenes[] = {
-        {"ring", 3, -1, ring},           {"lines", 2, -1, lines},
-        {"semantics", 2, -1, semantics}, {"threads", 2, -1, threads},
-        {"close", 2, -1, close_under_way}, {"kill", 2, 0, kill_one},
+        {"ring", 3, -1, ring},
+        {"lines", 2, -1, lines},
+        {"semantics", 2, -1, semantics},
+        {"threads", 2, -1, threads},
+        {"close", 2, -1, close_under_way},
+        {"kill", 2, 0, kill_one},
         {"finalize", 2, -1, finalize},
     };
     struct world world = {.plugin = argv[1]};

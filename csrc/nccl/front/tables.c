@@ -221,8 +221,7 @@ static mfs_nccl_result_t properties_v7(int dev, struct mfs_nccl_properties_v7 *p
 static mfs_nccl_result_t reg_v7(void *comm, void *data, int size, int type, void **mhandle)
 {
     *mhandle = NULL;
-    return size < 0 ? MFS_NCCL_INVALID_ARGUMENT
-                    : in->reg(comm, data, (size_t)size, type, mhandle);
+    return size < 0 ? MFS_NCCL_INVALID_ARGUMENT : in->reg(comm, data, (size_t)size, type, mhandle);
 }
 
 /* --- the tables, filled when the library is loaded: they cannot be constant, since which
