@@ -158,8 +158,11 @@ int world_wait(struct world *world, void *request)
 {
     int done = 0, size = -1;
 
-    while (!done)
+    while (!done) {
         CALL(world->net->test(request, &done, &size));
+        if (!done)
+            sched_yield(); /* as NCCL's progress thread does when nothing moves */
+    }
     return size;
 }
 
@@ -172,6 +175,7 @@ void *world_isend(struct world *world, void *comm, void *data, size_t size, void
         NEED(request != (void *)1);
         if (request)
             return request;
+        sched_yield();
     }
 }
 
@@ -185,5 +189,6 @@ void *world_irecv(struct world *world, void *comm, void *data, size_t size, void
         NEED(request != (void *)1);
         if (request)
             return request;
+        sched_yield();
     }
 }

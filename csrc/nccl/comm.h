@@ -73,8 +73,9 @@ enum mfs_nccl_kind {
     MFS_NCCL_WAITING,
     MFS_NCCL_EAGER,
     MFS_NCCL_PUT,
+    MFS_NCCL_REFUSED, /* larger than the room for it */
     MFS_NCCL_RECV,
-    MFS_NCCL_FLUSH
+    MFS_NCCL_FLUSH,
 };
 
 /* A registration of the receiver's as the sender knows it. */
@@ -90,6 +91,7 @@ struct mfs_nccl_request {
     mfs_nccl_result_t result;
     struct mfs_nccl_comm *comm;
     uint8_t kind;
+    uint8_t stage; /* send: of its end (send.c) */
     bool queued; /* in the RMLQ */
     bool sent; /* all of it was handed to UCX */
     bool granted; /* receive: the peer may write into it */
@@ -105,7 +107,7 @@ struct mfs_nccl_request {
     struct mfs_nccl_key *key;
     ucp_rkey_h flush_key; /* iflush */
     uint64_t remote;
-    uint64_t channel_bytes[MFS_NCCL_CHANNELS_MAX];
+    uint64_t channel_bytes[MFS_NCCL_CHANNELS_MAX]; /* put there */
     int64_t want_ns; /* send: when the grant was last asked for; 0: not yet */
     struct mfs_nccl_header header;
     struct mfs_nccl_request *next; /* FIN is due */
@@ -206,6 +208,9 @@ void mfs_nccl_recv_on_close(struct mfs_nccl_comm *comm, uint64_t seq);
 /* Send a control message. payload is copied. Errors fail the peer. */
 void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
                         const struct mfs_nccl_header *header, const void *payload, size_t bytes);
+/* The same for a request of ours, which has it in flight until UCX has sent it. */
+void mfs_nccl_wire_send_of(struct mfs_nccl_request *request, unsigned channel, unsigned id,
+                           const struct mfs_nccl_header *header);
 /* Handlers of `worker`. */
 int mfs_nccl_wire_listen(struct mfs_nccl_engine *engine, ucp_worker_h worker);
 

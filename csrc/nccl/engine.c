@@ -355,8 +355,7 @@ static void window_done(struct mfs_nccl_engine *engine, uint64_t bytes)
     mfs_member_done(engine->member, bytes, mfs_now_ns());
 }
 
-/* UCX has nothing of this request any more: what is due next is done outside its callback. */
-static void settle(struct mfs_nccl_request *request)
+void mfs_nccl_engine_settle(struct mfs_nccl_request *request)
 {
     struct mfs_nccl_engine *engine = request->comm->engine;
 
@@ -386,7 +385,7 @@ static void chunk_over(struct mfs_nccl_chunk *chunk, ucs_status_t status)
     }
     chunk->next = engine->free_chunks;
     engine->free_chunks = chunk;
-    settle(request);
+    mfs_nccl_engine_settle(request);
 }
 
 static void on_chunk_done(void *ucx_request, ucs_status_t status, void *user)
@@ -556,6 +555,7 @@ void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_re
     if (!request->queued)
         return;
     request->queued = false;
+    request->sent = true; /* as much of it as ever will be */
     (void)mfs_rmlq_remove(engine->queue, &request->op);
     window_done(engine, request->window_bytes);
     request->window_bytes = 0;

@@ -97,6 +97,9 @@ void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine);
 void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine);
 /* What is due for messages that UCX is done with: FINs. */
 void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine);
+/* UCX gave something of the request back; if that was all, the next is due (finish_puts),
+ * outside of UCX's callback. */
+void mfs_nccl_engine_settle(struct mfs_nccl_request *request);
 /* Send the best chunks while the port allows. */
 void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine);
 /* Hand a message that may be sent (its kind and place are known) to the queue, or send it. */

@@ -225,10 +225,9 @@ static bool lands(const char *transport)
 }
 
 /*
- * WHY A FIN NEEDS NO FLUSH: over TCP a put is complete when the socket has it, and what goes
- * over the same socket later comes later. So one TCP lane, or only transports that land, will
- * do. Anything else (several lanes, UDP-like transports, an old UCX that does not tell) is
- * flushed first, which costs a round trip.
+ * WHEN A FIN NEEDS NO FLUSH: if all transports of the endpoint land. Over TCP a put is complete
+ * when the socket has it (see send.c); of others, and of an old UCX that does not tell, nothing
+ * is known. A flush costs a round trip, which messages in flight hide.
  */
 bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer)
 {
@@ -240,20 +239,18 @@ bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer)
                        .num_entries = sizeof(entries) / sizeof(entries[0]),
                        .entry_size = sizeof(entries[0])},
     };
-    unsigned others = 0, tcp = 0;
+    unsigned others = 0;
 
     if (peer->needs_flush >= 0)
         return peer->needs_flush == 1;
     if (!ucx->ucp_ep_query || ucx->ucp_ep_query(peer->eps[0], &attributes) != UCS_OK)
         return true;
     for (unsigned i = 0; i < attributes.transports.num_entries; i++) {
-        tcp += strcmp(entries[i].transport_name, "tcp") == 0;
         others += !lands(entries[i].transport_name);
         mfs_nccl_info("to %s: %s/%s", peer->name, entries[i].transport_name,
                       entries[i].device_name);
     }
-    others -= tcp;
-    peer->needs_flush = attributes.transports.num_entries == 0 || others > 0 || tcp > 1;
+    peer->needs_flush = attributes.transports.num_entries == 0 || others > 0;
     return peer->needs_flush == 1;
 }
 

@@ -33,8 +33,11 @@ static void refuse(struct mfs_nccl_request *request, uint64_t room)
 
     mfs_nccl_warn("isend of %llu bytes to %s: the receiver has posted room for %llu",
                   (unsigned long long)request->bytes, comm->peer->name, (unsigned long long)room);
-    mfs_nccl_wire_send(comm->peer, 0, MFS_NCCL_WIRE_FIN, &header, NULL, 0);
-    mfs_nccl_request_end(request, MFS_NCCL_INVALID_USAGE);
+    request->kind = MFS_NCCL_REFUSED;
+    request->sent = true;
+    mfs_nccl_wire_send_of(request, 0, MFS_NCCL_WIRE_FIN, &header);
+    if (request->inflight == 0)
+        mfs_nccl_request_end(request, MFS_NCCL_INVALID_USAGE);
 }
 
 void mfs_nccl_send_try(struct mfs_nccl_request *request)
@@ -93,6 +96,7 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
         request->bytes = request->received = size;
         request->sent = false;
         request->want_ns = 0;
+        request->stage = 0;
         request->mr = mr;
         if (mr)
             mr->users++;
@@ -108,7 +112,16 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
     return MFS_NCCL_OK;
 }
 
-/* --- the end of a message --- */
+/*
+ * THE END OF A MESSAGE:  all put -> flush, unless puts land by themselves -> FIN -> done
+ *
+ * The flush is for order: FIN must not overtake a put. Over TCP it is for the end as well:
+ * when test() has said "done", NCCL may make no more calls for a long time, so no FIN may be
+ * left in front of a socket that is full. After the flush the receiver has read all of the
+ * message, and there is room. A small message meets a full socket only behind the puts of
+ * another one that is not done, so there will be calls.
+ */
+static void over(struct mfs_nccl_request *request);
 
 static void fins(struct mfs_nccl_request *request)
 {
@@ -124,9 +137,8 @@ static void fins(struct mfs_nccl_request *request)
         };
 
         if (header.at > 0)
-            mfs_nccl_wire_send(comm->peer, channel, MFS_NCCL_WIRE_FIN, &header, NULL, 0);
+            mfs_nccl_wire_send_of(request, channel, MFS_NCCL_WIRE_FIN, &header);
     }
-    mfs_nccl_request_end(request, MFS_NCCL_OK);
 }
 
 static void flush_over(struct mfs_nccl_request *request, ucs_status_t status)
@@ -137,8 +149,9 @@ static void flush_over(struct mfs_nccl_request *request, ucs_status_t status)
     comm->inflight--;
     if (status != UCS_OK)
         mfs_nccl_peer_fail(comm->peer, comm->engine->ucx->ucs_status_string(status));
-    else if (request->inflight == 0)
-        fins(request);
+    else if (request->inflight == 0 &&
+             atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY)
+        over(request);
     mfs_nccl_send_settle(comm);
 }
 
@@ -151,7 +164,7 @@ static void on_flushed(void *ucx_request, ucs_status_t status, void *user)
     ucx->ucp_request_free(ucx_request);
 }
 
-static void flushes(struct mfs_nccl_request *request)
+static void flush(struct mfs_nccl_request *request)
 {
     struct mfs_nccl_comm *comm = request->comm;
     const ucp_request_param_t param = {
@@ -162,39 +175,47 @@ static void flushes(struct mfs_nccl_request *request)
 
     request->inflight++; /* not over before all are begun */
     comm->inflight++;
-    for (unsigned channel = 0; channel < comm->peer->channels; channel++) {
+    for (unsigned channel = 0; channel < comm->peer->channels && !comm->peer->failed; channel++) {
         ucs_status_ptr_t result;
 
         if (request->channel_bytes[channel] == 0)
             continue;
-        request->inflight++;
-        comm->inflight++;
         result = comm->engine->ucx->ucp_ep_flush_nbx(comm->peer->eps[channel], &param);
-        if (UCS_PTR_IS_PTR(result))
-            continue;
-        request->inflight--;
-        comm->inflight--;
-        if (UCS_PTR_STATUS(result) != UCS_OK)
+        request->inflight += UCS_PTR_IS_PTR(result);
+        comm->inflight += UCS_PTR_IS_PTR(result);
+        if (UCS_PTR_IS_ERR(result))
             mfs_nccl_peer_fail(comm->peer,
                                comm->engine->ucx->ucs_status_string(UCS_PTR_STATUS(result)));
     }
     flush_over(request, UCS_OK);
 }
 
+/* What is next, with nothing of the request in flight. */
+static void over(struct mfs_nccl_request *request)
+{
+    const unsigned stage = request->stage++;
+
+    if (request->kind == MFS_NCCL_PUT && stage == 0 &&
+        mfs_nccl_peer_needs_flush(request->comm->peer)) {
+        flush(request);
+        return;
+    }
+    if (request->kind == MFS_NCCL_PUT && stage <= 1) {
+        request->stage = 2;
+        fins(request);
+        if (request->inflight > 0)
+            return; /* UCX has not sent them yet: comes back here */
+    }
+    mfs_nccl_request_end(request,
+                         request->kind == MFS_NCCL_REFUSED ? MFS_NCCL_INVALID_USAGE : MFS_NCCL_OK);
+}
+
 /* UCX is done with all chunks (or the eager message) of a request. */
 void mfs_nccl_send_all_put(struct mfs_nccl_request *request)
 {
-    struct mfs_nccl_comm *comm = request->comm;
-
-    if (atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY) {
-        if (request->kind != MFS_NCCL_PUT)
-            mfs_nccl_request_end(request, MFS_NCCL_OK);
-        else if (mfs_nccl_peer_needs_flush(comm->peer))
-            flushes(request);
-        else
-            fins(request);
-    }
-    mfs_nccl_send_settle(comm);
+    if (atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY)
+        over(request);
+    mfs_nccl_send_settle(request->comm);
 }
 
 /* --- what the receiver says --- */

@@ -14,6 +14,7 @@
 struct control {
     const struct mfs_nccl_ucx *ucx;
     struct mfs_nccl_peer *peer;
+    struct mfs_nccl_request *request; /* that has it in flight, or NULL */
     struct mfs_nccl_header header;
     char payload[];
 };
@@ -26,12 +27,18 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
     if (status != UCS_OK && status != UCS_ERR_CANCELED)
         mfs_nccl_peer_fail(control->peer, ucx->ucs_status_string(status));
     control->peer->controls--;
+    if (control->request) {
+        control->request->inflight--;
+        control->request->comm->inflight--;
+        mfs_nccl_engine_settle(control->request);
+    }
     free(control);
     ucx->ucp_request_free(ucx_request);
 }
 
-void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
-                        const struct mfs_nccl_header *header, const void *payload, size_t bytes)
+static void send_it(struct mfs_nccl_peer *peer, struct mfs_nccl_request *request, unsigned channel,
+                    unsigned id, const struct mfs_nccl_header *header, const void *payload,
+                    size_t bytes)
 {
     struct control *control;
     ucs_status_ptr_t result;
@@ -53,6 +60,7 @@ void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned i
     }
     control->ucx = peer->engine->ucx;
     control->peer = peer;
+    control->request = request;
     control->header = *header;
     if (bytes > 0)
         memcpy(control->payload, payload, bytes);
@@ -61,11 +69,27 @@ void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned i
                                       sizeof(control->header), control->payload, bytes, &param);
     if (UCS_PTR_IS_PTR(result)) {
         peer->controls++;
+        if (request) {
+            request->inflight++;
+            request->comm->inflight++;
+        }
         return;
     }
     if (UCS_PTR_STATUS(result) != UCS_OK)
         mfs_nccl_peer_fail(peer, control->ucx->ucs_status_string(UCS_PTR_STATUS(result)));
     free(control);
+}
+
+void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
+                        const struct mfs_nccl_header *header, const void *payload, size_t bytes)
+{
+    send_it(peer, NULL, channel, id, header, payload, bytes);
+}
+
+void mfs_nccl_wire_send_of(struct mfs_nccl_request *request, unsigned channel, unsigned id,
+                           const struct mfs_nccl_header *header)
+{
+    send_it(request->comm->peer, request, channel, id, header, NULL, 0);
 }
 
 static void answer_for_closed(struct mfs_nccl_engine *engine, const struct mfs_nccl_header *header)

@@ -154,6 +154,7 @@ static void *service(void *argument)
                 CALL(world->net->connect(world->ctx, 0, handle, &sender, &device));
             if (!receiver)
                 CALL(world->net->accept(listener, &receiver, &device));
+            sched_yield();
         }
         CALL(world->net->close_listen(listener));
         CALL(world->net->reg(sender, memory, 1 << 16, MFS_NCCL_PTR_HOST, &mr));
@@ -204,6 +205,8 @@ static void ring(struct world *world)
         }
         if (world_random(&state) % 64 == 0)
             usleep(100);
+        else
+            sched_yield();
     }
     atomic_store(&ring_over, true);
     pthread_join(thread, NULL);
@@ -273,6 +276,7 @@ static void ll_read(struct world *world, char *in, size_t bytes, uint32_t flag, 
         while ((value = __atomic_load_n(word, __ATOMIC_ACQUIRE)) >> 32 != flag) {
             if (!*done)
                 CALL(world->net->test(request, done, &size));
+            sched_yield();
         }
         NEED((uint32_t)value == flag * 2654435761u + (uint32_t)(2 * i));
     }
@@ -297,6 +301,7 @@ static void ll128_read(struct world *world, char *in, size_t bytes, uint64_t fla
         while (__atomic_load_n(&words[15], __ATOMIC_ACQUIRE) != flag) {
             if (!*done)
                 CALL(world->net->test(request, done, &size));
+            sched_yield();
         }
         for (size_t i = 0; i < 15; i++)
             NEED(__atomic_load_n(&words[i], __ATOMIC_RELAXED) ==
@@ -330,13 +335,16 @@ static void lines(struct world *world)
                     CALL(world->net->test(send, &sent, &size));
                     if (!received) /* the other side waits for our progress, too */
                         CALL(world->net->test(receive, &received, &size));
+                    sched_yield();
                 }
                 if (ll128)
                     ll128_read(world, both.in, sizes[s], flag, receive, &received);
                 else
                     ll_read(world, both.in, sizes[s], flag, receive, &received);
-                while (!received)
+                while (!received) {
                     CALL(world->net->test(receive, &received, &size));
+                    sched_yield();
+                }
             }
         }
     }
@@ -351,8 +359,10 @@ static int test_until(struct world *world, void *request, int *size)
 {
     int done = 0, result = 0;
 
-    while (!done && result == 0)
+    while (!done && result == 0) {
         result = world->net->test(request, &done, size);
+        sched_yield();
+    }
     return result;
 }
 
@@ -528,6 +538,7 @@ static void *stream_run(void *argument)
                 CALL(world->net->test(send, &sent, NULL));
             if (!received)
                 CALL(world->net->test(receive, &received, &size));
+            sched_yield();
         }
         NEED((size_t)size == bytes);
         check(world, both->in, i, bytes);
