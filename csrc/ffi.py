@@ -24,6 +24,7 @@ HEADERS = [
     "host/config.h",
     "host/host.h",
     "host/port.h",
+    "host/event.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
 NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(?:U?INT64_MAX|\d+u?)\b", re.M)

@@ -129,7 +129,7 @@ static const char *word_of(const char *name, size_t index)
 {
     static const char *const stages[] = {"kv_reuse", "collective", "p2d"};
 
-    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0)
+    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0 || strcmp(name, "MFS_NCCL_P2P_STAGE") == 0)
         return index < sizeof(stages) / sizeof(stages[0]) ? stages[index] : NULL;
     if (strcmp(name, "MFS_POLICY") == 0)
         return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;

@@ -2,7 +2,7 @@
 /*
  * What the processes of one host share: one memory-mapped file, mode 0600.
  *
- *   header | settings | processes[] | requests[] | ports[] { members[] } | events[]
+ *   header | settings | processes[] | ports[] { members[] } | requests[] | events[]
  *
  * header     magic, layout version and size; a segment of another layout is refused
  * processes  one slot per attached process; alive while it holds a lock on its byte
@@ -55,8 +55,18 @@ MFS_API int mfs_request_put(struct mfs_host *host, uint64_t key, const char *nam
 MFS_API int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys,
                                 const char *const *names, const struct mfs_facts *facts,
                                 size_t count);
+/*
+ * Those of keys[0..count) that are registered compute `layer` since since_ns; layer_ns: time of
+ * one layer, 0 leaves what is known. For a process that computes requests which another one
+ * registered: all else of them stays. How many are registered, or -errno.
+ */
+MFS_API int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t count,
+                                 uint32_t layer, int64_t since_ns, int64_t layer_ns);
 MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key,
                             struct mfs_facts *facts); /* -ENOENT */
+/* The name it was put with, as long as its cell is not used anew; "" otherwise. name:
+ * MFS_REQUEST_NAME_MAX + 1 bytes. */
+MFS_API void mfs_request_name(struct mfs_host *host, uint64_t key, char *name);
 MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key); /* -ENOENT */
 /* Moves with every put and drop; feeds struct mfs_facts_source. */
 MFS_API uint64_t mfs_request_version(struct mfs_host *host);
@@ -76,6 +86,19 @@ MFS_API uint64_t mfs_host_settings_version(struct mfs_host *host);
 /* Tag of what this thread posts from now on; NULL: untagged. Returns nothing, cannot fail. */
 MFS_API void mfs_tag_set(const struct mfs_tag *tag);
 MFS_API struct mfs_tag mfs_tag_get(void);
+
+/* --- the batch that this process computes now --- */
+
+/*
+ * NCCL's own threads send what the engine's thread has started, so a thread's tag does not
+ * reach them: the engine says once a step (or a layer) for which request its collectives are.
+ * Of a batch of several that is the one with the earliest deadline: a collective is over for
+ * all of them at once. MFS_REQUEST_NONE: none; collectives then carry their stage alone.
+ * Of this process only; any thread, no syscall, cannot fail.
+ */
+MFS_API void mfs_batch_set(uint64_t request, uint32_t layer);
+/* As it was set last: its request and layer, stage `collective`. */
+MFS_API struct mfs_tag mfs_batch_get(void);
 
 /* --- counters, one row per process, summed over live and past ones --- */
 
