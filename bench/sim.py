@@ -105,7 +105,8 @@ def main(large: bool, policies: tuple[str, ...], json_path: Path | None) -> None
     table = Table(title="one run, one thread")
     table.add_column("cluster")
     table.add_column("policy")
-    for column in ("requests", "attained", "used", "events", "visited/event", "seconds", "CPU s", "MB"):
+    columns = ("requests", "attained", "used", "events", "visited/event", "seconds", "CPU s", "MB")
+    for column in columns:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
