@@ -220,6 +220,7 @@ void mfs_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_t 
         struct mfs_line_flow *flow = &line->flows[group + i];
 
         flow->sequence = sequence + i * stride;
+        flow->created_ns = sim->now_ns;
         if (line->shared || line->count == 0)
             flow->end = line->served + bytes;
         else
@@ -230,7 +231,6 @@ void mfs_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_t 
                   (int32_t)line->host_from, (int32_t)line->host_to, -1,
                   (int32_t)sim->bundles[line->bundle].unit, bytes);
     }
-    line->active_ns = sim->now_ns;
     if (line->slot == MFS_NONE || sim->rule == MFS_RULE_INF || bytes <= MFS_BYTES_DONE) {
         line->rate = INFINITY; /* inside a host, or no network to wait for */
         mfs_timers_set(&sim->ends, index, sim->now_s);

@@ -161,7 +161,9 @@ void mfs_greedy_settle(struct mfs_net *net)
         link->change = 0.0;
         if (link->carrying.count == 0)
             link->used[0] = 0.0; /* no drift */
-        if (net->tiers > 0)
+        if (net->tiers > 0) {
             mfs_net_mark_link(net, net->work.list[i]);
+            link->filled_anew = true;
+        }
     }
 }

@@ -17,6 +17,10 @@
  * whole is max-min fair. Rounds double in reach: from the third on, everything that is
  * joined by full links is taken in at once.
  *
+ * FLOOR: filling goes the same way as before up to the least rate of what has left and the
+ * level at which a changed link would now be full if nobody had more than now. Slots below
+ * that keep what they have; they are part of what a link has no room for.
+ *
  * FILLING: heap of links by share = room / weight not yet frozen. Pop the least; its slots
  * freeze at that level and take their part from their other links, whose share can only
  * grow; so an old entry is put back with its new share when it comes up.
@@ -31,6 +35,7 @@ struct filling {
     struct mfs_net *net;
     uint32_t tier; /* 1.. */
     uint32_t mark;
+    double floor; /* of one flow: slots with less stay out of it */
 };
 
 static double tier_room(const struct filling *fill, const struct mfs_link *link)
@@ -42,16 +47,33 @@ static double tier_room(const struct filling *fill, const struct mfs_link *link)
     return room > MFS_NET_EPSILON * link->capacity ? room : 0.0;
 }
 
+static void take_link(const struct filling *fill, uint32_t index)
+{
+    struct mfs_net *net = fill->net;
+    struct mfs_link *link = &net->links[index];
+
+    if (link->mark != fill->mark) {
+        link->mark = fill->mark;
+        link->role = OUTSIDE;
+        mfs_members_add(net->memory, &net->work, index);
+    }
+    if (link->role != INNER)
+        mfs_members_add(net->memory, &net->todo, index);
+    link->role = INNER;
+}
+
 /* All slots of an inner link are ours; their links are at least rim. */
 static void take_slots(const struct filling *fill, uint32_t index)
 {
     struct mfs_net *net = fill->net;
     const struct mfs_members *members = &net->links[index].shared[fill->tier - 1];
+    const double full = net->links[index].level[fill->tier - 1] * (1.0 - MFS_NET_EPSILON);
 
     for (uint32_t i = 0; i < members->count; i++) {
         struct mfs_slot *slot = &net->slots[members->list[i]];
 
-        if (slot->mark == fill->mark)
+        if (slot->mark == fill->mark ||
+            (slot->rate > 0.0 && slot->rate < fill->floor * slot->weight))
             continue;
         slot->mark = fill->mark;
         mfs_members_add(net->memory, &net->found, members->list[i]);
@@ -65,18 +87,24 @@ static void take_slots(const struct filling *fill, uint32_t index)
             mfs_members_add(net->memory, &net->work, slot->route.link[k]);
         }
     }
+    /* those that this link holds back will move with it, and move what their full links have */
+    for (uint32_t i = 0; i < members->count; i++) {
+        struct mfs_slot *slot = &net->slots[members->list[i]];
+
+        if (slot->rate < full * slot->weight)
+            continue;
+        for (uint32_t k = 0; k < slot->route.count; k++) {
+            if (net->links[slot->route.link[k]].role == RIM_FULL)
+                take_link(fill, slot->route.link[k]);
+        }
+    }
 }
 
-static void take_link(const struct filling *fill, uint32_t index)
+static void take_all(const struct filling *fill)
 {
-    struct mfs_link *link = &fill->net->links[index];
-
-    if (link->mark != fill->mark) {
-        link->mark = fill->mark;
-        mfs_members_add(fill->net->memory, &fill->net->work, index);
-    }
-    link->role = INNER;
-    take_slots(fill, index);
+    for (uint32_t i = 0; i < fill->net->todo.count; i++)
+        take_slots(fill, fill->net->todo.list[i]);
+    fill->net->todo.count = 0;
 }
 
 /* --- the heap of links by share --- */
@@ -116,9 +144,7 @@ static void prepare_links(const struct filling *fill)
 
         link->weight = 0.0;
         link->share = INFINITY;
-        link->room = tier_room(fill, link);
-        if (link->role == RIM_OPEN)
-            link->room -= link->used[fill->tier];
+        link->room = tier_room(fill, link) - link->used[fill->tier];
     }
     for (uint32_t i = 0; i < net->found.count; i++) {
         struct mfs_slot *slot = &net->slots[net->found.list[i]];
@@ -128,8 +154,7 @@ static void prepare_links(const struct filling *fill)
             struct mfs_link *link = &net->links[slot->route.link[k]];
 
             link->weight += slot->weight;
-            if (link->role == RIM_OPEN)
-                link->room += slot->rate;
+            link->room += slot->rate;
         }
     }
     net->todo.count = 0;
@@ -229,18 +254,8 @@ static bool widen(const struct filling *fill)
             }
         }
     }
+    take_all(fill);
     return wider;
-}
-
-/* Everything joined by full links. */
-static void widen_all(const struct filling *fill)
-{
-    struct mfs_net *net = fill->net;
-
-    for (uint32_t i = 0; i < net->work.count; i++) {
-        if (net->links[net->work.list[i]].role == RIM_FULL)
-            take_link(fill, net->work.list[i]);
-    }
 }
 
 static void adopt(const struct filling *fill)
@@ -257,8 +272,10 @@ static void adopt(const struct filling *fill)
             struct mfs_link *link = &net->links[slot->route.link[k]];
 
             link->used[fill->tier] += rate - slot->rate;
-            if (fill->tier < net->tiers)
+            if (fill->tier < net->tiers) {
                 mfs_net_mark_link(net, slot->route.link[k]);
+                link->filled_anew = true;
+            }
         }
         mfs_net_rate(net, net->found.list[i], rate);
     }
@@ -270,27 +287,68 @@ static void adopt(const struct filling *fill)
     }
 }
 
+/* The level at which the link would be full if those who have a rate had no more of it. */
+static double level_as_is(const struct filling *fill, const struct mfs_link *link)
+{
+    const struct mfs_net *net = fill->net;
+    const struct mfs_members *members = &link->shared[fill->tier - 1];
+    const double room = tier_room(fill, link);
+    double level = 0.0, before = -1.0;
+
+    while (level > before) { /* those below the level have their rate; it only rises */
+        double left = room, weight = 0.0;
+
+        before = level;
+        for (uint32_t i = 0; i < members->count; i++) {
+            const struct mfs_slot *slot = &net->slots[members->list[i]];
+
+            if (slot->rate > 0.0 && slot->rate <= before * slot->weight)
+                left -= slot->rate;
+            else
+                weight += slot->weight;
+        }
+        if (weight <= 0.0)
+            return INFINITY;
+        level = fmax(before, left / weight);
+    }
+    return level;
+}
+
+static double floor_of(const struct filling *fill)
+{
+    const struct mfs_net *net = fill->net;
+    double floor = INFINITY;
+
+    for (uint32_t i = 0; i < net->dirty.count; i++) {
+        const struct mfs_link *link = &net->links[net->dirty.list[i]];
+
+        floor = fmin(floor, link->floor);
+        if (link->filled_anew)
+            floor = fmin(floor, fmin(link->level[fill->tier - 1], level_as_is(fill, link)));
+    }
+    return floor * (1.0 - MFS_NET_EPSILON);
+}
+
 static void settle_tier(struct mfs_net *net, uint32_t tier)
 {
-    const struct filling fill = {net, tier, mfs_net_next_mark(net)};
+    struct filling fill = {net, tier, mfs_net_next_mark(net), 0.0};
     const uint32_t links = net->dirty.count;
 
     net->work.count = 0;
     net->found.count = 0;
+    net->todo.count = 0;
+    fill.floor = floor_of(&fill);
     for (uint32_t i = 0; i < links; i++)
         take_link(&fill, net->dirty.list[i]);
+    take_all(&fill);
     if (net->found.count == 0) {
         for (uint32_t i = 0; i < links; i++)
             net->links[net->dirty.list[i]].level[tier - 1] = INFINITY;
         return;
     }
-    for (uint32_t round = 0;; round++) {
+    do {
         pour(&fill);
-        if (!widen(&fill))
-            break;
-        if (round >= 1)
-            widen_all(&fill);
-    }
+    } while (widen(&fill));
     adopt(&fill);
 }
 

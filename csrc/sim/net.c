@@ -61,6 +61,7 @@ void mfs_net_init(struct mfs_net *net, struct mfs_memory *memory, const double *
         struct mfs_link *link = &net->links[i];
 
         link->capacity = capacity[i];
+        link->floor = INFINITY;
         link->used = mfs_memory_new(memory, tiers + 1, sizeof(*link->used));
         if (tiers == 0)
             continue;
@@ -110,6 +111,7 @@ void mfs_net_rate(struct mfs_net *net, uint32_t index, double rate)
 
 uint32_t mfs_slot_new(struct mfs_net *net, const struct mfs_route *route, uint32_t owner)
 {
+    const struct mfs_route copy = *route; /* it may be a slot's, which may move */
     uint32_t index;
     struct mfs_slot *slot;
 
@@ -124,8 +126,8 @@ uint32_t mfs_slot_new(struct mfs_net *net, const struct mfs_route *route, uint32
     }
     slot = &net->slots[index];
     memset(slot, 0, sizeof(*slot));
-    slot->route = *route;
-    net->links[route->link[0]].egress = true;
+    slot->route = copy;
+    net->links[copy.link[0]].egress = true;
     slot->owner = owner;
     slot->cap = INFINITY;
     slot->state = MFS_SLOT_IDLE;
@@ -211,6 +213,8 @@ static void shared_leave(struct mfs_net *net, uint32_t index)
             k++;
         net->slots[last].at[k] = slot->at[i];
         link->used[slot->tier] -= slot->rate;
+        link->floor = fmin(link->floor, slot->rate / slot->weight);
+        link->filled_anew |= slot->tier < net->tiers; /* the next tiers have more room */
         if (members->count == 0)
             link->used[slot->tier] = 0.0; /* no drift */
         mfs_net_mark_link(net, slot->route.link[i]);
@@ -307,14 +311,8 @@ void mfs_slot_share(struct mfs_net *net, uint32_t index, uint32_t tier, double w
 {
     struct mfs_slot *slot = &net->slots[index];
 
-    if (slot->state == MFS_SLOT_SHARED && slot->tier == tier) {
-        if (slot->weight == weight)
-            return;
-        slot->weight = weight;
-        mfs_net_rate(net, index, slot->rate); /* the same, but of so many */
-        mark_route(net, slot);
+    if (slot->state == MFS_SLOT_SHARED && slot->tier == tier && slot->weight == weight)
         return;
-    }
     mfs_slot_leave(net, index);
     slot = &net->slots[index];
     slot->state = MFS_SLOT_SHARED;
@@ -326,6 +324,7 @@ void mfs_slot_share(struct mfs_net *net, uint32_t index, uint32_t tier, double w
 
         slot->at[i] = members->count;
         mfs_members_add(net->memory, members, index);
+        net->links[slot->route.link[i]].filled_anew = true;
     }
     mark_route(net, slot);
 }
@@ -351,8 +350,11 @@ void mfs_net_settle(struct mfs_net *net)
         if (net->tiers > 0 && net->dirty.count > 0)
             mfs_maxmin_settle(net);
     }
-    for (uint32_t i = 0; i < net->dirty.count; i++)
+    for (uint32_t i = 0; i < net->dirty.count; i++) {
         net->links[net->dirty.list[i]].dirty = false;
+        net->links[net->dirty.list[i]].filled_anew = false;
+        net->links[net->dirty.list[i]].floor = INFINITY;
+    }
     net->dirty.count = 0;
 }
 

@@ -56,37 +56,39 @@ enum mfs_slot_state {
     MFS_SLOT_LEAVING, /* ordered, to be gone after the next settling */
 };
 
-struct mfs_slot {
+struct mfs_slot { /* what filling reads comes first */
     struct mfs_route route;
-    uint64_t rank, tie;
+    uint32_t mark;     /* == net->mark: seen by the running search */
     double rate;       /* as of the last settling */
-    double cap;        /* ordered: at most so much */
+    double fill;       /* maxmin, sender: rate in the making */
     double weight;     /* shared: so many equal flows */
     uint32_t owner;    /* the caller's */
-    uint32_t at[MFS_ROUTE_MAX]; /* shared: position in the link's members */
-    uint32_t class;    /* sender: strict class on all links but the first */
     uint8_t state;     /* enum mfs_slot_state */
     uint8_t tier;      /* 0 ordered */
     bool reported;     /* in `changed` */
     bool waiting;      /* greedy: in `visits` */
-    uint32_t mark;     /* == net->mark: seen by the running search */
-    double fill;       /* maxmin, sender: rate in the making */
+    uint64_t rank, tie;
+    double cap;        /* ordered: at most so much */
     double offer;      /* sender: what its egress would let it have */
+    uint32_t at[MFS_ROUTE_MAX]; /* shared: position in the link's members */
+    uint32_t class;    /* sender: strict class on all links but the first */
 };
 
-struct mfs_link {
+struct mfs_link { /* what filling reads comes first */
     double capacity;
+    double room, weight, share;  /* maxmin, sender: scratch */
+    uint32_t mark;
+    uint8_t role;                /* maxmin, sender: scratch */
+    bool dirty;                  /* in dirty[] of the net */
     bool egress;                 /* sender: keeps the order */
-    struct mfs_entries ordered;  /* all ordered slots here */
-    struct mfs_entries carrying; /* those with a rate > 0, before or after this settling */
+    bool filled_anew;            /* maxmin: slots have come, or the room is another */
     struct mfs_members *shared;  /* [tiers] */
     double *used;                /* [1 + tiers]: by the ordered tier, by each shared one */
     double *level;               /* [tiers]: where it is full; INFINITY: it is not */
+    double floor;                /* maxmin: least rate of a flow that has left since settling */
     double change;               /* greedy: new less old use by those visited */
-    uint32_t mark;
-    bool dirty;                  /* in dirty[] of the net */
-    double room, weight, share;  /* maxmin, sender: scratch */
-    uint8_t role;                /* maxmin: scratch */
+    struct mfs_entries ordered;  /* all ordered slots here */
+    struct mfs_entries carrying; /* those with a rate > 0, before or after this settling */
 };
 
 struct mfs_net {

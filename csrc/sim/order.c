@@ -275,7 +275,7 @@ void mfs_order_flow(struct mfs_sim *sim, uint32_t index, struct mfs_flow_info *i
     info->tag.request = bundle->request + 1;
     info->tag.stage = bundle->stage;
     info->tag.layer = line->group;
-    info->active_ns = info->arrival_ns = line->active_ns;
+    info->active_ns = info->arrival_ns = line->flows[line->group].created_ns;
     info->level = line->level;
     /* a flow is all bytes of a tag on one port: here the egress */
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {

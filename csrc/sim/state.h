@@ -28,6 +28,7 @@
 struct mfs_line_flow {
     double end;
     uint64_t sequence; /* of creation */
+    int64_t created_ns;
 };
 
 struct mfs_line {
@@ -43,7 +44,6 @@ struct mfs_line {
     double served, since_s;
     double rate;    /* of each flow (shared), or of the first (chain); as of since_s */
     double look_gap_s; /* while it is served: least time to its next look */
-    int64_t active_ns; /* when the first flow was created */
     bool shared;
     bool dirty;     /* to be placed before time moves */
     struct mfs_line_flow *flows; /* [groups] */

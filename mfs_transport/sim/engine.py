@@ -530,7 +530,7 @@ def simulate(
 def _utilisation(cluster: Cluster, port_bytes: Floats, span_s: float) -> Floats:
     if span_s <= 0:
         return np.zeros(len(port_bytes))
-    capacity = np.full(len(port_bytes), cluster.link_Bps)
+    capacity = np.full(len(port_bytes), float(cluster.link_Bps))
     ports = 2 * cluster.hosts * cluster.nics_per_host
     capacity[ports:] *= cluster.pod_hosts * cluster.nics_per_host / cluster.oversubscription
     return np.asarray(port_bytes / (capacity * span_s))
@@ -543,6 +543,8 @@ class FlowsOutcome:
     """At time 0, of those that start then."""
     visited: int
     """Flows looked at, over all events: what re-rating cost."""
+    seconds: float
+    """Wall time of the run."""
 
 
 def flows(
@@ -575,6 +577,7 @@ def flows(
     bytes_, starts = spread(sizes, np.float64), spread(start_s, np.float64)
     finish, rates = np.zeros(max(count, 1)), np.zeros(max(count, 1))
     visited = ffi.new("uint64_t *")
+    begin = time.perf_counter()
     result = lib.mfs_sim_flows(
         len(capacity),
         at("double", capacity),
@@ -591,10 +594,11 @@ def flows(
         at("double", rates),
         visited,
     )
+    seconds = time.perf_counter() - begin
     if result == -errno.EINVAL:
         raise InputError("flows: 1 to 4 known links a route, size above 0, level to 32, tier to 35")
     native.check(result, "flows")
-    return FlowsOutcome(finish[:count], rates[:count], int(visited[0]))
+    return FlowsOutcome(finish[:count], rates[:count], int(visited[0]), seconds)
 
 
 def max_min(
