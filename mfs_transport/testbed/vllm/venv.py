@@ -138,7 +138,8 @@ def _run(command: list[str]) -> None:
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise OSError(f"{' '.join(command[3:6])}: {errors[-1] if errors else done.returncode}")
+        words = " ".join(word for word in command[1:] if not word.startswith("-"))
+        raise OSError(f"{words[:60]}: {errors[-1] if errors else done.returncode}")
 
 
 def site(place: Path) -> list[str]:
