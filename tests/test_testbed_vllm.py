@@ -253,7 +253,7 @@ def test_short__of_memory_or_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, t
 
 def test_run__a_failed_download_says_which_and_why():
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    with pytest.raises(OSError, match="pip install no-such-vllm: ERROR: .*no-such-vllm"):
+    with pytest.raises(OSError, match=r"pip install no-such-vllm: ERROR: .*no-such-vllm"):
         venv._run([*pip, "--no-index", "no-such-vllm"])
 
 
