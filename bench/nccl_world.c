@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nccl_world.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,6 +25,41 @@ struct board *world_board(void)
     return memory;
 }
 
+/* Entry `rank` of a list with commas in the environment; NULL: none. */
+static const char *entry_of(const char *name, int rank, char *text, size_t size)
+{
+    const char *at = getenv(name);
+
+    for (; at && rank > 0; rank--) {
+        at = strchr(at, ',');
+        at = at ? at + 1 : NULL;
+    }
+    if (!at)
+        return NULL;
+    snprintf(text, size, "%.*s", (int)strcspn(at, ","), at);
+    return text;
+}
+
+/* A host of its own: WORLD_NETNS and WORLD_SEGMENTS name one for each rank. */
+static void world_place(int rank)
+{
+    char text[512], path[600];
+    const char *name = entry_of("WORLD_NETNS", rank, text, sizeof(text));
+
+    if (name) {
+        int fd;
+
+        snprintf(path, sizeof(path), "/run/netns/%s", name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, CLONE_NEWNET) != 0)
+            DIE("rank %d cannot enter %s", rank, path);
+        close(fd);
+    }
+    name = entry_of("WORLD_SEGMENTS", rank, text, sizeof(text));
+    if (name)
+        setenv("MFS_SEGMENT", name, 1);
+}
+
 int world_run(struct world *world, int ranks, int victim, void (*scene)(struct world *))
 {
     pid_t children[WORLD_RANKS];
@@ -41,6 +77,7 @@ int world_run(struct world *world, int ranks, int victim, void (*scene)(struct w
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             alarm(PATIENCE_S);
             world->rank = rank;
+            world_place(rank);
             scene(world);
             exit(0);
         }

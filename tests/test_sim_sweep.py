@@ -145,3 +145,12 @@ def test_more_loads__between_the_points_that_cross():
     for one in high:
         store.add(result(one, 1.0))
     assert {one.load for one in sweep.more_loads(high, store)} == {1.5}
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "bench/study").glob("*.toml")))
+def test_study__files_are_right_and_held_out(path: Path):
+    found = sweep.read(path).points
+    assert {one.seed for one in found} == set(range(1000, 1010))
+    for one in sweep.distinct(found):
+        if not one.workload.startswith(("mooncake:", "azure:")):
+            points.make(one)

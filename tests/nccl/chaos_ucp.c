@@ -267,6 +267,10 @@ ucs_status_t ucp_worker_create(ucp_context_h a, const ucp_worker_params_t *b, uc
 }
 void ucp_worker_destroy(ucp_worker_h a)
 {
+    for (int i = 0; i < EPS; i++) {
+        if (slots[i].ep && slots[i].worker == a) /* its endpoints end with it */
+            slots[i] = (struct slot){0};
+    }
     REAL(ucp_worker_destroy)(a);
 }
 ucs_status_t ucp_worker_get_address(ucp_worker_h a, ucp_address_t **b, size_t *c)

@@ -76,9 +76,9 @@ def class_of(name: str, text: str, share: float) -> SloClass:
 @click.option("--requests", default=50, show_default=True, help="Of a run.")
 @click.option("--pairs", default=3, show_default=True, help="Runs off and on, in turn.")
 @click.option("--load", default=0.9, show_default=True, help="Of the decode host's port.")
-@click.option("--link", default=100.0, show_default=True, help="Mbit/s of the ports.")
+@click.option("--link", default=50.0, show_default=True, help="Mbit/s of the ports.")
 @click.option(
-    "--tight", default="1000-1600:3", show_default=True, help="TOKENS:TTFT wanted / alone."
+    "--tight", default="600-1000:3", show_default=True, help="TOKENS:TTFT wanted / alone."
 )
 @click.option(
     "--loose", default="3000-3900:12", show_default=True, help="TOKENS:TTFT wanted / alone."
@@ -130,18 +130,18 @@ def command(
         raise InputError("--load 0.01 to 10, --tight-share between 0 and 1, counts from 1")
     classes = [class_of("tight", tight, tight_share), class_of("loose", loose, 1 - tight_share)]
     link_Bps = network.check_link(link)
-    console = Console()
-    if not inside:
-        venv.install(lambda line: console.print(line))
-    if setup:
-        console.print(f"vLLM {venv.VLLM} is in {venv.folder()}")
-        return
     names = [name.strip() for name in systems.split(",") if name.strip()]
     if not names or (names == ["stock"] and faults):
         raise InputError("--systems: at least one; --faults needs one that is not stock")
     for name in names:
         if name != "stock":
             native.policy(name)
+    console = Console()
+    if not inside:
+        venv.install(lambda line: console.print(line))
+    if setup:
+        console.print(f"vLLM {venv.VLLM} is in {venv.folder()}")
+        return
     pairs_of_servers = len({name == "stock" for name in names})
     short = venv.short_of_memory(pairs_of_servers * venv.PAIR_BYTES)
     if short:

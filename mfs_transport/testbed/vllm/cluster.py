@@ -43,12 +43,13 @@ class Options:
 
     mode: str = "pull"  # or push
     mfs: bool = True  # MFS_ENABLE=1; False: stock vLLM
-    link_Bps: float = 12.5e6
+    link_Bps: float = 6.25e6
     batch_tokens: int = 512  # longer prompts are prefilled in chunks
     most_tokens: int = 4096
     sequences: int = 16
     kv_cache_gib: int = 1
     variables: dict[str, str] = field(default_factory=dict)  # MFS_..., for instance
+    connector: str = ""  # kv_connector; "": NIXL's for the mode
     extra_config: dict[str, Any] = field(default_factory=dict)  # kv_connector_extra_config
 
 
@@ -126,7 +127,7 @@ class Cluster:
                 "MFS_SEGMENT": self.segment(name),
                 "MFS_PORT": place.device,
                 "MFS_PORT_RATE": str(round(0.95 * link)),
-                # 20 ms of a port of 100 Mbit/s: servers that share two cores come late
+                # 20 ms of the port: servers that share two cores come late
                 "MFS_WINDOW": str(max(128 << 10, round(0.02 * link))),
                 **({"MFS_PACE": str(link)} if self.network.paced else {}),
                 **options.variables,
@@ -136,7 +137,7 @@ class Cluster:
     def command(self, place: Place, role: str, port: int) -> list[str]:
         options = self.options
         transfer = {
-            "kv_connector": CONNECTORS[options.mode],
+            "kv_connector": options.connector or CONNECTORS[options.mode],
             "kv_role": f"kv_{role}",
             "kv_buffer_device": "cpu",
             "engine_id": f"{role}{self.number}",

@@ -10,6 +10,7 @@ package would.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -103,11 +104,27 @@ def _requirements(wheel_metadata: str) -> list[str]:
     return found
 
 
+def need_libnuma(say: Say) -> None:
+    """vLLM's CPU build opens libnuma.so.1: there, or installed by root, or said."""
+    for attempt in ("there", "installed"):
+        try:
+            ctypes.CDLL("libnuma.so.1")
+            return
+        except OSError:
+            if attempt == "installed" or os.geteuid() != 0 or not shutil.which("apt-get"):
+                break
+        say("installing libnuma1 (vLLM opens libnuma.so.1)")
+        for command in (["update"], ["install", "-y", "libnuma1"]):
+            subprocess.run(["apt-get", "-qq", *command], capture_output=True, check=False)
+    raise InputError("libnuma.so.1 is missing, vLLM needs it: apt-get install libnuma1")
+
+
 def install(say: Say) -> None:
     """Make the environment unless it is there. OSError with pip's last line when it fails.
 
     Several may call it at once: one installs, the others wait for it.
     """
+    need_libnuma(say)
     place = folder()
     place.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{place}.lock", "w") as lock:
@@ -138,7 +155,8 @@ def _run(command: list[str]) -> None:
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise OSError(f"{' '.join(command[3:6])}: {errors[-1] if errors else done.returncode}")
+        words = " ".join(word for word in command[1:] if not word.startswith("-"))
+        raise OSError(f"{words[:60]}: {errors[-1] if errors else done.returncode}")
 
 
 def site(place: Path) -> list[str]:
