@@ -164,8 +164,8 @@ class Options:
     unit_order: str = "fifo"
     """Of a unit's queue: fifo or edf."""
     decode_choice: str = "bytes"
-    """Decode host with the fewest outstanding bytes, or slack: the one whose port is free first
-    counting what is more urgent only."""
+    """Decode host with the fewest outstanding bytes, or slack: the one where the least time to
+    spare, its own and that of those due later, is most."""
     store_choice: str = "draw"
     """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn."""
     replicas: int = 2
@@ -175,10 +175,10 @@ class Options:
     """fifo: the head of the queue up to the token budget. deadline: of these only requests whose
     deadlines are near that of the first."""
     routing: str = "tokens"
-    """tokens: the unit with the fewest outstanding new tokens. prefix: a unit that has the prefix
-    already (store_draw over all hosts), unless it has more outstanding than `routing_slack` times
-    the mean and a batch; such a request fetches nothing."""
-    routing_slack: float = 1.5
+    """tokens: the unit with the fewest outstanding new tokens. prefix: the unit that has the prefix
+    (store_draw over all hosts), if waiting longer there takes no more than `routing_slack` times
+    the fetch on an idle network; such a request fetches nothing."""
+    routing_slack: float = 1.0
     batch_slack_s: float = 0.5
     """batching deadline: how near."""
 
