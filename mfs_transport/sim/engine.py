@@ -234,9 +234,26 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
 Progress = Callable[[int, float], bool | None]
 
 
-@ffi.def_extern(error=1)  # type: ignore[untyped-decorator]
+class _Told:
+    """What the engine calls now and then. An exception, also of Ctrl-C, waits for its return."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.error: BaseException | None = None
+
+    def failed(self, kind: object, error: BaseException, trace: object) -> int:
+        self.error = error
+        return 1
+
+
+def _failed(kind: object, error: BaseException, trace: Any) -> int:
+    return int(ffi.from_handle(trace.tb_frame.f_locals["context"]).failed(kind, error, trace))
+
+
+@ffi.def_extern(error=1, onerror=_failed)  # type: ignore[untyped-decorator]
 def mfs_sim_progressed(context: Any, done: int, now_s: float) -> int:
-    return 1 if ffi.from_handle(context)(done, now_s) else 0
+    told = ffi.from_handle(context)
+    return 1 if told.progress is not None and told.progress(done, now_s) else 0
 
 
 def _draws(count: int) -> Floats:
@@ -254,7 +271,8 @@ def simulate(
     progress: Progress | None = None,
 ) -> Outcome:
     """Run to the end. progress(requests done, simulated seconds) is called now and then; if it
-    returns True or raises, the run ends with KeyboardInterrupt. InputError names what is wrong."""
+    returns True the run ends with KeyboardInterrupt; what it raises is passed on. InputError names
+    what is wrong."""
     check(cluster, model, requests, options)
     count = len(requests)
     policy = ffi.new("char[]", options.policy.encode())
@@ -295,7 +313,8 @@ def simulate(
         arrays[name] = array[:count]
     links = int(lib.mfs_sim_links(c_cluster))
     out.port_bytes, port_bytes = _out(links, np.float64, "double")
-    handle = ffi.new_handle(progress) if progress else ffi.NULL
+    told = _Told(progress)
+    handle = ffi.new_handle(told)
     begin = time.perf_counter()
     result = lib.mfs_sim_run(
         c_cluster,
@@ -303,14 +322,14 @@ def simulate(
         c_requests,
         c_options,
         trace,
-        lib.mfs_sim_progressed if progress else ffi.NULL,
+        lib.mfs_sim_progressed,
         handle,
         out,
     )
     seconds = time.perf_counter() - begin
     if result == -errno.ECANCELED:
         lib.mfs_sim_trace_free(out.trace)
-        raise KeyboardInterrupt
+        raise told.error or KeyboardInterrupt
     native.check(result, f"simulation of {options.policy}")
     events = np.empty(0, TRACE_DTYPE)
     if out.trace_count:
