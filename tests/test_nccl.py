@@ -95,7 +95,7 @@ def test_kill__while_it_only_waits():
 
 
 def test_no_ucx__is_said_and_refused(tmp_path: Path):
-    with pytest.raises(AssertionError, match="MFS_NCCL_UCX=.*cannot be loaded"):
+    with pytest.raises(AssertionError, match=r"MFS_NCCL_UCX=.*cannot be loaded"):
         toolbox.run("finalize", MFS_NCCL_UCX=str(tmp_path / "none.so"))
 
 
