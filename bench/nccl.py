@@ -14,7 +14,8 @@ the pairs of how much better `mfs` is: 1 is no difference, above 1 is better.
 
 --contend: two hosts (network namespaces, 1 Gbit/s both ways). Rank 0 sends 1 MiB every 25 ms,
 alone and beside 8 NIXL writes of another process that keep the port full; without MFS and
-with it. p99 is of a message's time until the receiver has it.
+with it. p99 is of a message's time until the receiver has it; the KV traffic's share is of
+what it has alone, less what the collective takes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,16 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+def kv_rate(sender: Any, meanwhile: Callable[[], None]) -> float:
+    """Bytes per second of KV traffic while that runs."""
+    sender.ask("background")
+    time.sleep(0.5)  # the port is full
+    sender.tell("mark")
+    meanwhile()
+    sender.tell("stop")
+    return float(sender.hear()["rate_Bps"])
+
+
 def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
     import contend
 
@@ -213,18 +225,14 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
             arguments = ("paced", 1 << 20, 1, budget_ms, 2)
             times.setdefault((system, "alone"), []).extend(loop(program, env, *arguments))
             sender = kv[system][0]
-            sender.ask("background")
-            time.sleep(0.5)
-            sender.tell("mark")
+            kv_alone = kv_rate(sender, lambda: time.sleep(1.5))
+            beside: list[float] = []
+            collect = partial(loop, program, env, *arguments)
             begun = time.monotonic()
-            beside = loop(program, env, *arguments)
-            span = time.monotonic() - begun
-            sender.tell("stop")
-            rate = sender.hear()["rate_Bps"]
+            rate = kv_rate(sender, lambda into=beside, run=collect: into.extend(run()))
+            taken = len(beside) * (1 << 20) / (time.monotonic() - begun)
             times.setdefault((system, "beside KV"), []).extend(beside)
-            # what the collective left of the port, by its share of the span
-            left = LINK_BPS - len(beside) * (1 << 20) / span
-            rates.setdefault((system, "beside KV"), []).append(rate / left)
+            rates.setdefault((system, "beside KV"), []).append(rate / (kv_alone - taken))
     return [
         {
             "operation": "contend",
