@@ -4,6 +4,7 @@
     python bench/nccl.py                                  # tcp and shm, beside ucx_perftest
     python bench/nccl.py --pattern bandwidth --size 1m --pairs 9 --json out/nccl.json
     python bench/nccl.py --inner /path/to/libnccl-net-x.so    # the gate: off and with MFS
+    python bench/nccl.py --gate                           # what the gate costs a message
     python bench/nccl.py --contend                        # beside KV traffic on one port
 
 Ranks are processes that drive the plug-in's table as NCCL does, without a GPU
@@ -70,9 +71,9 @@ def wheel() -> Path:
     sys.exit("bench/nccl.py: no libucx; install it with: pip install libucx-cu12")
 
 
-def compile_loop(place: Path) -> Path:
-    program = place / "nccl_loop"
-    sources = [ROOT / "bench" / "nccl_loop.c", ROOT / "bench" / "nccl_world.c"]
+def compile_loop(place: Path, name: str = "nccl_loop") -> Path:
+    program = place / name
+    sources = [ROOT / "bench" / f"{name}.c", ROOT / "bench" / "nccl_world.c"]
     sources.append(ROOT / "csrc" / "nccl" / "inner.c")
     command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-D_GNU_SOURCE", "-O2"]
     command += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'bench'}", "-pthread", "-o", str(program)]
@@ -179,6 +180,47 @@ def measure(
         "pairs": len(ratios),
         "spread": [low, high],
     }
+
+
+def gate_cost(folder: Path, pairs: int) -> list[dict[str, Any]]:
+    """CPU time that the gate adds to a message in front of a plug-in that moves nothing."""
+    program = compile_loop(folder, "nccl_gate")
+    null = folder / "null.so"
+    command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-O2", "-shared", "-fPIC"]
+    source = ROOT / "bench" / "nccl_null.c"
+    subprocess.run([*command, f"-I{ROOT / 'csrc'}", "-o", str(null), str(source)], check=True)
+    rows = []
+    for size in (8, 1 << 20):
+        runs = []
+        for _ in range(pairs):
+            times = []
+            for plugin, more in ((null, {}), (PLUGIN, {"MFS_NCCL_INNER": str(null)})):
+                done = subprocess.run(
+                    [str(program), str(plugin), str(size)],
+                    env=environment("tcp", folder, **more),
+                    check=True,
+                    text=True,
+                    stdout=subprocess.PIPE,
+                )
+                times.append(float(done.stdout) * 1e9)
+            runs.append(times)
+        off, mfs = (statistics.median(run[side] for run in runs) for side in (0, 1))
+        added = [run[1] - run[0] for run in runs]
+        rows.append(
+            {
+                "operation": "gate",
+                "transport": "none",
+                "size_bytes": size,
+                "off": off,
+                "mfs": mfs,
+                "unit": "ns",
+                "added_ns": statistics.median(added),
+                "ratio": mfs / off,
+                "against": "without it",
+                "pairs": pairs,
+            }
+        )
+    return rows
 
 
 # --- beside KV traffic ---
@@ -291,6 +333,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 @click.option("--pairs", default=7, show_default=True, type=click.IntRange(1))
 @click.option("--budget-ms", default=300, show_default=True, type=click.IntRange(10))
 @click.option("--inner", default="", help="A net plug-in to put the gate in front of.")
+@click.option("--gate", is_flag=True, help="Cost of the gate when nothing waits, CPU time.")
 @click.option("--contend", is_flag=True, help="Beside KV traffic on a shaped port.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
 @click.option("--inside", is_flag=True, hidden=True)
@@ -311,7 +354,9 @@ def main(**options: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="mfs-bench-nccl-") as place:
             folder = Path(place)
             program = compile_loop(folder)
-            for pattern in options["patterns"] or PATTERNS:
+            if options["gate"]:
+                rows = gate_cost(folder, options["pairs"])
+            for pattern in () if options["gate"] else options["patterns"] or PATTERNS:
                 for transport in options["transports"] or TRANSPORTS:
                     for size in wanted or ([8] if pattern == "latency" else [1 << 20]):
                         with console.status(f"{pattern} over {transport}, {size} bytes"):
