@@ -299,9 +299,7 @@ static bool send_one(int64_t now_ns)
     judge(sent, next.rank, next.bytes, now_ns);
     if (!sent)
         return false;
-    /* another flow than the one peeked at, if a request has changed in between */
-    if (!turn || mfs_rmlq_take_untagged(self.queue, limit, now_ns, &chunk) != 0)
-        must(mfs_rmlq_take(self.queue, limit, now_ns, &chunk), "take");
+    must(mfs_rmlq_take_next(self.queue, limit, turn, &chunk), "take");
     atomic_fetch_add(&self.seat->inflight_bytes, bytes);
     wire_send(&chunk, bytes, now_ns);
     if (mfs_rmlq_operations(self.queue) == 0) {

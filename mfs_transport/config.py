@@ -22,13 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .native import ConfigRow, InputError, config_check, config_rows
+from .native import ConfigRow, InputError, config_check, config_rows, lib
 
 Source = Literal["command line", "environment", "file", "default"]
 
 PREFIX = "MFS_"
 SECTION = "mfs"
 FILE_VARIABLE = "MFS_CONFIG"
+# Over TCP a put is complete when the socket's buffer has it: what lies there can no longer
+# be overtaken. The default grows to megabytes, tens of milliseconds on a slow link; half a
+# MiB still fills 10 Gbit/s at 0.4 ms.
+TCP_SEND_BUFFER = "512k"
 # A file is for what holds from run to run: `mfs run` is what enables, and a file that
 # names another file would have to be read twice.
 NOT_IN_FILE = {"enable": "`mfs run` sets it", "config": "set MFS_CONFIG"}
@@ -126,13 +130,18 @@ def read_file(path: Path) -> dict[str, str]:
     return values
 
 
+def of_tools(name: str) -> bool:
+    """A variable of the build, the scripts, the benches or the tests."""
+    return bool(lib.mfs_config_of_tools(name.encode()))
+
+
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """One line for each MFS_ variable that is not in the table."""
     names = [row.name for row in config_rows()]
     return tuple(
         f"{name} is no variable of mfs-transport; did you mean {nearest(name, names)}?"
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in names
+        if name.startswith(PREFIX) and name not in names and not of_tools(name)
     )
 
 

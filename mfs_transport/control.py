@@ -22,6 +22,7 @@ the process computes, once a step or a layer:
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 import threading
@@ -29,6 +30,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from . import plan
 from .native import NEVER, InputError, check, ffi, lib, now_ns, policies, stage_number, text
 
 
@@ -319,12 +321,32 @@ def publish_all(host: Host, requests: list[Request]) -> None:
         request._published = bytes(ffi.buffer(request.facts))
 
 
+def progress(
+    names: Iterable[str], layer: int, layer_s: float | None = None, host: Host | None = None
+) -> int:
+    """Requests that another process registered compute `layer` now, in this one.
+
+    layer_s: time of one layer, seconds, as measured. All else that is known of them stays.
+    Returns how many of the names are registered on this host.
+    """
+    keys = [_key(name) for name in names]
+    result = lib.mfs_request_progress(
+        (host or default_host()).handle,
+        ffi.new("uint64_t[]", keys),
+        len(keys),
+        _count(layer, "layer"),
+        now_ns(),
+        0 if layer_s is None else _seconds(layer_s, "layer_s"),
+    )
+    return check(result, "progress")
+
+
 class Egress:
     """What all prefill units behind one egress port have to send.
 
     Works out what the units' queues imply for each request (who cannot make it, how much
-    urgency is inherited from those behind, who is given up when the port is overloaded)
-    and writes that to the segment. See csrc/core/plan.h for the formulas.
+    urgency is inherited from those behind, who is given up when the port is overloaded; under
+    `mfs_paper` its batch's RED and who is dropped) and writes that to the segment. See plan.py.
     """
 
     def __init__(self, host: Host | None = None, port: str | None = None) -> None:
@@ -348,14 +370,13 @@ class Egress:
         facts = ffi.new("struct mfs_facts[]", max(1, len(everyone)))
         for index, request in enumerate(everyone):
             facts[index] = request.facts[0]
+        queues = []
         start = 0
         for unit in self.units:
-            lib.mfs_plan_unit(facts + start, len(unit.queue), at)
+            queues.append(plan.Queue(facts + start, len(unit.queue), unit.batches()))
             start += len(unit.queue) + len(unit.sending)
-        rate = self.rate_Bps()
-        if rate > 0:
-            scratch = ffi.new("uint32_t[]", max(1, len(everyone)))
-            lib.mfs_plan_shed(facts, len(everyone), rate, at, scratch)
+        work_out = plan.plan_paper if self.host.policy == "mfs_paper" else plan.plan_mfs
+        work_out(queues, facts, len(everyone), self.rate_Bps(), at)
         for index, request in enumerate(everyone):
             request.facts[0] = facts[index]
         publish_all(self.host, everyone)
@@ -372,11 +393,22 @@ class Unit:
         self.egress.units.append(self)
         self.queue: list[Request] = []  # waiting or computing, in order
         self.sending: list[Request] = []  # computed, stage 3 bytes left
+        self._batch: dict[Request, int] = {}  # number of the batch it came in
+        self._batches = itertools.count()
 
-    def enqueue(self, request: Request) -> None:
-        """A request joins at the tail."""
-        self.queue.append(request)
+    def enqueue(self, *requests: Request) -> None:
+        """Requests join at the tail; those of one call are computed together, as one batch."""
+        self.queue.extend(requests)
+        self._batch.update(dict.fromkeys(requests, next(self._batches)))
         self.egress.replan()
+
+    def batches(self) -> list[int]:
+        """Sizes of the batches: those of the queue, then those that have been computed."""
+        return [
+            len(list(batch))
+            for part in (self.queue, self.sending)
+            for _, batch in itertools.groupby(part, self._batch.get)
+        ]
 
     def progress(
         self,
@@ -402,6 +434,7 @@ class Unit:
         for places in (self.queue, self.sending):
             if request in places:
                 places.remove(request)
+        self._batch.pop(request, None)
         request.finish()
         self.egress.replan()
 

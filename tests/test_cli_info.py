@@ -17,6 +17,7 @@ import mfs_transport as mfs
 from mfs_transport import __version__
 from mfs_transport.commands._segment import look
 from mfs_transport.commands.info import markdown
+from mfs_transport.engines.vllm.estimate import Estimates
 from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, ffi, lib, policies
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +92,21 @@ def test_segment__live_one_is_read(tmp_path: Path):
     assert (found["state"], found["policy"], found["requests"]) == ("live", "edf", 1)
     assert found["counters"]["calls"] == 0
     assert found["egress_Bps"] == {"nic0": 0}
+
+
+def test_live__estimates_of_the_engines(tmp_path: Path):
+    with mfs.Host(str(tmp_path / "host")) as host:
+        estimates = Estimates(layers=4, kv_token_bytes=4096)
+        estimates.layer_done(512, 0.02)
+        estimates.rate_Bps = 12_500_000
+        estimates.publish(host.path, "prefill-1")
+        text = info("--live", cwd=tmp_path, MFS_SEGMENT=host.path)
+        found = json.loads(info("--live", "--json", cwd=tmp_path, MFS_SEGMENT=host.path))
+    assert "prefill-1, pid" in text
+    assert "12.5 MB/s" in text
+    assert "layer, 512 tokens" in text
+    assert found["segment"]["state"] == "live"
+    assert found["engines"][0]["layer_s"] == [[512, 0.02]]
 
 
 def test_segment__looking_makes_and_changes_nothing(tmp_path: Path):

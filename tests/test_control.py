@@ -338,6 +338,65 @@ def test_egress__units_compute_on_their_own(host: mfs.Host):
     assert [one.hopeless for one in requests] == [False, False]
 
 
+def test_paper__red_of_what_is_computed_together(host: mfs.Host):
+    host.policy = "mfs_paper"
+    deadlines = {"tight": 100, "loose": 500, "looser": 600, "alone": 50}
+    requests = [waiting(host, name, at) for name, at in deadlines.items()]
+    unit = mfs.Unit(mfs.Egress(host))
+    unit.enqueue(*requests[:3])
+    unit.enqueue(requests[3])
+    # the largest gap is behind the first of three: f = 1/3
+    red = 100 / 3 + 500 * 2 / 3
+    assert [facts(host, name).red_ns / MS for name in deadlines] == [
+        *[pytest.approx(red)] * 3,
+        pytest.approx(50),
+    ]
+    unit.finish(requests[0])
+    assert facts(host, "loose").red_ns / MS == pytest.approx(550)
+    host.policy = "mfs"
+    unit.egress.replan(at_ns=0)
+    assert facts(host, "loose").red_ns == NEVER
+
+
+def test_paper__drops_the_heaviest_while_a_batch_would_be_late(
+    host: mfs.Host, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mfs.Egress, "rate_Bps", lambda egress: 1_000_000)  # 1 MB/s
+    host.policy = "mfs_paper"
+    sizes = {"early": 500_000, "small": 100_000, "large": 800_000, "late": 100_000}
+    requests = [
+        mfs.register(
+            name,
+            deadline_ns=(3 if name == "late" else 1) * S,
+            arrival_ns=0,
+            p2d_bytes=size,
+            layers=10,
+            layer_s=0.03,  # 0.3 s of computing
+            host=host,
+            publish=False,
+        )
+        for name, size in sizes.items()
+    ]
+    unit = mfs.Unit(mfs.Egress(host))
+    unit.enqueue(requests[0])
+    unit.enqueue(*requests[1:3])
+    unit.enqueue(requests[3])
+    unit.egress.replan(at_ns=0)
+    # 0.3 + 0.5 s is in time; 0.3 + 1.4 s is not, 0.3 + 0.6 s is; then there is room to 3 s
+    assert [one.shed for one in requests] == [False, False, True, False]
+    assert facts(host, "large").flags & lib.MFS_REQUEST_SHED
+    assert not any(one.hopeless for one in requests)
+    # all computed: 1.4 s are still too much
+    for request in requests:
+        unit.computed(request)
+    unit.egress.replan(at_ns=0)
+    assert [one.shed for one in requests] == [False, False, True, False]
+    # what is left of it is little: it comes back
+    unit.progress(requests[2], p2d_left_bytes=300_000)
+    unit.egress.replan(at_ns=0)
+    assert [one.shed for one in requests] == [False, False, False, False]
+
+
 # --- tags ---
 
 

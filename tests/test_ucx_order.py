@@ -20,6 +20,7 @@ CASES = [
     "order_switched_off",
     "order_untagged_share",
     "order_lanes",
+    "order_untagged_lanes",
     "pass_through",
     "sends_pass",
     "gpu_is_said",

@@ -84,6 +84,12 @@ def program(name: str) -> Path:
     return place / name
 
 
+def release() -> tuple[int, ...]:
+    """Of the libucx wheel, whose programs these are."""
+    libucx = pytest.importorskip("libucx")
+    return tuple(int(part) for part in libucx.__version__.split(".")[:2])
+
+
 def environment(transport: str, stats: Path | None, settings: dict[str, str]) -> dict[str, str]:
     """As `mfs run` makes it; stats None: without. The programs find the wheel's libraries."""
     env = toolbox.environment(
@@ -234,8 +240,8 @@ def test_perftest_all(transport: str, settings: str, tmp_path: Path) -> None:
 def test_perftest_options(name: str, transport: str, settings: str, tmp_path: Path) -> None:
     if transport == "shm" and name in NOT_OVER_SHM:
         pytest.skip("UCX itself does not do this over shared memory")
-    if name == "two threads, get" and settings == "deferred":
-        pytest.skip("known gap: it may wait for ever (docs/ucx.md, What is not as without)")
+    if name == "two threads, get" and settings == "deferred" and release() < (1, 22):
+        pytest.skip("ucx_perftest up to 1.21 may wait for ever (openucx/ucx 11418)")
     check_perftest([name], transport, settings, tmp_path / "stats")
 
 

@@ -43,9 +43,4 @@ static inline uint32_t mfs_heap_item(const struct mfs_heap_entry *entry)
     return (uint32_t)(entry->tie & ((1u << MFS_HEAP_ITEM_BITS) - 1));
 }
 
-static inline bool mfs_heap_has(const struct mfs_heap *heap, uint32_t item)
-{
-    return heap->where[item] != MFS_HEAP_NOWHERE;
-}
-
 #endif

@@ -56,6 +56,7 @@ struct mfs_rmlq {
     const struct mfs_policy *policy;
     struct mfs_params params;
     struct mfs_facts_source source;
+    struct mfs_flow_watch watch;
     uint64_t facts_version;    /* as of the last placing of all flows */
     int64_t now_ns;            /* latest time seen; the clock never runs back here */
     struct mfs_heap order[KINDS];
@@ -179,11 +180,21 @@ static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *t
     return flow;
 }
 
+static __attribute__((noinline, cold)) void flow_tell(struct mfs_rmlq *queue,
+                                                      const struct mfs_flow *flow,
+                                                      enum mfs_flow_event event,
+                                                      uint32_t level_before)
+{
+    queue->watch.told(queue->watch.ctx, event, &flow->info, level_before, queue->now_ns);
+}
+
 /* The flow ran empty. */
 static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
 {
     uint32_t index = flow_index(queue, flow);
 
+    if (queue->watch.told)
+        flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level);
     mfs_heap_remove(flow_order(queue, flow), index);
     mfs_heap_remove(&queue->timers, index);
     flow_forget(queue, index);
@@ -214,6 +225,9 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     if (level < MFS_LEVELS_MAX && place.level < level)
         queue->promotions++;
     flow->info.level = place.level;
+    if (queue->watch.told && level != place.level)
+        flow_tell(queue, flow, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED,
+                  level < MFS_LEVELS_MAX ? level : place.level);
     flow->moves = place.moves;
     *recheck_ns = place.recheck_ns > queue->now_ns ? place.recheck_ns : queue->now_ns + 1;
     return mfs_rank_make(place.level, place.key);
@@ -341,6 +355,7 @@ int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **out)
     queue->policy = config->policy;
     queue->params = config->params;
     queue->source = config->facts;
+    queue->watch = config->watch;
     queue->untagged_permille = config->untagged_permille;
     if (queue->source.version)
         queue->facts_version = queue->source.version(queue->source.ctx);
@@ -546,15 +561,16 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
     return 0;
 }
 
-int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                           struct mfs_chunk *chunk)
+int mfs_rmlq_take_next(struct mfs_rmlq *queue, uint64_t max_bytes, bool untagged,
+                       struct mfs_chunk *chunk)
 {
+    const int kind = untagged ? UNTAGGED : choose_kind(queue, max_bytes);
+
     if (max_bytes < MFS_CHUNK_ALIGN)
         return -EINVAL;
-    settle(queue, now_ns);
-    if (queue->order[UNTAGGED].count == 0)
+    if (kind < 0 || queue->order[kind].count == 0)
         return -EAGAIN;
-    take_root(queue, UNTAGGED, max_bytes, chunk);
+    take_root(queue, kind, max_bytes, chunk);
     return 0;
 }
 

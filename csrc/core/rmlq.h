@@ -49,6 +49,21 @@ struct mfs_chunk {
     bool last;         /* the operation has left the queue */
 };
 
+/* What happens to a flow, for records; nothing is decided by it. */
+enum mfs_flow_event {
+    MFS_FLOW_QUEUED, /* it became active and has its first level */
+    MFS_FLOW_MOVED,  /* its level changed: a promotion, or to the scavenger and back */
+    MFS_FLOW_LEFT,   /* its last queued byte has left the queue (or was taken out) */
+};
+
+/* Called inside push, peek, take, remove; must not come back to the queue. Both may be NULL. */
+struct mfs_flow_watch {
+    void *ctx;
+    /* level_before: where it was; the same as flow->level but for MFS_FLOW_MOVED */
+    void (*told)(void *ctx, enum mfs_flow_event event, const struct mfs_flow_info *flow,
+                 uint32_t level_before, int64_t now_ns);
+};
+
 struct mfs_rmlq_config {
     const struct mfs_policy *policy;
     struct mfs_params params;
@@ -56,6 +71,7 @@ struct mfs_rmlq_config {
     uint32_t max_flows;         /* 1..2^24-1; flows with operations at one time [4096] */
     uint32_t untagged_permille; /* share that untagged traffic keeps, 0..1000 [50];
                                  * 0: only its rank counts (or the port keeps the share) */
+    struct mfs_flow_watch watch; /* [nobody] */
 };
 
 /* Defaults: policy mfs, mfs_params_init, no facts, 4096 flows. */
@@ -80,9 +96,14 @@ MFS_API void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int6
  */
 MFS_API int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
                           struct mfs_chunk *chunk);
-/* The same of the best untagged flow, whatever else waits. -EAGAIN: nothing untagged is queued. */
-MFS_API int mfs_rmlq_take_untagged(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                                   struct mfs_chunk *chunk);
+/*
+ * What the last mfs_rmlq_peek_next() with the same max_bytes saw, if nothing was pushed or taken
+ * since: the chunk that goes next or, when `untagged`, the best untagged one, whatever else waits.
+ * Nothing is placed anew in between, so what the port was asked for is what is sent. -EAGAIN:
+ * nothing (untagged) is queued; -EINVAL: max_bytes < 128.
+ */
+MFS_API int mfs_rmlq_take_next(struct mfs_rmlq *queue, uint64_t max_bytes, bool untagged,
+                               struct mfs_chunk *chunk);
 /* Take a queued operation out (cancel); O(1). -ENOENT: not queued. */
 MFS_API int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op);
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define SAMPLE_NS INT64_C(20000000) /* a busy interval worth a sample */
-
 void mfs_window_config_init(struct mfs_window_config *config)
 {
     memset(config, 0, sizeof(*config));
@@ -47,41 +45,16 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
     return window > 2 * chunk ? window : 2 * chunk;
 }
 
-uint64_t mfs_rate_blend(uint64_t rate_Bps, uint64_t sample_Bps)
+uint64_t mfs_rate_next(uint64_t rate_Bps, uint64_t bytes, int64_t span_ns, bool full)
 {
+    const double sample = (double)bytes * 1e9 / (double)span_ns;
+    uint64_t sample_Bps = sample < 9e18 ? (uint64_t)sample : UINT64_C(9000000000000000000);
+
     if (rate_Bps == 0)
-        return sample_Bps;
-    if (sample_Bps > 2 * rate_Bps)
+        return full ? sample_Bps : 0;
+    if (sample_Bps / 2 > rate_Bps)
         sample_Bps = 2 * rate_Bps;
-    return sample_Bps > rate_Bps ? rate_Bps + (sample_Bps - rate_Bps) / 4
-                                 : rate_Bps - (rate_Bps - sample_Bps) / 4;
-}
-
-void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config)
-{
-    memset(rate, 0, sizeof(*rate));
-    rate->rate_Bps = config->rate_Bps;
-    rate->since_ns = -1;
-}
-
-void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config, uint64_t bytes,
-                     bool backlogged, int64_t now_ns)
-{
-    uint64_t sample;
-
-    if (config->rate_fixed)
-        return;
-    if (!backlogged || rate->since_ns < 0 || now_ns < rate->since_ns) {
-        rate->since_ns = now_ns;
-        rate->bytes = 0;
-        return;
-    }
-    rate->bytes += bytes;
-    if (now_ns - rate->since_ns < SAMPLE_NS)
-        return;
-    sample = (uint64_t)((double)rate->bytes * 1e9 / (double)(now_ns - rate->since_ns));
-    rate->since_ns = now_ns;
-    rate->bytes = 0;
-    rate->rate_Bps = mfs_rate_blend(rate->rate_Bps, sample);
-    rate->samples++;
+    if (sample_Bps > rate_Bps)
+        return rate_Bps + (sample_Bps - rate_Bps) / 4;
+    return full ? rate_Bps - (rate_Bps - sample_Bps) / 4 : rate_Bps;
 }

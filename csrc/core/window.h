@@ -15,11 +15,10 @@
 
 #include "types.h"
 
+#define MFS_RATE_SAMPLE_NS 20000000 /* a busy interval worth a sample */
 #define MFS_CHUNK_ALIGN 128u /* LL128 lines of NCCL and GPUDirect writes stay whole */
 
 struct mfs_window_config {
-    uint64_t rate_Bps;        /* seed; 0: unknown [0] */
-    bool rate_fixed;          /* true: the seed is the truth, nothing is learned [false] */
     int64_t chunk_ns;         /* sending time of a chunk [200 us] */
     uint64_t chunk_min_bytes; /* [65536] */
     uint64_t chunk_max_bytes; /* [4194304] */
@@ -29,25 +28,17 @@ struct mfs_window_config {
     uint64_t window_bytes;    /* fixed window; 0: from the formula [0] */
 };
 
-/* Rate estimate of one port. One owner, who locks. */
-struct mfs_rate {
-    uint64_t rate_Bps;      /* current estimate, 0 while unknown */
-    int64_t since_ns;       /* start of the busy interval being measured; -1: none */
-    uint64_t bytes;         /* completed in it */
-    uint32_t samples;       /* accepted so far */
-};
-
 MFS_API void mfs_window_config_init(struct mfs_window_config *config);
 MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps);
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
 
-/* The next estimate from the last (0: none yet) and a sample of a busy interval. A burst
- * into an empty socket buffer is not bandwidth: a sample counts as twice the last at most. */
-MFS_API uint64_t mfs_rate_blend(uint64_t rate_Bps, uint64_t sample_Bps);
-
-MFS_API void mfs_rate_init(struct mfs_rate *rate, const struct mfs_window_config *config);
-/* `bytes` completed; `backlogged`: more waited all the time since the last call. */
-MFS_API void mfs_rate_update(struct mfs_rate *rate, const struct mfs_window_config *config,
-                             uint64_t bytes, bool backlogged, int64_t now_ns);
+/*
+ * The next estimate from the last (0: none yet) and an interval of span_ns > 0 in which the port
+ * never ran empty and `bytes` were completed: a quarter of the way to the sample. A burst into
+ * an empty socket buffer is not bandwidth: a sample counts as twice the last at most. `full`:
+ * the window was full in it; without, it shows what was asked for, not what the port can do,
+ * and may only raise an estimate that is there.
+ */
+MFS_API uint64_t mfs_rate_next(uint64_t rate_Bps, uint64_t bytes, int64_t span_ns, bool full);
 
 #endif

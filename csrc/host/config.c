@@ -235,6 +235,22 @@ static void say(const char *text)
         snprintf(messages[messages_count++], sizeof(messages[0]), "%s", text);
 }
 
+bool mfs_config_of_tools(const char *name)
+{
+    static const char *const names[] = {"MFS_PYTHON", "MFS_UCX_INCLUDE"};
+    static const char *const prefixes[] = {"MFS_BENCH_", "MFS_TEST_"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void look_for_unknown(void)
 {
     for (char **at = environ; at && *at; at++) {
@@ -247,7 +263,7 @@ static void look_for_unknown(void)
             continue;
         memcpy(name, *at, length);
         name[length] = '\0';
-        if (row_find(name))
+        if (row_find(name) || mfs_config_of_tools(name))
             continue;
         for (size_t i = 1; i < ROWS; i++) {
             if (distance(name, rows[i].entry.name) < distance(name, nearest->entry.name))

@@ -2,7 +2,7 @@
 /*
  * What the processes of one host share: one memory-mapped file, mode 0600.
  *
- *   header | settings | processes[] | requests[] | ports[] { members[] } | events[]
+ *   header | settings | processes[] | ports[] { members[] } | requests[] | events[]
  *
  * header     magic, layout version and size; a segment of another layout is refused
  * processes  one slot per attached process; alive while it holds a lock on its byte
@@ -55,8 +55,18 @@ MFS_API int mfs_request_put(struct mfs_host *host, uint64_t key, const char *nam
 MFS_API int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys,
                                 const char *const *names, const struct mfs_facts *facts,
                                 size_t count);
+/*
+ * Those of keys[0..count) that are registered compute `layer` since since_ns; layer_ns: time of
+ * one layer, 0 leaves what is known. For a process that computes requests which another one
+ * registered: all else of them stays. How many are registered, or -errno.
+ */
+MFS_API int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t count,
+                                 uint32_t layer, int64_t since_ns, int64_t layer_ns);
 MFS_API int mfs_request_get(struct mfs_host *host, uint64_t key,
                             struct mfs_facts *facts); /* -ENOENT */
+/* The name it was put with, as long as its cell is not used anew; "" otherwise. name:
+ * MFS_REQUEST_NAME_MAX + 1 bytes. */
+MFS_API void mfs_request_name(struct mfs_host *host, uint64_t key, char *name);
 MFS_API int mfs_request_drop(struct mfs_host *host, uint64_t key); /* -ENOENT */
 /* Moves with every put and drop; feeds struct mfs_facts_source. */
 MFS_API uint64_t mfs_request_version(struct mfs_host *host);

@@ -13,24 +13,6 @@
  * if its lock shows that it is dead, what it held is given back. One that dies with
  * nothing waiting and nothing in flight is in nobody's way, and an idle one that lives
  * looks just the same: whoever sends looks for those once a second.
- *
- * UNTAGGED: A member whose traffic never has the best rank would wait for ever, so
- * the port keeps an account. While a live member has untagged traffic waiting, each
- * tagged byte earns share/(1000-share) of a byte; an untagged chunk that this pays for
- * is due and goes before all else, and the others yield to it as to a better rank:
- * otherwise whoever fills the window would also be the one to see its room. Among
- * untagged chunks the best rank (in most policies the oldest) has the turn, so no
- * member's is passed over. The account is one word, added to and taken from without a
- * lock: two members may both see the same credit, which costs a chunk. What is left when
- * nobody waits is kept, at most about a chunk; a member that looks less often than the
- * lease would never find any if it were dropped.
- *
- * RATE: it begins with what the configuration says, or with the speed of the link when
- * the port bears the name of a NIC, and is corrected, unless it was configured, by the
- * bytes completed over an interval in which the port never ran empty. The
- * interval starts anew whenever a chunk finds the port empty. An interval in which the
- * window was never full shows what was asked for, not what the port can do: it may only
- * raise an estimate. Whoever moves the start of the interval owns the sample.
  */
 #include "host/port.h"
 
@@ -38,19 +20,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/account.h"
 #include "host/config.h"
-#include "core/policy_rules.h"
 #include "host/link.h"
 #include "host/segment.h"
 
-#define SAMPLE_NS INT64_C(20000000)
-#define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 #define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
 #define REAP_IDLE_NS (100 * REAP_EVERY_NS)  /* while nobody is */
 
 struct mfs_member {
     struct mfs_port *port;
     struct mfs_member_cell *cell;
+    bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
 };
 
 static void window_config(struct mfs_window_config *window)
@@ -58,8 +39,6 @@ static void window_config(struct mfs_window_config *window)
     const struct mfs_config *config = mfs_config_get();
 
     mfs_window_config_init(window);
-    window->rate_Bps = config->port_rate;
-    window->rate_fixed = config->port_rate > 0;
     window->chunk_ns = config->chunk_time;
     window->chunk_min_bytes = config->chunk_min;
     window->chunk_max_bytes = config->chunk_max;
@@ -195,6 +174,7 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
             atomic_store_explicit(&port->cell->members_high, next, memory_order_release);
         member->port = port;
         member->cell = cell;
+        member->rested = true;
     }
     mfs_segment_unlock(host);
     if (!cell) {
@@ -241,11 +221,20 @@ static void publish(struct mfs_member_cell *cell, const struct mfs_next *next, i
     atomic_store_explicit(&cell->stamp_ns, now_ns, memory_order_release);
 }
 
+/* Nothing of it waits or is under way: the port may be idle from here on. */
+static void rest(struct mfs_member *member)
+{
+    if (atomic_load_explicit(&member->cell->rank, memory_order_relaxed) == MFS_RANK_NONE &&
+        atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed) == 0)
+        member->rested = true;
+}
+
 void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns)
 {
     const struct mfs_next next = {.rank = rank, .untagged_rank = MFS_RANK_NONE};
 
     publish(member->cell, &next, now_ns);
+    rest(member);
 }
 
 /* What the others of the port hold and want. */
@@ -292,54 +281,18 @@ static struct others look_around(const struct mfs_port *port, const struct mfs_m
     return others;
 }
 
-/* --- the share of untagged traffic --- */
-
-/* Is an untagged chunk of so many bytes paid for? */
-static bool share_due(const struct mfs_port_cell *cell, uint64_t bytes)
-{
-    const uint64_t share = mfs_config_get()->untagged_share;
-
-    return share == 1000 ||
-           (share > 0 &&
-            atomic_load_explicit(&cell->untagged_credit, memory_order_relaxed) / 1000 >= bytes);
-}
-
-static void share_earn(struct mfs_port_cell *cell, uint64_t bytes)
-{
-    const uint64_t share = mfs_config_get()->untagged_share;
-
-    if (share == 1000 ||
-        atomic_load_explicit(&cell->untagged_credit, memory_order_relaxed) > CREDIT_MAX * 1000)
-        return;
-    if (bytes > CREDIT_MAX)
-        bytes = CREDIT_MAX;
-    atomic_fetch_add_explicit(&cell->untagged_credit, bytes * 1000 * share / (1000 - share),
-                              memory_order_relaxed);
-}
-
-/* Also what went by its rank alone: it has had it. */
-static void share_spend(struct mfs_port_cell *cell, uint64_t bytes)
-{
-    uint64_t credit = atomic_load_explicit(&cell->untagged_credit, memory_order_relaxed);
-
-    while (credit > 0 &&
-           !atomic_compare_exchange_weak_explicit(&cell->untagged_credit, &credit,
-                                                  credit / 1000 > bytes ? credit - bytes * 1000 : 0,
-                                                  memory_order_relaxed, memory_order_relaxed))
-        ;
-}
-
 /* -EBUSY: another goes first. *turn: our best untagged chunk is due. */
 static int whose_turn(const struct mfs_port_cell *cell, const struct mfs_next *next,
                       const struct others *others, bool *turn)
 {
     if (next->untagged_rank <= others->untagged_best)
-        *turn = next->untagged_rank != MFS_RANK_NONE && share_due(cell, next->untagged_bytes);
+        *turn = next->untagged_rank != MFS_RANK_NONE && mfs_account_due(cell, next->untagged_bytes);
     else
         *turn = false;
     if (*turn)
         return 0;
-    if (others->untagged_best < next->untagged_rank && share_due(cell, others->untagged_bytes))
+    if (others->untagged_best < next->untagged_rank &&
+        mfs_account_due(cell, others->untagged_bytes))
         return -EBUSY;
     return others->best < next->rank ? -EBUSY : 0;
 }
@@ -354,25 +307,6 @@ static void reap_sometimes(struct mfs_port *port, bool stale, int64_t now_ns)
                                                 now_ns + REAP_EVERY_NS, memory_order_relaxed,
                                                 memory_order_relaxed))
         mfs_process_reap(port->host);
-}
-
-static bool pace_take(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
-{
-    const uint64_t pace_Bps = mfs_config_get()->pace;
-    int64_t next_ns, start_ns;
-
-    if (pace_Bps == 0)
-        return true;
-    next_ns = atomic_load_explicit(&cell->pace_next_ns, memory_order_relaxed);
-    do {
-        if (next_ns > now_ns)
-            return false;
-        /* up to a millisecond of lateness is made up, so that coarse polling keeps the rate */
-        start_ns = next_ns > now_ns - 1000000 ? next_ns : now_ns - 1000000;
-    } while (!atomic_compare_exchange_weak_explicit(
-        &cell->pace_next_ns, &next_ns, mfs_time_plus(start_ns, mfs_span_bytes(bytes, pace_Bps)),
-        memory_order_relaxed, memory_order_relaxed));
-    return true;
 }
 
 int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next, int64_t now_ns,
@@ -395,18 +329,16 @@ int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *ne
         atomic_store_explicit(&port->cell->sample_full, 1, memory_order_relaxed);
         return -ENOBUFS;
     }
-    if (!pace_take(port->cell, bytes, now_ns))
+    if (!mfs_account_pace(port->cell, bytes, now_ns))
         return -EAGAIN;
-    if (total == 0) { /* the port ran empty: measure from here */
-        atomic_store_explicit(&port->cell->sample_bytes, 0, memory_order_relaxed);
-        atomic_store_explicit(&port->cell->sample_full, 0, memory_order_relaxed);
-        atomic_store_explicit(&port->cell->sample_since_ns, now_ns, memory_order_relaxed);
-    }
+    if (total == 0 && member->rested) /* the port was idle: measure from here */
+        mfs_account_begin(port->cell, now_ns);
+    member->rested = false;
     atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
     if (turn || next->untagged)
-        share_spend(port->cell, bytes);
+        mfs_account_spend(port->cell, bytes);
     else if (next->untagged_rank != MFS_RANK_NONE || others.untagged_best != MFS_RANK_NONE)
-        share_earn(port->cell, bytes);
+        mfs_account_earn(port->cell, bytes);
     *turn_out = turn;
     *bytes_out = bytes;
     return 0;
@@ -420,27 +352,6 @@ int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t byte
     return mfs_member_acquire_next(member, &next, now_ns, &turn, &bytes);
 }
 
-static void measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
-{
-    int64_t since_ns = atomic_load_explicit(&cell->sample_since_ns, memory_order_relaxed);
-    uint64_t rate_Bps, sample_Bps;
-    bool full;
-
-    atomic_fetch_add_explicit(&cell->sample_bytes, bytes, memory_order_relaxed);
-    if (now_ns - since_ns < SAMPLE_NS ||
-        !atomic_compare_exchange_strong_explicit(&cell->sample_since_ns, &since_ns, now_ns,
-                                                 memory_order_relaxed, memory_order_relaxed))
-        return;
-    bytes = atomic_exchange_explicit(&cell->sample_bytes, 0, memory_order_relaxed);
-    full = atomic_exchange_explicit(&cell->sample_full, 0, memory_order_relaxed);
-    rate_Bps = atomic_load_explicit(&cell->rate_Bps, memory_order_relaxed);
-    sample_Bps = (uint64_t)((double)bytes * 1e9 / (double)(now_ns - since_ns));
-    if (!full && (rate_Bps == 0 || sample_Bps <= rate_Bps))
-        return;
-    atomic_store_explicit(&cell->rate_Bps, mfs_rate_blend(rate_Bps, sample_Bps),
-                          memory_order_relaxed);
-}
-
 void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
 {
     uint64_t inflight = atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
@@ -451,8 +362,9 @@ void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
     atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_relaxed);
+    rest(member);
     if (mfs_config_get()->port_rate == 0)
-        measure(member->port->cell, bytes, now_ns);
+        mfs_account_measure(member->port->cell, bytes, now_ns);
 }
 
 uint64_t mfs_port_rate_Bps(const struct mfs_port *port)
@@ -485,9 +397,4 @@ uint64_t mfs_port_chunk(const struct mfs_port *port)
 uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)
 {
     return look_around(port, NULL, now_ns).inflight_bytes;
-}
-
-int64_t mfs_port_pace_ns(const struct mfs_port *port)
-{
-    return atomic_load_explicit(&port->cell->pace_next_ns, memory_order_relaxed);
 }

@@ -71,7 +71,5 @@ MFS_API double mfs_port_rate_margin(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_window(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_chunk(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns);
-/* Pacer: when may the next chunk leave? now_ns or earlier: at once. */
-MFS_API int64_t mfs_port_pace_ns(const struct mfs_port *port);
 
 #endif

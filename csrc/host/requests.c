@@ -75,6 +75,15 @@ static void changed(struct mfs_segment *segment)
     atomic_fetch_add_explicit(&segment->request_version, 1, memory_order_release);
 }
 
+static void name_write(struct mfs_request_cell *cell, const char *name)
+{
+    uint64_t words[MFS_NAME_WORDS] = {0};
+
+    memcpy(words, name, strnlen(name, MFS_REQUEST_NAME_MAX));
+    for (size_t i = 0; i < MFS_NAME_WORDS; i++)
+        atomic_store_explicit(&cell->name[i], words[i], memory_order_relaxed);
+}
+
 /* Add or replace one; the mutex is held. -ENOSPC. */
 static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
                     const struct mfs_facts *facts)
@@ -99,10 +108,8 @@ static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
     for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
         atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
     atomic_store_explicit(&cell->owner, host->process + 1, memory_order_relaxed);
-    if (name) {
-        strncpy(cell->name, name, MFS_REQUEST_NAME_MAX);
-        cell->name[MFS_REQUEST_NAME_MAX] = '\0';
-    }
+    if (name)
+        name_write(cell, name);
     atomic_store_explicit(&cell->live, 1, memory_order_relaxed);
     write_end(cell);
     return 0;
@@ -141,6 +148,41 @@ int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
     return mfs_request_put_all(host, &key, &name, facts, 1);
 }
 
+int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t count, uint32_t layer,
+                         int64_t since_ns, int64_t layer_ns)
+{
+    struct mfs_segment *segment = host->segment;
+    int known = 0, result = mfs_segment_lock(host);
+
+    if (result)
+        return result;
+    for (size_t i = 0; i < count; i++) {
+        struct mfs_request_cell *cell = cell_find(segment, keys[i]);
+        uint64_t words[MFS_FACTS_WORDS];
+        struct mfs_facts facts;
+
+        if (!cell)
+            continue;
+        known++;
+        for (size_t k = 0; k < MFS_FACTS_WORDS; k++)
+            words[k] = atomic_load_explicit(&cell->words[k], memory_order_relaxed);
+        memcpy(&facts, words, sizeof(facts));
+        facts.layer_now = layer;
+        facts.layer_since_ns = since_ns;
+        if (layer_ns > 0)
+            facts.layer_ns = layer_ns;
+        memcpy(words, &facts, sizeof(facts));
+        write_begin(cell);
+        for (size_t k = 0; k < MFS_FACTS_WORDS; k++)
+            atomic_store_explicit(&cell->words[k], words[k], memory_order_relaxed);
+        write_end(cell);
+    }
+    if (known)
+        changed(segment);
+    mfs_segment_unlock(host);
+    return known;
+}
+
 static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
 {
     struct mfs_request_cell *cell = cell_find(segment, key);
@@ -167,6 +209,29 @@ static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_f
         return ours;
     }
     return false;
+}
+
+void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
+{
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        struct mfs_request_cell *cell = cell_at(host->segment, key, probe);
+        const uint32_t before = atomic_load_explicit(&cell->sequence, memory_order_acquire);
+        const uint64_t found = atomic_load_explicit(&cell->key, memory_order_acquire);
+        uint64_t words[MFS_NAME_WORDS];
+
+        if (found == MFS_REQUEST_NONE)
+            break;
+        if (found != key)
+            continue;
+        for (size_t i = 0; i < MFS_NAME_WORDS; i++)
+            words[i] = atomic_load_explicit(&cell->name[i], memory_order_relaxed);
+        atomic_thread_fence(memory_order_acquire);
+        if ((before & 1) || atomic_load_explicit(&cell->sequence, memory_order_relaxed) != before)
+            break; /* it is being written: for display, not worth waiting */
+        memcpy(name, words, sizeof(words));
+        return;
+    }
+    name[0] = '\0';
 }
 
 int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts)

@@ -138,6 +138,7 @@ static int segment_init(struct mfs_segment *segment, uint32_t policy)
     segment->version = MFS_LAYOUT_VERSION;
     segment->size = sizeof(*segment);
     atomic_store_explicit(&segment->policy, policy, memory_order_relaxed);
+    atomic_store_explicit(&segment->tracing, mfs_config_get()->trace, memory_order_relaxed);
     memcpy(segment->magic, segment_magic, sizeof(segment_magic));
     return 0;
 }

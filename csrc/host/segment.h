@@ -13,17 +13,22 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "host/event.h"
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 4u
+#define MFS_LAYOUT_VERSION 5u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
 #define MFS_PORTS_MAX 16u
 #define MFS_MEMBERS_MAX 128u    /* of one port */
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
+#define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
+#define MFS_EVENT_WORDS (sizeof(struct mfs_event) / sizeof(uint64_t))
 
 _Static_assert(sizeof(struct mfs_facts) % sizeof(uint64_t) == 0, "facts are copied by words");
+_Static_assert(sizeof(struct mfs_event) % sizeof(uint64_t) == 0, "events are copied by words");
+_Static_assert(sizeof(((struct mfs_event *)0)->name) == MFS_REQUEST_NAME_MAX + 1, "names fit");
 
 /* Cell of the request table, under a sequence lock: odd while it is written. */
 struct mfs_request_cell {
@@ -32,7 +37,13 @@ struct mfs_request_cell {
     _Atomic uint64_t key;      /* MFS_REQUEST_NONE: never used */
     _Atomic uint64_t words[MFS_FACTS_WORDS];
     _Atomic uint32_t owner;    /* process slot + 1 of the last writer */
-    char name[MFS_REQUEST_NAME_MAX + 1]; /* written under the mutex, for display */
+    _Atomic uint64_t name[MFS_NAME_WORDS]; /* for display */
+};
+
+/* Place of an event in the ring: its number n + 1 while it can be read, 0 while it is written. */
+struct mfs_event_cell {
+    _Atomic uint64_t number;
+    _Atomic uint64_t words[MFS_EVENT_WORDS];
 };
 
 /* One queue on a port. A cache line of its own: the others read it, one writes. */
@@ -80,6 +91,9 @@ struct mfs_segment {
     struct mfs_process_cell processes[MFS_PROCESSES_MAX];
     struct mfs_port_cell ports[MFS_PORTS_MAX];
     struct mfs_request_cell requests[MFS_REQUESTS_MAX];
+    _Atomic uint32_t tracing;      /* events are recorded */
+    _Atomic uint64_t events_count; /* ever recorded: the next one's number */
+    struct mfs_event_cell events[MFS_EVENTS_MAX];
 };
 
 struct mfs_host {

@@ -311,8 +311,7 @@ static bool send_best(struct mfs_nccl_engine *engine)
     mfs_rmlq_peek_next(engine->queue, limit, now_ns, &next);
     if (mfs_member_acquire_next(engine->member, &next, now_ns, &turn, &bytes) != 0)
         return false;
-    if ((turn ? mfs_rmlq_take_untagged(engine->queue, limit, now_ns, &taken)
-              : mfs_rmlq_take(engine->queue, limit, now_ns, &taken)) != 0) {
+    if (mfs_rmlq_take_next(engine->queue, limit, turn, &taken) != 0) {
         mfs_member_done(engine->member, bytes, now_ns);
         return false;
     }

@@ -116,8 +116,7 @@ static void dispatch(struct mfs_nccl_lane *lane, int64_t now_ns)
         mfs_rmlq_peek_next(lane->queue, WHOLE, now_ns, &next);
         if (mfs_member_acquire_next(lane->member, &next, now_ns, &turn, &bytes) != 0)
             return;
-        if ((turn ? mfs_rmlq_take_untagged(lane->queue, WHOLE, now_ns, &taken)
-                  : mfs_rmlq_take(lane->queue, WHOLE, now_ns, &taken)) != 0) {
+        if (mfs_rmlq_take_next(lane->queue, WHOLE, turn, &taken) != 0) {
             mfs_member_done(lane->member, bytes, now_ns);
             return;
         }

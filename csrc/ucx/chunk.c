@@ -25,6 +25,11 @@ static void param_copy(struct mfs_ucx_request *request, const ucp_request_param_
         request->memh = param->memh;
 }
 
+static uint8_t own_lane(const struct mfs_ucx_operation *operation)
+{
+    return operation->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS;
+}
+
 struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
                                                      const struct mfs_ucx_operation *operation)
 {
@@ -32,6 +37,7 @@ struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
 
     if (!request)
         return NULL;
+    request->lane = own_lane(operation);
     request->op.length = operation->bytes;
     request->buffer = operation->buffer;
     request->remote_addr = operation->remote_addr;
@@ -47,7 +53,7 @@ struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
 
 struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request)
 {
-    return &request->worker->lanes[request->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS];
+    return &request->worker->lanes[request->lane];
 }
 
 void mfs_ucx_settle(struct mfs_ucx_request *request)
@@ -168,15 +174,14 @@ static struct mfs_ucx_chunk *express_take(struct mfs_ucx_ep *ep,
                                           const struct mfs_ucx_operation *operation)
 {
     struct mfs_ucx_worker *worker = ep->worker;
-    struct mfs_ucx_lane *lane =
-        &worker->lanes[operation->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS];
+    struct mfs_ucx_lane *lane = &worker->lanes[own_lane(operation)];
     struct mfs_ucx_request *request;
     struct mfs_ucx_chunk *chunk;
     int64_t now_ns;
 
     mfs_ucx_lane_settings(worker);
     if (mfs_ucx_lane_ready(worker, lane) != 0 || mfs_rmlq_operations(lane->queue) > 0 ||
-        operation->bytes > mfs_port_chunk(lane->port))
+        ep->untagged[!own_lane(operation)] > 0 || operation->bytes > mfs_port_chunk(lane->port))
         return NULL;
     now_ns = mfs_now_ns();
     /* the last rank of all: it goes only when nobody of this host waits for the port */

@@ -23,6 +23,7 @@ static void list_add(struct mfs_ucx_request *request)
     request->ep_prev = ep->queued.last;
     *(ep->queued.last ? &ep->queued.last->ep_next : &ep->queued.first) = request;
     ep->queued.last = request;
+    ep->untagged[request->lane] += request->untagged;
     atomic_fetch_add_explicit(&worker->queued_count, 1, memory_order_relaxed);
 }
 
@@ -37,6 +38,7 @@ static void list_remove(struct mfs_ucx_request *request)
     *(request->ep_next ? &request->ep_next->ep_prev : &ep->queued.last) = request->ep_prev;
     request->next = request->prev = request->ep_next = request->ep_prev = NULL;
     request->queued = false;
+    ep->untagged[request->lane] -= request->untagged;
     atomic_fetch_sub_explicit(&worker->queued_count, 1, memory_order_relaxed);
 }
 
@@ -73,12 +75,31 @@ static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag 
     return error;
 }
 
+/*
+ * PUTS AND GETS: each direction of a port has its own lane, so a put could leave before a get
+ * of the same endpoint that was posted earlier. UCX does not promise otherwise, but over one
+ * connection it does keep the order, and a program may count on it: its last put says that
+ * the peer need not answer gets any more (ucx_perftest -t ucp_get). Who tags its traffic
+ * asks for another order than that of posting; who does not gets the order of posting: an
+ * untagged operation joins the lane where earlier untagged ones of its endpoint still wait.
+ */
+static void lane_join(struct mfs_ucx_request *request, const struct mfs_tag *tag)
+{
+    const uint8_t other = !request->lane;
+
+    request->untagged = tag->request == MFS_REQUEST_NONE && tag->stage == MFS_STAGE_NONE;
+    if (request->untagged && request->ep->untagged[other] > 0)
+        request->lane = other;
+}
+
 static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
 {
     struct mfs_ucx_worker *worker = request->worker;
-    struct mfs_ucx_lane *lane = mfs_ucx_lane_of(request);
+    struct mfs_ucx_lane *lane;
     int error;
 
+    lane_join(request, tag);
+    lane = mfs_ucx_lane_of(request);
     mfs_ucx_lane_settings(worker);
     error = mfs_ucx_lane_ready(worker, lane);
     if (error)
@@ -140,8 +161,7 @@ static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mf
         return NULL;
     chunk = mfs_ucx_chunk_get(worker);
     if (chunk)
-        error = turn ? mfs_rmlq_take_untagged(lane->queue, limit, now_ns, taken)
-                     : mfs_rmlq_take(lane->queue, limit, now_ns, taken);
+        error = mfs_rmlq_take_next(lane->queue, limit, turn, taken);
     if (error) {
         mfs_member_done(lane->member, bytes, now_ns);
         if (chunk)

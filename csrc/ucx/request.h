@@ -45,6 +45,7 @@ struct mfs_ucx_request {
     int result; /* first error of a chunk; the outcome once finished */
     uint16_t posting; /* threads between taking a chunk and the return of its post */
     uint8_t kind; /* enum mfs_ucx_kind */
+    uint8_t lane; /* where it waits, or waited */
     uint8_t memory_type;
     _Atomic bool seen; /* the caller has been told an error */
     bool queued : 1; /* in the queue */
@@ -54,6 +55,7 @@ struct mfs_ucx_request {
     bool silent : 1; /* no callback any more (ucp_request_free) */
     bool listed : 1; /* on the done list, its callback still due */
     bool canceled : 1; /* by the caller: no loss to report */
+    bool untagged : 1; /* belongs to no request: kept in order with the endpoint's others */
     bool force : 1; /* close: UCP_EP_CLOSE_FLAG_FORCE */
 };
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "host/config.h"
+#include "host/event.h"
 #include "host/log.h"
 #include "ucx/ep.h"
 #include "ucx/map.h"
@@ -140,6 +141,7 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
     mfs_rmlq_config_init(&config);
     config.policy = mfs_host_policy(worker->host);
     config.facts = mfs_request_source(worker->host);
+    config.watch = mfs_event_watch(lane->port);
     config.untagged_permille = 0; /* the port keeps the share, for all queues on it */
     queue_params(lane, &config.params);
     return mfs_rmlq_create(&config, &lane->queue);

@@ -88,6 +88,7 @@ struct mfs_ucx_ep {
     struct mfs_ucx_worker *worker;
     struct mfs_ucx_order order;
     struct mfs_ucx_list queued;
+    uint32_t untagged[MFS_UCX_LANES]; /* of the queued ones, by lane */
     uint32_t refs;                 /* requests that point here */
     uint32_t pins;                 /* threads in UCX with the handle; flushes on the ready list */
     struct mfs_ucx_request *close; /* a close that waits for the last pin */

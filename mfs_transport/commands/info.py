@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import dataclasses
 import importlib.metadata
@@ -11,6 +12,7 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import click
 
 from .. import __version__, _mfs
 from ..config import Settings, resolve
+from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
 from ..native import LIBRARY, UCX_SHIM, config_rows, policies
 from ._segment import Look, look
 
@@ -293,10 +296,77 @@ def markdown() -> str:
     )
 
 
+# --- what moves ---
+
+
+def gather_live(segment: Look) -> dict[str, Any]:
+    """The segment, and what the engines of this host have learned of times and bandwidth."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "segment": {**dataclasses.asdict(segment), "path": str(segment.path)},
+        "engines": read_reports(segment.path),
+    }
+
+
+def _engine_lines(engine: dict[str, Any]) -> list[tuple[str, str]]:
+    rate = engine["port_Bps"]
+    port = f"{rate / 1e6:.1f} MB/s" if rate else f"not known yet; {DEFAULT_BPS / 1e6:.0f} MB/s"
+    lines = [
+        ("engine", f"{engine['engine']}, pid {engine['pid']}"),
+        ("KV", f"{engine['layers']} layers, {engine['kv_token_bytes']:g} bytes a token"),
+        ("port", port),
+    ]
+    for tokens, seconds in engine["layer_s"]:
+        lines.append((f"layer, {tokens} tokens", f"{1e3 * seconds:.3f} ms"))
+    if not engine["layer_s"]:
+        default = default_layer_s(1000)
+        lines.append(("layer, 1000 tokens", f"not known yet; {1e3 * default:.3f} ms"))
+    return lines
+
+
+def show_live(report: dict[str, Any]) -> Any:
+    """As something that rich prints."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    def grid(rows: list[tuple[str, str]]) -> Table:
+        result = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+        for row in rows:
+            result.add_row(*(Text(cell) for cell in row))
+        return result
+
+    parts: list[Any] = [Text("Segment of this host", style="bold")]
+    parts.append(grid(_segment_lines(report["segment"])))
+    for engine in report["engines"]:
+        parts += [Text(""), Text("Estimates", style="bold"), grid(_engine_lines(engine))]
+    return Group(*parts)
+
+
+def live(place: str, as_json: bool) -> None:
+    """Once for programs and pipes; on a terminal every second until Ctrl-C."""
+    from rich.console import Console
+    from rich.live import Live
+
+    if as_json:
+        click.echo(json.dumps(gather_live(look(place)), indent=2))
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+        console.print(show_live(gather_live(look(place))))
+        return
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console) as screen:
+        while True:
+            screen.update(show_live(gather_live(look(place))))
+            time.sleep(1.0)
+
+
 @click.command(name="info", short_help="Versions, libraries, settings, policies.")
+@click.option("--live", "as_live", is_flag=True, help="What moves: segment, engines' estimates.")
 @click.option("--json", "as_json", is_flag=True, help="For programs; see schema_version.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/configuration.md.")
-def command(as_json: bool, as_markdown: bool) -> None:
+def command(as_live: bool, as_json: bool, as_markdown: bool) -> None:
     """Versions, where the libraries are, every setting with its source, the policies.
 
     When processes of this host share a segment: its policy, requests and counters as well.
@@ -304,12 +374,16 @@ def command(as_json: bool, as_markdown: bool) -> None:
     \b
     Example:
       mfs info
+      mfs info --live
       mfs info --json | jq '.settings[] | select(.source != "default")'
     """
     if as_markdown:
         click.echo(markdown(), nl=False)
         return
     settings = resolve(lenient=True)
+    if as_live:
+        live(settings["MFS_SEGMENT"].value, as_json)
+        return
     report = gather(settings, look(settings["MFS_SEGMENT"].value))
     if as_json:
         click.echo(json.dumps(report, indent=2))

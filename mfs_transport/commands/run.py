@@ -14,13 +14,8 @@ from typing import NoReturn
 
 import click
 
-from ..config import FILE_VARIABLE, Settings, parse_assignment, resolve
+from ..config import FILE_VARIABLE, TCP_SEND_BUFFER, Settings, parse_assignment, resolve
 from ..native import NCCL_PLUGIN, UCX_SHIM, InputError
-
-# Over TCP a put is complete when the socket's buffer has it: what lies there can no longer
-# be overtaken. The default grows to megabytes, tens of milliseconds on a slow link; half a
-# MiB still fills 10 Gbit/s at 0.4 ms.
-TCP_SEND_BUFFER = "512k"
 
 
 def preload(before: str, library: Path) -> str:

@@ -81,6 +81,7 @@ class Namespaces:
         find_tools()
         self._rate = f"{round(link_Bps * 8)}bit"
         self._count = 0
+        self._reaches = False
         _run("mount", "-t", "tmpfs", "tmpfs", "/run")
         os.mkdir("/run/netns")
         os.mkdir("/run/mfs")
@@ -103,6 +104,14 @@ class Namespaces:
         self._shape([], port)
         self._shape(inside, "eth0")
         return Place(name, address, "eth0", tuple(inside))
+
+    def reach(self) -> str:
+        """Address by which the calling process's own network reaches the hosts."""
+        address = PREFIX + "254"
+        if not self._reaches:
+            _run("ip", "address", "add", f"{address}/24", "dev", "fabric")
+            self._reaches = True
+        return address
 
     def _shape(self, inside: list[str], device: str) -> None:
         rate = ["rate", self._rate, "ceil", self._rate, "burst", "32k", "cburst", "32k"]

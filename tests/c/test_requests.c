@@ -242,6 +242,34 @@ static void put__takes_the_place_of_the_dead(void)
     unlink(path);
 }
 
+static void progress__moves_layers_and_nothing_else(void)
+{
+    struct mfs_host *host = host_private();
+    const uint64_t keys[] = {1, 2, 3}; /* 2 is not registered */
+    struct mfs_facts facts = facts_of(7), seen;
+    uint64_t version;
+
+    CHECK_EQ(mfs_request_put(host, 1, "one", &facts), 0);
+    CHECK_EQ(mfs_request_put(host, 3, "three", &facts), 0);
+    version = mfs_request_version(host);
+    CHECK_EQ(mfs_request_progress(host, keys, 3, 5, 100, 0), 2);
+    CHECK_EQ(mfs_request_version(host), version + 1);
+    facts.layer_now = 5;
+    facts.layer_since_ns = 100;
+    CHECK_EQ(mfs_request_get(host, 3, &seen), 0);
+    CHECK(memcmp(&seen, &facts, sizeof(facts)) == 0);
+    CHECK_EQ(mfs_request_progress(host, keys, 1, 6, 110, 9), 1);
+    facts.layer_now = 6;
+    facts.layer_since_ns = 110;
+    facts.layer_ns = 9;
+    CHECK_EQ(mfs_request_get(host, 1, &seen), 0);
+    CHECK(memcmp(&seen, &facts, sizeof(facts)) == 0);
+    CHECK_EQ(mfs_request_progress(host, keys + 1, 1, 6, 110, 9), 0);
+    CHECK_EQ(mfs_request_get(host, 2, &seen), -ENOENT);
+    CHECK_EQ(mfs_request_count(host), 2);
+    mfs_host_close(host);
+}
+
 static void key__is_never_none(void)
 {
     CHECK(mfs_request_key("") != MFS_REQUEST_NONE);
@@ -257,6 +285,7 @@ static const struct test tests[] = {
     TEST(get__never_half_written),
     TEST(put__after_a_writer_died_in_the_middle),
     TEST(put__takes_the_place_of_the_dead),
+    TEST(progress__moves_layers_and_nothing_else),
     TEST(key__is_never_none),
 };
 

@@ -563,24 +563,25 @@ static void untagged__is_told_and_taken(void)
     mfs_rmlq_peek_next(queue, 1000, 0, &next);
     CHECK(next.rank == MFS_RANK_NONE && next.untagged_rank == MFS_RANK_NONE && !next.untagged);
     CHECK(next.bytes == 0 && next.untagged_bytes == 0);
-    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 0, &chunk), -EAGAIN);
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), -EAGAIN);
     known.facts[1].deadline_ns = 1000 * MS;
     push(queue, &tagged, 3000, p2d(1, 0), 0);
     mfs_rmlq_peek_next(queue, 1000, 0, &next);
     CHECK(next.rank == mfs_rmlq_peek(queue, 0) && next.untagged_rank == MFS_RANK_NONE);
     CHECK(next.bytes == 896 && next.untagged_bytes == 0 && !next.untagged);
-    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 0, &chunk), -EAGAIN);
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), -EAGAIN);
     push(queue, &first, 1100, none, 5);
     push(queue, &second, 10, none, 6);
     mfs_rmlq_peek_next(queue, 1000, 6, &next);
     CHECK(next.rank == mfs_rmlq_peek(queue, 6) && next.untagged_rank > next.rank);
     CHECK_EQ(mfs_rank_key(next.untagged_rank), 5);
     CHECK(next.bytes == 896 && next.untagged_bytes == 896 && !next.untagged);
-    CHECK_EQ(mfs_rmlq_take_untagged(queue, 100, 6, &chunk), -EINVAL);
-    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 6, &chunk), 0);
+    CHECK_EQ(mfs_rmlq_take_next(queue, 100, true, &chunk), -EINVAL);
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), 0);
     CHECK(chunk.op == &first && chunk.length == 896 && !chunk.last);
     CHECK(chunk.rank == next.untagged_rank);
-    CHECK_EQ(mfs_rmlq_take_untagged(queue, 1000, 6, &chunk), 0);
+    mfs_rmlq_peek_next(queue, 1000, 6, &next);
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), 0);
     CHECK(chunk.op == &first && chunk.offset == 896 && chunk.last);
     CHECK_EQ(mfs_rmlq_take(queue, 4000, 6, &chunk), 0); /* the order is as before */
     CHECK(chunk.op == &tagged && chunk.last);
@@ -589,6 +590,31 @@ static void untagged__is_told_and_taken(void)
     CHECK(next.untagged);
     CHECK_EQ(mfs_rmlq_take(queue, 1000, 6, &chunk), 0);
     CHECK(chunk.op == &second && mfs_rmlq_operations(queue) == 0);
+    mfs_rmlq_destroy(queue);
+}
+
+/* What was peeked at is what is taken, also when a request has become more urgent in between. */
+static void take_next__what_was_peeked(void)
+{
+    struct mfs_rmlq *queue = queue_make("edf", 4, 0);
+    struct mfs_op soon, late;
+    struct mfs_chunk chunk;
+    struct mfs_next next;
+
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, false, &chunk), -EAGAIN);
+    known.facts[1].deadline_ns = 100 * MS;
+    known.facts[2].deadline_ns = 1000 * MS;
+    push(queue, &soon, 512, p2d(1, 0), 0);
+    push(queue, &late, 3000, p2d(2, 0), 0);
+    mfs_rmlq_peek_next(queue, 1000, 0, &next);
+    CHECK_EQ(next.bytes, 512);
+    known.facts[2].deadline_ns = 10 * MS;
+    known.version++;
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, false, &chunk), 0);
+    CHECK(chunk.op == &soon && chunk.last && chunk.rank == next.rank);
+    mfs_rmlq_peek_next(queue, 1000, 0, &next);
+    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, false, &chunk), 0);
+    CHECK(chunk.op == &late && chunk.length == 896);
     mfs_rmlq_destroy(queue);
 }
 
@@ -650,6 +676,7 @@ static const struct test tests[] = {
     TEST(untagged__keeps_its_share),
     TEST(untagged__huge_chunks_do_not_wrap),
     TEST(untagged__is_told_and_taken),
+    TEST(take_next__what_was_peeked),
     TEST(cost__nothing_is_allocated_after_create),
     TEST(cost__an_operation_is_small),
 };

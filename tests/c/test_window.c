@@ -46,86 +46,47 @@ static void bytes__by_the_formula(void)
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 77);
 }
 
-static void blend__a_quarter_of_the_way(void)
+static void next__a_quarter_of_the_way(void)
 {
-    CHECK_EQ(mfs_rate_blend(0, 500), 500);
-    CHECK_EQ(mfs_rate_blend(400, 800), 500);
-    CHECK_EQ(mfs_rate_blend(400, 0), 300);
-    CHECK_EQ(mfs_rate_blend(400, UINT64_MAX), 500); /* a burst counts as twice the last */
+    const int64_t second = 1000 * MS;
+
+    CHECK_EQ(mfs_rate_next(0, 500, second, true), 500);
+    CHECK_EQ(mfs_rate_next(400, 800, second, true), 500);
+    CHECK_EQ(mfs_rate_next(400, 400, second / 2, true), 500);
+    CHECK_EQ(mfs_rate_next(400, 0, second, true), 300);
+    CHECK_EQ(mfs_rate_next(400, 100000, second, true), 500); /* a burst: twice the last */
+    CHECK_EQ(mfs_rate_next(400, UINT64_MAX, 1, true), 500);
 }
 
-static uint64_t run(struct mfs_rate *rate, const struct mfs_window_config *config, int64_t *now_ns,
-                    uint64_t rate_Bps, int64_t span_ns, bool backlogged)
+/* Nobody filled the window: the port may be faster than what was asked of it, not slower. */
+static void next__little_traffic_only_raises(void)
 {
-    for (int64_t end_ns = *now_ns + span_ns; *now_ns < end_ns; *now_ns += MS)
-        mfs_rate_update(rate, config, rate_Bps / 1000, backlogged, *now_ns);
-    return rate->rate_Bps;
+    CHECK_EQ(mfs_rate_next(400, 100, 1000 * MS, false), 400);
+    CHECK_EQ(mfs_rate_next(400, 600, 1000 * MS, false), 450);
+    CHECK_EQ(mfs_rate_next(0, 600, 1000 * MS, false), 0);
 }
 
-static void update__finds_the_rate(void)
+static uint64_t run(uint64_t rate_Bps, uint64_t port_Bps, unsigned samples)
 {
-    struct mfs_window_config config;
-    struct mfs_rate rate;
-    int64_t now_ns = 0;
-    uint64_t found;
-
-    mfs_window_config_init(&config);
-    mfs_rate_init(&rate, &config);
-    found = run(&rate, &config, &now_ns, 1000000000, 100 * MS, true);
-    CHECK(found > 990000000 && found < 1010000000);
-    /* half as fast: followed within half a second */
-    found = run(&rate, &config, &now_ns, 500000000, 500 * MS, true);
-    CHECK(found > 495000000 && found < 520000000);
+    while (samples-- > 0)
+        rate_Bps = mfs_rate_next(rate_Bps, port_Bps / 50, MFS_RATE_SAMPLE_NS, true);
+    return rate_Bps;
 }
 
-static void update__idle_time_says_nothing(void)
+static void next__finds_the_rate(void)
 {
-    struct mfs_window_config config;
-    struct mfs_rate rate;
-    int64_t now_ns = 0;
-    uint64_t found;
+    uint64_t rate_Bps = run(0, 1000000000, 1);
 
-    mfs_window_config_init(&config);
-    mfs_rate_init(&rate, &config);
-    found = run(&rate, &config, &now_ns, 1000000000, 100 * MS, true);
-    CHECK_EQ(run(&rate, &config, &now_ns, 1000000, 500 * MS, false), found);
-    now_ns += 5000 * MS;
-    mfs_rate_update(&rate, &config, 1000, false, now_ns);
-    CHECK_EQ(rate.rate_Bps, found);
-}
-
-static void update__burst_is_not_bandwidth(void)
-{
-    struct mfs_window_config config;
-    struct mfs_rate rate;
-    int64_t now_ns = 0;
-    uint64_t found;
-
-    mfs_window_config_init(&config);
-    mfs_rate_init(&rate, &config);
-    found = run(&rate, &config, &now_ns, 1000000000, 100 * MS, true);
-    run(&rate, &config, &now_ns, 50000000000, 20 * MS, true); /* into a socket's buffer */
-    CHECK(rate.rate_Bps <= found + found / 4 + found / 50);
-}
-
-static void update__fixed_is_fixed(void)
-{
-    struct mfs_window_config config;
-    struct mfs_rate rate;
-    int64_t now_ns = 0;
-
-    mfs_window_config_init(&config);
-    config.rate_Bps = 123;
-    config.rate_fixed = true;
-    mfs_rate_init(&rate, &config);
-    CHECK_EQ(run(&rate, &config, &now_ns, 1000000000, 100 * MS, true), 123);
+    CHECK_EQ(rate_Bps, 1000000000);
+    /* half as fast: followed within half a second; twenty times as fast: within one */
+    CHECK(run(rate_Bps, 500000000, 25) < 501000000);
+    CHECK(run(rate_Bps, UINT64_C(20000000000), 50) > UINT64_C(19900000000));
 }
 
 static const struct test tests[] = {
-    TEST(chunk__by_the_formula),          TEST(bytes__by_the_formula),
-    TEST(blend__a_quarter_of_the_way),    TEST(update__finds_the_rate),
-    TEST(update__idle_time_says_nothing), TEST(update__burst_is_not_bandwidth),
-    TEST(update__fixed_is_fixed),
+    TEST(chunk__by_the_formula),      TEST(bytes__by_the_formula),
+    TEST(next__a_quarter_of_the_way), TEST(next__little_traffic_only_raises),
+    TEST(next__finds_the_rate),
 };
 
 TEST_MAIN(tests)

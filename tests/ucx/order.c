@@ -238,10 +238,37 @@ static void order_untagged_share(void)
     mfs_port_close(port);
 }
 
-/* Lanes are of their own: a get does not wait for the window of puts. */
+/* Lanes are of their own: a tagged get does not wait for the window of puts, nor one of
+ * another endpoint. */
 static void order_lanes(void)
 {
+    const ucp_ep_params_t params = {0};
+    ucp_ep_h first = ep;
+
     put(0, 512);
+    tag("a", 1);
+    get(4000, 128);
+    tag(NULL, 0);
+    CHECK(ucp_ep_create(worker, &params, &ep) == UCS_OK);
+    get(5000, 128);
+    ep = first;
+    LOG_IS("put 1 0 +128, put 1 128 +128, get 1 4000 +128, get 2 5000 +128");
+    finish_all();
+}
+
+/* Who does not tag has one order: a put stays behind the gets of its endpoint, and they behind
+ * it. When nothing of the kind waits any more, each goes its own way again. */
+static void order_untagged_lanes(void)
+{
+    get(0, 512);
+    put(4000, 128);
+    get(5000, 128);
+    put(6000, 0);
+    LOG_IS("get 1 0 +128, get 1 128 +128, put 1 6000 +0");
+    finish_all();
+    LOG_IS("get 1 256 +128, get 1 384 +128, put 1 4000 +128, get 1 5000 +128");
+    put(0, 512);
+    tag("a", 1);
     get(4000, 128);
     LOG_IS("put 1 0 +128, put 1 128 +128, get 1 4000 +128");
     finish_all();
@@ -807,8 +834,8 @@ static void implicit_forms(void)
     CHECK(ucp_get_nbi(ep, memory, 384, 1000, NULL) == UCS_INPROGRESS);
     CHECK(ucp_put(ep, memory, 256, 2000, NULL) == UCS_OK);
     CHECK(ucp_get(ep, memory, 256, 3000, NULL) == UCS_OK);
-    LOG_IS("put 1 0 +128, put 1 128 +128, get 1 1000 +128, get 1 1128 +128, put 1 256 +128, "
-           "put 1 2000 +128, get 1 1256 +128, put 1 2128 +128, get 1 3000 +128, get 1 3128 +128");
+    LOG_IS("put 1 0 +128, put 1 128 +128, put 1 256 +128, get 1 1000 +128, get 1 1128 +128, "
+           "get 1 1256 +128, put 1 2000 +128, put 1 2128 +128, get 1 3000 +128, get 1 3128 +128");
 }
 
 static void old_callback(void *request, ucs_status_t result)
@@ -952,6 +979,7 @@ static const struct {
     CASE(order_switched_off),
     CASE(order_untagged_share),
     CASE(order_lanes),
+    CASE(order_untagged_lanes),
     CASE(pass_through),
     CASE(sends_pass),
     CASE(gpu_is_said),

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * WRITING: A number is drawn by one atomic add; its cell is then the writer's alone,
+ * unless the ring comes round before it is done: then two write one cell, the numbers
+ * differ, and the reader takes neither. The cell's number is 0 while it is written.
+ *
+ * READING: The words are copied between two looks at the cell's number; only if both
+ * say what was looked for is it an event. A number that was drawn long ago and still has
+ * not come is passed by as soon as a whole batch behind it has.
+ */
+#include "host/event.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "host/segment.h"
+
+#define GIVE_UP_AFTER 256u /* numbers drawn since, before an event half written is passed by */
+
+void mfs_event_trace(struct mfs_host *host, bool on)
+{
+    atomic_store_explicit(&host->segment->tracing, on, memory_order_relaxed);
+}
+
+bool mfs_event_tracing(struct mfs_host *host)
+{
+    return atomic_load_explicit(&host->segment->tracing, memory_order_relaxed) != 0;
+}
+
+uint64_t mfs_event_count(struct mfs_host *host)
+{
+    return atomic_load_explicit(&host->segment->events_count, memory_order_acquire);
+}
+
+static struct mfs_event_cell *cell_of(struct mfs_segment *segment, uint64_t number)
+{
+    return &segment->events[number & (MFS_EVENTS_MAX - 1)];
+}
+
+static void record(struct mfs_segment *segment, const struct mfs_event *event)
+{
+    const uint64_t number =
+        atomic_fetch_add_explicit(&segment->events_count, 1, memory_order_acq_rel);
+    struct mfs_event_cell *cell = cell_of(segment, number);
+    uint64_t words[MFS_EVENT_WORDS];
+
+    memcpy(words, event, sizeof(words));
+    atomic_store_explicit(&cell->number, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* no word is written before the 0 */
+    for (size_t i = 0; i < MFS_EVENT_WORDS; i++)
+        atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&cell->number, number + 1, memory_order_release);
+}
+
+static void told(void *ctx, enum mfs_flow_event kind, const struct mfs_flow_info *flow,
+                 uint32_t level_before, int64_t now_ns)
+{
+    struct mfs_port *port = ctx;
+    struct mfs_segment *segment = port->host->segment;
+    struct mfs_event event = {0};
+    struct mfs_facts facts;
+
+    if (!mfs_event_tracing(port->host))
+        return;
+    mfs_facts_init(&facts);
+    if (flow->tag.request != MFS_REQUEST_NONE) {
+        (void)mfs_request_get(port->host, flow->tag.request, &facts);
+        mfs_request_name(port->host, flow->tag.request, event.name);
+    }
+    event.time_ns = now_ns;
+    event.deadline_ns = facts.deadline_ns;
+    event.request = flow->tag.request;
+    event.bytes_left = flow->bytes_left;
+    event.bytes_sent = flow->bytes_sent;
+    event.layer = flow->tag.layer;
+    event.stage = (uint16_t)flow->tag.stage;
+    event.kind = (uint16_t)kind;
+    event.level = (uint16_t)flow->level;
+    event.level_before = (uint16_t)level_before;
+    event.port = (uint16_t)(port->cell - segment->ports);
+    event.direction = (uint16_t)port->cell->direction;
+    event.pid = getpid();
+    event.given_up = (facts.flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) != 0;
+    record(segment, &event);
+}
+
+struct mfs_flow_watch mfs_event_watch(struct mfs_port *port)
+{
+    return (struct mfs_flow_watch){port, told};
+}
+
+/* 1: copied; 0: not there yet; -1: gone. */
+static int read_one(struct mfs_segment *segment, uint64_t number, struct mfs_event *event)
+{
+    struct mfs_event_cell *cell = cell_of(segment, number);
+    uint64_t words[MFS_EVENT_WORDS];
+    uint64_t before = atomic_load_explicit(&cell->number, memory_order_acquire);
+
+    if (before != number + 1)
+        return before > number + 1 ? -1 : 0;
+    for (size_t i = 0; i < MFS_EVENT_WORDS; i++)
+        words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&cell->number, memory_order_relaxed) != number + 1)
+        return -1;
+    memcpy(event, words, sizeof(words));
+    return 1;
+}
+
+size_t mfs_event_read(struct mfs_host *host, uint64_t *next, struct mfs_event *events, size_t room,
+                      uint64_t *lost)
+{
+    const uint64_t count = mfs_event_count(host);
+    uint64_t number = *next, passed = 0;
+    size_t copied = 0;
+
+    if (count > MFS_EVENTS_MAX && number < count - MFS_EVENTS_MAX) {
+        passed = count - MFS_EVENTS_MAX - number;
+        number = count - MFS_EVENTS_MAX;
+    }
+    for (; copied < room && number < count; number++) {
+        const int there = read_one(host->segment, number, &events[copied]);
+
+        if (there > 0)
+            copied++;
+        else if (there < 0 || count - number > GIVE_UP_AFTER)
+            passed++;
+        else
+            break;
+    }
+    *next = number;
+    if (lost)
+        *lost += passed;
+    return copied;
+}

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mfs trace`: what happened to the flows of this host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from .. import results
+from ..config import resolve
+from ..control import Host
+from ..native import InputError
+from ..observe.trace import Event, Trace
+from ._segment import look
+
+POLL_S = 0.05
+COLUMNS = (
+    *(("time s", 10), ("due in s", 10), ("request", 28), ("stage", 10), ("layer", 5)),
+    *(("event", 6), ("level", 6), ("left B", 11), ("sent B", 11), ("port", 16), ("pid", 7)),
+)
+
+
+def attach(segment: str) -> Host:
+    """The segment of running processes; InputError says why there is none."""
+    found = look(segment)
+    if found.state != "live":
+        reason = found.reason or "no process uses it; start one with `mfs run -- COMMAND`"
+        raise InputError(f"segment {found.path}: {reason}")
+    return Host(str(found.path))
+
+
+def follow(trace: Trace, seconds: float | None) -> Iterator[Event]:
+    """Events as they come, until `seconds` are over or somebody presses Ctrl-C."""
+    until = time.monotonic() + seconds if seconds is not None else None
+    was_on = trace.on
+    trace.on = True
+    try:
+        while until is None or time.monotonic() < until:
+            yield from trace.read()
+            time.sleep(POLL_S)
+        yield from trace.read()
+    except KeyboardInterrupt:
+        return
+    finally:
+        trace.on = was_on
+
+
+def line(event: Event, since_ns: int) -> str:
+    """One row below the heading of COLUMNS."""
+    due = "-"
+    if event.deadline_ns is not None:
+        due = f"{(event.deadline_ns - event.time_ns) / 1e9:.3f}"
+    moved = event.level != event.level_before
+    level = f"{event.level_before}>{event.level}" if moved else str(event.level)
+    cells = (
+        f"{(event.time_ns - since_ns) / 1e9:.4f}",
+        due + ("!" if event.given_up else ""),
+        event.request or "(untagged)",
+        event.stage,
+        str(event.layer),
+        event.kind,
+        level,
+        str(event.bytes_left),
+        str(event.bytes_sent),
+        f"{event.port} {'out' if event.direction == 'egress' else 'in'}",
+        str(event.pid),
+    )
+    return "  ".join(cell.ljust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+
+
+@click.command(name="trace", short_help="What happened to the flows of this host.")
+@click.option("--follow", "following", is_flag=True, help="Record, and print what comes.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), help="With --follow: stop after so long."
+)
+@click.option("--request", help="Only events of the request of this name.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write them here, too.")
+def command(
+    following: bool, seconds: float | None, request: str | None, json_path: Path | None
+) -> None:
+    """When each flow was queued, promoted and gone, at which level, for which deadline.
+
+    Without --follow: what was recorded (the last 16,384 events) since recording was switched
+    on, by MFS_TRACE=1 or by a --follow that is running. `due in s` with a `!`: the request had
+    been given up, being hopeless or shed.
+
+    \b
+    Example:
+      mfs trace --follow --request cmpl-17
+      MFS_TRACE=1 mfs run -- python server.py  &  mfs trace --json trace.json
+    """
+    if seconds is not None and not following:
+        raise click.UsageError("--seconds goes with --follow")
+    settings = resolve(lenient=True)
+    kept: list[Event] = []
+    with attach(settings["MFS_SEGMENT"].value) as host:
+        trace = Trace(host, from_now=following)
+        if following:
+            events = follow(trace, seconds)
+        else:
+            recorded = trace.read()
+            if not recorded and not trace.on:
+                raise InputError(
+                    f"segment {host.path}: nothing is recorded; use --follow, or start the "
+                    "programs with MFS_TRACE=1"
+                )
+            events = iter(recorded)
+        click.echo("  ".join(title.ljust(width) for title, width in COLUMNS))
+        for event in events:
+            if request is not None and event.request != request:
+                continue
+            kept.append(event)
+            click.echo(line(event, kept[0].time_ns))
+        if trace.lost:
+            click.echo(f"{trace.lost} events were overwritten before they were read", err=True)
+    if json_path:
+        results.write(json_path, [event.as_dict() for event in kept], lost=trace.lost)

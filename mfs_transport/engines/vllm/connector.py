@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What MFS does around a KV connector, in plain values: no type of vLLM's comes in here.
+
+    scheduler side (one)                          worker side (one a rank)
+    arrived   deadline -> registered, queued
+    step      message: batch, who is who   ==>    begin   tags by request
+                                                  layer   progress, time of a layer
+    computed, received, sent, gone         <==    the wrapped connector's own answers
+
+A request is registered on the host of its scheduler; workers on that host find it by its
+name, workers on another one register it with the time that the message says is left.
+
+    prefill   it computes, and its KV goes (or is fetched) to decode:  stage p2d
+    decode    its KV comes from prefill:                               stage p2d
+              prefill that fetches KV of an earlier turn:              stage kv_reuse
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ... import control
+from ...native import NEVER, InputError, ffi, lib, now_ns
+from . import deadline
+from .estimate import Estimates
+
+COMPLAINTS = 20  # lines about requests that a process writes at most
+_SUFFIX = re.compile(r"-[0-9a-f]{8}$")
+
+
+def say(line: str) -> None:
+    """One line for the operator, where the engine's own lines go."""
+    print(f"mfs: {line}", file=sys.stderr, flush=True)
+
+
+def base_id(name: str) -> str:
+    """A request's id without the random part that each engine puts behind it."""
+    return _SUFFIX.sub("", name)
+
+
+@dataclass
+class Faults:
+    """Errors of our own: counted, said once each kind, never handed to the engine."""
+
+    count: int = 0
+    said: set[str] = field(default_factory=set)
+
+    def note(self, where: str, error: Exception) -> None:
+        self.count += 1
+        kind = f"{where} {type(error).__name__}"
+        if kind not in self.said:
+            self.said.add(kind)
+            say(f"{where}: {type(error).__name__}: {error}; the engine goes on without it")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a side needs to know of the model and the engine."""
+
+    engine: str
+    layers: int
+    kv_token_bytes: float  # all layers, one rank
+    batch_tokens: int  # that one step computes at most
+
+
+@dataclass
+class Active:
+    """A request between its arrival and the end of its KV's way."""
+
+    request: control.Request
+    kind: str  # prefill or decode
+    tokens: int
+    slo_class: str
+
+
+class Ingress(control.Egress):
+    """The other direction: what comes in to a decode host."""
+
+    def rate_Bps(self) -> int:
+        out = ffi.new("struct mfs_port **")
+        found = lib.mfs_port_find(self.host.handle, self.port.encode(), lib.MFS_INGRESS, out)
+        if found < 0:
+            return 0
+        rate = int(lib.mfs_port_rate_margin(out[0]) * lib.mfs_port_rate_Bps(out[0]))
+        lib.mfs_port_close(out[0])
+        return rate
+
+
+class Scheduler:
+    """Beside the engine's scheduler: deadlines, queue order, budgets between hosts."""
+
+    def __init__(self, shape: Shape, classes: Mapping[str, deadline.Slo]) -> None:
+        self.shape = shape
+        self.classes = classes
+        self.host = control.default_host()
+        self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
+        self.unit = control.Unit(control.Egress(self.host))
+        self.coming = control.Unit(Ingress(self.host))
+        self.active: dict[str, Active] = {}
+        self.complaints = 0
+        self._new: list[str] = []
+        self._gone: list[str] = []
+        self._steps: deque[tuple[float, int]] = deque()  # begun, tokens
+        self._step_ended_s = 0.0
+
+    # --- a request's life ---
+
+    def arrived(
+        self,
+        name: str,
+        kind: str,
+        tokens: int,
+        params: Mapping[str, Any] | None,
+        extra: Mapping[str, Any] | None,
+        age_s: float,
+    ) -> None:
+        """A request with `tokens` of prompt, `age_s` after it arrived at the engine."""
+        self._learn_rate()
+        shape = self.shape
+
+        def alone_s() -> float:
+            return self.estimates.alone_s(tokens, shape.batch_tokens)
+
+        found = deadline.due(self.classes, params, extra, 1e3 * age_s, alone_s)
+        if found.complaint:
+            self.complain(name, found.complaint)
+        now = now_ns()
+        size = self.estimates.kv_bytes(tokens)
+        request = control.register(
+            name,
+            deadline_ns=None if found.left_ms is None else max(0, now + round(found.left_ms * 1e6)),
+            arrival_ns=max(0, now - round(age_s * 1e9)),
+            layers=shape.layers,
+            layer_s=self.estimates.prefill_s(tokens, shape.batch_tokens) / shape.layers,
+            p2d_layer_s=self.estimates.transfer_s(size) / shape.layers,
+            host=self.host,
+            publish=False,
+        )
+        self.active[name] = Active(request, kind, tokens, found.slo_class)
+        self._new.append(name)
+        if kind == "decode":
+            request.update(computed=True, publish=False)
+            self.coming.sending.append(request)
+            self.coming.egress.replan()
+        else:
+            self.unit.enqueue(request)
+
+    def complain(self, name: str, complaint: str) -> None:
+        self.complaints += 1
+        if self.complaints <= COMPLAINTS:
+            end = "; no more of these are shown" if self.complaints == COMPLAINTS else ""
+            say(f"request {name}: {complaint}; it is served as if it had not said that{end}")
+
+    def left_ms(self, name: str) -> float | None:
+        """Time left of its deadline, which may be over; None: it has none, or is unknown."""
+        active = self.active.get(name)
+        if active is None or active.request.deadline_ns == NEVER:
+            return None
+        return (active.request.deadline_ns - now_ns()) / 1e6
+
+    def hand_on(self, name: str, params: dict[str, Any] | None) -> None:
+        """What the next host has to know goes into kv_transfer_params."""
+        left = self.left_ms(name)
+        if params is None or left is None:
+            return
+        params[deadline.LEFT] = round(left, 3)
+        params[deadline.CLASS] = self.active[name].slo_class
+
+    def computed(self, name: str, *, waits: bool) -> None:
+        """The engine is done with it; waits: its KV is still to be delivered."""
+        active = self.active.get(name)
+        if active is None:
+            return
+        if waits and active.kind == "prefill":
+            self.unit.computed(active.request)
+        else:
+            self.gone(name)
+
+    def gone(self, name: str) -> None:
+        """Its KV has been delivered, or it was given up."""
+        active = self.active.pop(name, None)
+        if active is None:
+            return
+        self._gone.append(name)
+        (self.coming if active.kind == "decode" else self.unit).finish(active.request)
+
+    # --- steps ---
+
+    def step(self, batch: Mapping[str, int]) -> dict[str, Any]:
+        """The message to the workers: what they do not know yet, and tokens by request."""
+        self._steps.append((time.monotonic(), sum(batch.values())))
+        new = {
+            name: (self.left_ms(name), self.active[name].kind)
+            for name in self._new
+            if name in self.active
+        }
+        message = {"new": new, "gone": self._gone, "batch": dict(batch)}
+        self._new, self._gone = [], []
+        return message
+
+    def step_ended(self, received: Iterable[str], sent: Iterable[str]) -> None:
+        """Output of the oldest step has come, with the transfers that are over."""
+        now = time.monotonic()
+        if self._steps:
+            begun, tokens = self._steps.popleft()
+            # steps may overlap: a step's time is counted from the end of the one before
+            seconds = now - max(begun, self._step_ended_s)
+            self.estimates.layer_done(tokens, seconds / self.shape.layers)
+        self._step_ended_s = now
+        for name in (*received, *sent):
+            self.gone(name)
+        self.estimates.publish(self.host.path, self.shape.engine)
+
+    def _learn_rate(self) -> None:
+        rates = [unit.egress.rate_Bps() for unit in (self.unit, self.coming)]
+        self.estimates.rate_Bps = max(rates)
+
+    def close(self) -> None:
+        for name in list(self.active):
+            self.gone(name)
+
+
+class Worker:
+    """Beside a worker: tags of its transfers, progress of its layers."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.host = control.default_host()
+        self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
+        self.kinds: dict[str, str] = {}
+        self.by_base: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}  # id at the other engine -> name here
+        self.own: dict[str, control.Request] = {}  # registered here, being another host
+        self.layer_index: dict[str, int] = {}
+        self.names: list[str] = []
+        self.tokens = 0
+        self._layer_since_s = 0.0
+        self._layer = -1
+
+    def layers_are(self, names: Iterable[str]) -> None:
+        """Names of the layers that hold KV, in the order of computing."""
+        self.layer_index = {name: index for index, name in enumerate(names)}
+
+    def begin(self, message: Mapping[str, Any]) -> None:
+        """A step with the scheduler's message."""
+        for name in message.get("gone", ()):
+            self._forget(name)
+        for name, (left, kind) in message.get("new", {}).items():
+            self.kinds[name] = kind
+            self.by_base[base_id(name)] = name
+            if left is not None and not self._known(name):
+                self.own[name] = control.register(
+                    name,
+                    deadline_ns=max(0, now_ns() + round(left * 1e6)),
+                    layers=self.shape.layers,
+                    host=self.host,
+                )
+        batch: Mapping[str, int] = message.get("batch", {})
+        self.names = [name for name in batch if name in self.kinds]
+        self.tokens = sum(batch.values())
+        self._layer = -1
+
+    def _known(self, name: str) -> bool:
+        facts = ffi.new("struct mfs_facts *")
+        return bool(
+            lib.mfs_request_get(self.host.handle, lib.mfs_request_key(name.encode()), facts) == 0
+        )
+
+    def _forget(self, name: str) -> None:
+        self.kinds.pop(name, None)
+        if self.by_base.get(base_id(name)) == name:
+            del self.by_base[base_id(name)]
+        for alias in [alias for alias, own in self.aliases.items() if own == name]:
+            del self.aliases[alias]
+        request = self.own.pop(name, None)
+        if request is not None:
+            request.finish()
+
+    # --- layers ---
+
+    def layer(self, layer_name: str) -> None:
+        """The batch begins that layer."""
+        index = self.layer_index.get(layer_name)
+        if index is None or not self.names:
+            return
+        now = time.monotonic()
+        if self._layer >= 0 and index == self._layer + 1:
+            self.estimates.layer_done(self.tokens, now - self._layer_since_s)
+        self._layer, self._layer_since_s = index, now
+        seconds = self.estimates.layer_s(self.tokens) if self.estimates.samples else None
+        control.progress(self.names, index, seconds, host=self.host)
+        control.batch(self.names, index)  # whose collectives come now
+
+    def forward_ended(self) -> None:
+        if self.names:
+            control.batch(None)
+        self.names = []
+
+    # --- tags ---
+
+    def alias(self, other: str, name: str) -> None:
+        """`other` is the id under which the engine at the other end knows request `name`."""
+        self.aliases[other] = name
+
+    def name_of(self, other: str) -> str | None:
+        """The request here to which an id in a transfer's notification belongs."""
+        if other in self.kinds:
+            return other
+        return self.aliases.get(other) or self.by_base.get(base_id(other))
+
+    def tag_of(self, operation: str, peer: str, notification: bytes) -> Any:
+        """Tag of a transfer by its notification, `<request id>:<number>`; None: not one of ours."""
+        del peer
+        try:
+            other = notification.decode().rpartition(":")[0]
+        except UnicodeDecodeError:
+            return None
+        name = self.name_of(other) if other else None
+        if name is None:
+            return None
+        fetch = operation == "READ" and self.kinds.get(name) == "prefill"
+        return control.tag_make(name, "kv_reuse" if fetch else "p2d")
+
+    def close(self) -> None:
+        for name in list(self.kinds):
+            self._forget(name)
+
+
+def classes_of_environment() -> dict[str, deadline.Slo]:
+    """MFS_SLO, or no classes and one line on what is wrong with it."""
+    try:
+        return deadline.parse_classes(os.environ.get("MFS_SLO", ""))
+    except InputError as error:
+        say(f"{error}; no class has a deadline")
+        return {}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What vLLM calls in each of its processes (entry point `vllm.general_plugins`).
+
+Does nothing unless MFS_ENABLE is set, as under `mfs run`. Then: the shim is put in front of
+UCX before NIXL opens it (no LD_PRELOAD is needed), NCCL is told where our plug-in is, and
+vLLM's connectors are wrapped. Whatever goes wrong is one line, and vLLM serves as without us.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from ...config import TCP_SEND_BUFFER
+from ...native import PACKAGE, UCX_SHIM
+
+NCCL_PLUGIN = "libnccl-net-mfs.so"
+_library: ctypes.CDLL | None = None
+
+
+def enabled() -> bool:
+    return os.environ.get("MFS_ENABLE", "").lower() in ("1", "yes", "on", "y", "true")
+
+
+def ucx_is_open() -> bool:
+    """A libucp was loaded before us: what is bound to it passes the shim by."""
+    with open("/proc/self/maps") as maps:
+        return any("libucp" in line for line in maps)
+
+
+def load_shim() -> str | None:
+    """Put the shim in the global scope; one line when that is of no use."""
+    global _library
+    with open("/proc/self/maps") as maps:
+        if UCX_SHIM.name in maps.read():
+            return None  # preloaded, as by `mfs run`
+    if ucx_is_open():
+        return (
+            "UCX was loaded before the plug-in: its transfers are not scheduled. "
+            "Start vLLM with `mfs run --`"
+        )
+    _library = ctypes.CDLL(str(UCX_SHIM), mode=ctypes.RTLD_GLOBAL)
+    return None
+
+
+def prepare_environment() -> None:
+    """What NIXL, UCX and NCCL have to find. What the user set stays."""
+    os.environ["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
+    os.environ.setdefault("UCX_TCP_SNDBUF", TCP_SEND_BUFFER)
+    plugin = PACKAGE / NCCL_PLUGIN
+    if plugin.is_file():
+        os.environ.setdefault("NCCL_NET_PLUGIN", str(plugin))
+
+
+def register() -> None:
+    """The entry point. May be called several times."""
+    if not enabled():
+        return
+    from .connector import say
+
+    try:
+        import vllm
+
+        from .interface import install, why_not
+
+        reason = why_not(vllm.__version__)
+        if reason and os.environ.get("MFS_VLLM_UNTESTED") != "1":
+            say(reason)
+            return
+        prepare_environment()
+        trouble = load_shim()
+        if trouble:
+            say(trouble)
+        install()
+    except Exception as error:
+        say(f"{type(error).__name__}: {error}; vLLM serves as without mfs-transport")

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of flows: when each was queued, promoted and gone, at which level, and why.
+
+    trace = Trace(mfs.default_host())
+    trace.on = True
+    ...
+    for event in trace.read():
+        print(event.request, event.stage, event.layer, event.kind, event.level)
+
+The ring lies in the host's segment (csrc/host/event.h) and holds the last 16,384 events of
+all processes; reading takes nothing away from other readers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..control import Host
+from ..native import NEVER, ffi, lib, text
+
+KINDS = {
+    lib.MFS_FLOW_QUEUED: "queued",
+    lib.MFS_FLOW_MOVED: "moved",
+    lib.MFS_FLOW_LEFT: "left",
+}
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a flow (all bytes of one tag on one port)."""
+
+    time_ns: int  # CLOCK_MONOTONIC
+    kind: str  # queued: it has its first level; moved: to another level; left: nothing waits
+    request: str  # its name, cut after 63 bytes; the key in hex if unknown; "" for untagged traffic
+    stage: str
+    layer: int
+    level: int  # 0 first; the scavenger level is K
+    level_before: int  # the same as level, unless it moved
+    bytes_left: int  # queued and not yet sent
+    bytes_sent: int  # since the flow was queued
+    deadline_ns: int | None
+    given_up: bool  # its request was hopeless or shed at that moment
+    port: str
+    direction: str  # egress or ingress
+    pid: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _event(host: Host, raw: Any) -> Event:
+    name = text(raw.name)
+    if not name and raw.request != lib.MFS_REQUEST_NONE:
+        name = f"{raw.request:016x}"
+    return Event(
+        time_ns=int(raw.time_ns),
+        kind=KINDS[raw.kind],
+        request=name,
+        stage=text(lib.mfs_stage_name(raw.stage)),
+        layer=int(raw.layer),
+        level=int(raw.level),
+        level_before=int(raw.level_before),
+        bytes_left=int(raw.bytes_left),
+        bytes_sent=int(raw.bytes_sent),
+        deadline_ns=None if raw.deadline_ns == NEVER else int(raw.deadline_ns),
+        given_up=bool(raw.given_up),
+        port=text(lib.mfs_port_name_at(host.handle, raw.port)),
+        direction="egress" if raw.direction == lib.MFS_EGRESS else "ingress",
+        pid=int(raw.pid),
+    )
+
+
+class Trace:
+    """Reads the ring of one host, from its oldest event on, or from now on."""
+
+    def __init__(self, host: Host, *, from_now: bool = False) -> None:
+        self.host = host
+        self.lost = 0  # events that were overwritten before they were read
+        self._next = ffi.new("uint64_t *", lib.mfs_event_count(host.handle) if from_now else 0)
+        if not from_now:  # what was overwritten before we came is nobody's loss
+            room = lib.MFS_EVENTS_MAX
+            self._next[0] = max(0, lib.mfs_event_count(host.handle) - room)
+
+    @property
+    def on(self) -> bool:
+        """Events are recorded, in all processes of the host; may be set at any time."""
+        return bool(lib.mfs_event_tracing(self.host.handle))
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        lib.mfs_event_trace(self.host.handle, on)
+
+    def read(self) -> list[Event]:
+        """Those recorded since the last call, oldest first."""
+        events: list[Event] = []
+        raw = ffi.new("struct mfs_event[]", BATCH)
+        lost = ffi.new("uint64_t *")
+        while count := lib.mfs_event_read(self.host.handle, self._next, raw, BATCH, lost):
+            events += [_event(self.host, raw[index]) for index in range(count)]
+        self.lost += int(lost[0])
+        return events

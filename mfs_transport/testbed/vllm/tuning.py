@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What vLLM needs to run two servers on a few cores: a general plug-in of the demo's own.
+
+It acts with MFS off and on alike, so it is no part of what is compared.
+
+- On CPUs the NIXL connector pins the threads of every worker to the highest core of each
+  node, where two servers would share one core; an empty topology makes it leave them alone.
+- NIXL's progress thread asks again without a pause (pthrDelay is 0), which takes a whole core
+  in each server. It rests so long between two looks.
+- An engine that has nothing to compute but waits for KV looks for it without a pause, too,
+  and takes the core that the other server computes with.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+PROGRESS_REST_US = 300
+IDLE_REST_S = 0.001
+
+
+def register() -> None:
+    from vllm.platforms.cpu import CpuPlatform
+
+    CpuPlatform.discover_numa_topology = classmethod(lambda _: [])
+    rest_when_idle()
+    try:
+        import nixl_cu12._bindings as _bindings
+    except ImportError:
+        return
+
+    class Restful(_bindings.nixlAgentConfig):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: object) -> None:
+            rest = name == "pthrDelay" and value == 0
+            super().__setattr__(name, PROGRESS_REST_US if rest else value)
+
+    if _bindings.nixlAgentConfig.__name__ != "Restful":
+        _bindings.nixlAgentConfig = Restful
+
+
+def rest_when_idle() -> None:
+    """Steps without a forward pass take a millisecond at least."""
+    from vllm.v1.worker import kv_connector_model_runner_mixin as mixin
+
+    runner = mixin.KVConnectorModelRunnerMixin
+    original = runner.kv_connector_no_forward
+    if getattr(original, "mfs_rests", False):
+        return
+
+    @functools.wraps(original)
+    def rested(*arguments: Any, **options: Any) -> Any:
+        time.sleep(IDLE_REST_S)
+        return original(*arguments, **options)
+
+    rested.mfs_rests = True  # type: ignore[attr-defined]
+    runner.kv_connector_no_forward = staticmethod(rested)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real vLLM servers, prefill and decode apart, as `scripts/vllm-demo` starts them.
+
+Needs vLLM's environment (3.7 GB; made once, MFS_VLLM_VENV keeps it for several checkouts) and
+about 7 GiB of memory: skipped with the reason where that is not to be had, and where
+MFS_TEST_VLLM=0 says so. Nothing about speed is asserted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfs_transport.native import InputError
+from mfs_transport.testbed import network
+from mfs_transport.testbed.vllm import venv
+
+REQUESTS = 6
+
+
+@pytest.fixture(scope="module")
+def ready() -> None:
+    """vLLM's environment is there, and the machine has room for two servers."""
+    if os.environ.get("MFS_TEST_VLLM") == "0":
+        pytest.skip("MFS_TEST_VLLM=0")
+    short = venv.short_of_memory()
+    if short:
+        pytest.skip(short)
+    reason = network.why_not_namespaces()
+    if reason:
+        pytest.skip(f"no namespaces: {reason}")
+    try:
+        venv.install(lambda line: print(f"vLLM: {line}", file=sys.stderr))
+    except (InputError, OSError) as error:
+        pytest.skip(f"vLLM cannot be installed here: {error}")
+
+
+def demo(folder: Path, *arguments: str, limit_s: int = 420) -> tuple[dict[str, Any], str]:
+    """Results of a demo with these arguments, and what it printed."""
+    clean = {name: value for name, value in os.environ.items() if name == "MFS_VLLM_VENV"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MFS_")}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mfs_transport.testbed.vllm"),
+            *("--json", str(folder / "results.json"), "--trace", str(folder / "trace.json")),
+            *("--plot", str(folder / "plot.png"), "--keep", str(folder / "kept"), *arguments),
+        ],
+        env={**others, **clean},
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return json.loads((folder / "results.json").read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def pulled(ready: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """One short demo that all tests here look at: starting servers is what takes time."""
+    folder = tmp_path_factory.mktemp("pull")
+    arguments = ("--pairs", "1", "--requests", str(REQUESTS), "--faults")
+    results, _ = demo(folder, *arguments)
+    return results, folder
+
+
+@pytest.mark.slow
+class TestPull:
+    def test_outputs__are_those_of_one_server(self, pulled: tuple[dict[str, Any], Path]):
+        rows = pulled[0]["results"]
+        assert {row["policy"] for row in rows} == {"off", "mfs"}
+        assert {row["slo_class"] for row in rows} == {"tight", "loose"}
+        assert sum(row["requests"] for row in rows) == 2 * REQUESTS
+        for row in rows:
+            assert (row["mismatched_outputs"], row["failed"]) == (0, 0)
+            assert 0 <= row["attainment"] <= 1
+            assert 0 < row["ttft_p50_s"] <= row["ttft_p99_s"]
+
+    def test_wire__the_deadline_is_seen(self, pulled: tuple[dict[str, Any], Path]):
+        """HTTP to prefill, its answer, decode's scheduler, its worker, the shim."""
+        events = json.loads((pulled[1] / "trace.json").read_text())["results"]
+        flows = defaultdict(list)
+        for event in events:
+            if event["request"].startswith("cmpl-mfs-0-"):
+                flows[event["request"].split("-")[3]].append(event)
+        assert sorted(flows, key=int) == [str(number) for number in range(REQUESTS)]
+        for flow in flows.values():
+            assert flow[0]["kind"] == "queued"
+            assert flow[-1]["kind"] == "left"
+            assert {(one["host"], one["stage"], one["layer"]) for one in flow} == {
+                ("decode", "p2d", 0)
+            }
+            assert {one["direction"] for one in flow} == {"ingress"}
+            # one deadline for all of the flow, and it is that of the client's class
+            (deadline_ns,) = {one["deadline_ns"] for one in flow}
+            assert deadline_ns is not None
+            for one in flow:
+                moved = one["level"] != one["level_before"]
+                assert moved == (one["kind"] == "moved")
+
+    def test_wire__a_tight_request_is_due_earlier(self, pulled: tuple[dict[str, Any], Path]):
+        rows = {row["slo_class"]: row["slo_ttft_s"] for row in pulled[0]["results"]}
+        events = json.loads((pulled[1] / "trace.json").read_text())["results"]
+        left_s = [
+            (one["deadline_ns"] - one["time_ns"]) / 1e9
+            for one in events
+            if one["kind"] == "queued" and one["request"].startswith("cmpl-mfs-0-")
+        ]
+        assert left_s
+        assert max(left_s) <= rows["loose"]
+        assert any(one <= rows["tight"] for one in left_s)
+
+    def test_faults__the_prefill_server_goes_on(self, pulled: tuple[dict[str, Any], Path]):
+        found = pulled[0]["checks"]["faults"]
+        assert found["segment_deleted_right"] == found["of"]
+        assert found["killed_with_bytes_left"] > 0
+        assert found["decode_killed_right"] == found["of"]
+        assert found["client_ended"]
+
+    def test_plug_in__said_nothing_to_complain_of(self, pulled: tuple[dict[str, Any], Path]):
+        for name in ("prefill0.log", "decode0.log"):
+            text = (pulled[1] / "kept" / name).read_text(errors="replace")
+            assert not [line for line in text.splitlines() if line.startswith("mfs: ")]
+
+
+@pytest.mark.long
+def test_push__layer_by_layer(ready: None, tmp_path: Path):
+    results, _ = demo(
+        tmp_path, *("--mode", "push", "--layerwise", "--pairs", "1", "--requests", "12")
+    )
+    assert all(row["mismatched_outputs"] == 0 for row in results["results"])
+    events = json.loads((tmp_path / "trace.json").read_text())["results"]
+    layers = {one["layer"] for one in events if one["stage"] == "p2d"}
+    assert layers == {0, 1, 2, 3}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["pull", "push"])
+def test_outputs__of_200_requests(ready: None, tmp_path: Path, mode: str):
+    arguments = ("--mode", mode, "--pairs", "2", "--requests", "50", "--load", "1.2")
+    results, _ = demo(tmp_path, *arguments, limit_s=1500)
+    rows = results["results"]
+    assert sum(row["requests"] for row in rows) == 200
+    assert sum(row["mismatched_outputs"] for row in rows) == 0

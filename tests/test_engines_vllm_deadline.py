@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a request is due, from what it says of itself. No vLLM is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfs_transport.engines.vllm.deadline import Slo, due, parse_classes
+from mfs_transport.native import InputError
+
+CLASSES = parse_classes("tight=300ms,loose=8x")
+
+
+def alone() -> float:
+    return 0.5
+
+
+def found(params: Any = None, extra: Any = None, age_ms: float = 0.0) -> Any:
+    return due(CLASSES, params, extra, age_ms, alone)
+
+
+# --- classes ---
+
+
+def test_parse_classes__fixed_and_factor():
+    assert parse_classes("tight=300ms, loose=8x,slow=1.5s,") == {
+        "tight": Slo("tight", seconds=0.3),
+        "loose": Slo("loose", factor=8.0),
+        "slow": Slo("slow", seconds=1.5),
+    }
+    assert parse_classes("") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["tight", "tight=", "tight=300", "tight=0ms", "=3s", "a=1x,a=2x", "a=-1s", "a=1 h"]
+)
+def test_parse_classes__what_cannot_be_used_is_named(text: str):
+    with pytest.raises(InputError, match="MFS_SLO"):
+        parse_classes(text)
+
+
+# --- requests ---
+
+
+@pytest.mark.parametrize(
+    ("params", "extra", "left_ms"),
+    [
+        ({"mfs_deadline_ms": 800}, None, 700),
+        (None, {"mfs_deadline_ms": 800}, 700),
+        (None, {"mfs_deadline_ms": "800"}, 700),
+        ({"mfs_deadline_ms": 800}, {"mfs_deadline_ms": 5}, 700),
+        ({"do_remote_decode": True}, {"mfs_deadline_ms": 800}, 700),
+        ({"mfs_slo_class": "tight"}, None, 200),
+        (None, {"mfs_slo_class": "loose"}, 3900),
+        # what came over from the host before counts from here
+        ({"mfs_left_ms": 250.5}, {"mfs_deadline_ms": 800}, 250.5),
+        ({"mfs_left_ms": -30}, None, -30),
+        ({}, {}, None),
+        (None, None, None),
+        ("no mapping", 7, None),
+    ],
+)
+def test_due__first_that_is_there(params: Any, extra: Any, left_ms: float | None):
+    answer = found(params, extra, age_ms=100.0)
+    assert answer.left_ms == left_ms
+    assert answer.complaint == ""
+
+
+def test_due__class_default_is_for_who_says_nothing():
+    classes = parse_classes("default=2s")
+    assert due(classes, None, None, 500.0, alone).left_ms == 1500
+    assert due(classes, {"mfs_deadline_ms": 900}, None, 500.0, alone).left_ms == 400
+
+
+@pytest.mark.parametrize("value", ["soon", 0, -5, float("nan"), float("inf"), 1e12, [1], True])
+def test_due__wrong_deadline_is_told_and_not_used(value: Any):
+    answer = found({"mfs_deadline_ms": value, "mfs_slo_class": "tight"})
+    assert answer.left_ms == 300
+    assert "mfs_deadline_ms" in answer.complaint
+    assert "\n" not in answer.complaint
+
+
+def test_due__any_class_goes_with_a_deadline_of_its_own():
+    answer = found({"mfs_deadline_ms": 900, "mfs_slo_class": "of our reports"})
+    assert (answer.left_ms, answer.slo_class, answer.complaint) == (900, "of our reports", "")
+
+
+@pytest.mark.parametrize("name", ["fast", 7, ""])
+def test_due__unknown_class_is_told_with_those_there_are(name: Any):
+    answer = found({"mfs_slo_class": name})
+    assert answer.left_ms is None
+    assert "loose, tight" in answer.complaint
+
+
+texts = st.text("a1.-\n\x00é", max_size=4)
+plain = st.none() | st.booleans() | st.floats() | st.integers() | texts
+json_values = plain | st.lists(plain, max_size=2) | st.dictionaries(texts, plain, max_size=2)
+places = st.dictionaries(
+    st.sampled_from(["mfs_left_ms", "mfs_deadline_ms", "mfs_slo_class", "other"]), json_values
+)
+
+
+@given(params=places, extra=places, age_ms=st.floats(0, 1e6))
+def test_due__whatever_a_client_sends_there_is_an_answer(params: Any, extra: Any, age_ms: float):
+    answer = due(CLASSES, params, extra, age_ms, alone)
+    assert answer.left_ms is None or abs(answer.left_ms) <= 1e9 + 1e6
+    assert "\n" not in answer.complaint.replace("\\n", "")

@@ -1,0 +1,509 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrapping a connector: all is handed on, deadlines and tags are told around it.
+
+The connector here is a small one of its own kind with the interface's methods; the factory
+is one with the parts that `install` touches. The real ones are in test_engines_vllm.py.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import mfs_transport as mfs
+from mfs_transport import control
+from mfs_transport.engines.vllm import connector as sides
+from mfs_transport.engines.vllm import interface, plugin
+from mfs_transport.native import ffi, lib
+
+LAYERS = 2
+CONFIG = SimpleNamespace(
+    kv_cache_groups=[
+        SimpleNamespace(
+            layer_names=["model.layers.1.attn", "model.layers.0.attn"],
+            kv_cache_spec=SimpleNamespace(block_size=16),
+        )
+    ],
+    kv_cache_tensors=[SimpleNamespace(size=10 * 16 * 2048)] * LAYERS,
+    num_blocks=10,
+)
+VLLM_CONFIG = SimpleNamespace(
+    kv_transfer_config=SimpleNamespace(engine_id="engine"),
+    scheduler_config=SimpleNamespace(max_num_batched_tokens=512),
+)
+SCHEDULER, WORKER = SimpleNamespace(name="SCHEDULER"), SimpleNamespace(name="WORKER")
+
+
+class Metadata:
+    def __init__(self) -> None:
+        self.reqs_to_recv: dict[str, Any] = {}
+
+
+class Wire:
+    """An agent that notes the tag of what is posted."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[int, str] | None] = []
+
+    def make_prepped_xfer(self, *arguments: Any, notif_msg: bytes = b"") -> object:
+        del arguments, notif_msg
+        return object()
+
+    def transfer(self, handle: object) -> str:
+        del handle
+        tag = control.tag_current()
+        stage = None if tag is None else ffi.string(lib.mfs_stage_name(tag.stage)).decode()
+        self.posted.append(None if tag is None or stage is None else (tag.request, stage))
+        return "PROC"
+
+
+class Small:
+    """A connector: notes its calls, and reads one request for each in its metadata."""
+
+    def __init__(self, vllm_config: Any, role: Any, kv_cache_config: Any) -> None:
+        del vllm_config, kv_cache_config
+        self.calls: list[str] = []
+        self.meta: Any = None
+        self.recv: dict[str, str] = {}
+        if role is WORKER:
+            self.connector_worker = SimpleNamespace(nixl_wrapper=Wire())
+
+    def on_new_request(self, request: Any) -> None:
+        self.calls.append(f"new {request.request_id}")
+
+    def build_connector_meta(self, output: Any) -> Metadata:
+        del output
+        meta = Metadata()
+        for name, other in self.recv.items():
+            meta.reqs_to_recv[name] = SimpleNamespace(remote=SimpleNamespace(request_id=other))
+        return meta
+
+    def update_connector_output(self, output: Any) -> None:
+        self.calls.append(f"output {sorted(output.finished_recving)}")
+
+    def request_finished(self, request: Any, blocks: list[int]) -> tuple[bool, dict[str, Any]]:
+        del request
+        return bool(blocks), {"remote_block_ids": blocks}
+
+    def bind_connector_metadata(self, meta: Any) -> None:
+        self.meta = meta
+
+    def start_load_kv(self) -> None:
+        for name in self.meta.reqs_to_recv:
+            other = self.meta.reqs_to_recv[name].remote.request_id
+            agent = self.connector_worker.nixl_wrapper
+            agent.transfer(
+                agent.make_prepped_xfer("READ", 1, [0], 2, [0], notif_msg=f"{other}:1".encode())
+            )
+
+    def wait_for_layer_load(self, layer: str) -> None:
+        self.calls.append(f"wait {layer}")
+
+    def save_kv_layer(self, layer: str, kv: Any, attention: Any, **options: Any) -> None:
+        self.calls.append(f"save {layer} {kv} {attention} {options}")
+
+    def wait_for_save(self) -> None:
+        self.calls.append("saved")
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+    def only_here(self) -> str:
+        return "as it was"
+
+    @classmethod
+    def layout(cls) -> str:
+        return cls.__name__
+
+
+class Hybrid(Small):
+    def request_finished_all_groups(self, request: Any, blocks: Any) -> tuple[bool, dict[str, Any]]:
+        return self.request_finished(request, blocks[0])
+
+
+def request(name: str, params: Any = None, extra: Any = None, tokens: int = 100) -> SimpleNamespace:
+    return SimpleNamespace(
+        request_id=name,
+        kv_transfer_params=params,
+        sampling_params=SimpleNamespace(extra_args=extra),
+        num_prompt_tokens=tokens,
+        arrival_time=time.time(),
+    )
+
+
+def output(**scheduled: int) -> SimpleNamespace:
+    return SimpleNamespace(num_scheduled_tokens=scheduled)
+
+
+def transfers(recving: set[str] | None = None, sending: set[str] | None = None) -> SimpleNamespace:
+    return SimpleNamespace(finished_recving=recving or set(), finished_sending=sending or set())
+
+
+def facts(name: str) -> Any:
+    out = ffi.new("struct mfs_facts *")
+    key = lib.mfs_request_key(name.encode())
+    found = lib.mfs_request_get(control.default_host().handle, key, out)
+    return out if found == 0 else None
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Any]:
+    made = interface.wrap(Hybrid)(VLLM_CONFIG, SCHEDULER, CONFIG)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def worker() -> Iterator[Any]:
+    made = interface.wrap(Small)(VLLM_CONFIG, WORKER, CONFIG)
+    yield made
+    made.shutdown()
+
+
+# --- wrapping ---
+
+
+def test_wrap__is_the_class_it_wraps_to_all_who_ask():
+    wrapped = interface.wrap(Small)
+    assert issubclass(wrapped, Small)
+    assert (wrapped.__name__, wrapped.__module__) == ("Small", Small.__module__)
+    assert wrapped.layout() == "Small"  # type: ignore[attr-defined]
+    assert not hasattr(wrapped, "request_finished_all_groups")
+    assert hasattr(interface.wrap(Hybrid), "request_finished_all_groups")
+
+
+def test_wrap__twice_is_once():
+    assert interface.wrap(interface.wrap(Small)) is interface.wrap(Small)
+
+
+def test_wrap__every_method_is_handed_on(worker: Any):
+    worker.bind_connector_metadata(Metadata())
+    worker.wait_for_layer_load("model.layers.0.attn")
+    worker.save_kv_layer("model.layers.0.attn", "kv", "attention", more=1)
+    worker.wait_for_save()
+    assert worker.calls == [
+        "wait model.layers.0.attn",
+        "save model.layers.0.attn kv attention {'more': 1}",
+        "saved",
+    ]
+    assert worker.only_here() == "as it was"
+
+
+def test_wrap__our_errors_end_with_us(scheduler: Any, capsys: pytest.CaptureFixture[str]):
+    before = interface.faults.count
+    scheduler.on_new_request(SimpleNamespace(request_id="no-such-fields"))
+    scheduler.on_new_request(SimpleNamespace(request_id="no-such-fields"))
+    assert scheduler.calls == ["new no-such-fields"] * 2
+    assert interface.faults.count == before + 2
+    assert capsys.readouterr().err.count("the engine goes on without it") <= 1
+
+
+def test_wrap__errors_of_the_connector_are_the_engines(worker: Any, monkeypatch: Any):
+    def broken(_: Any) -> None:
+        raise RuntimeError("its own")
+
+    monkeypatch.setattr(Small, "wait_for_save", broken)
+    with pytest.raises(RuntimeError, match="its own"):
+        worker.wait_for_save()
+
+
+# --- a request's way ---
+
+
+def test_prefill__registered_queued_handed_on_and_forgotten(scheduler: Any):
+    name = "cmpl-a-0-00000001"
+    scheduler.on_new_request(
+        request(name, {"do_remote_decode": True}, {"mfs_deadline_ms": 5000, "mfs_slo_class": "x"})
+    )
+    seen = facts(name)
+    left_ms = (seen.deadline_ns - control.now_ns()) / 1e6
+    assert 4000 < left_ms <= 5000
+    assert (seen.layers, seen.flags & lib.MFS_REQUEST_COMPUTED) == (LAYERS, 0)
+    waits, params = scheduler.request_finished_all_groups(request(name), ([1, 2],))
+    assert waits
+    assert params["remote_block_ids"] == [1, 2]
+    assert 0 < params["mfs_left_ms"] <= left_ms
+    assert facts(name).flags & lib.MFS_REQUEST_COMPUTED
+    scheduler.update_connector_output(transfers(sending={name}))
+    assert facts(name) is None
+
+
+def test_prefill__without_kv_to_deliver_is_forgotten_at_once(scheduler: Any):
+    scheduler.on_new_request(request("b", {"mfs_deadline_ms": 5000}))
+    scheduler.request_finished_all_groups(request("b"), ([],))
+    assert facts("b") is None
+
+
+def test_prefill__without_a_deadline_adds_nothing_to_the_answer(scheduler: Any):
+    scheduler.on_new_request(request("c"))
+    _, params = scheduler.request_finished_all_groups(request("c"), ([1],))
+    assert params == {"remote_block_ids": [1]}
+
+
+def test_decode__time_left_counts_from_its_arrival_here(scheduler: Any):
+    scheduler.on_new_request(
+        request("d", {"do_remote_prefill": True, "mfs_left_ms": 700}, {"mfs_deadline_ms": 9000})
+    )
+    seen = facts("d")
+    assert seen.flags & lib.MFS_REQUEST_COMPUTED
+    assert 0 < (seen.deadline_ns - control.now_ns()) / 1e6 <= 700
+    scheduler.update_connector_output(transfers(recving={"d"}))
+    assert facts("d") is None
+    assert scheduler.calls[-1] == "output ['d']"
+
+
+def test_decode__late_already(scheduler: Any):
+    scheduler.on_new_request(request("e", {"do_remote_prefill": True, "mfs_left_ms": -50}))
+    assert facts("e").deadline_ns < control.now_ns()
+
+
+def test_wrong_deadline__is_said_in_one_line_and_served(
+    scheduler: Any, capsys: pytest.CaptureFixture[str]
+):
+    scheduler.on_new_request(request("f", {"mfs_deadline_ms": "soon"}))
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("mfs: request f: mfs_deadline_ms 'soon'")
+    assert "\n" not in line
+    assert scheduler.calls == ["new f"]
+    assert facts("f").deadline_ns == control.NEVER
+
+
+def test_wrong_deadlines__of_a_flood_few_are_said(
+    scheduler: Any, capsys: pytest.CaptureFixture[str]
+):
+    for index in range(100):
+        scheduler.on_new_request(request(f"g{index}", {"mfs_deadline_ms": -1}))
+    assert len(capsys.readouterr().err.splitlines()) == sides.COMPLAINTS
+
+
+# --- tags and layers ---
+
+
+def through_pickle(scheduler: Any, step: Any) -> Any:
+    return pickle.loads(pickle.dumps(scheduler.build_connector_meta(step)))
+
+
+def test_tags__a_pull_carries_the_request_of_this_engine(scheduler: Any, worker: Any):
+    name = "cmpl-h-0-11111111"
+    scheduler.on_new_request(request(name, {"do_remote_prefill": True, "mfs_left_ms": 900}))
+    scheduler.recv = {name: "another-name-at-prefill"}
+    worker.bind_connector_metadata(through_pickle(scheduler, output()))
+    worker.start_load_kv()
+    key = lib.mfs_request_key(name.encode())
+    agent = worker.connector_worker.nixl_wrapper
+    assert agent.posted == [(key, "p2d")]
+    # a push names the request as decode knows it: the same but for the random end
+    agent.transfer(
+        agent.make_prepped_xfer("WRITE", 1, [0], 2, [0], notif_msg=b"cmpl-h-0-22222222:1")
+    )
+    agent.transfer(
+        agent.make_prepped_xfer("WRITE", 1, [0], 2, [0], notif_msg=b"cmpl-unknown-0-22222222:1")
+    )
+    agent.transfer(agent.make_prepped_xfer("WRITE", 1, [0], 2, [0], notif_msg=b"\xff\xfe"))
+    assert agent.posted[1:] == [(key, "p2d"), None, None]
+
+
+def test_tags__a_fetch_by_prefill_is_reuse(scheduler: Any, worker: Any):
+    scheduler.on_new_request(request("i", {"do_remote_decode": True, "mfs_deadline_ms": 900}))
+    scheduler.recv = {"i": "i"}
+    worker.bind_connector_metadata(through_pickle(scheduler, output()))
+    worker.start_load_kv()
+    assert worker.connector_worker.nixl_wrapper.posted[0][1] == "kv_reuse"
+
+
+def test_layers__progress_is_published_for_the_batch(scheduler: Any, worker: Any):
+    for name in ("j", "k"):
+        scheduler.on_new_request(request(name, {"mfs_deadline_ms": 9000}))
+    worker.bind_connector_metadata(through_pickle(scheduler, output(j=100)))
+    worker.wait_for_layer_load("model.layers.0.attn")
+    worker.wait_for_layer_load("model.layers.1.attn")
+    worker.wait_for_save()
+    assert (facts("j").layer_now, facts("k").layer_now) == (1, 0)
+    assert worker._mfs_side.estimates.samples == 1
+    deadline_ns = facts("j").deadline_ns
+    assert 0 < (deadline_ns - control.now_ns()) / 1e6 <= 9000
+
+
+def test_layers__the_most_pressing_of_the_batch_is_told_to_the_collectives(
+    scheduler: Any, worker: Any
+):
+    for name, left_ms in (("l", 9000), ("m", 500), ("n", 100)):
+        scheduler.on_new_request(request(name, {"mfs_deadline_ms": left_ms}))
+    worker.bind_connector_metadata(through_pickle(scheduler, output(l=10, m=20)))
+    worker.wait_for_layer_load("model.layers.1.attn")
+    assert control.batch_current() == (lib.mfs_request_key(b"m"), 1)
+    worker.wait_for_save()
+    assert control.batch_current()[0] == lib.MFS_REQUEST_NONE
+
+
+def test_worker__of_another_host_registers_by_the_time_left(worker: Any):
+    meta = Metadata()
+    message = {"new": {"far": (800.0, "decode"), "undated": (None, "decode")}, "batch": {}}
+    setattr(meta, interface.MESSAGE, message)
+    worker.bind_connector_metadata(meta)
+    assert 0 < (facts("far").deadline_ns - control.now_ns()) / 1e6 <= 800
+    assert facts("undated") is None
+    setattr(meta, interface.MESSAGE, {"gone": ["far"], "batch": {}})
+    worker.bind_connector_metadata(meta)
+    assert facts("far") is None
+
+
+def test_steps__teach_the_time_of_a_layer(scheduler: Any):
+    for _ in range(3):
+        scheduler.build_connector_meta(output(any=64))
+        scheduler.update_connector_output(transfers())
+    assert scheduler._mfs_side.estimates.samples == 3
+
+
+# --- the factory ---
+
+
+class Factory:
+    """The parts of vLLM's KVConnectorFactory that are touched."""
+
+    _registry: dict[str, Any]
+
+    @classmethod
+    def get_connector_class(cls, config: Any) -> Any:
+        if config.kv_connector_module_path:
+            return getattr(sys.modules[config.kv_connector_module_path], config.kv_connector)
+        if config.kv_connector not in cls._registry:
+            raise ValueError(f"Unsupported connector type: {config.kv_connector}")
+        return cls._registry[config.kv_connector]()
+
+    @classmethod
+    def supports_hma_config(cls, config: Any) -> bool:
+        found = cls.get_connector_class(config)
+        return config.kv_connector != "MultiConnector" and issubclass(found, Hybrid)
+
+
+def config_of(name: str, module: str | None = None, **extra: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        kv_connector=name, kv_connector_module_path=module, kv_connector_extra_config=extra
+    )
+
+
+@pytest.fixture
+def factory(monkeypatch: pytest.MonkeyPatch) -> Any:
+    fresh = type("Factory", (Factory,), {})
+    fresh._registry = {
+        "NixlConnector": lambda: Hybrid,
+        "Small": lambda: Small,
+        "MultiConnector": lambda: Hybrid,
+    }
+    name = "vllm.distributed.kv_transfer.kv_connector.factory"
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        path = ".".join(parts[:depth])
+        monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+    sys.modules[name].KVConnectorFactory = fresh  # type: ignore[attr-defined]
+    interface.install()
+    interface.install()
+    return fresh
+
+
+def test_install__stock_names_are_wrapped(factory: Any):
+    assert factory.get_connector_class(config_of("Small")) is interface.wrap(Small)
+
+
+def test_install__multi_is_left_to_its_children(factory: Any):
+    assert factory.get_connector_class(config_of("MultiConnector")) is Hybrid
+
+
+def test_install__mfs_connector_wraps_by_name(factory: Any):
+    found = factory.get_connector_class(config_of("MFSConnector", mfs_connector="Small"))
+    assert found is interface.wrap(Small)
+    assert not factory.supports_hma_config(config_of("MFSConnector", mfs_connector="Small"))
+    assert factory.supports_hma_config(config_of("MFSConnector"))
+    multi = config_of("MFSConnector", mfs_connector="MultiConnector")
+    assert not factory.supports_hma_config(multi)
+    assert factory.get_connector_class(multi) is Hybrid
+
+
+def test_install__mfs_connector_of_another_module(factory: Any):
+    config = config_of("MFSConnector", mfs_connector="Small", mfs_connector_module_path=__name__)
+    assert factory.get_connector_class(config) is interface.wrap(Small)
+
+
+def test_install__unknown_inner_connector_is_one_line(
+    factory: Any, capsys: pytest.CaptureFixture[str]
+):
+    for _ in range(3):
+        config = config_of("MFSConnector", mfs_connector="NixlConector")
+        assert factory.get_connector_class(config) is interface.wrap(Hybrid)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "mfs: mfs_connector 'NixlConector': vLLM has no such connector; "
+        "did you mean NixlConnector? Using NixlConnector"
+    ]
+
+
+def test_install__other_unknown_names_are_vllms_matter(factory: Any):
+    with pytest.raises(ValueError, match="Unsupported connector type: Foo"):
+        factory.get_connector_class(config_of("Foo"))
+
+
+# --- releases, and the plug-in ---
+
+
+@pytest.mark.parametrize("version", ["0.32.0", "0.32.1+cpu", "0.32.0rc1"])
+def test_why_not__tested(version: str):
+    assert interface.why_not(version) is None
+
+
+@pytest.mark.parametrize("version", ["0.9.1", "0.30.2", "0.33.0", "1.0", "dev"])
+def test_why_not__untested_is_one_line(version: str):
+    reason = interface.why_not(version)
+    assert reason is not None
+    assert version in reason
+    assert "MFS_VLLM_UNTESTED" in reason
+    assert "\n" not in reason
+
+
+def test_plugin__does_nothing_unless_enabled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MFS_ENABLE", raising=False)
+    monkeypatch.setitem(sys.modules, "vllm", None)  # would not import
+    plugin.register()
+
+
+def test_plugin__trouble_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MFS_ENABLE", "1")
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    plugin.register()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("vLLM serves as without mfs-transport")
+
+
+def test_plugin__untested_release_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], factory: Any
+):
+    del factory
+    monkeypatch.setenv("MFS_ENABLE", "1")
+    monkeypatch.delenv("NIXL_UCX_DEEPBIND", raising=False)
+    sys.modules["vllm"].__version__ = "9.1.0"  # type: ignore[attr-defined]
+    plugin.register()
+    assert "vLLM 9.1.0 was not tested" in capsys.readouterr().err
+    assert "NIXL_UCX_DEEPBIND" not in __import__("os").environ
+
+
+def test_slo__wrong_setting_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MFS_SLO", "tight=fast")
+    assert sides.classes_of_environment() == {}
+    assert "MFS_SLO 'tight=fast'" in capsys.readouterr().err
+
+
+def test_entry_point__is_declared():
+    text = (Path(mfs.__file__).parent.parent / "pyproject.toml").read_text()
+    assert 'mfs = "mfs_transport.engines.vllm.plugin:register"' in text

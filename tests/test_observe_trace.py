@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of flows, written by real transfers of another process, read from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mfs_transport as mfs
+from mfs_transport.control import Host, tag_make
+from mfs_transport.native import ffi, lib
+from mfs_transport.observe.trace import Event, Trace
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with Host(str(tmp_path / "segment")) as opened:
+        yield opened
+
+
+def put_through(host: Host, request: str | None, layer: int, deadline_ns: int | None) -> None:
+    """One operation of 1,000 bytes through a queue of the port `eth3`, promoted on its way."""
+    port = ffi.new("struct mfs_port **")
+    assert lib.mfs_port_open(host.handle, b"eth3", lib.MFS_EGRESS, port) == 0
+    config = ffi.new("struct mfs_rmlq_config *")
+    lib.mfs_rmlq_config_init(config)
+    config.params.rate_Bps = 10**9
+    config.facts = lib.mfs_request_source(host.handle)
+    config.watch = lib.mfs_event_watch(port[0])
+    queue = ffi.new("struct mfs_rmlq **")
+    assert lib.mfs_rmlq_create(config, queue) == 0
+    if request is not None:
+        mfs.register(request, deadline_ns=deadline_ns, arrival_ns=0, host=host)
+    operation = ffi.new("struct mfs_op *", {"length": 1000})
+    tag = tag_make(request, "p2d", layer)
+    assert lib.mfs_rmlq_push(queue[0], operation, tag, 10**9) == 0
+    lib.mfs_rmlq_peek(queue[0], 10**9)
+    chunk = ffi.new("struct mfs_chunk *")
+    assert lib.mfs_rmlq_take(queue[0], 4096, 10**10 - 10**4, chunk) == 0
+    lib.mfs_rmlq_destroy(queue[0])
+    lib.mfs_port_close(port[0])
+
+
+def test_read__a_request_from_queued_to_left(host: Host):
+    trace = Trace(host)
+    trace.on = True
+    put_through(host, "cmpl-7", 2, 10**10)
+    events = trace.read()
+    assert [event.kind for event in events] == ["queued", "moved", "left"]
+    assert {(event.request, event.stage, event.layer) for event in events} == {("cmpl-7", "p2d", 2)}
+    assert {event.deadline_ns for event in events} == {10**10}
+    assert events[0].level == events[1].level_before > events[1].level == events[2].level == 0
+    assert [event.bytes_left for event in events] == [1000, 1000, 0]
+    assert {(event.port, event.direction, event.pid) for event in events} == {
+        ("eth3", "egress", os.getpid())
+    }
+    assert trace.read() == []
+
+
+def test_read__untagged_without_deadline(host: Host):
+    trace = Trace(host)
+    trace.on = True
+    put_through(host, None, 0, None)
+    events = trace.read()
+    assert events[0].request == ""
+    assert events[0].deadline_ns is None
+
+
+def test_read__from_now(host: Host):
+    Trace(host).on = True
+    put_through(host, "before", 0, 10**10)
+    trace = Trace(host, from_now=True)
+    put_through(host, "after", 0, 10**10)
+    assert {event.request for event in trace.read()} == {"after"}
+
+
+def test_read__says_what_was_overwritten(host: Host):
+    trace = Trace(host)
+    trace.on = True
+    for index in range(lib.MFS_EVENTS_MAX // 3 + 10):
+        put_through(host, f"r{index % 50}", 0, 10**10)
+    events = trace.read()
+    assert len(events) == lib.MFS_EVENTS_MAX
+    assert trace.lost == 3 * (lib.MFS_EVENTS_MAX // 3 + 10) - lib.MFS_EVENTS_MAX
+
+
+def mfs_trace(segment: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if name[:4] != "MFS_"}
+    return subprocess.run(
+        [sys.executable, "-m", "mfs_transport", "trace", *arguments],
+        env={**clean, "MFS_SEGMENT": str(segment)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_command__prints_and_writes_what_was_recorded(host: Host, tmp_path: Path):
+    Trace(host).on = True
+    put_through(host, "one", 0, 10**10)
+    put_through(host, "two", 5, 10**10)
+    done = mfs_trace(host.path, "--request", "two", "--json", str(tmp_path / "trace.json"))
+    assert done.returncode == 0, done.stderr
+    assert "two" in done.stdout
+    assert "one" not in done.stdout
+    assert done.stdout.count("\n") == 4
+    written = json.loads((tmp_path / "trace.json").read_text())
+    assert written["lost"] == 0
+    events = [Event(**row) for row in written["results"]]
+    assert [event.kind for event in events] == ["queued", "moved", "left"]
+    assert {event.layer for event in events} == {5}
+
+
+def test_command__nobody_there_or_nothing_recorded(host: Host, tmp_path: Path):
+    done = mfs_trace(tmp_path / "nothing")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no process uses it" in done.stderr
+    done = mfs_trace(host.path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--follow" in done.stderr
+    done = mfs_trace(host.path, "--seconds", "1")
+    assert done.returncode == 2
+    assert "--follow" in done.stderr
+
+
+def test_command__follow_switches_on_and_off_again(host: Host):
+    done = mfs_trace(host.path, "--follow", "--seconds", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert not Trace(host).on
