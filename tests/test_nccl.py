@@ -84,6 +84,13 @@ def test_flush_reads_back():
     toolbox.run("ring", MFS_NCCL_FLUSH="1", HARNESS_SLOW="1")
 
 
+def test_under_the_ucx_shim__chunks_are_not_queued_twice(tmp_path: Path):
+    stats = tmp_path / "stats"
+    shim = str(toolbox.PACKAGE / "libmfs_ucx.so")
+    toolbox.run("ring", LD_PRELOAD=shim, MFS_ENABLE="1", MFS_STATS=str(stats), HARNESS_SLOW="1")
+    assert not stats.exists()  # the shim has seen no worker
+
+
 def test_not_enabled__nothing_is_scheduled():
     said = toolbox.run("finalize", MFS_ENABLE="0", WORLD_LOG="1")
     assert "policy off" in said
