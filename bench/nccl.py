@@ -52,6 +52,7 @@ TRANSPORTS = {
 PATTERNS = ("latency", "bandwidth", "ring", "alltoall")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
 LINK_BPS = 125e6
+KV_SYSTEMS = ("plain", "mfs")
 
 
 def size_of(text: str) -> int:
@@ -250,13 +251,13 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
     times: dict[tuple[str, str], list[float]] = {}
     rates: dict[tuple[str, str], list[float]] = {}
     kv: dict[str, tuple[Any, Any]] = {}
-    for system in contend.SYSTEMS:
+    for system in KV_SYSTEMS:
         receiver = contend.Process(f"receiver-{system}", places[1], system, hosts.folder)
         sender = contend.Process(f"sender-{system}", places[0], system, hosts.folder)
         sender.ask("connect", **receiver.ask("metadata"))
         kv[system] = (sender, receiver)
     for _ in track(range(pairs), description="contend", console=Console(stderr=True)):
-        for system in contend.SYSTEMS:
+        for system in KV_SYSTEMS:
             env = environment("", folder, UCX_TLS="tcp", UCX_NET_DEVICES="eth0")
             env |= {
                 "NCCL_SOCKET_IFNAME": "eth0",
