@@ -266,6 +266,28 @@ def test_decode__late_already(scheduler: Any):
     assert facts("e").deadline_ns < control.now_ns()
 
 
+def test_multi__a_request_is_forgotten_when_the_last_connector_is_done(scheduler: Any):
+    other = interface.wrap(Small)(VLLM_CONFIG, SCHEDULER, CONFIG)
+    one = request("o", {"do_remote_decode": True, "mfs_deadline_ms": 5000})
+    for child in (scheduler, other):
+        child.on_new_request(one)
+    other.request_finished(one, [])  # it keeps nothing of it
+    assert facts("o") is not None
+    scheduler.request_finished_all_groups(one, ([1],))
+    assert facts("o") is not None
+    scheduler.update_connector_output(transfers(sending={"o"}))
+    assert facts("o") is None
+    other.shutdown()
+
+
+def test_arrived__an_id_that_comes_again_is_one_request(scheduler: Any):
+    for left_ms in (900, 5000):
+        scheduler.on_new_request(request("p", {"mfs_deadline_ms": left_ms}))
+    assert (facts("p").deadline_ns - control.now_ns()) / 1e6 > 4000
+    scheduler.request_finished_all_groups(request("p"), ([],))
+    assert facts("p") is None
+
+
 def test_wrong_deadline__is_said_in_one_line_and_served(
     scheduler: Any, capsys: pytest.CaptureFixture[str]
 ):
