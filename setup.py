@@ -3,7 +3,11 @@
 
     mfs_transport/libmfs.so        core and host: all state of a process
     mfs_transport/libmfs_ucx.so    the UCX shim (LD_PRELOAD), links to it
+    mfs_transport/libmfs_sim.so    the simulator, links to it
+    mfs_transport/libmfs_nccl.so       the NCCL net plug-in, links to it
+    mfs_transport/libnccl-net-mfs.so   its tables, which NCCL opens; opens it
     mfs_transport/_mfs.abi3.so         Python's view of it (cffi, API mode)
+    mfs_transport/sim/_sim.abi3.so     and of the simulator
 
 Only headers of UCX are needed, and only to compile; nothing links to UCX.
 """
@@ -68,6 +72,14 @@ class BuildNative(build_ext):  # type: ignore[misc]
             flags=["-isystem", include] if include != "/usr/include" else [],
             libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
         )
+        self.link("libmfs_sim.so", ("sim",), libraries=[f"-L{self.library_folder}", "-lmfs", "-lm"])
+        self.link(
+            "libmfs_nccl.so",
+            ("nccl",),
+            flags=["-isystem", include] if include != "/usr/include" else [],
+            libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
+        )
+        self.link("libnccl-net-mfs.so", ("nccl/front",), libraries=["-ldl"])
         for extension in self.extensions:
             extension.library_dirs.append(str(self.library_folder))
         super().run()
@@ -108,7 +120,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
 
 
 setup(
-    cffi_modules=["csrc/ffi.py:ffi"],
+    cffi_modules=["csrc/ffi.py:ffi", "csrc/ffi.py:ffi_sim"],
     cmdclass={"build_ext": BuildNative},
     # an isolated build sees no installed wheel: ask for one unless the system has headers
     setup_requires=[] if ucx_include() else ["libucx-cu12"],

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cffi module `mfs_transport._mfs`: every MFS_API function of core and host.
+"""The cffi modules: `mfs_transport._mfs` has every MFS_API function of core and host,
+`mfs_transport.sim._sim` those of the simulator.
 
 The declarations are read from the headers themselves, so there is one place to
 change. The headers keep to what cffi understands: structs, enums, prototypes,
@@ -25,6 +26,7 @@ HEADERS = [
     "host/port.h",
     "host/event.h",
 ]
+SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
 NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(?:U?INT64_MAX|\d+u?)\b", re.M)
 
 
@@ -61,5 +63,21 @@ ffi.set_source(
     py_limited_api=True,
 )
 
+ffi_sim = FFI()
+ffi_sim.cdef(
+    "\n".join(declarations((CSRC / header).read_text()) for header in SIM_HEADERS)
+    + '\nextern "Python" int mfs_sim_progressed(void *context, uint32_t done, double now_s);'
+)
+ffi_sim.set_source(
+    "mfs_transport.sim._sim",
+    "\n".join(f'#include "{header}"' for header in SIM_HEADERS),
+    include_dirs=[str(CSRC)],
+    libraries=["mfs_sim"],
+    extra_compile_args=["-std=c11", "-D_GNU_SOURCE"],
+    extra_link_args=["-Wl,-rpath,$ORIGIN/.."],
+    py_limited_api=True,
+)
+
 if __name__ == "__main__":
     ffi.compile(verbose=True)
+    ffi_sim.compile(verbose=True)

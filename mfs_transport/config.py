@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .native import ConfigRow, InputError, config_check, config_rows
+from .native import ConfigRow, InputError, config_check, config_rows, lib
 
 Source = Literal["command line", "environment", "file", "default"]
 
@@ -130,13 +130,18 @@ def read_file(path: Path) -> dict[str, str]:
     return values
 
 
+def of_tools(name: str) -> bool:
+    """A variable of the build, the scripts, the benches or the tests."""
+    return bool(lib.mfs_config_of_tools(name.encode()))
+
+
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """One line for each MFS_ variable that is not in the table."""
     names = [row.name for row in config_rows()]
     return tuple(
         f"{name} is no variable of mfs-transport; did you mean {nearest(name, names)}?"
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in names
+        if name.startswith(PREFIX) and name not in names and not of_tools(name)
     )
 
 

@@ -11,8 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._mfs import ffi as ffi
-from ._mfs import lib as lib
+try:
+    from ._mfs import ffi as ffi
+    from ._mfs import lib as lib
+except ImportError as error:
+    raise ImportError(
+        f"mfs-transport's C libraries do not load ({error}); install the package anew: "
+        "pip install --force-reinstall mfs-transport, or scripts/setup in a checkout"
+    ) from error
 
 PACKAGE = Path(__file__).parent
 LIBRARY = PACKAGE / "libmfs.so"

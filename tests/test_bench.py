@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +42,9 @@ def test_contend(tmp_path: Path) -> None:
     if reason:
         pytest.skip(f"no namespaces: {reason}")
     path = tmp_path / "contend.json"
-    done = mfs("bench", "contend", "--pairs", "1", "--scene", "beside", "--json", str(path))
+    systems = ("--system", "plain", "--system", "mfs")
+    scene = ("--scene", "beside")
+    done = mfs("bench", "contend", "--pairs", "1", *scene, *systems, "--json", str(path))
     assert done.returncode == 0, done.stderr
     document = json.loads(path.read_text())
     assert document["schema_version"] == 1
@@ -53,3 +57,51 @@ def test_contend(tmp_path: Path) -> None:
         assert one["contended_ms"] >= 16 * 2**20 / 125e6 * 1e3
         assert 0 < one["rate_MBps"] < 130
     assert not os.path.exists("/run/netns/sender")
+
+
+def test_ucx_contend(tmp_path: Path) -> None:
+    reason = network.why_not_namespaces()
+    if reason:
+        pytest.skip(f"no namespaces: {reason}")
+    path = tmp_path / "ucx.json"
+    options = ("--contend", "4", "--pairs", "1", "--size", "4m", "--rate", "400")
+    done = mfs("bench", "ucx", *options, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    (one,) = json.loads(path.read_text())["results"]
+    assert one["operation"] == "contend"
+    assert one["background_flows"] == 4
+    for system in ("off", "mfs"):
+        assert one[system] >= 4 * 2**20 / 50e6 * 1e3
+        assert 0 < one[f"together_MBps_{system}"] < 60
+
+
+def test_ucx_two_hosts(tmp_path: Path) -> None:
+    """Server and client started apart, as on two hosts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = tmp_path / "ucx.json"
+    options = ("--operation", "put", "--min", "64k", "--max", "64k", "--pairs", "1")
+    command = [*MFS, "bench", "ucx", "--listen", str(port), "--max", "64k", "--size", "64k"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "listening\n"
+        done = mfs("bench", "ucx", "--connect", f"127.0.0.1:{port}", *options, "--json", str(path))
+        assert done.returncode == 0, done.stderr
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    (one,) = json.loads(path.read_text())["results"]
+    assert one["size_bytes"] == 65536
+    assert one["off"] > 0
+    assert one["mfs"] > 0
+
+
+def test_ucx_bad_input() -> None:
+    done = mfs("bench", "ucx", "--min", "many")
+    assert done.returncode == 2
+    assert "number of bytes" in done.stderr
+    done = mfs("bench", "ucx", "--connect", "somewhere")
+    assert done.returncode == 2
+    assert "ADDRESS:PORT" in done.stderr

@@ -45,7 +45,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 def compile_sources(kind: str, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    files = sorted((CSRC / "core").glob("*.c")) + sorted((CSRC / "host").glob("*.c"))
+    files = [file for floor in ("core", "host", "sim") for file in (CSRC / floor).glob("*.c")]
     subprocess.run(
         ["gcc", *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
         check=True,

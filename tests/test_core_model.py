@@ -107,12 +107,17 @@ class Rules:
         if stage == "kv_reuse":
             finish = minus(self.collective_finish(facts, flow.tag.layer), facts.layer_ns)
             size, need = flow.left, finish
+            turn = now  # when the group in front of it is to compute
             if facts.start_ns != NEVER:
                 need = facts.start_ns + flow.tag.layer * facts.layer_ns
                 size *= max(0, flow.tag.layer - facts.layer_now) + 1
+                turn = need - facts.layer_ns if facts.layer_ns > 0 else now
             if need == NEVER:
                 return last, flow.arrival
-            return self.by_urgency(need - now - self.span(size)), finish
+            level = self.by_urgency(need - now - self.span(size))
+            if self.levels >= 3 and turn > now:
+                level = max(level, 1)
+            return level, finish
         if not dated:
             return last, flow.arrival
         needed = self.span(max(flow.left, facts.p2d_left_bytes))

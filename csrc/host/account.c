@@ -13,10 +13,14 @@
  *
  * RATE: it begins with what the configuration says, or with the speed of the link when
  * the port bears the name of a NIC, and is corrected, unless it was configured, by the
- * bytes completed over an interval in which the port never ran empty. The
- * interval starts anew whenever a chunk finds the port empty. An interval in which the
- * window was never full shows what was asked for, not what the port can do: it may only
- * raise an estimate. Whoever moves the start of the interval owns the sample.
+ * bytes completed over an interval in which the port was never idle. The interval starts
+ * anew when a chunk finds the port empty and its sender had nothing to send before. A port
+ * that is merely empty each time we look is not idle: a socket's buffer may take a whole
+ * window at once. (Until 2026-11-25 every chunk that found it empty began an interval: of
+ * such a port only the intervals with a stall in them were long enough to be samples, and
+ * the estimate fell to a hundredth.) An interval in which the window was never full shows
+ * what was asked for, not what the port can do: it may only raise an estimate. Whoever moves
+ * the start of the interval owns the sample.
  */
 #include "host/account.h"
 

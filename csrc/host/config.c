@@ -129,7 +129,7 @@ static const char *word_of(const char *name, size_t index)
 {
     static const char *const stages[] = {"kv_reuse", "collective", "p2d"};
 
-    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0)
+    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0 || strcmp(name, "MFS_NCCL_P2P_STAGE") == 0)
         return index < sizeof(stages) / sizeof(stages[0]) ? stages[index] : NULL;
     if (strcmp(name, "MFS_POLICY") == 0)
         return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;
@@ -235,6 +235,22 @@ static void say(const char *text)
         snprintf(messages[messages_count++], sizeof(messages[0]), "%s", text);
 }
 
+bool mfs_config_of_tools(const char *name)
+{
+    static const char *const names[] = {"MFS_PYTHON", "MFS_UCX_INCLUDE"};
+    static const char *const prefixes[] = {"MFS_BENCH_", "MFS_TEST_"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void look_for_unknown(void)
 {
     for (char **at = environ; at && *at; at++) {
@@ -247,7 +263,7 @@ static void look_for_unknown(void)
             continue;
         memcpy(name, *at, length);
         name[length] = '\0';
-        if (row_find(name))
+        if (row_find(name) || mfs_config_of_tools(name))
             continue;
         for (size_t i = 1; i < ROWS; i++) {
             if (distance(name, rows[i].entry.name) < distance(name, nearest->entry.name))

@@ -40,4 +40,7 @@ MFS_API const struct mfs_config_entry *mfs_config_entry_at(size_t index);
  */
 MFS_API int mfs_config_check(const char *name, const char *value, char *message, size_t size);
 
+/* A variable of the build, the scripts, the benches or the tests: not ours, but no mistake. */
+MFS_API bool mfs_config_of_tools(const char *name);
+
 #endif

@@ -31,6 +31,7 @@
 struct mfs_member {
     struct mfs_port *port;
     struct mfs_member_cell *cell;
+    bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
 };
 
 static void window_config(struct mfs_window_config *window)
@@ -173,6 +174,7 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
             atomic_store_explicit(&port->cell->members_high, next, memory_order_release);
         member->port = port;
         member->cell = cell;
+        member->rested = true;
     }
     mfs_segment_unlock(host);
     if (!cell) {
@@ -219,11 +221,20 @@ static void publish(struct mfs_member_cell *cell, const struct mfs_next *next, i
     atomic_store_explicit(&cell->stamp_ns, now_ns, memory_order_release);
 }
 
+/* Nothing of it waits or is under way: the port may be idle from here on. */
+static void rest(struct mfs_member *member)
+{
+    if (atomic_load_explicit(&member->cell->rank, memory_order_relaxed) == MFS_RANK_NONE &&
+        atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed) == 0)
+        member->rested = true;
+}
+
 void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns)
 {
     const struct mfs_next next = {.rank = rank, .untagged_rank = MFS_RANK_NONE};
 
     publish(member->cell, &next, now_ns);
+    rest(member);
 }
 
 /* What the others of the port hold and want. */
@@ -320,8 +331,9 @@ int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *ne
     }
     if (!mfs_account_pace(port->cell, bytes, now_ns))
         return -EAGAIN;
-    if (total == 0) /* the port ran empty: measure from here */
+    if (total == 0 && member->rested) /* the port was idle: measure from here */
         mfs_account_begin(port->cell, now_ns);
+    member->rested = false;
     atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
     if (turn || next->untagged)
         mfs_account_spend(port->cell, bytes);
@@ -350,6 +362,7 @@ void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
     atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_relaxed);
+    rest(member);
     if (mfs_config_get()->port_rate == 0)
         mfs_account_measure(member->port->cell, bytes, now_ns);
 }

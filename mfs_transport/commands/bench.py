@@ -15,7 +15,8 @@ BENCHES = PACKAGE.parent / "bench"
 
 
 def benches() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(BENCHES.glob("*.py"))}
+    paths = sorted(BENCHES.glob("*.py"))
+    return {path.stem: path for path in paths if not path.name.startswith("_")}
 
 
 def first_line(path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +27,24 @@ class Row:
     cached: int
 
 
-def read(path: Path) -> list[Row]:
-    """Rows in order of the file; a line that is not right ends in an InputError naming it."""
+def stream(path: Path) -> Iterator[Row]:
+    """Row by row in order of the file, whose size does not matter; a line that is not right
+    ends in an InputError naming it."""
+    known: set[int] = set()
     try:
-        lines = path.read_text().splitlines()
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _row(f"trace {path}, line {number}", line, known)
     except OSError as error:
         raise InputError(f"trace {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"trace {path}: not a text file") from None
-    rows: list[Row] = []
-    known: set[int] = set()
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            rows.append(_row(f"trace {path}, line {number}", line, known))
+
+
+def read(path: Path) -> list[Row]:
+    """All rows of the file."""
+    rows = list(stream(path))
     if not rows:
         raise InputError(f"trace {path}: no requests in it")
     return rows

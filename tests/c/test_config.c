@@ -110,6 +110,26 @@ static void check__table(void)
     }
 }
 
+static void of_tools__neither_ours_nor_a_mistake(void)
+{
+    CHECK(mfs_config_of_tools("MFS_PYTHON") && mfs_config_of_tools("MFS_BENCH_ADDRESS"));
+    CHECK(!mfs_config_of_tools("MFS_POLICY") && !mfs_config_of_tools("MFS_PYTHONS"));
+}
+
+static void set_tools(void)
+{
+    setenv("MFS_PYTHON", "python3.12", 1);
+    setenv("MFS_POLCY", "edf", 1);
+    (void)mfs_config_get();
+}
+
+static void get__is_silent_about_the_tools(void)
+{
+    const char *said = stderr_of(set_tools);
+
+    CHECK(strstr(said, "MFS_POLCY") && !strstr(said, "MFS_PYTHON"));
+}
+
 static void entry_at__every_default_is_right(void)
 {
     const struct mfs_config_entry *entry;
@@ -130,6 +150,8 @@ static const struct test tests[] = {
     TEST(get__says_what_is_wrong_once),
     TEST(get__can_be_silent),
     TEST(check__table),
+    TEST(of_tools__neither_ours_nor_a_mistake),
+    TEST(get__is_silent_about_the_tools),
     TEST(entry_at__every_default_is_right),
 };
 

@@ -109,7 +109,15 @@ static void place__mfs_fetch(void)
 {
     static const struct mfs_tag for_two = {1, 2, MFS_STAGE_KV_REUSE};
     const struct mfs_flow_info flow = {.arrival_ns = 5, .bytes_left = 1000000};
+    const struct mfs_flow_info large = {.arrival_ns = 5, .bytes_left = 5000000};
     const struct row rows[] = {
+        /* u = 120 - 102 - 3 * 5 = 3 ms is urgent, but group 1 computes from 110 ms on only */
+        {"mfs", for_two, large,
+         FACTS(.deadline_ns = S, .start_ns = 100 * MS, .layers = 4, .layer_ns = 10 * MS), GB,
+         102 * MS, 1, S - 20 * MS, 110 * MS},
+        {"mfs", for_two, large,
+         FACTS(.deadline_ns = S, .start_ns = 100 * MS, .layers = 4, .layer_ns = 10 * MS), GB,
+         110 * MS, 0, S - 20 * MS, NEVER},
         /* need = start + g w = 120 ms; B/C = 3 fetches of 1 ms; u = 117 ms: level 1 + floor(log4
          * 23.4) = 3, which ends below 80 ms */
         {"mfs", for_two, flow,

@@ -470,6 +470,7 @@ static void keep_busy(uint64_t rate_Bps, int64_t span_ns)
         mfs_member_done(one, chunk, now_ns);
         CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), 0);
     }
+    mfs_member_publish(one, MFS_RANK_NONE, now_ns);
     mfs_member_done(one, chunk, now_ns);
     mfs_member_done(one, chunk, now_ns);
     start_ns = now_ns;
@@ -483,6 +484,27 @@ static void rate__is_learned_and_followed(void)
     CHECK(mfs_port_rate_Bps(port) >= 99 * MB && mfs_port_rate_Bps(port) <= 101 * MB);
     keep_busy(50 * MB, 600 * MS);
     CHECK(mfs_port_rate_Bps(port) >= 49 * MB && mfs_port_rate_Bps(port) <= 52 * MB);
+    tear_down();
+}
+
+/* A socket's buffer takes a whole window at once: the port is empty each time we look, but not
+ * idle. Now and then we look late. */
+static void rate__bursts_that_empty_the_window(void)
+{
+    const uint64_t chunk = 50 * KB;
+
+    set_up();
+    for (int burst = 0; burst < 400; burst++) {
+        const int64_t now_ns = start_ns;
+
+        CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), 0);
+        CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), 0);
+        CHECK_EQ(mfs_member_acquire(one, 0, chunk, now_ns), -ENOBUFS);
+        start_ns += burst % 40 == 39 ? 40 * MS : MS; /* on average 100 KB in 1.975 ms */
+        mfs_member_done(one, chunk, start_ns);
+        mfs_member_done(one, chunk, start_ns);
+    }
+    CHECK(mfs_port_rate_Bps(port) >= 30 * MB && mfs_port_rate_Bps(port) <= 100 * MB);
     tear_down();
 }
 
@@ -661,6 +683,7 @@ static const struct test tests[] = {
     TEST(acquire__the_dead_are_reaped),
     TEST(join__takes_the_place_of_the_dead),
     TEST(rate__is_learned_and_followed),
+    TEST(rate__bursts_that_empty_the_window),
     TEST(rate__is_not_learned_from_little_traffic),
     TEST(rate__idle_time_does_not_count),
     TEST(rate__configured_is_kept),

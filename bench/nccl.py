@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the NCCL net plug-in carries: latency, bandwidth, patterns; beside UCX alone.
+
+    python bench/nccl.py                                  # tcp and shm, beside ucx_perftest
+    python bench/nccl.py --pattern bandwidth --size 1m --pairs 9 --json out/nccl.json
+    python bench/nccl.py --inner /path/to/libnccl-net-x.so    # the gate: off and with MFS
+    python bench/nccl.py --contend                        # beside KV traffic on one port
+
+Ranks are processes that drive the plug-in's table as NCCL does, without a GPU
+(bench/nccl_loop.c). `off` is ucx_perftest on the same path for latency and bandwidth (an
+active message of 8 bytes, puts of the same size, as many in flight), else the plug-in with
+MFS_ENABLE=0; `mfs` is the plug-in. Runs follow each other in pairs; a ratio is the median over
+the pairs of how much better `mfs` is: 1 is no difference, above 1 is better.
+
+--contend: two hosts (network namespaces, 1 Gbit/s both ways). Rank 0 sends 1 MiB every 25 ms,
+alone and beside 8 NIXL writes of another process that keep the port full; without MFS and
+with it. p99 is of a message's time until the receiver has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mfs_transport import results
+from mfs_transport.native import InputError
+from mfs_transport.testbed import network
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = ROOT / "mfs_transport" / "libnccl-net-mfs.so"
+TRANSPORTS = {
+    "tcp": {"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"},
+    "shm": {"UCX_TLS": "shm,self"},
+}
+PATTERNS = ("latency", "bandwidth", "ring", "alltoall")
+SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
+LINK_BPS = 125e6
+
+
+def size_of(text: str) -> int:
+    digits = text.rstrip("kmKM")
+    try:
+        return int(digits) * SUFFIXES[text[len(digits) :].lower()]
+    except (KeyError, ValueError):
+        raise InputError(f"size {text!r}: bytes, with k or m behind") from None
+
+
+def wheel() -> Path:
+    import importlib.util
+
+    spec = importlib.util.find_spec("libucx")
+    for place in (spec and spec.submodule_search_locations) or ():
+        return Path(place)
+    sys.exit("bench/nccl.py: no libucx; install it with: pip install libucx-cu12")
+
+
+def compile_loop(place: Path) -> Path:
+    program = place / "nccl_loop"
+    sources = [ROOT / "bench" / "nccl_loop.c", ROOT / "bench" / "nccl_world.c"]
+    sources.append(ROOT / "csrc" / "nccl" / "inner.c")
+    command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-D_GNU_SOURCE", "-O2"]
+    command += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'bench'}", "-pthread", "-o", str(program)]
+    subprocess.run([*command, *map(str, sources), "-ldl"], check=True)
+    return program
+
+
+def environment(transport: str, folder: Path, **more: str) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("LD_")}
+    return {
+        **env,
+        "UCX_LOG_LEVEL": "error",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "MFS_SEGMENT": str(folder / "segment"),
+        "MFS_NCCL_UCX": env.get("MFS_NCCL_UCX", str(wheel() / "lib" / "libucp.so.0")),
+        **TRANSPORTS.get(transport, {}),
+        **more,
+    }
+
+
+def loop(program: Path, env: Mapping[str, str], *arguments: object) -> list[float]:
+    command = [str(program), str(PLUGIN), *map(str, arguments)]
+    done = subprocess.run(command, env=dict(env), check=True, text=True, stdout=subprocess.PIPE)
+    return [float(line) for line in done.stdout.split()]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def perftest(transport: str, folder: Path, pattern: str, size: int, depth: int) -> float:
+    """Seconds of one message of ucx_perftest on the same path."""
+    env = environment(transport, folder)
+    env["LD_LIBRARY_PATH"] = str(wheel() / "lib")
+    tool, port = str(wheel() / "bin" / "ucx_perftest"), free_port()
+    test = "ucp_am_lat" if pattern == "latency" else "ucp_put_bw"
+    count = 20000 if pattern == "latency" else max(200, min(20000, (2 << 30) // size))
+    command = [tool, "-t", test, "-s", str(size), "-n", str(count), "-O", str(depth)]
+    command += ["-p", str(port), "-f"]
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:  # the server listens when it does
+            client = subprocess.run(
+                [*command, "127.0.0.1"], env=env, text=True, capture_output=True, check=False
+            )
+            lines = client.stdout.strip().splitlines()
+            if client.returncode == 0 and lines:
+                return float(lines[-1].split()[3]) * 1e-6  # overall average, microseconds
+            if time.monotonic() > deadline:
+                sys.exit(f"bench/nccl.py: ucx_perftest failed: {client.stderr.strip()}")
+            time.sleep(0.1)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def measure(
+    program: Path,
+    folder: Path,
+    pattern: str,
+    transport: str,
+    size: int,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    pairs: list[tuple[float, float]] = []
+    ranks = 2 if pattern in ("latency", "bandwidth") else options["ranks"]
+    gate = {"MFS_NCCL_INNER": options["inner"]} if options["inner"] else {}
+    arguments = (pattern, size, options["depth"], options["budget_ms"], ranks)
+    against = "plug-in, MFS_ENABLE=0"
+    if ranks == 2 and pattern in ("latency", "bandwidth") and not gate:
+        against = "ucx_perftest"
+    for _ in range(options["pairs"]):
+        if against == "ucx_perftest":
+            off = perftest(transport, folder, pattern, size, options["depth"])
+        else:
+            off = loop(
+                program, environment(transport, folder, MFS_ENABLE="0", **gate), *arguments
+            )[0]
+        pairs.append((off, loop(program, environment(transport, folder, **gate), *arguments)[0]))
+    ratios = [off / mfs for off, mfs in pairs]
+    latency = pattern == "latency"
+    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
+
+    def value(side: int) -> float:
+        return statistics.median(
+            pair[side] * 1e6 if latency else size / pair[side] / 1e6 for pair in pairs
+        )
+
+    return {
+        "operation": pattern,
+        "size_bytes": size,
+        "transport": transport,
+        "ranks": ranks,
+        "against": against,
+        "off": value(0),
+        "mfs": value(1),
+        "unit": "us" if latency else "MB/s",
+        "ratio": statistics.median(ratios),
+        "pairs": len(ratios),
+        "spread": [low, high],
+    }
+
+
+# --- beside KV traffic ---
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
+    import contend
+
+    hosts = network.Namespaces(LINK_BPS)
+    places = [hosts.add("sender"), hosts.add("receiver")]
+    folder = Path(hosts.folder)
+    program = compile_loop(folder)
+    times: dict[tuple[str, str], list[float]] = {}
+    rates: dict[tuple[str, str], list[float]] = {}
+    kv: dict[str, tuple[Any, Any]] = {}
+    for system in contend.SYSTEMS:
+        receiver = contend.Process(f"receiver-{system}", places[1], system, hosts.folder)
+        sender = contend.Process(f"sender-{system}", places[0], system, hosts.folder)
+        sender.ask("connect", **receiver.ask("metadata"))
+        kv[system] = (sender, receiver)
+    for _ in track(range(pairs), description="contend", console=Console(stderr=True)):
+        for system in contend.SYSTEMS:
+            env = environment("", folder, UCX_TLS="tcp", UCX_NET_DEVICES="eth0")
+            env |= {
+                "NCCL_SOCKET_IFNAME": "eth0",
+                "WORLD_NETNS": "sender,receiver",
+                "WORLD_SEGMENTS": f"{folder}/sender-{system},{folder}/receiver-{system}",
+                "MFS_ENABLE": "1" if system == "mfs" else "0",
+            }
+            arguments = ("paced", 1 << 20, 1, budget_ms, 2)
+            times.setdefault((system, "alone"), []).extend(loop(program, env, *arguments))
+            sender = kv[system][0]
+            sender.ask("background")
+            time.sleep(0.5)
+            sender.tell("mark")
+            begun = time.monotonic()
+            beside = loop(program, env, *arguments)
+            span = time.monotonic() - begun
+            sender.tell("stop")
+            rate = sender.hear()["rate_Bps"]
+            times.setdefault((system, "beside KV"), []).extend(beside)
+            # what the collective left of the port, by its share of the span
+            left = LINK_BPS - len(beside) * (1 << 20) / span
+            rates.setdefault((system, "beside KV"), []).append(rate / left)
+    return [
+        {
+            "operation": "contend",
+            "scene": scene,
+            "transport": "tcp",
+            "system": system,
+            "size_bytes": 1 << 20,
+            "messages": len(found),
+            "p50_ms": 1e3 * percentile(found, 0.5),
+            "p99_ms": 1e3 * percentile(found, 0.99),
+            "p99_over_alone": percentile(found, 0.99) / percentile(times[system, "alone"], 0.99),
+            "kv_share_of_rest": statistics.median(rates.get((system, scene), [0.0])),
+            "pairs": pairs,
+        }
+        for (system, scene), found in times.items()
+    ]
+
+
+def contend_run(json_path: Path | None) -> None:
+    reason = network.why_not_namespaces()
+    if reason:
+        sys.exit(f"--contend needs network namespaces: {reason}")
+    command = [*network.enter_command(), sys.executable, *sys.argv, "--inside"]
+    sys.exit(subprocess.run(command, check=False).returncode)
+
+
+# --- output ---
+
+
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+    view = Table(box=None, padding=(0, 2, 0, 0))
+    contended = any(row["operation"] == "contend" for row in rows)
+    names = (
+        ("system", "scene", "p50_ms", "p99_ms", "p99_over_alone", "kv_share_of_rest")
+        if contended
+        else ("operation", "transport", "size_bytes", "off", "mfs", "unit", "ratio", "against")
+    )
+    for name in names:
+        view.add_column(name, justify="left" if name in ("system", "operation") else "right")
+    for row in rows:
+        view.add_row(
+            *(f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name]) for name in names)
+        )
+    console.print(view)
+
+
+@click.command(help=__doc__)
+@click.option("--pattern", "patterns", multiple=True, type=click.Choice(PATTERNS))
+@click.option("--transport", "transports", multiple=True, type=click.Choice(list(TRANSPORTS)))
+@click.option("--size", "sizes", multiple=True, help="Of a message, as 8, 64k, 1m.")
+@click.option("--depth", default=4, show_default=True, type=click.IntRange(1, 32))
+@click.option("--ranks", default=3, show_default=True, type=click.IntRange(2, 8))
+@click.option("--pairs", default=7, show_default=True, type=click.IntRange(1))
+@click.option("--budget-ms", default=300, show_default=True, type=click.IntRange(10))
+@click.option("--inner", default="", help="A net plug-in to put the gate in front of.")
+@click.option("--contend", is_flag=True, help="Beside KV traffic on a shaped port.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--inside", is_flag=True, hidden=True)
+def main(**options: Any) -> None:
+    console = Console()
+    if not PLUGIN.exists():
+        sys.exit(f"bench/nccl.py: {PLUGIN} is not built: pip install -e .")
+    if options["contend"] and not options["inside"]:
+        contend_run(options["json_path"])
+    rows: list[dict[str, Any]] = []
+    if options["contend"]:
+        rows = contend_inside(options["pairs"], max(options["budget_ms"], 1500))
+    else:
+        try:
+            wanted = [size_of(text) for text in options["sizes"]]
+        except InputError as error:
+            sys.exit(f"bench/nccl.py: {error}")
+        with tempfile.TemporaryDirectory(prefix="mfs-bench-nccl-") as place:
+            folder = Path(place)
+            program = compile_loop(folder)
+            for pattern in options["patterns"] or PATTERNS:
+                for transport in options["transports"] or TRANSPORTS:
+                    for size in wanted or ([8] if pattern == "latency" else [1 << 20]):
+                        with console.status(f"{pattern} over {transport}, {size} bytes"):
+                            rows.append(
+                                measure(program, folder, pattern, transport, size, options)
+                            )
+    show(rows, console)
+    if options["json_path"]:
+        results.write(options["json_path"], rows)
+    if options["contend"]:
+        sys.stdout.flush()
+        os._exit(0)  # pid 1 of its namespace: everything else ends with it
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run of the simulator takes: wall time, memory, events, by cluster and policy.
+
+    python bench/sim.py --json out/sim.json            # 256 hosts, 1,536 requests
+    python bench/sim.py --large --json out/sim.json    # and 1,024 hosts, 100,000 requests
+
+Lognormal requests (2,000 tokens on average, half of them reused), Poisson arrivals, SLO three times
+the TTFT alone; the load is chosen so that mfs attains 0.9, near the knee. Runs of one
+thread; times are of the engine alone.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from mfs_transport import results
+from mfs_transport.sim import engine
+
+# name: units, hosts of a unit, link, requests, requests a second
+CLUSTERS = {
+    "256 hosts, alone": (128, 1, 6e9, 1_536, 900.0),
+    "256 hosts, units of 4": (32, 4, 12e9, 1_536, 300.0),
+}
+LARGE = {
+    "1,024 hosts, alone": (512, 1, 6e9, 100_000, 3_500.0),
+    "1,024 hosts, units of 4": (128, 4, 12e9, 100_000, 1_200.0),
+}
+SLO = 3.0
+
+
+def model_of(hosts: int) -> engine.Model:
+    """A dense model of 70B on one host; a mixture with experts spread over the unit's hosts."""
+    if hosts == 1:
+        return engine.Model(80, 8, 4096, 0, 0, 2 * 70.6e9 / 80, 16384, 8 * 312e12)
+    return engine.Model(56, 8, 4096, 0, 49152, 2 * 39e9 / 56, 12288, hosts * 8 * 312e12)
+
+
+def load(cluster: engine.Cluster, model: engine.Model, count: int, rate: float) -> Any:
+    rng = np.random.default_rng(0)
+    arrival = np.cumsum(rng.exponential(1 / rate, count))
+    tokens = np.maximum(16, rng.lognormal(np.log(2000) - 0.5, 1.0, count)).astype(np.int64)
+    prefix = np.minimum(tokens - 1, (tokens * rng.beta(2, 2, count)).astype(np.int64))
+    alone = [
+        engine.closed_form_ttft_s(cluster, model, int(n), int(p))
+        for n, p in zip(tokens, prefix, strict=True)
+    ]
+    deadline = arrival + SLO * np.array(alone)
+    return engine.Requests(arrival, tokens, prefix, deadline, None, rng.random(count))
+
+
+def measure(name: str, shape: tuple[Any, ...], policy: str, progress: Progress) -> dict[str, Any]:
+    units, hosts, link, count, rate = shape
+    cluster = engine.Cluster(units, hosts, units * hosts, link_Bps=link)
+    model = model_of(hosts)
+    requests = load(cluster, model, count, rate)
+    task = progress.add_task(f"{name}, {policy}", total=count)
+
+    def told(done: int, now_s: float) -> None:
+        progress.update(task, completed=done)
+
+    begin = time.process_time()
+    outcome = engine.simulate(
+        cluster, model, requests, engine.Options(policy=policy), progress=told
+    )
+    cpu_seconds = time.process_time() - begin
+    progress.update(task, completed=count)
+    return {
+        "cluster": name,
+        "policy": policy,
+        "requests": count,
+        "rate": rate,
+        "attainment": float(np.mean(outcome.ttft_s <= requests.deadline_s - requests.arrival_s)),
+        "utilisation": float(outcome.port_utilisation.mean()),
+        "seconds": outcome.seconds,
+        "cpu_seconds": cpu_seconds,
+        "memory_bytes": outcome.memory_bytes,
+        "events": outcome.events,
+        "flows": outcome.flows,
+        "visited_per_event": outcome.visited / outcome.events,
+    }
+
+
+@click.command()
+@click.option("--large", is_flag=True, help="100,000 requests on 1,024 hosts as well")
+@click.option("--policy", "policies", multiple=True, default=("mfs", "fair"), show_default=True)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="write the results")
+def main(large: bool, policies: tuple[str, ...], json_path: Path | None) -> None:
+    """Wall time, memory and events of a run."""
+    console = Console()
+    points = {**CLUSTERS, **(LARGE if large else {})}
+    with Progress(console=console) as progress:
+        rows = [
+            measure(name, shape, policy, progress)
+            for name, shape in points.items()
+            for policy in policies
+        ]
+    table = Table(title="one run, one thread")
+    table.add_column("cluster")
+    table.add_column("policy")
+    columns = ("requests", "attained", "used", "events", "visited/event", "seconds", "CPU s", "MB")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            row["cluster"],
+            row["policy"],
+            f"{row['requests']:,}",
+            f"{row['attainment']:.2f}",
+            f"{row['utilisation']:.2f}",
+            f"{row['events']:,}",
+            f"{row['visited_per_event']:.1f}",
+            f"{row['seconds']:.2f}",
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['memory_bytes'] / 1e6:.1f}",
+        )
+    console.print(table)
+    if json_path:
+        results.write(json_path, rows)
+
+
+if __name__ == "__main__":
+    main()

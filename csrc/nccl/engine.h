@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What carries the traffic of one communicator on one device.
+ *
+ *   isend -> message ready -> RMLQ -> chunk -> put on a channel -> all put -> FIN
+ *                               ^        ^
+ *                         policy's order  port: window, other processes of the host
+ *
+ *   engine --+-- a UCX worker for each traffic class
+ *            +-- one queue (RMLQ), one member of the device's egress port
+ *            +-- peers: endpoints, kept until the engine ends
+ *            +-- comms: send and receive sides of connections, by id
+ *
+ * THREADS: NCCL's service thread sets up and registers while its progress thread sends,
+ * receives and tests, on the same device at the same time. Everything here is guarded by the
+ * engine's mutex, UCX's workers included (they are made for one thread at a time), and it is
+ * held across calls into UCX: the callbacks that come back are ours alone, they touch only
+ * what the mutex guards, and they never take it. test() only tries the mutex: whoever has it
+ * makes progress for all. A request's end is told in its `state`, which is read without the
+ * mutex. Registration does not take it: UCX's contexts are made for several threads.
+ * Two engines share nothing but the contexts and the port's segment, which is lock-free.
+ */
+#ifndef MFS_NCCL_ENGINE_H
+#define MFS_NCCL_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/rmlq.h"
+#include "host/host.h"
+#include "host/port.h"
+#include "nccl/device.h"
+#include "nccl/flow.h"
+
+#define MFS_NCCL_COMMS_MAX 4096u
+
+struct mfs_nccl_comm;
+struct mfs_nccl_engine;
+struct mfs_nccl_peer;
+struct mfs_nccl_request;
+
+/* Of a communicator: NCCL's ctx. */
+struct mfs_nccl_context {
+    struct mfs_nccl_flow flow;
+    pthread_mutex_t mutex; /* of what follows */
+    struct mfs_nccl_engine *engines[MFS_NCCL_DEVICES_MAX];
+    struct mfs_nccl_engine *stopped; /* kept for the connections that they still have */
+};
+
+/* A chunk on its way; from the engine's list. */
+struct mfs_nccl_chunk {
+    struct mfs_nccl_request *request;
+    uint64_t bytes;        /* of data */
+    uint64_t window_bytes; /* counted in the port's window */
+    unsigned channel;
+    struct mfs_nccl_chunk *next;
+};
+
+struct mfs_nccl_engine {
+    pthread_mutex_t mutex; /* guards all that follows */
+    const struct mfs_nccl_ucx *ucx;
+    struct mfs_nccl_context *context;
+    struct mfs_nccl_device *device;
+    struct mfs_host *host;
+    unsigned char uuid[16]; /* tells peers apart */
+    unsigned classes, channels; /* channels: endpoints to a peer, classes times endpoints */
+    bool scheduled;
+    _Atomic bool stopped; /* makes no progress ever again; also read under the context's mutex */
+    struct mfs_nccl_engine *next; /* of the stopped ones */
+    ucp_worker_h workers[MFS_NCCL_CLASSES_MAX];
+    struct mfs_rmlq *queue;
+    struct mfs_port *port;
+    struct mfs_member *member;
+    uint64_t settings_version, promotions;
+    uint64_t inflight; /* bytes in the window */
+    struct mfs_nccl_request *put_first, *put_last; /* all put; FIN is due */
+    struct mfs_nccl_chunk *free_chunks, *slabs;
+    struct mfs_nccl_peer *peers;
+    struct mfs_nccl_comm *comms[MFS_NCCL_COMMS_MAX];
+    uint32_t generation, comm_hint, comm_count;
+    ucp_ep_h self; /* to ourselves, for iflush; NULL until the first */
+    int watch; /* epoll: sockets that tell of a peer's death */
+    uint32_t looks;
+    int64_t tick_ns;
+};
+
+/* Made at first use. NULL: the reason was logged. Takes and gives no lock of its own. */
+struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, int dev);
+/* With all connections closed, or abandoned by NCCL. */
+void mfs_nccl_engine_free(struct mfs_nccl_engine *engine);
+
+/* All of the following with the mutex held. */
+
+/* Everything fails; nothing is written to or read from NCCL's memory any more. */
+void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine);
+/* One round: UCX, FINs, the queue, and now and then a look whether the peers live. */
+void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine);
+/* What is due for messages that UCX is done with: FINs. */
+void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine);
+/* UCX gave something of the request back; if that was all, the next is due (finish_puts),
+ * outside of UCX's callback. */
+void mfs_nccl_engine_settle(struct mfs_nccl_request *request);
+/* Send the best chunks while the port allows. */
+void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine);
+/* Hand a message that may be sent (its kind and place are known) to the queue, or send it. */
+void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
+/* Take it out of the queue if it is there. */
+void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
+/* -ENOSPC: too many connections. */
+int mfs_nccl_engine_adopt(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
+void mfs_nccl_engine_disown(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
+/* NULL: it is closed. */
+struct mfs_nccl_comm *mfs_nccl_engine_comm(struct mfs_nccl_engine *engine, uint32_t index,
+                                           uint32_t generation);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a message is for. NCCL does not say which request a message serves, so:
+ *
+ *   request, layer   the batch that this process computes (mfs_batch_set)
+ *   stage            MFS_NCCL_STAGES of the communicator's trafficClass, else
+ *                    MFS_NCCL_P2P_STAGE when setNetAttr says that it only sends and
+ *                    receives, else `collective`
+ */
+#ifndef MFS_NCCL_FLOW_H
+#define MFS_NCCL_FLOW_H
+
+#include "core/types.h"
+#include "nccl/net.h"
+
+/* Of a communicator; any thread may set it, hence the atomic word. */
+struct mfs_nccl_flow {
+    int traffic_class;        /* negative: not given */
+    _Atomic uint32_t p2p_only; /* setNetAttr */
+};
+
+void mfs_nccl_flow_attr(struct mfs_nccl_flow *flow, const struct mfs_nccl_attr *attr);
+struct mfs_tag mfs_nccl_flow_tag(struct mfs_nccl_flow *flow);
+
+#endif

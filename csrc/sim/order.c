@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ORDER: what the schedulers of all hosts would say of each flow, by csrc/core: the facts
+ * of a request are kept as a control plane would (mfs_plan_unit, mfs_plan_shed, the paper's
+ * plan in paper.c), and the policy's place() gives level, key and when to ask again. A line
+ * is placed anew when its first flow changes, when what is known of its request has changed,
+ * and at the time that the policy named.
+ *
+ * BATCHES: requests of one batch compute together, each waits for all. In the plan the
+ * first of a batch carries its computing time, the others none; afterwards all of them get
+ * the batch's start, and the tightest of the batch as what they owe to others.
+ *
+ * Crossing times are exact for flows that wait. For one that is served the policy names a
+ * moment that comes too early, since the bytes left fall meanwhile: looks that find the same
+ * level are spaced out, from SERVED_LOOK_S to SERVED_LOOK_MOST_S, and a crossing is put off
+ * by as much at most.
+ */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "sim/state.h"
+
+#define SERVED_LOOK_S 50e-6
+#define SERVED_LOOK_MOST_S 1e-3
+#define SAME_NS 1000 /* plans that differ by less are not worth placing flows anew */
+
+/* --- set-up --- */
+
+static void map_tiers(struct mfs_sim *sim)
+{
+    const uint32_t levels = sim->params.levels;
+    uint32_t tiers = 0;
+
+    for (uint32_t level = 0; level <= levels; level++) {
+        const bool by_share = sim->rule == MFS_RULE_FAIR || sim->options->level_order == 1;
+        const bool rest = strcmp(sim->options->policy, "edf_paper") == 0 && level > 0;
+
+        sim->tier_of_level[level] = 0;
+        if (sim->rule == MFS_RULE_FAIR && level > 0 && level < levels)
+            continue;
+        if (rest && level > 1 && level < levels)
+            continue;
+        if (by_share || rest)
+            sim->tier_of_level[level] = (uint8_t)++tiers;
+    }
+    sim->net.tiers = tiers;
+}
+
+static bool option(int32_t chosen, bool normal)
+{
+    return chosen < 0 ? normal : chosen != 0;
+}
+
+int mfs_order_init(struct mfs_sim *sim)
+{
+    const struct mfs_sim_options *options = sim->options;
+    int error = mfs_baseline_find(sim, options->policy);
+    bool own;
+
+    if (error)
+        return error;
+    mfs_params_init(&sim->params);
+    sim->params.levels = options->levels;
+    sim->params.rate_Bps = (uint64_t)sim->cluster->link_Bps;
+    sim->params.theta_ns = mfs_sim_ns(options->theta_s);
+    sim->params.mlu_base = options->mlu_base;
+    sim->params.mlu_top = options->mlu_top;
+    if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
+        sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
+        options->level_order > 2 || options->enforcement > MFS_SIM_PRESSURE)
+        return -EINVAL;
+    sim->ours = mfs_policy_find("mfs");
+    own = sim->policy == sim->ours;
+    sim->paper = sim->policy == mfs_policy_find("mfs_paper");
+    sim->hopeless = option(options->hopeless, own || sim->rule == MFS_RULE_PDQ);
+    sim->shed = option(options->shed, own && sim->hopeless);
+    sim->plans = own || sim->hopeless || sim->shed;
+    sim->by_bytes = options->level_order == 2 || sim->policy == mfs_policy_find("srpt");
+    if (own && !sim->hopeless)
+        sim->params.rate_margin = 1e18; /* whatever is left could be sent in time */
+    map_tiers(sim);
+    return 0;
+}
+
+/* --- planning --- */
+
+void mfs_unit_dirty(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_unit *unit = &sim->units[index];
+
+    sim->paper_due = sim->paper;
+    if (unit->dirty ||
+        !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF))
+        return;
+    unit->dirty = true;
+    mfs_members_add(&sim->memory, &sim->dirty_units, index);
+}
+
+static void bundle_dirty(struct mfs_sim *sim, uint32_t index)
+{
+    if (index == MFS_NONE)
+        return;
+    for (uint32_t i = 0; i < sim->bundles[index].lines; i++)
+        mfs_line_dirty(sim, sim->bundles[index].first_line + i);
+}
+
+void mfs_request_dirty(struct mfs_sim *sim, uint32_t index)
+{
+    bundle_dirty(sim, sim->requests[index].fetch);
+    bundle_dirty(sim, sim->requests[index].p2d);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static bool same(int64_t a, int64_t b)
+{
+    return a == b ||
+           (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS && b - a < SAME_NS);
+}
+
+/* One plan entry; only the first of a batch carries its computing. */
+static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool first,
+                       double group_s, uint32_t group)
+{
+    const struct mfs_sim_request *one = &sim->requests[request];
+    struct mfs_facts *facts = &sim->plan[at];
+
+    *facts = one->facts;
+    facts->layer_now = group;
+    facts->layers = first ? sim->model->groups : 0;
+    facts->layer_ns = mfs_sim_ns(group_s * one->estimate);
+    facts->p2d_layer_ns = mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
+                                     sim->cluster->link_Bps * one->estimate);
+    sim->plan_request[at] = request;
+}
+
+static double running_group_s(const struct mfs_unit *unit)
+{
+    return unit->compute_s + unit->collective_s;
+}
+
+/* What the plan says of one batch, into the facts of its requests. */
+static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
+{
+    int64_t end_ns = sim->plan[first + count - 1].next_start_ns;
+    bool moved = false;
+
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct mfs_facts *facts = &sim->plan[i];
+
+        if (!(facts->flags & MFS_REQUEST_HOPELESS) && facts->deadline_ns != MFS_TIME_NEVER)
+            end_ns = least(end_ns, facts->deadline_ns - facts->p2d_layer_ns);
+    }
+    for (uint32_t i = first; i < first + count; i++) {
+        struct mfs_facts *facts = &sim->requests[sim->plan_request[i]].facts;
+        const struct mfs_facts *plan = &sim->plan[i];
+        const int64_t next_ns = sim->options->inherit ? end_ns : MFS_TIME_NEVER;
+        const uint32_t flags = sim->hopeless ? plan->flags & MFS_REQUEST_HOPELESS : 0;
+
+        if (same(facts->start_ns, sim->plan[first].start_ns) &&
+            same(facts->next_start_ns, next_ns) && facts->layer_ns == sim->plan[first].layer_ns &&
+            (facts->flags & MFS_REQUEST_HOPELESS) == flags)
+            continue;
+        facts->start_ns = sim->plan[first].start_ns;
+        facts->next_start_ns = next_ns;
+        facts->layer_ns = sim->plan[first].layer_ns;
+        facts->p2d_layer_ns = plan->p2d_layer_ns;
+        facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_HOPELESS) | flags;
+        mfs_request_dirty(sim, sim->plan_request[i]);
+        moved = true;
+    }
+    return moved;
+}
+
+static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
+{
+    uint32_t at = 0;
+
+    if (unit->count > sim->plan_capacity) {
+        sim->plan_capacity = 2 * unit->count;
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
+                                            sizeof(*sim->plan_request));
+    }
+    while (at < unit->count) {
+        uint32_t count = unit->running;
+        double group_s = running_group_s(unit), tokens, work;
+        const uint32_t group = at == 0 && count > 0 ? unit->group : 0;
+
+        if (at > 0 || count == 0) {
+            count = mfs_unit_batch(sim, unit, at, &tokens, &work);
+            group_s = mfs_sim_compute_s(sim->model, tokens, work) +
+                      mfs_sim_collective_bytes(sim->model, tokens, sim->cluster->unit_hosts) /
+                          (sim->cluster->nics * sim->cluster->link_Bps);
+        }
+        for (uint32_t i = 0; i < count; i++)
+            plan_entry(sim, at + i, mfs_unit_request(unit, at + i), i == 0, group_s, group);
+        at += count;
+    }
+    mfs_plan_unit(sim->plan, unit->count, sim->now_ns);
+    for (at = 0; at < unit->count;) {
+        uint32_t count = 1;
+
+        while (at + count < unit->count && sim->plan[at + count].layers == 0)
+            count++;
+        if (adopt_batch(sim, at, count) && at == 0 && unit->running > 0)
+            bundle_dirty(sim, unit->bundle);
+        at += count;
+    }
+}
+
+/* Shedding among those whose stage 3 leaves the unit's hosts; every host has the same share. */
+static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
+{
+    uint32_t count = 0;
+
+    for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d)
+        count++;
+    if (count == 0)
+        return;
+    if (count > sim->plan_capacity) {
+        sim->plan_capacity = 2 * count;
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
+                                            sizeof(*sim->plan_request));
+    }
+    MFS_ROOM(&sim->memory, sim->scratch, sim->scratch_capacity, count);
+    count = 0;
+    for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d, count++) {
+        sim->plan[count] = sim->requests[r].facts;
+        sim->plan[count].p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, r) * sim->requests[r].estimate /
+                       sim->cluster->unit_hosts);
+        sim->plan_request[count] = r;
+    }
+    mfs_plan_shed(sim->plan, count, sim->params.rate_Bps, sim->now_ns, sim->scratch);
+    for (uint32_t i = 0; i < count; i++) {
+        struct mfs_facts *facts = &sim->requests[sim->plan_request[i]].facts;
+        const uint32_t flag = sim->plan[i].flags & MFS_REQUEST_SHED;
+
+        if ((facts->flags & MFS_REQUEST_SHED) == flag)
+            continue;
+        facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_SHED) | flag;
+        bundle_dirty(sim, sim->requests[sim->plan_request[i]].p2d);
+    }
+}
+
+void mfs_order_plan(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_unit *unit = &sim->units[index];
+
+    if (sim->plans && unit->count > 0)
+        plan_queue(sim, unit);
+    if (sim->shed)
+        plan_shed(sim, unit);
+    for (uint32_t i = 0; i < unit->running; i++) /* the group that computes has moved */
+        mfs_request_dirty(sim, mfs_unit_request(unit, i));
+}
+
+/* --- placing --- */
+
+void mfs_order_flow(struct mfs_sim *sim, uint32_t index, struct mfs_flow_info *info)
+{
+    struct mfs_line *line = &sim->lines[index];
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    double left = 0.0, size = 0.0;
+
+    memset(info, 0, sizeof(*info));
+    info->tag.request = bundle->request + 1;
+    info->tag.stage = bundle->stage;
+    info->tag.layer = line->group;
+    info->active_ns = info->arrival_ns = line->flows[line->group].created_ns;
+    info->level = line->level;
+    /* a flow is all bytes of a tag on one port: here the egress */
+    for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
+        struct mfs_line *other = &sim->lines[i];
+
+        if (other->count == 0 || other->route.link[0] != line->route.link[0])
+            continue;
+        mfs_line_advance(sim, other);
+        left += mfs_line_left(other, line->group);
+        size += line->size;
+    }
+    info->bytes_left = (uint64_t)ceil(left);
+    info->bytes_sent = (uint64_t)(size - left > 0.0 ? size - left : 0.0);
+    if (info->bytes_left == 0)
+        info->bytes_left = 1;
+}
+
+static void place_request(struct mfs_sim *sim, const struct mfs_flow_info *info, uint32_t request,
+                          const struct mfs_policy *policy, struct mfs_place *place)
+{
+    struct mfs_facts facts = sim->requests[request].facts;
+
+    if (info->tag.stage == MFS_STAGE_P2D)
+        facts.p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, request) * sim->requests[request].estimate);
+    policy->place(&sim->params, info, &facts, sim->now_ns, place);
+}
+
+static bool earlier(const struct mfs_place *a, const struct mfs_place *b)
+{
+    return a->level < b->level || (a->level == b->level && a->key < b->key);
+}
+
+/* By csrc/core; a collective is its batch's, and as urgent as the most urgent of it. */
+static void place_core(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[sim->lines[index].bundle];
+    const struct mfs_unit *unit = &sim->units[bundle->unit];
+    const struct mfs_place unplaced = *place;
+    struct mfs_flow_info info;
+
+    mfs_order_flow(sim, index, &info);
+    place_request(sim, &info, bundle->request, sim->policy, place);
+    if (bundle->stage != MFS_STAGE_COLLECTIVE)
+        return;
+    for (uint32_t i = 1; i < unit->running; i++) {
+        struct mfs_place other = unplaced;
+
+        place_request(sim, &info, mfs_unit_request(unit, i), sim->policy, &other);
+        other.recheck_ns = least(other.recheck_ns, place->recheck_ns);
+        if (earlier(&other, place))
+            *place = other;
+    }
+}
+
+/* For the baselines: would ours give this stage 3 up? Then it goes last here, too. */
+static void place_given_up(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[sim->lines[index].bundle];
+    struct mfs_place ours = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    struct mfs_flow_info info;
+
+    if (!sim->hopeless || bundle->stage != MFS_STAGE_P2D || sim->policy == sim->ours)
+        return;
+    mfs_order_flow(sim, index, &info);
+    place_request(sim, &info, bundle->request, sim->ours, &ours);
+    if (ours.level == sim->params.levels)
+        place->level = ours.level;
+    place->recheck_ns = least(place->recheck_ns, ours.recheck_ns);
+}
+
+static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *line)
+{
+    const uint32_t classes = sim->options->classes;
+
+    if (sim->options->enforcement == MFS_SIM_PRESSURE)
+        return mfs_pressure_class(sim, line);
+    if (sim->options->enforcement != MFS_SIM_CLASSES || classes < 2)
+        return 0;
+    if (line->level >= sim->params.levels)
+        return classes - 1;
+    return line->level < classes - 2 ? line->level : classes - 2;
+}
+
+/* Do bytes of its request and stage move? Then what the policy judges it by does. */
+static bool served(const struct mfs_sim *sim, const struct mfs_line *line)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    bool any = false;
+
+    for (uint32_t i = 0; i < bundle->lines; i++)
+        any = any || sim->lines[bundle->first_line + i].rate > 0.0;
+    return any;
+}
+
+/* The line's place into the net. */
+static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *place, double cap)
+{
+    struct mfs_line *line = &sim->lines[index];
+    uint32_t level = place->level;
+    const uint32_t scavenger = sim->params.levels;
+    uint32_t tier;
+
+    if (level > scavenger)
+        level = scavenger;
+    if (line->level < scavenger && level != scavenger && level > line->level)
+        level = line->level; /* promoted only */
+    line->look_gap_s =
+        level != line->level ? SERVED_LOOK_S : fmin(2.0 * line->look_gap_s, SERVED_LOOK_MOST_S);
+    if (level != line->level)
+        MFS_TRACE(sim, MFS_SIM_LEVEL, (int32_t)sim->bundles[line->bundle].request,
+                  (int32_t)sim->bundles[line->bundle].stage, (int32_t)line->group,
+                  (int32_t)line->host_from, (int32_t)line->host_to, (int32_t)level,
+                  (int32_t)sim->bundles[line->bundle].unit, mfs_line_left_all(line));
+    line->level = level;
+    tier = sim->tier_of_level[level];
+    mfs_line_shared(sim, line, tier > 0);
+    mfs_slot_class(&sim->net, line->slot, fabric_class(sim, line));
+    if (tier > 0) {
+        mfs_slot_share(&sim->net, line->slot, tier, line->count);
+    } else {
+        const uint64_t sequence = line->flows[line->group].sequence;
+
+        mfs_slot_order(&sim->net, line->slot, mfs_rank_make(level, place->key), sequence, cap);
+        if (sim->rule == MFS_RULE_KARUNA && isfinite(cap)) {
+            if (line->spare_slot == MFS_NONE)
+                line->spare_slot = mfs_slot_new(&sim->net, &line->route, index);
+            mfs_slot_order(&sim->net, line->spare_slot, mfs_rank_make(scavenger, place->key),
+                           sequence, INFINITY);
+        } else if (line->spare_slot != MFS_NONE) {
+            mfs_slot_leave(&sim->net, line->spare_slot);
+        }
+    }
+    if (place->recheck_ns == MFS_TIME_NEVER) {
+        mfs_timers_drop(&sim->looks, index);
+    } else {
+        const double gap_s = served(sim, line) ? line->look_gap_s : 1e-9;
+
+        mfs_timers_set(&sim->looks, index,
+                       fmax((double)place->recheck_ns * 1e-9, sim->now_s + gap_s));
+    }
+}
+
+static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
+{
+    mfs_line_advance(sim, &sim->lines[index]);
+    if (!mfs_baseline_place(sim, index, place, cap))
+        place_core(sim, index, place);
+    place_given_up(sim, index, place);
+    if (sim->by_bytes && sim->options->level_order == 2)
+        place->key = (int64_t)mfs_line_left(&sim->lines[index], sim->lines[index].group);
+}
+
+void mfs_order_place(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_line *line = &sim->lines[index];
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    struct mfs_place place = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    double cap = INFINITY;
+
+    if (!line->dirty)
+        return;
+    line->dirty = false;
+    if (line->count == 0 || line->slot == MFS_NONE)
+        return;
+    place_line(sim, index, &place, &cap);
+    apply(sim, index, &place, cap);
+    if (bundle->stage != MFS_STAGE_COLLECTIVE || sim->by_bytes)
+        return;
+    for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
+        if (!sim->lines[i].dirty) /* all of a collective alike */
+            continue;
+        sim->lines[i].dirty = false;
+        if (sim->lines[i].count > 0)
+            apply(sim, i, &place, cap);
+    }
+}
+
+/* Keys that fall as bytes leave: look again when this one passes the one in front of it. */
+void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
+{
+    const struct mfs_line *line = &sim->lines[index];
+    const struct mfs_slot *slot = &sim->net.slots[line->slot];
+    const struct mfs_entry own = {slot->rank, slot->tie};
+    double first_s = INFINITY;
+
+    if (slot->state != MFS_SLOT_ORDERED || line->rate <= 0.0)
+        return;
+    for (uint32_t i = 0; i < slot->route.count; i++) {
+        const struct mfs_link *link = &sim->net.links[slot->route.link[i]];
+        const uint32_t at = mfs_entries_find(&link->ordered, &own);
+        const struct mfs_slot *front;
+        double gap;
+
+        if (at == 0)
+            continue;
+        front = &sim->net.slots[mfs_entry_slot(&link->ordered.list[at - 1])];
+        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) || front->owner == MFS_NONE ||
+            line->rate <= sim->lines[front->owner].rate)
+            continue;
+        gap = mfs_line_left(line, line->group) -
+              mfs_line_left(&sim->lines[front->owner], sim->lines[front->owner].group) +
+              sim->lines[front->owner].rate * (sim->now_s - sim->lines[front->owner].since_s);
+        first_s = fmin(first_s, fmax(gap, 0.0) / (line->rate - sim->lines[front->owner].rate));
+    }
+    if (isfinite(first_s))
+        mfs_timers_set(&sim->looks, index, sim->now_s + fmax(first_s, SERVED_LOOK_S));
+}

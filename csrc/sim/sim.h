@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A flow-level simulator of prefill units, hosts and links (docs/simulator.md): requests
+ * in, times out. The scheduler is csrc/core; what is simulated is the cluster.
+ *
+ *   arrivals --> serving (units, batches, stages) --> flows (lines of flows) --> net (rates)
+ *                     ^                                  |   ^
+ *                     +------------ a flow has ended ----+   +-- order (places by csrc/core)
+ *
+ * Exact between events, one thread, no clock and no random numbers: same input, same bits.
+ */
+#ifndef MFS_SIM_SIM_H
+#define MFS_SIM_SIM_H
+
+#include "sim/model.h"
+
+enum mfs_sim_enforcement {
+    MFS_SIM_GLOBAL = 0,   /* every link keeps the order */
+    MFS_SIM_SENDER = 1,   /* egress ports do, the rest of the path is shared */
+    MFS_SIM_CLASSES = 2,  /* and the fabric has strict classes */
+    MFS_SIM_PRESSURE = 3, /* and receivers say what the best level is that waits for them */
+};
+
+enum mfs_sim_trace_kind {
+    MFS_SIM_ARRIVE = 0,
+    MFS_SIM_FLOW_START = 1,
+    MFS_SIM_FLOW_END = 2,
+    MFS_SIM_LEVEL = 3,
+    MFS_SIM_COMPUTE_START = 4,
+    MFS_SIM_COMPUTE_END = 5,
+    MFS_SIM_COLLECTIVE_START = 6,
+    MFS_SIM_COLLECTIVE_END = 7,
+    MFS_SIM_FIRST_TOKEN = 8,
+};
+
+struct mfs_sim_event {
+    double time_s;
+    int32_t kind, request, stage, group, host_from, host_to, level, unit;
+    double bytes;
+};
+
+struct mfs_sim_options {
+    const char *policy;
+    int32_t hopeless;    /* -1: what the policy itself does; 0, 1 */
+    int32_t shed;        /* the same */
+    uint32_t enforcement; /* enum mfs_sim_enforcement */
+    uint32_t classes;
+    double pressure_delay_s;
+    uint32_t levels;
+    double theta_s;
+    double mlu_base, mlu_top;
+    double interval_s;
+    uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes */
+    bool inherit, red, prune;
+    bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;
+    uint32_t replicas;
+    double routing_slack, batch_slack_s;
+};
+
+/* Arrays of `count`, in order of arrival. estimate: what estimates are multiplied with. */
+struct mfs_sim_requests {
+    uint32_t count;
+    const double *arrival_s;
+    const int64_t *tokens, *prefix;
+    const double *deadline_s; /* absolute; infinity: none */
+    const double *store_draw; /* [0, 1) */
+    const double *estimate;
+};
+
+/* Caller's arrays of one entry a request (port_bytes: links), then totals. */
+struct mfs_sim_outcome {
+    double *first_token_s, *fetch_done_s, *compute_start_s, *compute_done_s; /* infinity: never */
+    int64_t *unit, *decode_host, *store_host;
+    uint8_t *given_up;
+    double *port_bytes; /* between first and last arrival; egress, ingress, pod up, pod down */
+    double collective_sum_s;
+    uint64_t collectives, events, flows, visited;
+    double bytes;
+    uint64_t memory_bytes;
+    struct mfs_sim_event *trace; /* mfs_sim_trace_free() when done; NULL: not asked for */
+    uint64_t trace_count;
+};
+
+/* Called now and then; not 0 ends the run with -ECANCELED. */
+typedef int (*mfs_sim_progress)(void *context, uint32_t done, double now_s);
+
+MFS_API uint32_t mfs_sim_links(const struct mfs_sim_cluster *cluster);
+/*
+ * 0; -EINVAL: no such policy, or a number that makes no sense; -ENOMEM; -ECANCELED;
+ * -EDEADLK: something waits that nothing will end (a defect). The outcome's arrays are
+ * written as far as the run came.
+ */
+MFS_API int mfs_sim_run(const struct mfs_sim_cluster *cluster, const struct mfs_sim_model *model,
+                        const struct mfs_sim_requests *requests,
+                        const struct mfs_sim_options *options, bool trace,
+                        mfs_sim_progress progress, void *context, struct mfs_sim_outcome *outcome);
+MFS_API void mfs_sim_trace_free(struct mfs_sim_event *trace);
+
+/*
+ * Flows alone, all starting at start_s: finish times, for tests and benches. Flow i uses
+ * links route[first[i]] .. route[first[i+1]-1] (at most 4). tier 0: in order of (level, key),
+ * else shared in that tier. rates_at_0 (may be NULL): rates of those that start at 0.
+ * -EINVAL: a link that is not there, or more than 4.
+ */
+MFS_API int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows,
+                          const uint32_t *first, const uint32_t *route, const double *bytes,
+                          const double *start_s, const uint32_t *tier, const uint32_t *level,
+                          const int64_t *key, uint32_t enforcement, double *finish_s,
+                          double *rates_at_0, uint64_t *visited);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state of one run, shared by the files of csrc/sim. One thread owns it.
+ *
+ * LINES AND BUNDLES: All flows of one (request, stage) between two hosts follow the same
+ * route and are alike, one for each group. They are one line: flows wait in it in the order
+ * of their groups. In an ordered tier the first one sends alone (a chain: a later one could
+ * only have what it leaves, on a route that it fills); in a shared tier all send at the same
+ * rate, and `served` is what each has had since the line was last empty. So a request costs
+ * as many slots as it has pairs of hosts, not groups times as many. The lines of one request
+ * and stage, or of one unit's collective, are a bundle.
+ *
+ *   line   flows[group].end: `served` at which that flow has ended
+ *          chain   ends add up            shared   end = served at its start + size
+ */
+#ifndef MFS_SIM_STATE_H
+#define MFS_SIM_STATE_H
+
+#include "core/plan.h"
+#include "core/policy.h"
+#include "sim/net.h"
+#include "sim/sim.h"
+#include "sim/timers.h"
+
+#define MFS_NONE UINT32_MAX
+#define MFS_BYTES_DONE 1e-3 /* a flow with so little left has ended */
+
+struct mfs_line_flow {
+    double end;
+    uint64_t sequence; /* of creation */
+    int64_t created_ns;
+};
+
+struct mfs_line {
+    struct mfs_route route;
+    uint32_t slot;
+    uint32_t spare_slot; /* karuna: what it gets beyond its due rate; MFS_NONE */
+    uint32_t bundle;
+    uint32_t host_from, host_to;
+    uint32_t group; /* of the first flow that has not ended */
+    uint32_t count; /* flows that have not ended: groups group..group+count-1 */
+    uint32_t level; /* as placed last; MFS_LEVELS_MAX: new */
+    double size;    /* of each flow */
+    double served, since_s;
+    double rate;    /* of each flow (shared), or of the first (chain); as of since_s */
+    double look_gap_s; /* while it is served: least time to its next look */
+    bool shared;
+    bool dirty;     /* to be placed before time moves */
+    struct mfs_line_flow *flows; /* [groups] */
+};
+
+struct mfs_bundle {
+    uint32_t request; /* of a collective: the first of the batch */
+    uint32_t unit;
+    uint32_t stage;   /* enum mfs_stage; 0: free */
+    uint32_t first_line, lines;
+    double key;       /* varys, sincronia, pdq: of the coflow */
+    uint32_t at;      /* position in the list of active coflows */
+};
+
+struct mfs_sim_request {
+    double arrival_s, deadline_s;
+    double tokens, prefix; /* prefix 0 once it is to be computed anew */
+    double estimate;
+    uint32_t unit, decode, store;
+    uint32_t fetch, p2d;      /* bundles; MFS_NONE */
+    uint32_t p2d_waiting;     /* stage 3 flows that have not ended, of started groups */
+    uint32_t p2d_groups;      /* groups whose stage 3 has started */
+    uint32_t next_p2d;        /* list of the unit's requests with stage 3 */
+    bool fetched, computed, queued, done;
+    struct mfs_facts facts;
+};
+
+enum mfs_unit_phase { MFS_UNIT_IDLE, MFS_UNIT_FETCHING, MFS_UNIT_COMPUTING, MFS_UNIT_COLLECTIVE };
+
+struct mfs_unit {
+    uint32_t *queue; /* ring of requests: running batch first */
+    uint32_t head, count, capacity;
+    uint32_t running; /* of them are the batch */
+    uint32_t phase, group;
+    uint32_t waiting; /* flows of the collective that have not ended */
+    double compute_s, collective_bytes, collective_s; /* of a group of the running batch */
+    double phase_since_s;
+    double outstanding; /* new tokens of routed requests not yet computed */
+    uint32_t bundle;    /* of its collectives; MFS_NONE */
+    uint32_t sending;   /* list of requests with stage 3; MFS_NONE */
+    bool dirty;         /* to be planned before time moves */
+};
+
+/* What the policy is, in the simulator's words. */
+enum mfs_rule {
+    MFS_RULE_CORE, /* csrc/core places */
+    MFS_RULE_FAIR,
+    MFS_RULE_KARUNA,
+    MFS_RULE_PDQ,
+    MFS_RULE_VARYS,
+    MFS_RULE_SINCRONIA,
+    MFS_RULE_LSTF,
+    MFS_RULE_LLF,
+    MFS_RULE_INF,
+};
+
+struct mfs_sim {
+    struct mfs_memory memory;
+    const struct mfs_sim_cluster *cluster;
+    const struct mfs_sim_model *model;
+    const struct mfs_sim_options *options;
+    const struct mfs_sim_requests *input;
+    struct mfs_sim_outcome *out;
+
+    /* policy */
+    const struct mfs_policy *policy, *ours; /* ours: asked who is given up */
+    struct mfs_params params;
+    enum mfs_rule rule;
+    bool hopeless, shed, plans, paper, by_bytes; /* by_bytes: keys fall as bytes leave */
+    uint8_t tier_of_level[MFS_LEVELS_MAX + 1]; /* 0: ordered */
+
+    /* time */
+    double now_s;
+    int64_t now_ns;
+    struct mfs_timers ends;     /* by line: its first flow */
+    struct mfs_timers computes; /* by unit */
+    struct mfs_timers looks;    /* by line: to place again */
+    struct mfs_timers messages; /* by ingress link: pressure */
+    double epoch_s;             /* next look at all keys that move (sincronia); infinity */
+    double window_end_s;        /* port_bytes are counted to here */
+    bool window_done;
+
+    /* things */
+    struct mfs_net net;
+    struct mfs_sim_request *requests;
+    struct mfs_unit *units;
+    struct mfs_line *lines;
+    uint32_t line_count, line_capacity;
+    struct mfs_bundle *bundles;
+    uint32_t bundle_count, bundle_capacity;
+    struct mfs_members free_bundles; /* of unit_hosts lines */
+    struct mfs_members dirty_lines, dirty_units;
+    struct mfs_members coflows;      /* active bundles (varys, sincronia) */
+    double epoch_last_s;
+    bool paper_due;                  /* a batch came or went */
+    double *decode_bytes;            /* outstanding, by decode host */
+    struct mfs_members *decode_requests; /* by decode host, if choices ask for it */
+    double *link_bytes;              /* by link, up to window_end_s */
+    uint32_t *pressed;               /* by link: level announced; pressure */
+    uint64_t sequence;
+
+    /* scratch of the planner */
+    struct mfs_facts *plan;
+    uint32_t *plan_request;
+    uint32_t plan_capacity;
+    uint32_t *scratch;
+    uint32_t scratch_capacity;
+
+    /* trace */
+    struct mfs_sim_event *trace;
+    uint64_t trace_count, trace_capacity;
+    bool tracing;
+    uint32_t done;
+};
+
+static inline int64_t mfs_sim_ns(double time_s)
+{
+    return time_s < 9e9 ? (int64_t)(time_s * 1e9 + 0.5) : MFS_TIME_NEVER;
+}
+
+/* --- cluster.c --- */
+int mfs_cluster_check(const struct mfs_sim_cluster *cluster);
+double mfs_cluster_capacity(const struct mfs_sim_cluster *cluster, uint32_t link);
+void mfs_cluster_route(const struct mfs_sim_cluster *cluster, uint32_t from, uint32_t to,
+                       uint32_t nic, struct mfs_route *route);
+uint32_t mfs_cluster_hosts(const struct mfs_sim_cluster *cluster);
+
+/* --- flows.c --- */
+uint32_t mfs_bundle_new(struct mfs_sim *sim, uint32_t stage, uint32_t request, uint32_t unit);
+void mfs_bundle_free(struct mfs_sim *sim, uint32_t bundle);
+uint32_t mfs_bundle_collective(struct mfs_sim *sim, uint32_t unit);
+void mfs_line_route(struct mfs_sim *sim, uint32_t line, uint32_t from, uint32_t to, uint32_t nic);
+/*
+ * `count` flows of `bytes` each, of groups group.., created in the order sequence, sequence +
+ * stride, ...; they end at once if there is no way to go.
+ */
+void mfs_line_add(struct mfs_sim *sim, uint32_t line, uint32_t group, uint32_t count, double bytes,
+                  uint64_t sequence, uint64_t stride);
+void mfs_line_advance(struct mfs_sim *sim, struct mfs_line *line);
+double mfs_line_left(const struct mfs_line *line, uint32_t group); /* of one flow, as of since_s */
+double mfs_line_left_all(const struct mfs_line *line);
+void mfs_line_shared(struct mfs_sim *sim, struct mfs_line *line, bool shared);
+void mfs_line_dirty(struct mfs_sim *sim, uint32_t line);
+void mfs_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
+void mfs_lines_rated(struct mfs_sim *sim); /* take over net->changed */
+void mfs_lines_window(struct mfs_sim *sim); /* port bytes as of now */
+
+/* --- serving.c --- */
+void mfs_serving_init(struct mfs_sim *sim);
+void mfs_serving_arrive(struct mfs_sim *sim, uint32_t request);
+void mfs_serving_computed(struct mfs_sim *sim, uint32_t unit);
+void mfs_serving_flow_ended(struct mfs_sim *sim, uint32_t line, uint32_t level);
+uint32_t mfs_unit_request(const struct mfs_unit *unit, uint32_t at);
+/* Stage 3 bytes of all hosts that are still to be delivered, with groups not yet computed. */
+double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t request);
+/* Requests of the batch that would begin at position `at` of the queue, and its cost. */
+uint32_t mfs_unit_batch(struct mfs_sim *sim, const struct mfs_unit *unit, uint32_t at,
+                        double *new_tokens, double *work);
+
+/* --- choices.c --- */
+uint32_t mfs_choose_unit(struct mfs_sim *sim, uint32_t request);
+uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t request);
+uint32_t mfs_choose_store(struct mfs_sim *sim, uint32_t request);
+bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t request);
+bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t request); /* the unit has the prefix */
+
+/* --- order.c, baselines.c --- */
+int mfs_order_init(struct mfs_sim *sim);
+void mfs_order_place(struct mfs_sim *sim, uint32_t line);
+void mfs_order_plan(struct mfs_sim *sim, uint32_t unit);
+void mfs_unit_dirty(struct mfs_sim *sim, uint32_t unit);
+void mfs_request_dirty(struct mfs_sim *sim, uint32_t request); /* all its lines */
+void mfs_order_flow(struct mfs_sim *sim, uint32_t line, struct mfs_flow_info *info);
+void mfs_order_watch(struct mfs_sim *sim, uint32_t line); /* when its key passes another */
+int mfs_baseline_find(struct mfs_sim *sim, const char *name); /* sets rule; -EINVAL */
+bool mfs_baseline_place(struct mfs_sim *sim, uint32_t line, struct mfs_place *place, double *cap);
+void mfs_baseline_epoch(struct mfs_sim *sim);
+void mfs_paper_plan(struct mfs_sim *sim);
+
+/* --- pressure.c --- */
+uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_line *line);
+void mfs_pressure_told(struct mfs_sim *sim, uint32_t link); /* the message has arrived */
+void mfs_pressure_check(struct mfs_sim *sim);
+
+/* --- trace.c --- */
+void mfs_trace_add(struct mfs_sim *sim, const struct mfs_sim_event *event);
+
+#define MFS_TRACE(sim, ...)                                                                        \
+    do {                                                                                           \
+        if ((sim)->tracing)                                                                        \
+            mfs_trace_add(sim, &(struct mfs_sim_event){.time_s = (sim)->now_s, __VA_ARGS__});      \
+    } while (0)
+
+#endif

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the subcommands of `mfs sim` share: options that make a point, progress, results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .. import results
+from ..native import InputError
+from ..sim import execute
+from ..sim import point as points
+from ..sim.point import Point, Run
+from ..sim.sweep import Store, with_options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_POINT = (
+    click.option("--cluster", default="small", show_default=True, help="Shipped, or FILE.toml."),
+    click.option("--model", default="", help="[default: the first that the cluster is meant for]"),
+    click.option(
+        "--workload",
+        default="conversation",
+        show_default=True,
+        help="conversation, agent, lognormal:MEAN[:SIGMA[:REUSE]], mooncake:FILE, azure:FILE",
+    ),
+    click.option("--load", type=float, help="Of what the units can do.  [default: 0.7]"),
+    click.option("--rate", type=float, help="Requests a second, instead of --load."),
+    click.option("--slo", default="3x", show_default=True, help="3x, 500ms, tight=2x:0.3,loose=5x"),
+    click.option("--times", default="poisson", show_default=True, help="poisson, or trace."),
+    click.option("--enforcement", default="global", show_default=True, help="Who keeps order."),
+    click.option("--warmup", default=512, show_default=True, help="Requests before them."),
+    click.option("--requests", default=1024, show_default=True, help="Requests measured."),
+    click.option("--estimate-error", default=0.0, show_default=True, help="0.3: ±30 %."),
+    click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Of the cluster."),
+    click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the engine."),
+)
+
+json_option = click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON."
+)
+
+
+def point_options(command: Command) -> Command:
+    """The options that make a point, but for policy and seed."""
+    for option in reversed(_POINT):
+        command = option(command)
+    return command
+
+
+def where_options(command: Command) -> Command:
+    """The options that say where points are run."""
+    command = click.option(
+        "--jobs", default=0, help="Local processes.  [default: one a core]", show_default=False
+    )(command)
+    return click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT.")(
+        command
+    )
+
+
+def pairs(name: str, texts: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """KEY=VALUE with the value as in TOML; a bare word is a text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"{name} {text!r}: KEY=VALUE is expected")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return tuple(sorted(found.items()))
+
+
+def make_point(policy: str, seed: int, given: dict[str, Any]) -> Point:
+    """From the values of `point_options`."""
+    load = given["load"]
+    if load is None and given["rate"] is None and given["times"] != "trace":
+        load = 0.7
+    base = Point(
+        warmup=given["warmup"],
+        measured=given["requests"],
+        changes=pairs("--set", given["changes"]),
+    )
+    names = ("cluster", "model", "workload", "rate", "slo", "times", "enforcement")
+    return with_options(
+        base,
+        "",
+        policy,
+        dict(pairs("--option", given["options"])),
+        seed=seed,
+        load=load,
+        estimate_error=given["estimate_error"],
+        **{name: given[name] for name in names},
+    )
+
+
+def make_console() -> Console:
+    """Wide where nobody sees it fold, for grep."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 240
+    return console
+
+
+def bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def run_all(
+    console: Console,
+    wanted: Sequence[Point],
+    store: Store,
+    jobs: int,
+    dask: str | None,
+    words: str = "",
+) -> list[Run]:
+    """Run what is not in the store yet, with progress; the new runs."""
+    missing = store.missing(wanted)
+    done: list[Run] = []
+    jobs = jobs or execute.cores()
+    if dask is None:
+        jobs = min(jobs, max(1, len(missing)))
+    with bars(console) as progress:
+        task = progress.add_task(words or "simulating", total=max(1, len(missing)))
+        inside: Callable[[int, float], bool | None] | None = None
+        if jobs == 1 and dask is None:
+
+            def inside(requests: int, simulated_s: float) -> bool | None:
+                of = missing[min(len(done), len(missing) - 1)]
+                share = requests / (of.warmup + of.measured)
+                progress.update(task, completed=len(done) + share)
+                return None
+
+        for run in _each(missing, jobs, dask, inside):
+            store.add(run)
+            done.append(run)
+            progress.update(
+                task,
+                completed=len(done),
+                description=f"{words or 'simulating'} {len(done)}/{len(missing)}",
+            )
+    return done
+
+
+def _each(
+    missing: Sequence[Point],
+    jobs: int,
+    dask: str | None,
+    inside: Callable[[int, float], bool | None] | None,
+) -> Iterator[Run]:
+    try:
+        yield from execute.each(missing, jobs, dask, inside)
+    except execute.WorkerDied as error:
+        raise click.ClickException(str(error)) from None
+
+
+def write(path: Path | None, console: Console, rows: Sequence[dict[str, Any]], **more: Any) -> None:
+    """results: the fields of point.FIELDS; details: everything else, in the same order."""
+    if path is None:
+        return
+    chosen = [{name: row[name] for name in points.FIELDS} for row in rows]
+    rest = [{k: v for k, v in row.items() if k not in points.FIELDS} for row in rows]
+    results.write(path, chosen, details=rest, **more)
+    console.print(f"results: {path}", soft_wrap=True)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of results: one run, policies side by side, attainment over load, goodput."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from . import statistics
+from .statistics import Interval
+
+Row = Mapping[str, Any]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    return table
+
+
+def span(seconds: float) -> str:
+    """A time with three digits: 12.3 ms, 1.23 s."""
+    if not math.isfinite(seconds):
+        return "never"
+    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
+        if abs(seconds) >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
+
+
+def by(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
+
+
+def mean(rows: Sequence[Row], field: str) -> Interval:
+    return statistics.interval([float(row[field]) for row in rows])
+
+
+def seeds(rows: Iterable[Row], field: str = "attainment") -> dict[int, float]:
+    return {int(row["seed"]): float(row[field]) for row in rows}
+
+
+def one(row: Row) -> Table:
+    """All that a run says, a line each."""
+    table = _table("", "")
+    table.show_header = False
+    lines = {
+        "requests a second": f"{row['rate']:.4g} (load {row['load']:.2f})",
+        "attained": f"{row['attainment']:.3f} of {row['requests']} requests",
+        "TTFT mean, p50, p99": ", ".join(
+            span(row[f"ttft_{name}_s"]) for name in ("mean", "p50", "p99")
+        ),
+        "given up": f"{row['shed']}; TTFT of the others: mean "
+        f"{span(row['ttft_kept_mean_s'])}, p99 {span(row['ttft_kept_p99_s'])}",
+        "collective, mean": span(row["collective_mean_s"]),
+        "earliness, mean": span(row["earliness_mean_s"]),
+        "ports of prefill hosts": f"egress {row['utilisation_prefill_egress']:.2f}, "
+        f"ingress {row['utilisation_prefill_ingress']:.2f}",
+        "ports of decode hosts": f"egress {row['utilisation_decode_egress']:.2f}, "
+        f"ingress {row['utilisation_decode_ingress']:.2f}",
+        "simulated": f"{row['events']:,} events, {row['flows']:,} flows in {row['seconds']:.2f} s",
+    }
+    if len(row["attainment_by_class"]) > 1:
+        lines["attained by class"] = ", ".join(
+            f"{name} {value:.3f}" for name, value in row["attainment_by_class"].items()
+        )
+    for name, value in lines.items():
+        table.add_row(name, value)
+    return table
+
+
+def compare(rows: Sequence[Row], base: str) -> Table:
+    """Policies on the same requests; differences are paired by seed."""
+    table = _table(
+        *("policy", "attained", f"minus {base}", f"times {base}", "TTFT mean", "p50", "p99"),
+        *("collective", "earliness", "given up"),
+    )
+    groups = by(rows, "policy")
+    bases = groups.get((base,), [])
+    for (policy,), group in groups.items():
+        attained = mean(group, "attainment")
+        apart = statistics.paired(seeds(group), seeds(bases))
+        floor = mean(bases, "attainment").mean if bases else math.nan
+        table.add_row(
+            policy,
+            f"{attained:.3f}",
+            "" if policy == base or not bases else f"{apart:+.3f}".replace("± +", "± "),
+            f"{attained.mean / floor:.2f}" if bases and floor > 0 else "",
+            *(span(mean(group, f"ttft_{name}_s").mean) for name in ("mean", "p50", "p99")),
+            span(mean(group, "collective_mean_s").mean),
+            span(mean(group, "earliness_mean_s").mean),
+            f"{mean(group, 'shed').mean:.0f}",
+        )
+    return table
+
+
+def over_load(rows: Sequence[Row]) -> Table:
+    """Mean attainment, a line a policy, a column a load."""
+    loads = sorted({round(float(row["load"]), 3) for row in rows})
+    table = _table("policy", *(f"{load:.3g}" for load in loads))
+    for (policy,), group in by(rows, "policy").items():
+        cells = []
+        for load in loads:
+            here = [row for row in group if round(float(row["load"]), 3) == load]
+            cells.append(f"{mean(here, 'attainment').mean:.3f}" if here else "")
+        table.add_row(policy, *cells)
+    return table
+
+
+def goodputs(rows: Sequence[Row], target: float = statistics.TARGET) -> dict[str, dict[int, float]]:
+    """policy -> seed -> highest rate at which `target` is attained (0 where it never is)."""
+    found: dict[str, dict[int, float]] = {}
+    for (policy, seed), group in by(rows, "policy", "seed").items():
+        rates = [float(row["rate"]) for row in group]
+        at = statistics.crossing(rates, [float(row["attainment"]) for row in group], target)
+        found.setdefault(policy, {})[seed] = at or 0.0
+    return found
+
+
+def ratio(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
+    """Ours over theirs, seed by seed; seeds on which they have 0 are left out."""
+    return statistics.interval([rate / theirs[s] for s, rate in ours.items() if theirs.get(s)])
+
+
+def goodput(rows: Sequence[Row], base: str, target: float = statistics.TARGET) -> Table:
+    """Highest rate with `target` attained, and its ratio to the base's, seed by seed."""
+    found = goodputs(rows, target)
+    table = _table("policy", f"requests/s at {100 * target:.0f} %", f"times {base}", "utilisation")
+    for policy, rates in found.items():
+        times = ratio(rates, found.get(base, {}))
+        near = min(
+            (row for row in rows if row["policy"] == policy),
+            key=lambda row: abs(row["rate"] - statistics.interval(list(rates.values())).mean),
+        )
+        table.add_row(
+            policy,
+            f"{statistics.interval(list(rates.values())):.4g}",
+            f"{times:.3f}" if times.count else "",
+            f"{near['utilisation']:.2f}",
+        )
+    return table

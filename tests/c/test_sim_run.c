@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/sim.h"
+
+#include <math.h>
+
+#include "allocations.h"
+#include "test.h"
+
+#define REQUESTS 40
+#define LINKS 24
+
+struct run {
+    struct mfs_sim_cluster cluster;
+    struct mfs_sim_model model;
+    struct mfs_sim_options options;
+    struct mfs_sim_requests requests;
+    struct mfs_sim_outcome outcome;
+    double arrival_s[REQUESTS], deadline_s[REQUESTS], draw[REQUESTS];
+    int64_t tokens[REQUESTS], prefix[REQUESTS];
+    double first_token_s[REQUESTS], times_s[3][REQUESTS], port_bytes[LINKS];
+    int64_t places[3][REQUESTS];
+    uint8_t given_up[REQUESTS];
+};
+
+static void run_init(struct run *run)
+{
+    uint64_t seed = 11;
+
+    memset(run, 0, sizeof(*run));
+    run->cluster = (struct mfs_sim_cluster){2, 2, 4, 0, 1, 4e9, 4, 2.0, 4096};
+    run->model =
+        (struct mfs_sim_model){32, 4, 4096.0, 0.0, 32768.0, 8e8, 8192.0, 2.5e15, 0.74, 100.0, 0.05};
+    run->options = (struct mfs_sim_options){.policy = "mfs",
+                                            .hopeless = -1,
+                                            .shed = -1,
+                                            .classes = 4,
+                                            .pressure_delay_s = 1e-3,
+                                            .levels = 8,
+                                            .theta_s = 5e-3,
+                                            .mlu_base = 4.0,
+                                            .mlu_top = 0.5,
+                                            .interval_s = 5e-3,
+                                            .inherit = true,
+                                            .red = true,
+                                            .prune = true,
+                                            .replicas = 2,
+                                            .routing_slack = 1.5,
+                                            .batch_slack_s = 0.5};
+    for (int i = 0; i < REQUESTS; i++) {
+        run->arrival_s[i] = 0.01 * i;
+        run->tokens[i] = 100 + (int64_t)(test_random(&seed) % 4000);
+        run->prefix[i] = i % 3 ? run->tokens[i] / 2 : 0;
+        run->deadline_s[i] = run->arrival_s[i] + 0.1 + 0.01 * (double)(test_random(&seed) % 30);
+        run->draw[i] = (double)(test_random(&seed) % 1000) / 1000.0;
+    }
+    run->requests = (struct mfs_sim_requests){
+        REQUESTS, run->arrival_s, run->tokens, run->prefix, run->deadline_s, run->draw, NULL};
+    run->outcome = (struct mfs_sim_outcome){.first_token_s = run->first_token_s,
+                                            .fetch_done_s = run->times_s[0],
+                                            .compute_start_s = run->times_s[1],
+                                            .compute_done_s = run->times_s[2],
+                                            .unit = run->places[0],
+                                            .decode_host = run->places[1],
+                                            .store_host = run->places[2],
+                                            .given_up = run->given_up,
+                                            .port_bytes = run->port_bytes};
+}
+
+static int run_go(struct run *run, bool trace)
+{
+    return mfs_sim_run(&run->cluster, &run->model, &run->requests, &run->options, trace, NULL, NULL,
+                       &run->outcome);
+}
+
+static void run__every_policy_and_enforcement(void)
+{
+    static const char *const policies[] = {"fair", "fifo",       "sjf",       "srpt",  "edf_paper",
+                                           "edf",  "karuna",     "pdq",       "varys", "sincronia",
+                                           "lstf", "llf_oracle", "mfs_paper", "mfs",   "inf"};
+
+    for (size_t i = 0; i < COUNT(policies); i++) {
+        for (uint32_t enforcement = 0; enforcement <= MFS_SIM_PRESSURE; enforcement++) {
+            for (int hopeless = 0; hopeless <= 1; hopeless++) {
+                struct run run;
+
+                run_init(&run);
+                CHECK(mfs_sim_links(&run.cluster) <= LINKS);
+                run.options.policy = policies[i];
+                run.options.enforcement = enforcement;
+                run.options.hopeless = hopeless;
+                CHECK_EQ_AT(run_go(&run, true), 0, (int)i);
+                for (int r = 0; r < REQUESTS; r++)
+                    CHECK(run.first_token_s[r] > run.times_s[2][r] - 1e-12);
+                CHECK(run.outcome.trace_count > REQUESTS);
+                mfs_sim_trace_free(run.outcome.trace);
+            }
+        }
+    }
+}
+
+/* Each of the first ones, then ever fewer of them. */
+static void run__any_allocation_may_fail(void)
+{
+    struct run run;
+    int result = -ENOMEM;
+
+    for (unsigned long at = 1; result == -ENOMEM; at += 1 + at / 16) {
+        run_init(&run);
+        run.options.policy = "mfs_paper";
+        allocations = 0;
+        allocations_fail_at = at;
+        result = run_go(&run, true);
+        CHECK(result == 0 || result == -ENOMEM);
+        mfs_sim_trace_free(run.outcome.trace);
+    }
+    CHECK(allocations > 50);
+}
+
+static int give_up(void *context, uint32_t done, double now_s)
+{
+    (void)done, (void)now_s;
+    ++*(int *)context;
+    return 1;
+}
+
+static void run__progress_ends_it(void)
+{
+    struct run run;
+    int calls = 0;
+
+    run_init(&run);
+    run.model.groups = 4000; /* enough events for a report */
+    CHECK_EQ(mfs_sim_run(&run.cluster, &run.model, &run.requests, &run.options, false, give_up,
+                         &calls, &run.outcome),
+             -ECANCELED);
+    CHECK_EQ(calls, 1);
+    CHECK(isinf(run.first_token_s[REQUESTS - 1]));
+}
+
+static void run__nonsense_is_refused(void)
+{
+    struct run run;
+
+#define REFUSED(...)                                                                               \
+    do {                                                                                           \
+        run_init(&run);                                                                            \
+        __VA_ARGS__;                                                                               \
+        CHECK_EQ(run_go(&run, false), -EINVAL);                                                    \
+    } while (0)
+    REFUSED(run.options.policy = "none such");
+    REFUSED(run.options.policy = "off");
+    REFUSED(run.options.levels = 1);
+    REFUSED(run.options.theta_s = 0.0);
+    REFUSED(run.options.enforcement = 9);
+    REFUSED(run.cluster.units = 0);
+    REFUSED(run.cluster.link_Bps = NAN);
+    REFUSED(run.cluster.oversubscription = 0.0);
+    REFUSED(run.model.groups = 0);
+    REFUSED(run.model.flops = 0.0);
+    REFUSED(run.prefix[3] = run.tokens[3]);
+    REFUSED(run.arrival_s[3] = -1.0);
+    REFUSED(run.draw[3] = 1.0);
+    REFUSED(run.deadline_s[3] = NAN);
+}
+
+static const struct test tests[] = {
+    TEST(run__every_policy_and_enforcement),
+    TEST(run__any_allocation_may_fail),
+    TEST(run__progress_ends_it),
+    TEST(run__nonsense_is_refused),
+};
+TEST_MAIN(tests)

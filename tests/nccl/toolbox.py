@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building the plug-in's harness and what it is tried with, and running it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from ucx import toolbox as ucx
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CSRC = ROOT / "csrc"
+PACKAGE = ROOT / "mfs_transport"
+PLUGIN = PACKAGE / "libnccl-net-mfs.so"
+WORLD = [ROOT / "bench" / "nccl_world.c", CSRC / "nccl" / "inner.c"]
+SHARED = ("-shared", "-fPIC", "-fvisibility=hidden")
+
+
+def folder() -> Path:
+    place = ucx.folder() / "nccl"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def flags(sanitizer: str) -> list[str]:
+    return [f"-fsanitize={sanitizer}", "-Wno-tsan"] if sanitizer else []
+
+
+@functools.cache
+def harness(sanitizer: str = "") -> Path:
+    return ucx.compile_(
+        folder() / f"harness-{sanitizer or 'plain'}",
+        *(*flags(sanitizer), f"-I{ROOT / 'bench'}", HERE / "harness.c", *WORLD, "-ldl"),
+    )
+
+
+@functools.cache
+def plugin(sanitizer: str = "") -> Path:
+    """libnccl-net-mfs.so with what it opens beside it."""
+    if not sanitizer:
+        return PLUGIN
+    place = folder() / f"plugin-{sanitizer.replace(',', '-')}"
+    place.mkdir(exist_ok=True)
+    shared = [*SHARED, *flags(sanitizer)]
+    core = sorted(p for floor in ("core", "host") for p in (CSRC / floor).glob("*.c"))
+    ucx.compile_(place / "libmfs.so", *shared, "-Wl,-soname,libmfs.so", *core, "-lm")
+    ucx.compile_(
+        place / "libmfs_nccl.so",
+        *(*shared, "-Wl,-rpath,$ORIGIN", *sorted((CSRC / "nccl").glob("*.c"))),
+        *(f"-L{place}", "-lmfs", "-ldl"),
+    )
+    front = sorted((CSRC / "nccl" / "front").glob("*.c"))
+    return ucx.compile_(place / "libnccl-net-mfs.so", *shared, *front, "-ldl")
+
+
+@functools.cache
+def second_copy() -> Path:
+    """Another copy of the plug-in, as an inner one for the gate."""
+    place = folder() / "copy"
+    place.mkdir(exist_ok=True)
+    for name in ("libnccl-net-mfs.so", "libmfs_nccl.so", "libmfs.so"):
+        shutil.copy(PACKAGE / name, place / name)
+    return place / "libnccl-net-mfs.so"
+
+
+@functools.cache
+def inner_plugin() -> Path:
+    return ucx.compile_(folder() / "inner.so", *SHARED, HERE / "inner_plugin.c")
+
+
+@functools.cache
+def chaos() -> Path:
+    """The libucp that delays and reorders."""
+    return ucx.compile_(folder() / "chaos.so", "-shared", "-fPIC", HERE / "chaos_ucp.c", "-ldl")
+
+
+def libucp() -> Path | None:
+    library = ucx.wheel("lib")
+    return library / "libucp.so.0" if library else None
+
+
+def run(
+    scene: str,
+    *,
+    version: int = 12,
+    seed: int = 1,
+    sanitizer: str = "",
+    library: Path | None = None,
+    timeout: float = 100,
+    **variables: str,
+) -> str:
+    """What the ranks said; fails when the scene did."""
+    command = [harness(sanitizer), library or plugin(sanitizer), version, scene, seed]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "UCX_", "LD_"))}
+    env |= {
+        "MFS_SEGMENT": str(folder() / f"segment-{os.getpid()}"),
+        "MFS_NCCL_UCX": str(libucp()),
+        "NCCL_SOCKET_IFNAME": "lo",
+        "UCX_TLS": "tcp",
+        "UCX_LOG_LEVEL": "fatal",
+        **({**ucx.SANITIZER_OPTIONS, "HARNESS_SLOW": "1"} if sanitizer else {}),
+        **variables,
+    }
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"{scene}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stderr

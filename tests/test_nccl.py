@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NCCL net plug-in, driven as NCCL drives it (tests/nccl/harness.c)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from nccl import toolbox
+
+pytestmark = pytest.mark.skipif(toolbox.libucp() is None, reason="no libucx")
+
+SCENES = ("ring", "lines", "semantics", "threads", "close", "kill", "finalize")
+
+
+def symbols(library: Path) -> set[str]:
+    done = subprocess.run(
+        ["nm", "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True
+    )
+    return {line.split()[-1] for line in done.stdout.splitlines()}
+
+
+def test_exports__the_tables_and_nothing_else():
+    assert symbols(toolbox.PLUGIN) == {f"ncclNetPlugin_v{version}" for version in range(7, 13)}
+
+
+@pytest.mark.parametrize("transport", ["tcp", "shm"])
+@pytest.mark.parametrize("scene", SCENES)
+def test_scene(scene: str, transport: str):
+    toolbox.run(scene, UCX_TLS=transport, MFS_NCCL_PEER_TIMEOUT="5s")
+
+
+@pytest.mark.parametrize("version", range(7, 12))
+def test_older_tables(version: int):
+    toolbox.run("ring", version=version, HARNESS_SLOW="1", UCX_TLS="shm")
+    toolbox.run("semantics", version=version, UCX_TLS="shm")
+
+
+@pytest.mark.parametrize("version", [7, 10])
+def test_older_tables__whole_context_is_shared(version: int):
+    toolbox.run("finalize", version=version)
+
+
+def test_loads_through_a_link_of_another_name(tmp_path: Path):
+    link = tmp_path / "libnccl-net.so"
+    link.symlink_to(toolbox.PLUGIN)
+    said = toolbox.run("finalize", library=link, WORLD_LOG="1")
+    assert "policy mfs" in said  # one line that tells what is at work
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_delays_and_reordered_channels(scene: str):
+    toolbox.run(
+        scene,
+        MFS_NCCL_UCX=str(toolbox.chaos()),
+        CHAOS_UCP=str(toolbox.libucp()),
+        MFS_NCCL_CHANNELS="3",
+        HARNESS_SLOW="1",
+    )
+
+
+@pytest.mark.parametrize("scene", ["ring", "lines"])
+def test_small_chunks_and_window(scene: str):
+    """Chunks of one line, more messages than the window has room for."""
+    toolbox.run(
+        scene,
+        MFS_CHUNK_MIN="4k",
+        MFS_CHUNK_MAX="4k",
+        MFS_WINDOW="16k",
+        MFS_SMALL="0",
+        MFS_NCCL_CHANNELS="2",
+        MFS_NCCL_CLASSES="0:8,3:16",
+        HARNESS_SLOW="1",
+    )
+
+
+def test_without_eager_messages():
+    toolbox.run("ring", MFS_NCCL_EAGER="0", HARNESS_SLOW="1")
+    toolbox.run("lines", MFS_NCCL_EAGER="0", HARNESS_SLOW="1")
+
+
+def test_flush_reads_back():
+    toolbox.run("ring", MFS_NCCL_FLUSH="1", HARNESS_SLOW="1")
+
+
+def test_not_enabled__nothing_is_scheduled():
+    said = toolbox.run("finalize", MFS_ENABLE="0", WORLD_LOG="1")
+    assert "policy off" in said
+
+
+def test_kill__while_it_only_waits():
+    said = toolbox.run("kill", seed=2, MFS_NCCL_PEER_TIMEOUT="5s")
+    assert " pid " in said  # the peer is named
+
+
+def test_no_ucx__is_said_and_refused(tmp_path: Path):
+    with pytest.raises(AssertionError, match="MFS_NCCL_UCX=.*cannot be loaded"):
+        toolbox.run("finalize", MFS_NCCL_UCX=str(tmp_path / "none.so"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", SCENES)
+def test_address_sanitizer(scene: str):
+    toolbox.run(scene, sanitizer="address,undefined")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", ["ring", "threads", "semantics", "close", "finalize"])
+def test_thread_sanitizer(scene: str):
+    toolbox.run(scene, sanitizer="thread")
