@@ -112,9 +112,7 @@ def perftest(transport: str, folder: Path, pattern: str, size: int, depth: int) 
     count = 20000 if pattern == "latency" else max(200, min(20000, (2 << 30) // size))
     command = [tool, "-t", test, "-s", str(size), "-n", str(count), "-O", str(depth)]
     command += ["-p", str(port), "-f"]
-    server = subprocess.Popen(
-        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while True:  # the server listens when it does
@@ -151,9 +149,9 @@ def measure(
         if against == "ucx_perftest":
             off = perftest(transport, folder, pattern, size, options["depth"])
         else:
-            off = loop(program, environment(transport, folder, MFS_ENABLE="0", **gate), *arguments)[
-                0
-            ]
+            off = loop(
+                program, environment(transport, folder, MFS_ENABLE="0", **gate), *arguments
+            )[0]
         pairs.append((off, loop(program, environment(transport, folder, **gate), *arguments)[0]))
     ratios = [off / mfs for off, mfs in pairs]
     latency = pattern == "latency"
@@ -266,10 +264,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
         view.add_column(name, justify="left" if name in ("system", "operation") else "right")
     for row in rows:
         view.add_row(
-            *(
-                f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name])
-                for name in names
-            )
+            *(f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name]) for name in names)
         )
     console.print(view)
 
@@ -307,7 +302,9 @@ def main(**options: Any) -> None:
                 for transport in options["transports"] or TRANSPORTS:
                     for size in wanted or ([8] if pattern == "latency" else [1 << 20]):
                         with console.status(f"{pattern} over {transport}, {size} bytes"):
-                            rows.append(measure(program, folder, pattern, transport, size, options))
+                            rows.append(
+                                measure(program, folder, pattern, transport, size, options)
+                            )
     show(rows, console)
     if options["json_path"]:
         results.write(options["json_path"], rows)
