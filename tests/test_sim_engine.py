@@ -278,6 +278,30 @@ def test_shedding_gives_up_the_largest_so_that_others_are_in_time() -> None:
     assert in_time(True) == [False, True, True]
 
 
+def test_a_request_inherits_the_urgency_of_those_behind_it() -> None:
+    """Two units fetch from one store: the first request of unit 0 has all the time in the world,
+    but one that is due soon waits behind it."""
+    cluster = Cluster(2, 1, 1, store_hosts=1, link_Bps=1e9, token_budget=1)
+    requests = Requests(
+        np.zeros(3),
+        np.array([20_100, 20_300, 100]),
+        np.array([20_000, 20_000, 0]),
+        np.array([99.0, 9.0, 4.0]),
+        None,
+        np.full(3, 0.99),
+    )
+
+    def fetched(inherit: bool) -> list[float]:
+        outcome = simulate(cluster, model_of("llama3-8b"), requests, Options(inherit=inherit))
+        assert outcome.unit.tolist() == [0, 1, 0]
+        return outcome.fetch_done_s.tolist()
+
+    first, second, _ = fetched(True)
+    assert first < second
+    first, second, _ = fetched(False)
+    assert first > second
+
+
 def test_a_prefix_at_home_is_not_fetched() -> None:
     outcome = busy(routing="prefix")
     assert np.sum(outcome.store_host < 0) > np.sum(busy().store_host < 0)
@@ -330,6 +354,8 @@ def test_progress_is_told_and_can_end_the_run() -> None:
     assert told == sorted(told)
     with pytest.raises(KeyboardInterrupt):
         simulate(BUSY, model, requests, progress=lambda done, now: True)
+    with pytest.raises(ZeroDivisionError):
+        simulate(BUSY, model, requests, progress=lambda done, now: bool(done // 0))
 
 
 def test_other_threads_go_on_meanwhile() -> None:

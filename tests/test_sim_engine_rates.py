@@ -98,6 +98,43 @@ def test_key_order_gives_all_to_the_first_that_can_use_it() -> None:
     assert engine.max_min([1] * 4, routes, level=0, key=[3, 0, 1, 2]) == pytest.approx([0, 1, 1, 0])
 
 
+def test_receivers_share_what_senders_order() -> None:
+    # two senders prefer receiver 2, which takes half of each; what they have left goes on
+    routes = [[0, 2], [1, 2], [1, 3], [0, 4]]
+    found = engine.flows([1] * 5, routes, 1.0, tier=0, key=[0, 1, 2, 3], enforcement="sender")
+    assert found.rates_Bps == pytest.approx([0.5] * 4)
+    assert engine.max_min([1] * 5, routes, key=[0, 1, 2, 3]) == pytest.approx([1, 0, 1, 0])
+
+
+@pytest.mark.parametrize("tier", [0, 1])
+def test_sender_order_is_its_own_definition(tier: int) -> None:
+    """Each flow has the least of what its egress offers and the level of its ingress."""
+    rng = random.Random(tier)
+    hosts = 6
+    for _ in range(40):
+        ends = [(rng.randrange(hosts), rng.randrange(hosts)) for _ in range(25)]
+        keys = [rng.randrange(9) for _ in ends]
+        routes = [[a, hosts + b] for a, b in ends]
+        found = engine.flows(
+            [1.0] * 2 * hosts, routes, 1.0, tier=tier, key=keys, enforcement="sender"
+        ).rates_Bps
+        if tier == 1:  # no order to keep: plain sharing
+            assert found == pytest.approx(engine.max_min([1.0] * 2 * hosts, routes), abs=1e-7)
+            continue
+        load = [sum(r for r, e in zip(found, ends, strict=True) if e[1] == b) for b in range(hosts)]
+        level = [
+            max([r for r, e in zip(found, ends, strict=True) if e[1] == b], default=0.0)
+            for b in range(hosts)
+        ]
+        left = [1.0] * hosts
+        for flow in sorted(range(len(ends)), key=lambda f: (keys[f], f)):
+            source, target = ends[flow]
+            full = load[target] >= 1 - 1e-7
+            wanted = min(left[source], level[target] if full else 1.0)
+            assert found[flow] == pytest.approx(wanted, abs=1e-6)
+            left[source] = max(0.0, left[source] - found[flow])
+
+
 def test_nothing_idles_that_a_flow_could_use() -> None:
     rng = np.random.default_rng(5)
     hosts, count = 24, 400
