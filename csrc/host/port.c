@@ -31,7 +31,7 @@
 struct mfs_member {
     struct mfs_port *port;
     struct mfs_member_cell *cell;
-    bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
+    _Atomic bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
 };
 
 static void window_config(struct mfs_window_config *window)
@@ -174,7 +174,7 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
             atomic_store_explicit(&port->cell->members_high, next, memory_order_release);
         member->port = port;
         member->cell = cell;
-        member->rested = true;
+        atomic_store_explicit(&member->rested, true, memory_order_relaxed);
     }
     mfs_segment_unlock(host);
     if (!cell) {
@@ -226,7 +226,7 @@ static void rest(struct mfs_member *member)
 {
     if (atomic_load_explicit(&member->cell->rank, memory_order_relaxed) == MFS_RANK_NONE &&
         atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed) == 0)
-        member->rested = true;
+        atomic_store_explicit(&member->rested, true, memory_order_relaxed);
 }
 
 void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_ns)
@@ -331,9 +331,11 @@ int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *ne
     }
     if (!mfs_account_pace(port->cell, bytes, now_ns))
         return -EAGAIN;
-    if (total == 0 && member->rested) /* the port was idle: measure from here */
+    if (total == 0 &&
+        atomic_load_explicit(&member->rested,
+                             memory_order_relaxed)) /* the port was idle: measure from here */
         mfs_account_begin(port->cell, now_ns);
-    member->rested = false;
+    atomic_store_explicit(&member->rested, false, memory_order_relaxed);
     atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
     if (turn || next->untagged)
         mfs_account_spend(port->cell, bytes);
