@@ -12,9 +12,9 @@ import ctypes
 import os
 
 from ...config import TCP_SEND_BUFFER
-from ...native import PACKAGE, UCX_SHIM
+from ...native import UCX_SHIM
+from ...surroundings import nccl_environment
 
-NCCL_PLUGIN = "libnccl-net-mfs.so"
 _library: ctypes.CDLL | None = None
 
 
@@ -47,9 +47,7 @@ def prepare_environment() -> None:
     """What NIXL, UCX and NCCL have to find. What the user set stays."""
     os.environ["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
     os.environ.setdefault("UCX_TCP_SNDBUF", TCP_SEND_BUFFER)
-    plugin = PACKAGE / NCCL_PLUGIN
-    if plugin.is_file():
-        os.environ.setdefault("NCCL_NET_PLUGIN", str(plugin))
+    os.environ.update(nccl_environment(os.environ, {}))
 
 
 def register() -> None:
