@@ -13,7 +13,7 @@ import pytest
 
 from mfs_transport import InputError
 from mfs_transport.sim import point as points
-from mfs_transport.sim import sweep
+from mfs_transport.sim import setting, slo, sweep, workload
 from mfs_transport.sim.point import Point, Run
 
 FILE = """
@@ -152,5 +152,8 @@ def test_study__files_are_right_and_held_out(path: Path):
     found = sweep.read(path).points
     assert {one.seed for one in found} == set(range(1000, 1010))
     for one in sweep.distinct(found):
+        there = setting.read(one.cluster, dict(one.changes))
+        there.model(one.model or there.models[0])
+        slo.parse(one.slo)
         if not one.workload.startswith(("mooncake:", "azure:")):
-            points.make(one)
+            workload.check(one.workload)
