@@ -12,8 +12,9 @@
  * from senders at full speed: all x begin at infinity, and links are worked out anew, in
  * turn, until none changes. Without links in the middle this comes down from above only: a
  * level that falls can only raise offers elsewhere, and lower levels there; so it ends in
- * the greatest solution, whatever the turn. (With pods it is the order of the turns, which
- * is fixed.) A limit on the turns, and a last pass that cuts what is over, keep it feasible.
+ * the greatest solution, whatever the turn. With links in the middle turns may go on for ever;
+ * they end at TURNS_A_LINK, what is over is cut, and what is left goes to whoever can use it,
+ * in the order of each egress.
  *
  * CLASSES: the fabric serves strict classes; they are solved one after the other, each in
  * the room that those before it leave, on egress ports as well. One class is plain sender
@@ -25,7 +26,9 @@
 
 #include "sim/net.h"
 
-#define TURNS_A_LINK 64
+#define TURNS_A_LINK 16
+#define TURNS_MORE 128 /* few links may need many turns each */
+#define SENDER_EPSILON 1e-7 /* of a link's capacity: turns end when nothing moves by more */
 
 struct solving {
     struct mfs_net *net;
@@ -108,7 +111,7 @@ static bool moved(double a, double b, double capacity)
 {
     if (isinf(a) || isinf(b))
         return a != b;
-    return fabs(a - b) > MFS_NET_EPSILON * capacity;
+    return fabs(a - b) > SENDER_EPSILON * capacity;
 }
 
 static void offer(struct solving *solving, struct mfs_slot *slot, double offered, double capacity)
@@ -284,10 +287,11 @@ static void take_room(struct solving *solving)
     }
 }
 
-static void solve_class(struct mfs_net *net, uint32_t class)
+/* False: the turns ended early. */
+static bool solve_class(struct mfs_net *net, uint32_t class)
 {
     struct solving solving = {net, class, 0};
-    uint64_t turns = (uint64_t)TURNS_A_LINK * net->work.count;
+    uint64_t turns = TURNS_MORE + (uint64_t)TURNS_A_LINK * net->work.count;
 
     net->todo.count = 0;
     for (uint32_t i = 0; i < net->work.count; i++)
@@ -315,11 +319,33 @@ static void solve_class(struct mfs_net *net, uint32_t class)
     for (uint32_t i = solving.head; i < net->todo.count; i++)
         net->links[net->todo.list[i]].role = 0;
     take_room(&solving);
+    return solving.head == net->todo.count;
+}
+
+/* What is left goes to whoever can use it, in the order of each egress. */
+static void top_up(struct mfs_net *net)
+{
+    for (uint32_t i = 0; i < net->work.count; i++) {
+        const struct mfs_link *egress = &net->links[net->work.list[i]];
+
+        for (uint32_t at = 0; egress->egress && at < egress->ordered.count; at++) {
+            struct mfs_slot *slot = &net->slots[mfs_entry_slot(&egress->ordered.list[at])];
+            double more = slot->cap - slot->fill;
+
+            for (uint32_t k = 0; k < slot->route.count; k++)
+                more = fmin(more, net->links[slot->route.link[k]].room);
+            if (more <= MFS_NET_EPSILON * egress->capacity)
+                continue;
+            slot->fill += more;
+            for (uint32_t k = 0; k < slot->route.count; k++)
+                net->links[slot->route.link[k]].room -= more;
+        }
+    }
 }
 
 void mfs_sender_settle(struct mfs_net *net)
 {
-    bool present[MFS_CLASSES_MAX] = {false};
+    bool present[MFS_CLASSES_MAX] = {false}, solved = true;
 
     if (net->dirty.count == 0)
         return;
@@ -328,8 +354,10 @@ void mfs_sender_settle(struct mfs_net *net)
         present[net->slots[net->found.list[i]].class] = true;
     for (uint32_t class = 0; class < net->classes; class++) {
         if (present[class])
-            solve_class(net, class);
+            solved = solve_class(net, class) && solved;
     }
+    if (!solved)
+        top_up(net);
     for (uint32_t i = 0; i < net->found.count; i++) {
         const uint32_t index = net->found.list[i];
         struct mfs_slot *slot = &net->slots[index];
