@@ -4,6 +4,7 @@
     python bench/nccl.py                                  # tcp and shm, beside ucx_perftest
     python bench/nccl.py --pattern bandwidth --size 1m --pairs 9 --json out/nccl.json
     python bench/nccl.py --inner /path/to/libnccl-net-x.so    # the gate: off and with MFS
+    python bench/nccl.py --gate                           # what the gate costs a message
     python bench/nccl.py --contend                        # beside KV traffic on one port
 
 Ranks are processes that drive the plug-in's table as NCCL does, without a GPU
@@ -14,7 +15,8 @@ the pairs of how much better `mfs` is: 1 is no difference, above 1 is better.
 
 --contend: two hosts (network namespaces, 1 Gbit/s both ways). Rank 0 sends 1 MiB every 25 ms,
 alone and beside 8 NIXL writes of another process that keep the port full; without MFS and
-with it. p99 is of a message's time until the receiver has it.
+with it. p99 is of a message's time until the receiver has it; the KV traffic's share is of
+what it has alone, less what the collective takes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,7 @@ TRANSPORTS = {
 PATTERNS = ("latency", "bandwidth", "ring", "alltoall")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
 LINK_BPS = 125e6
+KV_SYSTEMS = ("plain", "mfs")
 
 
 def size_of(text: str) -> int:
@@ -68,9 +72,9 @@ def wheel() -> Path:
     sys.exit("bench/nccl.py: no libucx; install it with: pip install libucx-cu12")
 
 
-def compile_loop(place: Path) -> Path:
-    program = place / "nccl_loop"
-    sources = [ROOT / "bench" / "nccl_loop.c", ROOT / "bench" / "nccl_world.c"]
+def compile_loop(place: Path, name: str = "nccl_loop") -> Path:
+    program = place / name
+    sources = [ROOT / "bench" / f"{name}.c", ROOT / "bench" / "nccl_world.c"]
     sources.append(ROOT / "csrc" / "nccl" / "inner.c")
     command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-D_GNU_SOURCE", "-O2"]
     command += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'bench'}", "-pthread", "-o", str(program)]
@@ -112,7 +116,9 @@ def perftest(transport: str, folder: Path, pattern: str, size: int, depth: int) 
     count = 20000 if pattern == "latency" else max(200, min(20000, (2 << 30) // size))
     command = [tool, "-t", test, "-s", str(size), "-n", str(count), "-O", str(depth)]
     command += ["-p", str(port), "-f"]
-    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 10
         while True:  # the server listens when it does
@@ -149,9 +155,9 @@ def measure(
         if against == "ucx_perftest":
             off = perftest(transport, folder, pattern, size, options["depth"])
         else:
-            off = loop(
-                program, environment(transport, folder, MFS_ENABLE="0", **gate), *arguments
-            )[0]
+            off = loop(program, environment(transport, folder, MFS_ENABLE="0", **gate), *arguments)[
+                0
+            ]
         pairs.append((off, loop(program, environment(transport, folder, **gate), *arguments)[0]))
     ratios = [off / mfs for off, mfs in pairs]
     latency = pattern == "latency"
@@ -177,11 +183,62 @@ def measure(
     }
 
 
+def gate_cost(folder: Path, pairs: int) -> list[dict[str, Any]]:
+    """CPU time that the gate adds to a message in front of a plug-in that moves nothing."""
+    program = compile_loop(folder, "nccl_gate")
+    null = folder / "null.so"
+    command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-O2", "-shared", "-fPIC"]
+    source = ROOT / "bench" / "nccl_null.c"
+    subprocess.run([*command, f"-I{ROOT / 'csrc'}", "-o", str(null), str(source)], check=True)
+    rows = []
+    for size in (8, 1 << 20):
+        runs = []
+        for _ in range(pairs):
+            times = []
+            for plugin, more in ((null, {}), (PLUGIN, {"MFS_NCCL_INNER": str(null)})):
+                done = subprocess.run(
+                    [str(program), str(plugin), str(size)],
+                    env=environment("tcp", folder, **more),
+                    check=True,
+                    text=True,
+                    stdout=subprocess.PIPE,
+                )
+                times.append(float(done.stdout) * 1e9)
+            runs.append(times)
+        off, mfs = (statistics.median(run[side] for run in runs) for side in (0, 1))
+        added = [run[1] - run[0] for run in runs]
+        rows.append(
+            {
+                "operation": "gate",
+                "transport": "none",
+                "size_bytes": size,
+                "off": off,
+                "mfs": mfs,
+                "unit": "ns",
+                "added_ns": statistics.median(added),
+                "ratio": mfs / off,
+                "against": "without it",
+                "pairs": pairs,
+            }
+        )
+    return rows
+
+
 # --- beside KV traffic ---
 
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def kv_rate(sender: Any, meanwhile: Callable[[], None]) -> float:
+    """Bytes per second of KV traffic while that runs."""
+    sender.ask("background")
+    time.sleep(0.5)  # the port is full
+    sender.tell("mark")
+    meanwhile()
+    sender.tell("stop")
+    return float(sender.hear()["rate_Bps"])
 
 
 def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
@@ -194,13 +251,13 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
     times: dict[tuple[str, str], list[float]] = {}
     rates: dict[tuple[str, str], list[float]] = {}
     kv: dict[str, tuple[Any, Any]] = {}
-    for system in contend.SYSTEMS:
+    for system in KV_SYSTEMS:
         receiver = contend.Process(f"receiver-{system}", places[1], system, hosts.folder)
         sender = contend.Process(f"sender-{system}", places[0], system, hosts.folder)
         sender.ask("connect", **receiver.ask("metadata"))
         kv[system] = (sender, receiver)
     for _ in track(range(pairs), description="contend", console=Console(stderr=True)):
-        for system in contend.SYSTEMS:
+        for system in KV_SYSTEMS:
             env = environment("", folder, UCX_TLS="tcp", UCX_NET_DEVICES="eth0")
             env |= {
                 "NCCL_SOCKET_IFNAME": "eth0",
@@ -211,18 +268,14 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
             arguments = ("paced", 1 << 20, 1, budget_ms, 2)
             times.setdefault((system, "alone"), []).extend(loop(program, env, *arguments))
             sender = kv[system][0]
-            sender.ask("background")
-            time.sleep(0.5)
-            sender.tell("mark")
+            kv_alone = kv_rate(sender, lambda: time.sleep(1.5))
+            beside: list[float] = []
+            collect = partial(loop, program, env, *arguments)
             begun = time.monotonic()
-            beside = loop(program, env, *arguments)
-            span = time.monotonic() - begun
-            sender.tell("stop")
-            rate = sender.hear()["rate_Bps"]
+            rate = kv_rate(sender, lambda into=beside, run=collect: into.extend(run()))
+            taken = len(beside) * (1 << 20) / (time.monotonic() - begun)
             times.setdefault((system, "beside KV"), []).extend(beside)
-            # what the collective left of the port, by its share of the span
-            left = LINK_BPS - len(beside) * (1 << 20) / span
-            rates.setdefault((system, "beside KV"), []).append(rate / left)
+            rates.setdefault((system, "beside KV"), []).append(rate / (kv_alone - taken))
     return [
         {
             "operation": "contend",
@@ -264,7 +317,10 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
         view.add_column(name, justify="left" if name in ("system", "operation") else "right")
     for row in rows:
         view.add_row(
-            *(f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name]) for name in names)
+            *(
+                f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name])
+                for name in names
+            )
         )
     console.print(view)
 
@@ -278,6 +334,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 @click.option("--pairs", default=7, show_default=True, type=click.IntRange(1))
 @click.option("--budget-ms", default=300, show_default=True, type=click.IntRange(10))
 @click.option("--inner", default="", help="A net plug-in to put the gate in front of.")
+@click.option("--gate", is_flag=True, help="Cost of the gate when nothing waits, CPU time.")
 @click.option("--contend", is_flag=True, help="Beside KV traffic on a shaped port.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
 @click.option("--inside", is_flag=True, hidden=True)
@@ -298,13 +355,13 @@ def main(**options: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="mfs-bench-nccl-") as place:
             folder = Path(place)
             program = compile_loop(folder)
-            for pattern in options["patterns"] or PATTERNS:
+            if options["gate"]:
+                rows = gate_cost(folder, options["pairs"])
+            for pattern in () if options["gate"] else options["patterns"] or PATTERNS:
                 for transport in options["transports"] or TRANSPORTS:
                     for size in wanted or ([8] if pattern == "latency" else [1 << 20]):
                         with console.status(f"{pattern} over {transport}, {size} bytes"):
-                            rows.append(
-                                measure(program, folder, pattern, transport, size, options)
-                            )
+                            rows.append(measure(program, folder, pattern, transport, size, options))
     show(rows, console)
     if options["json_path"]:
         results.write(options["json_path"], rows)

@@ -23,6 +23,7 @@ except ImportError as error:
 PACKAGE = Path(__file__).parent
 LIBRARY = PACKAGE / "libmfs.so"
 UCX_SHIM = PACKAGE / "libmfs_ucx.so"
+NCCL_PLUGIN = PACKAGE / "libnccl-net-mfs.so"
 
 NEVER: int = lib.MFS_TIME_NEVER
 STAGES = ("kv_reuse", "collective", "p2d")

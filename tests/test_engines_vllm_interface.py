@@ -7,6 +7,7 @@ is one with the parts that `install` touches. The real ones are in test_engines_
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import time
@@ -265,6 +266,28 @@ def test_decode__late_already(scheduler: Any):
     assert facts("e").deadline_ns < control.now_ns()
 
 
+def test_multi__a_request_is_forgotten_when_the_last_connector_is_done(scheduler: Any):
+    other = interface.wrap(Small)(VLLM_CONFIG, SCHEDULER, CONFIG)
+    one = request("o", {"do_remote_decode": True, "mfs_deadline_ms": 5000})
+    for child in (scheduler, other):
+        child.on_new_request(one)
+    other.request_finished(one, [])  # it keeps nothing of it
+    assert facts("o") is not None
+    scheduler.request_finished_all_groups(one, ([1],))
+    assert facts("o") is not None
+    scheduler.update_connector_output(transfers(sending={"o"}))
+    assert facts("o") is None
+    other.shutdown()
+
+
+def test_arrived__an_id_that_comes_again_is_one_request(scheduler: Any):
+    for left_ms in (900, 5000):
+        scheduler.on_new_request(request("p", {"mfs_deadline_ms": left_ms}))
+    assert (facts("p").deadline_ns - control.now_ns()) / 1e6 > 4000
+    scheduler.request_finished_all_groups(request("p"), ([],))
+    assert facts("p") is None
+
+
 def test_wrong_deadline__is_said_in_one_line_and_served(
     scheduler: Any, capsys: pytest.CaptureFixture[str]
 ):
@@ -405,40 +428,45 @@ def factory(monkeypatch: pytest.MonkeyPatch) -> Any:
         path = ".".join(parts[:depth])
         monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
     sys.modules[name].KVConnectorFactory = fresh  # type: ignore[attr-defined]
-    interface.install()
-    interface.install()
     return fresh
 
 
-def test_install__stock_names_are_wrapped(factory: Any):
-    assert factory.get_connector_class(config_of("Small")) is interface.wrap(Small)
+@pytest.fixture
+def installed(factory: Any) -> Any:
+    interface.install()
+    interface.install()
+    return factory
 
 
-def test_install__multi_is_left_to_its_children(factory: Any):
-    assert factory.get_connector_class(config_of("MultiConnector")) is Hybrid
+def test_install__stock_names_are_wrapped(installed: Any):
+    assert installed.get_connector_class(config_of("Small")) is interface.wrap(Small)
 
 
-def test_install__mfs_connector_wraps_by_name(factory: Any):
-    found = factory.get_connector_class(config_of("MFSConnector", mfs_connector="Small"))
+def test_install__multi_is_left_to_its_children(installed: Any):
+    assert installed.get_connector_class(config_of("MultiConnector")) is Hybrid
+
+
+def test_install__mfs_connector_wraps_by_name(installed: Any):
+    found = installed.get_connector_class(config_of("MFSConnector", mfs_connector="Small"))
     assert found is interface.wrap(Small)
-    assert not factory.supports_hma_config(config_of("MFSConnector", mfs_connector="Small"))
-    assert factory.supports_hma_config(config_of("MFSConnector"))
+    assert not installed.supports_hma_config(config_of("MFSConnector", mfs_connector="Small"))
+    assert installed.supports_hma_config(config_of("MFSConnector"))
     multi = config_of("MFSConnector", mfs_connector="MultiConnector")
-    assert not factory.supports_hma_config(multi)
-    assert factory.get_connector_class(multi) is Hybrid
+    assert not installed.supports_hma_config(multi)
+    assert installed.get_connector_class(multi) is Hybrid
 
 
-def test_install__mfs_connector_of_another_module(factory: Any):
+def test_install__mfs_connector_of_another_module(installed: Any):
     config = config_of("MFSConnector", mfs_connector="Small", mfs_connector_module_path=__name__)
-    assert factory.get_connector_class(config) is interface.wrap(Small)
+    assert installed.get_connector_class(config) is interface.wrap(Small)
 
 
 def test_install__unknown_inner_connector_is_one_line(
-    factory: Any, capsys: pytest.CaptureFixture[str]
+    installed: Any, capsys: pytest.CaptureFixture[str]
 ):
     for _ in range(3):
         config = config_of("MFSConnector", mfs_connector="NixlConector")
-        assert factory.get_connector_class(config) is interface.wrap(Hybrid)
+        assert installed.get_connector_class(config) is interface.wrap(Hybrid)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "mfs: mfs_connector 'NixlConector': vLLM has no such connector; "
@@ -446,9 +474,9 @@ def test_install__unknown_inner_connector_is_one_line(
     ]
 
 
-def test_install__other_unknown_names_are_vllms_matter(factory: Any):
+def test_install__other_unknown_names_are_vllms_matter(installed: Any):
     with pytest.raises(ValueError, match="Unsupported connector type: Foo"):
-        factory.get_connector_class(config_of("Foo"))
+        installed.get_connector_class(config_of("Foo"))
 
 
 # --- releases, and the plug-in ---
@@ -487,13 +515,15 @@ def test_plugin__trouble_is_one_line(
 def test_plugin__untested_release_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], factory: Any
 ):
-    del factory
     monkeypatch.setenv("MFS_ENABLE", "1")
     monkeypatch.delenv("NIXL_UCX_DEEPBIND", raising=False)
     sys.modules["vllm"].__version__ = "9.1.0"  # type: ignore[attr-defined]
     plugin.register()
     assert "vLLM 9.1.0 was not tested" in capsys.readouterr().err
-    assert "NIXL_UCX_DEEPBIND" not in __import__("os").environ
+    assert "NIXL_UCX_DEEPBIND" not in os.environ
+    assert factory.get_connector_class(config_of("Small")) is Small
+    named = config_of("MFSConnector", mfs_connector="Small")  # a server that is so started
+    assert factory.get_connector_class(named) is Small
 
 
 def test_slo__wrong_setting_is_one_line(

@@ -84,6 +84,13 @@ def test_flush_reads_back():
     toolbox.run("ring", MFS_NCCL_FLUSH="1", HARNESS_SLOW="1")
 
 
+def test_under_the_ucx_shim__chunks_are_not_queued_twice(tmp_path: Path):
+    stats = tmp_path / "stats"
+    shim = str(toolbox.PACKAGE / "libmfs_ucx.so")
+    toolbox.run("ring", LD_PRELOAD=shim, MFS_ENABLE="1", MFS_STATS=str(stats), HARNESS_SLOW="1")
+    assert not stats.exists()  # the shim has seen no worker
+
+
 def test_not_enabled__nothing_is_scheduled():
     said = toolbox.run("finalize", MFS_ENABLE="0", WORLD_LOG="1")
     assert "policy off" in said
@@ -95,7 +102,7 @@ def test_kill__while_it_only_waits():
 
 
 def test_no_ucx__is_said_and_refused(tmp_path: Path):
-    with pytest.raises(AssertionError, match="MFS_NCCL_UCX=.*cannot be loaded"):
+    with pytest.raises(AssertionError, match=r"MFS_NCCL_UCX=.*cannot be loaded"):
         toolbox.run("finalize", MFS_NCCL_UCX=str(tmp_path / "none.so"))
 
 

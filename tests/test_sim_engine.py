@@ -354,6 +354,8 @@ def test_progress_is_told_and_can_end_the_run() -> None:
     assert told == sorted(told)
     with pytest.raises(KeyboardInterrupt):
         simulate(BUSY, model, requests, progress=lambda done, now: True)
+    with pytest.raises(ZeroDivisionError):
+        simulate(BUSY, model, requests, progress=lambda done, now: bool(done // 0))
 
 
 def test_other_threads_go_on_meanwhile() -> None:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nccl/comm.h"
+#include "nccl/dispatch.h"
 
 #include <sched.h>
 #include <stdlib.h>

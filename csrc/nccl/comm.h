@@ -211,6 +211,7 @@ void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned i
 /* The same for a request of ours, which has it in flight until UCX has sent it. */
 void mfs_nccl_wire_send_of(struct mfs_nccl_request *request, unsigned channel, unsigned id,
                            const struct mfs_nccl_header *header);
+void mfs_nccl_controls_free(struct mfs_nccl_engine *engine);
 /* Handlers of `worker`. */
 int mfs_nccl_wire_listen(struct mfs_nccl_engine *engine, ucp_worker_h worker);
 

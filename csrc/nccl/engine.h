@@ -35,6 +35,7 @@
 #define MFS_NCCL_COMMS_MAX 4096u
 
 struct mfs_nccl_comm;
+struct mfs_nccl_control;
 struct mfs_nccl_engine;
 struct mfs_nccl_peer;
 struct mfs_nccl_request;
@@ -75,6 +76,7 @@ struct mfs_nccl_engine {
     uint64_t inflight; /* bytes in the window */
     struct mfs_nccl_request *put_first, *put_last; /* all put; FIN is due */
     struct mfs_nccl_chunk *free_chunks, *slabs;
+    struct mfs_nccl_control *free_controls;
     struct mfs_nccl_peer *peers;
     struct mfs_nccl_comm *comms[MFS_NCCL_COMMS_MAX];
     uint32_t generation, comm_hint, comm_count;
@@ -97,15 +99,6 @@ void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine);
 void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine);
 /* What is due for messages that UCX is done with: FINs. */
 void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine);
-/* UCX gave something of the request back; if that was all, the next is due (finish_puts),
- * outside of UCX's callback. */
-void mfs_nccl_engine_settle(struct mfs_nccl_request *request);
-/* Send the best chunks while the port allows. */
-void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine);
-/* Hand a message that may be sent (its kind and place are known) to the queue, or send it. */
-void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
-/* Take it out of the queue if it is there. */
-void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
 /* -ENOSPC: too many connections. */
 int mfs_nccl_engine_adopt(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
 void mfs_nccl_engine_disown(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);

@@ -17,6 +17,7 @@
 
 #define REQUESTS 64u
 #define OURS ((uintptr_t)1)
+#define COUNT_EVERY 64u
 
 struct gate_context {
     void *inner;
@@ -37,6 +38,8 @@ struct gate_comm {
     struct gate_context *context;
     struct mfs_nccl_lane *lane; /* NULL: a receiving one, or no order */
     struct mfs_nccl_ticket ticket;
+    uint32_t calls; /* not yet counted in the segment, with their bytes */
+    uint64_t bytes;
     struct gate_request *free;
     struct gate_request requests[REQUESTS];
 };
@@ -199,12 +202,21 @@ static mfs_nccl_result_t gate_accept(void *listen_comm, void **recv_comm, void *
     return *recv_comm ? MFS_NCCL_OK : MFS_NCCL_SYSTEM_ERROR;
 }
 
+static void count(struct gate_comm *comm)
+{
+    mfs_count(comm->lane->host, MFS_COUNT_CALLS, comm->calls);
+    mfs_count(comm->lane->host, MFS_COUNT_BYTES, comm->bytes);
+    comm->calls = 0;
+    comm->bytes = 0;
+}
+
 static mfs_nccl_result_t close_send(void *send_comm)
 {
     struct gate_comm *comm = send_comm;
     const mfs_nccl_result_t result = in->close_send(comm->inner);
 
     if (comm->lane) {
+        count(comm);
         mfs_nccl_lane_leave(comm->lane, &comm->ticket);
         for (unsigned i = 0; i < REQUESTS; i++) /* of those that NCCL did not wait for */
             mfs_nccl_lane_done(comm->lane, comm->requests[i].window_bytes);
@@ -270,8 +282,9 @@ static mfs_nccl_result_t isend(void *send_comm, void *data, size_t size, int tag
             mfs_nccl_lane_done(comm->lane, window_bytes);
         return result;
     }
-    mfs_count(comm->lane->host, MFS_COUNT_CALLS, 1);
-    mfs_count(comm->lane->host, MFS_COUNT_BYTES, size);
+    comm->bytes += size;
+    if (++comm->calls == COUNT_EVERY)
+        count(comm);
     comm->free = request->next;
     request->inner = inner;
     request->window_bytes = window_bytes;

@@ -96,6 +96,7 @@ static void turn_remove(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *tick
     *(ticket->prev ? &ticket->prev->next : &lane->turns) = ticket->next;
     *(ticket->next ? &ticket->next->prev : &lane->last_turn) = ticket->prev;
     ticket->turn = false;
+    atomic_fetch_sub_explicit(&lane->waiting, 1, memory_order_relaxed);
 }
 
 static void dispatch(struct mfs_nccl_lane *lane, int64_t now_ns)
@@ -121,7 +122,7 @@ static void dispatch(struct mfs_nccl_lane *lane, int64_t now_ns)
         }
         ticket = (struct mfs_nccl_ticket *)taken.op;
         ticket->queued = false;
-        turn_add(lane, ticket, bytes, now_ns);
+        turn_add(lane, ticket, bytes, now_ns); /* still waits */
     }
     mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
 }
@@ -142,20 +143,13 @@ static bool ask(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticket, uint
 
     *window_bytes = 0;
     if (!ticket->queued && !ticket->turn) {
-        if (mfs_rmlq_operations(lane->queue) == 0) {
-            if (bytes <= mfs_config_get()->small)
-                return true;
-            if (express(lane, bytes, now_ns)) {
-                *window_bytes = bytes;
-                return true;
-            }
-        }
         ticket->op = (struct mfs_op){.length = bytes};
         if (mfs_rmlq_push(lane->queue, &ticket->op, tag, now_ns) != 0) {
             mfs_count(lane->host, MFS_COUNT_FAULTS, 1); /* fail open */
             return true;
         }
         ticket->queued = true;
+        atomic_fetch_add_explicit(&lane->waiting, 1, memory_order_relaxed);
         ticket->since_ns = now_ns;
         mfs_count(lane->host, MFS_COUNT_DEFERRED, 1);
     }
@@ -167,8 +161,10 @@ static bool ask(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticket, uint
     }
     if (ticket->queued && now_ns - ticket->since_ns <= mfs_config_get()->nccl_hold)
         return false;
-    if (ticket->queued)
+    if (ticket->queued) {
         (void)mfs_rmlq_remove(lane->queue, &ticket->op);
+        atomic_fetch_sub_explicit(&lane->waiting, 1, memory_order_relaxed);
+    }
     ticket->queued = false;
     return true; /* it has waited for long enough */
 }
@@ -181,6 +177,14 @@ bool mfs_nccl_lane_ask(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticke
     *window_bytes = 0;
     if (bytes == 0)
         return true;
+    if (atomic_load_explicit(&lane->waiting, memory_order_relaxed) == 0) {
+        if (bytes <= mfs_config_get()->small)
+            return true;
+        if (express(lane, bytes, mfs_now_ns())) {
+            *window_bytes = bytes;
+            return true;
+        }
+    }
     pthread_mutex_lock(&lane->mutex);
     go = ask(lane, ticket, bytes, tag, window_bytes);
     pthread_mutex_unlock(&lane->mutex);
@@ -193,6 +197,7 @@ void mfs_nccl_lane_keep(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *tick
     if (window_bytes == 0)
         return;
     pthread_mutex_lock(&lane->mutex);
+    atomic_fetch_add_explicit(&lane->waiting, 1, memory_order_relaxed);
     turn_add(lane, ticket, window_bytes, mfs_now_ns());
     pthread_mutex_unlock(&lane->mutex);
 }
@@ -206,8 +211,10 @@ void mfs_nccl_lane_done(struct mfs_nccl_lane *lane, uint64_t window_bytes)
 void mfs_nccl_lane_leave(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticket)
 {
     pthread_mutex_lock(&lane->mutex);
-    if (ticket->queued)
+    if (ticket->queued) {
         (void)mfs_rmlq_remove(lane->queue, &ticket->op);
+        atomic_fetch_sub_explicit(&lane->waiting, 1, memory_order_relaxed);
+    }
     ticket->queued = false;
     if (ticket->turn) {
         mfs_member_done(lane->member, ticket->bytes, mfs_now_ns());

@@ -10,7 +10,9 @@
  *    +-- longer than MFS_NCCL_HOLD ------------------------------> go, outside the window
  *
  * A turn that nobody asks for (NCCL has given up) is taken back after MFS_LEASE. Several
- * threads; a mutex, never held across a call of the inner plug-in.
+ * threads; a mutex, never held across a call of the inner plug-in. It is not taken while nothing
+ * waits: the port's words are atomic, and a rank that such a pass overwrites is told again at
+ * the waiting one's next look.
  */
 #ifndef MFS_NCCL_LANE_H
 #define MFS_NCCL_LANE_H
@@ -41,6 +43,7 @@ struct mfs_nccl_lane {
     _Atomic uint64_t settings_version; /* read without the mutex, as `scheduled` is */
     _Atomic bool scheduled;
     struct mfs_nccl_ticket *turns, *last_turn;
+    _Atomic uint32_t waiting; /* tickets in the queue or with a turn; 0: no mutex is needed */
 };
 
 /* -errno: it cannot be; everything goes at once then. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nccl/comm.h"
+#include "nccl/dispatch.h"
 #include "nccl/log.h"
 
 #define WANT_NS INT64_C(10000000) /* without a grant: ask, and again */

@@ -13,15 +13,28 @@ static uint32_t host_count(const struct mfs_sim *sim)
     return mfs_cluster_hosts(sim->cluster);
 }
 
+/* Computing and collectives of a request on its own, with or without its prefix. */
+static double serve_s(const struct mfs_sim *sim, double new, double reused)
+{
+    return sim->model->groups *
+           (mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * reused)) +
+            mfs_sim_collective_bytes(sim->model, new, sim->cluster->unit_hosts) /
+                (sim->cluster->nics * sim->cluster->link_Bps));
+}
+
+static double fetch_s(const struct mfs_sim *sim, const struct mfs_sim_request *request)
+{
+    return mfs_sim_kv_bytes(sim->model, request->prefix) * sim->model->groups /
+           sim->cluster->link_Bps;
+}
+
 /* --- unit: fewest outstanding new tokens; or the one that has the prefix --- */
 
-static uint32_t least_outstanding(const struct mfs_sim *sim, double *mean)
+static uint32_t least_outstanding(const struct mfs_sim *sim)
 {
     uint32_t best = 0;
 
-    *mean = 0.0;
-    for (uint32_t i = 0; i < sim->cluster->units; i++) {
-        *mean += sim->units[i].outstanding / sim->cluster->units;
+    for (uint32_t i = 1; i < sim->cluster->units; i++) {
         if (sim->units[i].outstanding < sim->units[best].outstanding)
             best = i;
     }
@@ -39,15 +52,21 @@ static uint32_t prefix_unit(const struct mfs_sim *sim, uint32_t index)
     return host / sim->cluster->unit_hosts;
 }
 
+/* Home, if the longer wait there is worth the fetch that is saved. */
 uint32_t mfs_choose_unit(struct mfs_sim *sim, uint32_t index)
 {
-    double mean;
-    const uint32_t least = least_outstanding(sim, &mean), home = prefix_unit(sim, index);
+    const struct mfs_sim_request *request = &sim->requests[index];
+    const uint32_t best = least_outstanding(sim), home = prefix_unit(sim, index);
+    const double new = request->tokens - request->prefix;
+    double token_s;
 
-    if (home != MFS_NONE && sim->units[home].outstanding <= sim->options->routing_slack * mean +
-                                                                (double)sim->cluster->token_budget)
-        return home;
-    return least;
+    if (home == MFS_NONE)
+        return best;
+    token_s = serve_s(sim, new, request->prefix) / new;
+    return (sim->units[home].outstanding - sim->units[best].outstanding) * token_s <=
+                   sim->options->routing_slack * fetch_s(sim, request)
+               ? home
+               : best;
 }
 
 bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t index)
@@ -55,11 +74,10 @@ bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t index)
     return prefix_unit(sim, index) == sim->requests[index].unit;
 }
 
-/* --- decode host: fewest outstanding stage 3 bytes; or of those due no later --- */
+/* --- decode host: fewest outstanding stage 3 bytes; or the most slack --- */
 
-static double decode_bytes_before(struct mfs_sim *sim, uint32_t decode, double deadline_s)
+static double left_before(struct mfs_sim *sim, const struct mfs_members *there, double deadline_s)
 {
-    const struct mfs_members *there = &sim->decode_requests[decode];
     double bytes = 0.0;
 
     for (uint32_t i = 0; i < there->count; i++) {
@@ -69,20 +87,41 @@ static double decode_bytes_before(struct mfs_sim *sim, uint32_t decode, double d
     return bytes;
 }
 
+/*
+ * Least time to spare if the request went there, served by deadline: its own, and that of
+ * those due later, which it would delay. Who is late without it does not count.
+ */
+static double slack_with(struct mfs_sim *sim, uint32_t decode, uint32_t index)
+{
+    const struct mfs_members *there = &sim->decode_requests[decode];
+    const double rate = sim->cluster->link_Bps, deadline_s = sim->requests[index].deadline_s;
+    const double own_s = mfs_request_p2d_left(sim, index) / rate;
+    double slack_s = deadline_s - own_s - left_before(sim, there, deadline_s) / rate;
+
+    for (uint32_t i = 0; i < there->count; i++) {
+        const double other_s = sim->requests[there->list[i]].deadline_s;
+        double spare_s;
+
+        if (other_s <= deadline_s)
+            continue;
+        spare_s = other_s - left_before(sim, there, other_s) / rate;
+        if (spare_s >= sim->now_s)
+            slack_s = fmin(slack_s, spare_s - own_s);
+    }
+    return slack_s;
+}
+
 uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t index)
 {
     uint32_t best = 0;
-    double least = INFINITY;
+    double most = -INFINITY;
 
     for (uint32_t i = 0; i < sim->cluster->decode_hosts; i++) {
-        const double bytes = sim->options->decode_slack
-                                 ? decode_bytes_before(sim, i, sim->requests[index].deadline_s)
-                                 : sim->decode_bytes[i];
+        const double slack =
+            sim->options->decode_slack ? slack_with(sim, i, index) : -sim->decode_bytes[i];
 
-        /* of equally free ones the one with least in all */
-        if (bytes < least || (sim->options->decode_slack && bytes == least &&
-                              sim->decode_bytes[i] < sim->decode_bytes[best])) {
-            least = bytes;
+        if (slack > most || (slack == most && sim->decode_bytes[i] < sim->decode_bytes[best])) {
+            most = slack;
             best = i;
         }
     }
@@ -152,15 +191,13 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t index)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
     const struct mfs_unit *unit = &sim->units[request->unit];
-    const double groups = sim->model->groups, new = request->tokens - request->prefix;
-    const double reuse_s =
-        groups * mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * request->prefix));
-    const double anew_s =
-        groups * mfs_sim_compute_s(sim->model, request->tokens, request->tokens * request->tokens);
-    double wait_s = 0.0, fetch_s, tokens, work;
+    const double groups = sim->model->groups;
+    double wait_s = 0.0, reuse_s, anew_s, ready_s, tokens, work;
 
     if (!sim->options->recompute)
         return false;
+    reuse_s = serve_s(sim, request->tokens - request->prefix, request->prefix);
+    anew_s = serve_s(sim, request->tokens, 0.0);
     if (unit->running > 0)
         wait_s = (groups - unit->group) * (unit->compute_s + unit->collective_s);
     for (uint32_t at = unit->running; at < unit->count;) {
@@ -169,9 +206,8 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t index)
                             mfs_sim_collective_bytes(sim->model, tokens, sim->cluster->unit_hosts) /
                                 (sim->cluster->nics * sim->cluster->link_Bps));
     }
-    fetch_s = (egress_bytes(sim, request->store, index) +
-               mfs_sim_kv_bytes(sim->model, request->prefix) * groups) /
-              sim->cluster->link_Bps;
+    ready_s =
+        egress_bytes(sim, request->store, index) / sim->cluster->link_Bps + fetch_s(sim, request);
     /* pipelined: all but the last group's fetch may hide behind the wait and the computing */
-    return fmax(wait_s + reuse_s, fetch_s + reuse_s / groups) > wait_s + anew_s;
+    return fmax(wait_s + reuse_s, ready_s + reuse_s / groups) > wait_s + anew_s;
 }

@@ -210,7 +210,7 @@ uint32_t mfs_choose_store(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t request); /* the unit has the prefix */
 
-/* --- order.c, baselines.c --- */
+/* --- order.c, foresight.c, baselines.c --- */
 int mfs_order_init(struct mfs_sim *sim);
 void mfs_order_place(struct mfs_sim *sim, uint32_t line);
 void mfs_order_plan(struct mfs_sim *sim, uint32_t unit);

@@ -340,14 +340,15 @@ def launched(environ: Mapping[str, str]) -> dict[str, str]:
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs; see schema_version.")
 @click.option("--here", is_flag=True, help="Check the environment exactly as it is.")
-@click.argument("argv", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+@click.argument("argv", metavar="[nccl | -- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
     """Prove that the shim is in the way of transfers, or say what is wrong and what to do.
 
     Bytes are moved with NIXL (or UCX, where NIXL is not installed) inside one process, they
     are compared, and the calls that the shim saw are counted. The environment is the one you
     are in when that has MFS_ENABLE=1 (inside `mfs run`) or with --here, else the one that
-    `mfs run` would make of it. With a COMMAND, that is run instead.
+    `mfs run` would make of it. With a COMMAND, that is run instead. `mfs doctor nccl` proves
+    that NCCL's net plug-in loads and exports what the NCCL at hand looks for.
 
     Exit status 1 when a check failed.
 
@@ -356,14 +357,25 @@ def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
       mfs doctor
       mfs run --policy edf -- mfs doctor
       mfs doctor -- python my_nixl_program.py
+      mfs doctor nccl
     """
     as_is = here or check_enabled(os.environ).status == "ok"
     environ = dict(os.environ) if as_is and not argv else launched(os.environ)
-    if argv:
+    if argv == ("nccl",):
+        from . import _nccl
+
+        environ = dict(os.environ) if as_is else launched(os.environ)
+        checks = [Check(*row) for row in _nccl.examine(environ)]
+        counters: dict[str, int] = {}
+    elif argv:
         checks, counters = examine_program(argv, environ, sys.stderr.fileno() if as_json else None)
     else:
         checks, counters = examine(environ)
-    healthy = all(check.status == "ok" for check in checks)
+    healthy = (
+        all(check.status != "FAIL" for check in checks)
+        if argv == ("nccl",)
+        else all(check.status == "ok" for check in checks)
+    )
     if as_json:
         report = {
             "schema_version": SCHEMA_VERSION,

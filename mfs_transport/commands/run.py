@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import signal
@@ -14,7 +15,7 @@ from typing import NoReturn
 import click
 
 from ..config import FILE_VARIABLE, TCP_SEND_BUFFER, Settings, parse_assignment, resolve
-from ..native import UCX_SHIM, InputError
+from ..native import NCCL_PLUGIN, UCX_SHIM, InputError
 
 
 def preload(before: str, library: Path) -> str:
@@ -28,6 +29,30 @@ def preload(before: str, library: Path) -> str:
     ours = str(library)
     others = [name for name in before.replace(" ", ":").split(":") if name and name != ours]
     return ":".join([ours, *others])
+
+
+def wheel_ucx() -> Path | None:
+    """libucp of the libucx package, which the loader does not find by itself."""
+    spec = importlib.util.find_spec("libucx")
+    for place in (spec and spec.submodule_search_locations) or ():
+        library = Path(place) / "lib" / "libucp.so.0"
+        if library.is_file():
+            return library
+    return None
+
+
+def nccl_environment(environ: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """Make NCCL load our net plug-in, or fail: by itself it falls back without a word.
+
+    A plug-in or network that the user chose stays.
+    """
+    if not NCCL_PLUGIN.is_file() or "NCCL_NET_PLUGIN" in environ or "NCCL_NET" in environ:
+        return {}
+    found = {"NCCL_NET_PLUGIN": str(NCCL_PLUGIN), "NCCL_NET": "MFS"}
+    ucx = wheel_ucx()
+    if ucx and not {**environ, **changes}.get("MFS_NCCL_UCX"):
+        found["MFS_NCCL_UCX"] = str(ucx)
+    return found
 
 
 def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -44,6 +69,7 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
     changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
     if "UCX_TCP_SNDBUF" not in environ:
         changes["UCX_TCP_SNDBUF"] = TCP_SEND_BUFFER
+    changes.update(nccl_environment(environ, changes))
     return changes
 
 
@@ -99,7 +125,8 @@ def command(
     """Start COMMAND with the shim in the way of its transfers.
 
     Settings come from the options here, then the environment, then a TOML file, then the
-    defaults. A LD_PRELOAD of your own is kept, behind the shim.
+    defaults. A LD_PRELOAD of your own is kept, behind the shim. NCCL is told to use our net
+    plug-in, unless NCCL_NET_PLUGIN or NCCL_NET is set: NCCL_NET_PLUGIN=none keeps its own.
 
     \b
     Example:

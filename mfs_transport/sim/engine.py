@@ -9,10 +9,6 @@
 Units: seconds, bytes, bytes/s, tokens. docs/simulator.md has the model in formulas. The event
 loop and the rates are C (csrc/sim) and the scheduler is csrc/core, the code that ships; a run
 releases the GIL. Same input, same bits.
-
-Changes to the first draft of this interface: collective_s is split into collective_mean_s and
-collective_count; Requests may leave slo_class and store_draw out; estimate_error is a pair
-(relative error, seed).
 """
 
 from __future__ import annotations
@@ -21,233 +17,53 @@ import errno
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import native
 from ..native import InputError
 from ._sim import ffi, lib
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-POLICIES = (
-    "fair",
-    "fifo",
-    "sjf",
-    "srpt",
-    "edf_paper",
-    "edf",
-    "karuna",
-    "pdq",
-    "varys",
-    "sincronia",
-    "lstf",
-    "llf_oracle",
-    "mfs_paper",
-    "mfs",
-    "inf",
-)
-ENFORCEMENTS = ("global", "sender", "sender+classes", "sender+pressure")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Hosts and links. Host numbers: unit u has u*unit_hosts .. u*unit_hosts+unit_hosts-1, then
-    the decode hosts, then hosts that only store KV."""
-
-    units: int
-    unit_hosts: int
-    decode_hosts: int
-    store_hosts: int = 0
-    nics_per_host: int = 1
-    """N > 1: a request's KV is on one GPU (request mod N), which has its own NIC; collectives use
-    all NICs. KV spread evenly over all NICs is one NIC of N times the bandwidth: link_Bps."""
-    link_Bps: float = 25e9
-    """Of each direction of each NIC."""
-    pod_hosts: int = 0
-    """0: a core that never blocks; else hosts per pod, numbered in host order."""
-    oversubscription: float = 1.0
-    """A pod's up- and downlink have pod_hosts * nics_per_host * link_Bps / oversubscription."""
-    token_budget: int = 8192
-    """New tokens that a batch may have; a batch has at least one request."""
-
-    @property
-    def hosts(self) -> int:
-        return self.units * self.unit_hosts + self.decode_hosts + self.store_hosts
-
-
-@dataclass(frozen=True)
-class Model:
-    """What one token costs in one layer, on the ranks of one unit together."""
-
-    layers: int
-    groups: int
-    """G: layers are simulated in so many equal groups; layers/groups may be a fraction."""
-    kv_bytes_per_token_layer: float
-    allreduce_bytes_per_token_layer: float = 0.0
-    """Payload of all all-reduces of a layer together (two in a usual layer)."""
-    alltoall_bytes_per_token_layer: float = 0.0
-    """Dispatch and combine together, of one token."""
-    linear_flop_per_token_layer: float = 0.0
-    attention_flop_factor: float = 0.0
-    """2 * heads * d_head; times new * (new + 2 * reused) it is the FLOP of one layer."""
-    flops: float = 1.0
-    """Peak FLOP/s of all ranks of a unit together."""
-    mfu_max: float = 0.74
-    mfu_half: float = 100.0
-    """Linear layers run at mfu_max * T / (T + mfu_half) of the peak, T = new tokens of the batch;
-    attention at mfu_max."""
-    elementwise: float = 0.05
-    """Share of time on top for everything else."""
-
-
-@dataclass(frozen=True)
-class Requests:
-    """One entry a request, in order of arrival."""
-
-    arrival_s: Floats
-    tokens: Ints
-    """Of the input, all of them (n)."""
-    prefix: Ints
-    """Reusable ones (p), at most tokens - 1."""
-    deadline_s: Floats
-    """Absolute; inf: none."""
-    slo_class: Ints | None = None
-    store_draw: Floats | None = None
-    """In [0, 1): which host has the prefix. None: spread evenly by a fixed sequence."""
-
-    def __len__(self) -> int:
-        return len(self.arrival_s)
-
-
-@dataclass(frozen=True)
-class Options:
-    """The policy, who enforces it, and what the engine of the units may know."""
-
-    policy: str = "mfs"
-    hopeless: bool | None = None
-    """Stage 3 of requests that cannot make it goes last. None: what the policy itself does (mfs and
-    mfs_paper and pdq: yes; the others: no)."""
-    shed: bool | None = None
-    """Moore-Hodgson at each sender. None: as the policy (mfs: yes, if hopeless)."""
-    enforcement: str = "global"
-    """global: every link keeps the order. sender: egress ports do, the rest of the path is shared.
-    sender+classes: and the fabric has `classes` strict classes. sender+pressure: and receivers tell
-    senders, `pressure_delay_s` late, what the best level is that waits for them."""
-    classes: int = 4
-    pressure_delay_s: float = 1e-3
-    levels: int = 8
-    """K."""
-    theta_s: float = 5e-3
-    """mfs: urgency that counts as now."""
-    mlu_base: float = 4.0
-    mlu_top: float = 0.5
-    """mfs_paper: E and U."""
-    interval_s: float = 5e-3
-    """Least time between two looks at keys that move all the time (lstf, llf_oracle, sincronia)."""
-    level_order: str = "key"
-    """key: flows in a level go by key. fair: they share. srpt: by remaining bytes."""
-    inherit: bool = True
-    """mfs: requests inherit the urgency of those behind them (rule 2)."""
-    red: bool = True
-    """mfs_paper: RED; False: the batch's earliest deadline."""
-    prune: bool = True
-    """mfs_paper: overload control drops requests."""
-    estimate_error: tuple[float, int] = (0.0, 0)
-    """(e, seed): the scheduler sees computing times and bytes times a factor uniform in 1 +- e,
-    drawn once for each request."""
-    unit_order: str = "fifo"
-    """Of a unit's queue: fifo or edf."""
-    decode_choice: str = "bytes"
-    """Decode host with the fewest outstanding bytes, or slack: the one whose port is free first
-    counting what is more urgent only."""
-    store_choice: str = "draw"
-    """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn."""
-    replicas: int = 2
-    recompute: bool = False
-    """Compute a prefix anew when that is estimated to be sooner than to fetch it."""
-    batching: str = "fifo"
-    """fifo: the head of the queue up to the token budget. deadline: of these only requests whose
-    deadlines are near that of the first."""
-    routing: str = "tokens"
-    """tokens: the unit with the fewest outstanding new tokens. prefix: a unit that has the prefix
-    already (store_draw over all hosts), unless it has more outstanding than `routing_slack` times
-    the mean and a batch; such a request fetches nothing."""
-    routing_slack: float = 1.5
-    batch_slack_s: float = 0.5
-    """batching deadline: how near."""
-
-
-DEFAULT = Options()
-
-
-TRACE_KINDS = (
-    "arrive",
-    "flow_start",
-    "flow_end",
-    "level",
-    "compute_start",
-    "compute_end",
-    "collective_start",
-    "collective_end",
-    "first_token",
-)
-TRACE_DTYPE = np.dtype(
-    [
-        ("time_s", "f8"),
-        ("kind", "i4"),  # index into TRACE_KINDS
-        ("request", "i4"),  # of a collective: the first of its batch
-        ("stage", "i4"),  # 1..3, 0: none
-        ("group", "i4"),  # -1: none
-        ("host_from", "i4"),  # -1: none
-        ("host_to", "i4"),
-        ("level", "i4"),  # -1: none
-        ("unit", "i4"),  # -1: none
-        ("bytes", "f8"),
-    ]
+from .interface import (
+    DEFAULT,
+    ENFORCEMENTS,
+    POLICIES,
+    TRACE_DTYPE,
+    TRACE_KINDS,
+    Bools,
+    Cluster,
+    Floats,
+    Ints,
+    Model,
+    Options,
+    Outcome,
+    Requests,
 )
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What happened. Arrays have one entry a request unless said otherwise; times are absolute
-    seconds, but for ttft_s; inf where it never happened."""
-
-    ttft_s: Floats
-    given_up: Bools
-    """Stage 3 was in the scavenger level when it was delivered (or for good)."""
-    fetch_done_s: Floats
-    compute_start_s: Floats
-    compute_done_s: Floats
-    unit: Ints
-    decode_host: Ints
-    store_host: Ints
-    """-1 where nothing was fetched."""
-    earliness_s: Floats
-    """Deadline less the moment of the first token."""
-    collective_mean_s: float
-    """Of a batch's collective of one group, from its start to its last byte; 0 without any."""
-    collective_count: int
-    port_utilisation: Floats
-    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks; from the
-    first to the last arrival."""
-    seconds: float
-    """Wall time of the run."""
-    events: int
-    flows: int
-    bytes_moved: float
-    """Over egress ports."""
-    visited: int
-    """Claims looked at by re-rating, over all events."""
-    memory_bytes: int
-    """What the engine allocated at most."""
-    trace: NDArray[np.void] = field(default_factory=lambda: np.empty(0, TRACE_DTYPE))
-    """TRACE_DTYPE, in order of time; empty unless asked for."""
+__all__ = [
+    "DEFAULT",
+    "ENFORCEMENTS",
+    "POLICIES",
+    "TRACE_DTYPE",
+    "TRACE_KINDS",
+    "Bools",
+    "Cluster",
+    "Floats",
+    "FlowsOutcome",
+    "Ints",
+    "Model",
+    "Options",
+    "Outcome",
+    "Requests",
+    "closed_form_ttft_s",
+    "collective_bytes",
+    "compute_s",
+    "flows",
+    "max_min",
+    "simulate",
+]
 
 
 def _model(model: Model) -> Any:
@@ -418,9 +234,26 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
 Progress = Callable[[int, float], bool | None]
 
 
-@ffi.def_extern(error=1)  # type: ignore[untyped-decorator]
+class _Told:
+    """What the engine calls now and then. An exception, also of Ctrl-C, waits for its return."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.error: BaseException | None = None
+
+    def failed(self, kind: object, error: BaseException, trace: object) -> int:
+        self.error = error
+        return 1
+
+
+def _failed(kind: object, error: BaseException, trace: Any) -> int:
+    return int(ffi.from_handle(trace.tb_frame.f_locals["context"]).failed(kind, error, trace))
+
+
+@ffi.def_extern(error=1, onerror=_failed)  # type: ignore[untyped-decorator]
 def mfs_sim_progressed(context: Any, done: int, now_s: float) -> int:
-    return 1 if ffi.from_handle(context)(done, now_s) else 0
+    told = ffi.from_handle(context)
+    return 1 if told.progress is not None and told.progress(done, now_s) else 0
 
 
 def _draws(count: int) -> Floats:
@@ -438,7 +271,8 @@ def simulate(
     progress: Progress | None = None,
 ) -> Outcome:
     """Run to the end. progress(requests done, simulated seconds) is called now and then; if it
-    returns True or raises, the run ends with KeyboardInterrupt. InputError names what is wrong."""
+    returns True the run ends with KeyboardInterrupt; what it raises is passed on. InputError names
+    what is wrong."""
     check(cluster, model, requests, options)
     count = len(requests)
     policy = ffi.new("char[]", options.policy.encode())
@@ -479,7 +313,8 @@ def simulate(
         arrays[name] = array[:count]
     links = int(lib.mfs_sim_links(c_cluster))
     out.port_bytes, port_bytes = _out(links, np.float64, "double")
-    handle = ffi.new_handle(progress) if progress else ffi.NULL
+    told = _Told(progress)
+    handle = ffi.new_handle(told)
     begin = time.perf_counter()
     result = lib.mfs_sim_run(
         c_cluster,
@@ -487,14 +322,14 @@ def simulate(
         c_requests,
         c_options,
         trace,
-        lib.mfs_sim_progressed if progress else ffi.NULL,
+        lib.mfs_sim_progressed,
         handle,
         out,
     )
     seconds = time.perf_counter() - begin
     if result == -errno.ECANCELED:
         lib.mfs_sim_trace_free(out.trace)
-        raise KeyboardInterrupt
+        raise told.error or KeyboardInterrupt
     native.check(result, f"simulation of {options.policy}")
     events = np.empty(0, TRACE_DTYPE)
     if out.trace_count:

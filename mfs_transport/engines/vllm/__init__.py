@@ -1,2 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM: the deadline of a request reaches the wire."""
+"""vLLM: the deadline of a request reaches the wire, with no change in the engine.
+
+plugin      what vLLM calls in each of its processes
+interface   all that is known of vLLM's connectors: they are wrapped here
+connector   what is done around them, in plain values
+deadline    when a request is due        estimate    what it will take
+layerwise   each layer's KV pushed when it is computed (NixlPushConnector)
+"""

@@ -21,7 +21,7 @@ import os
 import re
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +78,11 @@ class Active:
     kind: str  # prefill or decode
     tokens: int
     slo_class: str
+
+
+# Several connectors of a process may carry one request (MultiConnector): it is forgotten
+# when the last of them is done with it.
+_carriers: Counter[str] = Counter()
 
 
 class Ingress(control.Egress):
@@ -143,7 +148,9 @@ class Scheduler:
             host=self.host,
             publish=False,
         )
+        self.gone(name)  # an id that comes again
         self.active[name] = Active(request, kind, tokens, found.slo_class)
+        _carriers[name] += 1
         self._new.append(name)
         if kind == "decode":
             request.update(computed=True, publish=False)
@@ -189,7 +196,16 @@ class Scheduler:
         if active is None:
             return
         self._gone.append(name)
-        (self.coming if active.kind == "decode" else self.unit).finish(active.request)
+        unit = self.coming if active.kind == "decode" else self.unit
+        _carriers[name] -= 1
+        if _carriers[name] <= 0:
+            del _carriers[name]
+            unit.finish(active.request)
+            return
+        for place in (unit.queue, unit.sending):
+            if active.request in place:
+                place.remove(active.request)
+        unit.egress.replan()
 
     # --- steps ---
 

@@ -68,8 +68,11 @@ def why_not(version: str) -> str | None:
 # --- the factory ---
 
 
-def install() -> None:
-    """Put MFS in the way of vLLM's connectors, once in a process."""
+def install(*, wrapping: bool = True) -> None:
+    """Put MFS in the way of vLLM's connectors, once in a process.
+
+    Without wrapping: only the name MFSConnector is understood, for the connector it names.
+    """
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     if getattr(KVConnectorFactory, "_mfs_installed", False):
@@ -80,7 +83,7 @@ def install() -> None:
     def get_connector_class(cls: Any, config: Any) -> Any:
         config = resolved(config, cls._registry)
         found = original(cls, config)
-        if config.kv_connector == MULTI:
+        if config.kv_connector == MULTI or not wrapping:
             return found
         try:
             return wrap(found)
@@ -94,12 +97,8 @@ def install() -> None:
     KVConnectorFactory.get_connector_class = classmethod(get_connector_class)
     KVConnectorFactory.supports_hma_config = classmethod(supports_hma_config)
     if NAME not in KVConnectorFactory._registry:  # for who looks whether there is such a name
-        KVConnectorFactory._registry[NAME] = functools.partial(default_class, KVConnectorFactory)
+        KVConnectorFactory._registry[NAME] = KVConnectorFactory._registry[DEFAULT_INNER]
     KVConnectorFactory._mfs_installed = True
-
-
-def default_class(factory: Any) -> Any:
-    return wrap(factory._registry[DEFAULT_INNER]())
 
 
 def resolved(config: Any, registry: Any) -> Any:

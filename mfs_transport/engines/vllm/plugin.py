@@ -66,6 +66,7 @@ def register() -> None:
         reason = why_not(vllm.__version__)
         if reason and os.environ.get("MFS_VLLM_UNTESTED") != "1":
             say(reason)
+            install(wrapping=False)
             return
         prepare_environment()
         trouble = load_shim()

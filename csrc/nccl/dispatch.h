@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's queue and its chunks: what waits, and sending it.
+ *
+ *   submit --+-- small, nothing waits; or no order: straight to UCX
+ *            +-- RMLQ -- dispatch: best chunk, room in the window -- put (or EAGER, whole)
+ *
+ * A chunk's level picks the traffic class, and the class the channels; of those the one with
+ * the least on its way. All with the engine's mutex held.
+ */
+#ifndef MFS_NCCL_DISPATCH_H
+#define MFS_NCCL_DISPATCH_H
+
+#include "nccl/engine.h"
+
+/* The queue and its place on the device's port. -errno: there will be no order. */
+int mfs_nccl_queue_open(struct mfs_nccl_engine *engine);
+/* Send the best chunks while the port allows. */
+void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine);
+/* Hand a message that may be sent (its kind and place are known) to the queue, or send it. */
+void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
+/* Take it out of the queue if it is there. */
+void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
+/* UCX gave something of the request back; if that was all, the next is due (finish_puts),
+ * outside of UCX's callback. */
+void mfs_nccl_engine_settle(struct mfs_nccl_request *request);
+
+#endif

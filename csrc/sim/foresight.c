@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a control plane knows of a unit's queue, kept in the facts of its requests by csrc/core's
+ * own plans: mfs_plan_unit when the queue or the group that computes has changed, and
+ * mfs_plan_shed over those whose stage 3 leaves the unit.
+ *
+ * BATCHES: requests of one batch compute together, each waits for all. In the plan the
+ * first of a batch carries its computing time, the others none; afterwards all of them get
+ * the batch's start, and the tightest of the batch as what they owe to others.
+ */
+#include "sim/state.h"
+
+#define SAME_NS 1000 /* plans that differ by less are not worth placing flows anew */
+
+void mfs_unit_dirty(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_unit *unit = &sim->units[index];
+
+    sim->paper_due = sim->paper;
+    if (unit->dirty ||
+        !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF))
+        return;
+    unit->dirty = true;
+    mfs_members_add(&sim->memory, &sim->dirty_units, index);
+}
+
+static void bundle_dirty(struct mfs_sim *sim, uint32_t index)
+{
+    if (index == MFS_NONE)
+        return;
+    for (uint32_t i = 0; i < sim->bundles[index].lines; i++)
+        mfs_line_dirty(sim, sim->bundles[index].first_line + i);
+}
+
+void mfs_request_dirty(struct mfs_sim *sim, uint32_t index)
+{
+    bundle_dirty(sim, sim->requests[index].fetch);
+    bundle_dirty(sim, sim->requests[index].p2d);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static bool same(int64_t a, int64_t b)
+{
+    return a == b ||
+           (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS && b - a < SAME_NS);
+}
+
+/* One plan entry; only the first of a batch carries its computing. */
+static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool first,
+                       double group_s, uint32_t group)
+{
+    const struct mfs_sim_request *one = &sim->requests[request];
+    struct mfs_facts *facts = &sim->plan[at];
+
+    *facts = one->facts;
+    facts->layer_now = group;
+    facts->layers = first ? sim->model->groups : 0;
+    facts->layer_ns = mfs_sim_ns(group_s * one->estimate);
+    facts->p2d_layer_ns = mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
+                                     sim->cluster->link_Bps * one->estimate);
+    sim->plan_request[at] = request;
+}
+
+static double running_group_s(const struct mfs_unit *unit)
+{
+    return unit->compute_s + unit->collective_s;
+}
+
+/* What the plan says of one batch, into the facts of its requests. */
+static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
+{
+    int64_t end_ns = sim->plan[first + count - 1].next_start_ns;
+    bool moved = false;
+
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct mfs_facts *facts = &sim->plan[i];
+
+        if (!(facts->flags & MFS_REQUEST_HOPELESS) && facts->deadline_ns != MFS_TIME_NEVER)
+            end_ns = least(end_ns, facts->deadline_ns - facts->p2d_layer_ns);
+    }
+    for (uint32_t i = first; i < first + count; i++) {
+        struct mfs_facts *facts = &sim->requests[sim->plan_request[i]].facts;
+        const struct mfs_facts *plan = &sim->plan[i];
+        const int64_t next_ns = sim->options->inherit ? end_ns : MFS_TIME_NEVER;
+        const uint32_t flags = sim->hopeless ? plan->flags & MFS_REQUEST_HOPELESS : 0;
+
+        if (same(facts->start_ns, sim->plan[first].start_ns) &&
+            same(facts->next_start_ns, next_ns) && facts->layer_ns == sim->plan[first].layer_ns &&
+            (facts->flags & MFS_REQUEST_HOPELESS) == flags)
+            continue;
+        facts->start_ns = sim->plan[first].start_ns;
+        facts->next_start_ns = next_ns;
+        facts->layer_ns = sim->plan[first].layer_ns;
+        facts->p2d_layer_ns = plan->p2d_layer_ns;
+        facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_HOPELESS) | flags;
+        mfs_request_dirty(sim, sim->plan_request[i]);
+        moved = true;
+    }
+    return moved;
+}
+
+static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
+{
+    uint32_t at = 0;
+
+    if (unit->count > sim->plan_capacity) {
+        sim->plan_capacity = 2 * unit->count;
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
+                                            sizeof(*sim->plan_request));
+    }
+    while (at < unit->count) {
+        uint32_t count = unit->running;
+        double group_s = running_group_s(unit), tokens, work;
+        const uint32_t group = at == 0 && count > 0 ? unit->group : 0;
+
+        if (at > 0 || count == 0) {
+            count = mfs_unit_batch(sim, unit, at, &tokens, &work);
+            group_s = mfs_sim_compute_s(sim->model, tokens, work) +
+                      mfs_sim_collective_bytes(sim->model, tokens, sim->cluster->unit_hosts) /
+                          (sim->cluster->nics * sim->cluster->link_Bps);
+        }
+        for (uint32_t i = 0; i < count; i++)
+            plan_entry(sim, at + i, mfs_unit_request(unit, at + i), i == 0, group_s, group);
+        at += count;
+    }
+    mfs_plan_unit(sim->plan, unit->count, sim->now_ns);
+    for (at = 0; at < unit->count;) {
+        uint32_t count = 1;
+
+        while (at + count < unit->count && sim->plan[at + count].layers == 0)
+            count++;
+        if (adopt_batch(sim, at, count) && at == 0 && unit->running > 0)
+            bundle_dirty(sim, unit->bundle);
+        at += count;
+    }
+}
+
+/* Shedding among those whose stage 3 leaves the unit's hosts; every host has the same share. */
+static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
+{
+    uint32_t count = 0;
+
+    for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d)
+        count++;
+    if (count == 0)
+        return;
+    if (count > sim->plan_capacity) {
+        sim->plan_capacity = 2 * count;
+        sim->plan =
+            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+        sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
+                                            sizeof(*sim->plan_request));
+    }
+    MFS_ROOM(&sim->memory, sim->scratch, sim->scratch_capacity, count);
+    count = 0;
+    for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d, count++) {
+        sim->plan[count] = sim->requests[r].facts;
+        sim->plan[count].p2d_left_bytes =
+            (uint64_t)(mfs_request_p2d_left(sim, r) * sim->requests[r].estimate /
+                       sim->cluster->unit_hosts);
+        sim->plan_request[count] = r;
+    }
+    mfs_plan_shed(sim->plan, count, sim->params.rate_Bps, sim->now_ns, sim->scratch);
+    for (uint32_t i = 0; i < count; i++) {
+        struct mfs_facts *facts = &sim->requests[sim->plan_request[i]].facts;
+        const uint32_t flag = sim->plan[i].flags & MFS_REQUEST_SHED;
+
+        if ((facts->flags & MFS_REQUEST_SHED) == flag)
+            continue;
+        facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_SHED) | flag;
+        bundle_dirty(sim, sim->requests[sim->plan_request[i]].p2d);
+    }
+}
+
+void mfs_order_plan(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_unit *unit = &sim->units[index];
+
+    if (sim->plans && unit->count > 0)
+        plan_queue(sim, unit);
+    if (sim->shed)
+        plan_shed(sim, unit);
+    for (uint32_t i = 0; i < unit->running; i++) /* the group that computes has moved */
+        mfs_request_dirty(sim, mfs_unit_request(unit, i));
+}

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mfs doctor nccl`: does the net plug-in load, and does it export what NCCL looks for?
+
+NCCL falls back to its own networks without a word when a plug-in cannot be used. So the
+plug-in is opened here as NCCL would open it, its tables and its init are looked at, and the
+newest table that the NCCL at hand knows is found by the symbols it asks for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from ..native import NCCL_PLUGIN
+from .run import nccl_environment
+
+PROBE_S = 60
+
+# In a process of its own: a library that crashes must not take the doctor along.
+PROBE = """
+import ctypes, json, sys
+library = ctypes.CDLL(sys.argv[1])
+found = {}
+for version in range(12, 6, -1):
+    try:
+        table = ctypes.c_void_p.in_dll(library, f"ncclNetPlugin_v{version}")
+    except ValueError:
+        continue
+    found[version] = ctypes.string_at(table.value).decode() if table.value else None
+init, devices = None, -1
+if 12 in found:
+    slots = (ctypes.c_void_p * 22).in_dll(library, "ncclNetPlugin_v12")
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_void_p), ctypes.c_uint64,
+                            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(slots[1])
+    ctx = ctypes.c_void_p()
+    init = call(ctypes.byref(ctx), 1, None, None, None)
+    if init == 0:
+        count = ctypes.c_int()
+        ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int))(slots[2])(ctypes.byref(count))
+        devices = count.value
+        ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(slots[20])(ctx)
+print(json.dumps({"tables": found, "init": init, "devices": devices}))
+"""
+
+
+def find_nccl() -> Path | None:
+    """libnccl.so.2 of the nvidia-nccl package, else the loader's."""
+    try:
+        spec = importlib.util.find_spec("nvidia.nccl")
+    except ModuleNotFoundError:
+        spec = None
+    for place in (spec and spec.submodule_search_locations) or ():
+        library = Path(place) / "lib" / "libnccl.so.2"
+        if library.is_file():
+            return library
+    name = ctypes.util.find_library("nccl")
+    if not name:
+        return None
+    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"):
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
+    return None
+
+
+def tables_wanted(library: Path) -> list[int]:
+    """Versions of tables that this NCCL asks for, newest first: the names are in the file."""
+    names = re.findall(rb"ncclNetPlugin_v(\d+)\0", library.read_bytes())
+    return sorted({int(name) for name in names}, reverse=True)
+
+
+def probe(path: str, environ: Mapping[str, str]) -> dict[str, object]:
+    """What the plug-in at path says; "error" when it does not load."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, path],
+            env={**environ, "MFS_LOG": environ.get("MFS_LOG", "1")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_S,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"its init did not end within {PROBE_S} s"}
+    said = " ".join(done.stderr.split()[-40:])
+    if done.returncode != 0:
+        return {"error": said or f"the process ended with status {done.returncode}"}
+    return {**json.loads(done.stdout), "said": said}
+
+
+Status = Literal["ok", "FAIL", "skipped"]
+Row = tuple[str, Status, str, str]  # name, status, reason, remedy
+
+
+def examine(environ: Mapping[str, str]) -> list[Row]:
+    """Rows of the report, for a program that would start under `environ`."""
+    planned = {**environ, **nccl_environment(environ, {})}
+    plugin, network = planned.get("NCCL_NET_PLUGIN", ""), planned.get("NCCL_NET", "")
+    rows: list[Row] = []
+    first = plugin.split(",")[0]
+    if not first:
+        remedy = f"start it with `mfs run`, or set NCCL_NET_PLUGIN={NCCL_PLUGIN}"
+        return [("plugin", "FAIL", "NCCL_NET_PLUGIN is not set: NCCL does not load us", remedy)]
+    if "/" not in first or not os.path.isfile(first):
+        reason = f"NCCL_NET_PLUGIN={first}: no file of that name"
+        return [("plugin", "FAIL", reason, f"name it by its path: {NCCL_PLUGIN}")]
+    if os.path.realpath(first) != os.path.realpath(NCCL_PLUGIN):
+        reason = f"NCCL_NET_PLUGIN={first}: not this installation's plug-in"
+        rows.append(("plugin", "FAIL", reason, f"NCCL_NET_PLUGIN={NCCL_PLUGIN}"))
+    elif len(first) > 254:
+        reason = f"the path has {len(first)} characters: NCCL ignores what is longer than 254"
+        rows.append(("plugin", "FAIL", reason, "install the package at a shorter path"))
+    else:
+        rows.append(("plugin", "ok", first, ""))
+    if network == "MFS":
+        rows.append(("network", "ok", "NCCL_NET=MFS: without the plug-in NCCL fails", ""))
+    else:
+        reason = f"NCCL_NET={network or '(not set)'}: NCCL may take another network and not say so"
+        rows.append(("network", "FAIL", reason, "set NCCL_NET=MFS, as `mfs run` does"))
+    return rows + examine_tables(first, planned)
+
+
+def examine_tables(plugin: str, environ: Mapping[str, str]) -> list[Row]:
+    found = probe(plugin, environ)
+    if "error" in found:
+        return [("load", "FAIL", str(found["error"]), f"see what it needs: ldd {plugin}")]
+    tables = found["tables"]
+    assert isinstance(tables, dict)
+    names = ", ".join(f"v{version}" for version in tables)
+    rows: list[Row] = [("load", "ok", f"exports {names}", "")]
+    if found["init"] == 0:
+        rows.append(("init", "ok", f"{found['devices']} device(s)", ""))
+    else:
+        reason = f"init returned {found['init']}: {found['said']}"
+        rows.append(("init", "FAIL", reason, "see above; MFS_NCCL_UCX names a libucp.so.0"))
+    library = find_nccl()
+    if library is None:
+        rows.append(("nccl", "skipped", f"no NCCL is installed for {sys.executable}", ""))
+        return rows
+    wanted = tables_wanted(library)
+    common = [version for version in wanted if str(version) in tables]
+    if common:
+        rows.append(("nccl", "ok", f"{library} asks for v{wanted[0]}, takes v{common[0]}", ""))
+    else:
+        asks = ", ".join(f"v{version}" for version in wanted) or "none that we know of"
+        reason = f"{library} asks for {asks}; we have {names}"
+        rows.append(("nccl", "FAIL", reason, "NCCL 2.19 or newer is needed"))
+    return rows
