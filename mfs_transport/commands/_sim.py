@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -167,7 +169,10 @@ def _each(
     try:
         yield from execute.each(missing, jobs, dask, inside)
     except execute.WorkerDied as error:
-        raise click.ClickException(str(error)) from None
+        for child in multiprocessing.active_children():
+            child.kill()
+        click.echo(f"mfs: {error}", err=True)
+        os._exit(1)  # the pool's own thread may wait for ever for what the dead one held
 
 
 def write(path: Path | None, console: Console, rows: Sequence[dict[str, Any]], **more: Any) -> None:
