@@ -60,6 +60,25 @@ def test_delays_and_reordered_channels(scene: str):
     )
 
 
+@pytest.mark.parametrize("scene", SCENES)
+def test_puts_that_are_complete_before_they_land(scene: str):
+    """Then only a flush tells; FIN, and memory that is given back, wait for it."""
+    toolbox.run(
+        scene,
+        MFS_NCCL_UCX=str(toolbox.chaos()),
+        CHAOS_UCP=str(toolbox.libucp()),
+        CHAOS_EARLY="1",
+        MFS_NCCL_CHANNELS="2",
+        HARNESS_SLOW="1",
+    )
+
+
+def test_puts_that_ucx_emulates_are_flushed():
+    said = toolbox.run("ring", UCX_PROTO_ENABLE="n", WORLD_LOG="1", HARNESS_SLOW="1")
+    assert "puts are flushed" in said
+    assert "puts are flushed" not in toolbox.run("ring", WORLD_LOG="1", HARNESS_SLOW="1")
+
+
 @pytest.mark.parametrize("scene", ["ring", "lines"])
 def test_small_chunks_and_window(scene: str):
     """Chunks of one line, more messages than the window has room for."""

@@ -96,6 +96,7 @@ struct mfs_nccl_request {
     bool sent; /* all of it was handed to UCX */
     bool granted; /* receive: the peer may write into it */
     bool in_list; /* of those whose FIN is due */
+    bool host; /* send: all memory is the host's, here and there */
     uint32_t inflight; /* chunks, flushes or sends in UCX's hands */
     uint64_t seq;
     char *data;
@@ -153,7 +154,7 @@ struct mfs_nccl_comm {
     unsigned revoked, closes; /* receiver: channels on which REVOKED and CLOSE have come */
     bool revoke_asked; /* sender: answer when nothing is in flight */
     bool revoke_answered;
-    bool has_put; /* sender: there is something to flush */
+    bool has_put, has_put_cuda; /* sender: there is something to flush; CUDA memory too */
     bool flushed; /* sender: since it has failed, where a flush is needed for order */
     uint64_t sent_keys[MFS_NCCL_KEYS]; /* receiver: by id % KEYS */
     struct mfs_nccl_key *keys[MFS_NCCL_KEYS]; /* sender */

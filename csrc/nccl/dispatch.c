@@ -148,6 +148,7 @@ static void chunk_put(struct mfs_nccl_chunk *chunk, uint64_t offset)
         param.memh = request->mr->memh[klass];
     }
     request->comm->has_put = true;
+    request->comm->has_put_cuda |= !request->host;
     peer->inflight[chunk->channel] += chunk->bytes;
     request->channel_bytes[chunk->channel] += chunk->bytes;
     request->inflight++;

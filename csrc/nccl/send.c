@@ -61,6 +61,7 @@ void mfs_nccl_send_try(struct mfs_nccl_request *request)
     } else if (granted) {
         request->kind = MFS_NCCL_PUT;
         request->remote = grant->at;
+        request->host = grant->host && (!request->mr || request->mr->type == MFS_NCCL_PTR_HOST);
         request->key = grant->key;
         grant->key = NULL; /* the reference goes along */
         mfs_nccl_engine_submit(comm->engine, request);
@@ -118,9 +119,11 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
  *
  * The flush is for order: FIN must not overtake a put. Over TCP it is for the end as well:
  * when test() has said "done", NCCL may make no more calls for a long time, so no FIN may be
- * left in front of a socket that is full. After the flush the receiver has read all of the
- * message, and there is room. A small message meets a full socket only behind the puts of
- * another one that is not done, so there will be calls.
+ * left in front of a socket that is full. When the puts have landed the receiver has read all of
+ * the message, and there is room, unless another one is on its way, and then there will be calls.
+ * The same holds for a small message. (FIN first and the flush behind it does not do: UCX flushes
+ * what it does not know to be read by asking the receiver, and that one has its message and may
+ * make no calls any more.)
  */
 static void over(struct mfs_nccl_request *request);
 
@@ -197,7 +200,7 @@ static void over(struct mfs_nccl_request *request)
     const unsigned stage = request->stage++;
 
     if (request->kind == MFS_NCCL_PUT && stage == 0 &&
-        mfs_nccl_peer_needs_flush(request->comm->peer)) {
+        mfs_nccl_peer_needs_flush(request->comm->peer, request->host)) {
         flush(request);
         return;
     }
@@ -384,7 +387,7 @@ bool mfs_nccl_send_landed(struct mfs_nccl_comm *comm)
     if (comm->inflight > 0)
         return false;
     if (comm->flushed || !comm->has_put || comm->peer->failed ||
-        !mfs_nccl_peer_needs_flush(comm->peer))
+        !mfs_nccl_peer_needs_flush(comm->peer, !comm->has_put_cuda))
         return true;
     comm->flushed = true;
     for (unsigned channel = 0; channel < comm->peer->channels; channel++) {
