@@ -11,6 +11,7 @@ from nccl import toolbox
 
 pytestmark = pytest.mark.skipif(toolbox.libucp() is None, reason="no libucx")
 
+RING_SENDS = 2 * 60  # of a rank with HARNESS_SLOW
 SCENES = ("ring", "lines", "semantics", "threads", "close", "kill", "finalize")
 
 
@@ -107,7 +108,17 @@ def test_under_the_ucx_shim__chunks_are_not_queued_twice(tmp_path: Path):
     stats = tmp_path / "stats"
     shim = str(toolbox.PACKAGE / "libmfs_ucx.so")
     toolbox.run("ring", LD_PRELOAD=shim, MFS_ENABLE="1", MFS_STATS=str(stats), HARNESS_SLOW="1")
-    assert not stats.exists()  # the shim has seen no worker
+    counted = toolbox.totals(stats)
+    assert [row["calls"] for row in counted] == [RING_SENDS] * 3
+    assert {row["passed"] for row in counted} == {0}  # the shim has seen no active message
+
+
+@pytest.mark.parametrize("ending", ["finalize", "gate"])
+def test_counters_are_written_at_the_end(ending: str, tmp_path: Path):
+    stats = tmp_path / "stats"
+    gate = {"MFS_NCCL_INNER": str(toolbox.inner_plugin())} if ending == "gate" else {}
+    toolbox.run("ring", MFS_STATS=str(stats), HARNESS_SLOW="1", **gate)
+    assert [row["calls"] for row in toolbox.totals(stats)] == [RING_SENDS] * 3
 
 
 def test_not_enabled__nothing_is_scheduled():

@@ -3,57 +3,34 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "host/queue.h"
 #include "nccl/comm.h"
 #include "nccl/peer.h"
 
 /* --- the queue and the port --- */
 
-static void queue_params(const struct mfs_nccl_engine *engine, struct mfs_params *params)
-{
-    const struct mfs_config *config = mfs_config_get();
-
-    mfs_params_init(params);
-    params->levels = (uint32_t)config->levels;
-    params->theta_ns = config->theta;
-    params->rate_Bps = mfs_port_rate_Bps(engine->port);
-    params->rate_margin = mfs_port_rate_margin(engine->port);
-    for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {
-        if (strcmp(config->untagged_stage, mfs_stage_name(stage)) == 0)
-            params->untagged_stage = stage;
-    }
-}
-
 int mfs_nccl_queue_open(struct mfs_nccl_engine *engine)
 {
-    struct mfs_rmlq_config config;
     int error = mfs_port_open(engine->host, engine->device->port, MFS_EGRESS, &engine->port);
 
     if (!error)
         error = mfs_port_join(engine->host, engine->port, &engine->member);
     if (error)
         return error;
-    mfs_rmlq_config_init(&config);
-    config.policy = mfs_host_policy(engine->host);
-    config.facts = mfs_request_source(engine->host);
-    config.untagged_permille = 0; /* the port keeps the share, for all queues on it */
-    queue_params(engine, &config.params);
     engine->settings_version = mfs_host_settings_version(engine->host);
-    return mfs_rmlq_create(&config, &engine->queue);
+    return mfs_queue_create(engine->host, engine->port, &engine->queue);
 }
 
 static void settings(struct mfs_nccl_engine *engine)
 {
     const uint64_t version = mfs_host_settings_version(engine->host);
-    struct mfs_params params;
 
     if (!engine->queue || version == engine->settings_version)
         return;
     engine->settings_version = version;
     engine->scheduled = mfs_nccl_scheduled();
-    queue_params(engine, &params);
-    (void)mfs_rmlq_set_policy(engine->queue, mfs_host_policy(engine->host), &params, mfs_now_ns());
+    mfs_queue_settings(engine->host, engine->port, engine->queue);
 }
 
 /* --- chunks --- */

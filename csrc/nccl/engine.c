@@ -179,6 +179,8 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
     }
     if (engine->watch >= 0)
         close(engine->watch);
+    if (engine->host)
+        mfs_stats_write(engine->host);
     pthread_mutex_destroy(&engine->mutex);
     free(engine);
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -81,6 +82,12 @@ def chaos() -> Path:
 def libucp() -> Path | None:
     library = ucx.wheel("lib")
     return library / "libucp.so.0" if library else None
+
+
+def totals(stats: Path) -> list[dict[str, int]]:
+    """The last line of each process in a file of MFS_STATS."""
+    rows = [json.loads(line) for line in stats.read_text().splitlines()]
+    return list({row["pid"]: row for row in rows}.values())
 
 
 def run(
