@@ -103,6 +103,7 @@ struct mfs_nccl_request {
     uint64_t bytes; /* sent, or room */
     uint64_t received; /* so far; at the end: what test() tells */
     uint64_t window_bytes; /* EAGER: as counted in the port's window */
+    unsigned channel; /* EAGER: on its way there */
     struct mfs_nccl_mr *mr;
     bool own_mr; /* made for this message: NCCL gave none */
     struct mfs_nccl_key *key;

@@ -60,6 +60,7 @@ void mfs_nccl_send_try(struct mfs_nccl_request *request)
         mfs_nccl_engine_submit(comm->engine, request);
     } else if (granted) {
         request->kind = MFS_NCCL_PUT;
+        memset(request->channel_bytes, 0, comm->engine->channels * sizeof(uint64_t));
         request->remote = grant->at;
         request->host = grant->host && (!request->mr || request->mr->type == MFS_NCCL_PTR_HOST);
         request->key = grant->key;
@@ -102,10 +103,10 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
         request->mr = mr;
         if (mr)
             mr->users++;
-        memset(request->channel_bytes, 0, comm->engine->channels * sizeof(uint64_t));
         atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
         mfs_nccl_send_try(request);
-        mfs_nccl_engine_finish_puts(comm->engine);
+        if (comm->engine->put_first)
+            mfs_nccl_engine_finish_puts(comm->engine);
         *out = request;
     } else {
         mfs_nccl_engine_progress(comm->engine);
