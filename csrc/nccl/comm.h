@@ -91,7 +91,7 @@ struct mfs_nccl_request {
     mfs_nccl_result_t result;
     struct mfs_nccl_comm *comm;
     uint8_t kind;
-    uint8_t stage; /* send: of its end (send.c) */
+    uint8_t stage; /* send: of its end (finish.c) */
     bool queued; /* in the RMLQ */
     bool sent; /* all of it was handed to UCX */
     bool granted; /* receive: the peer may write into it */
@@ -176,7 +176,6 @@ struct mfs_nccl_comm *mfs_nccl_comm_check(void *comm, int sender, const char *ca
 void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
                              uint32_t generation);
 void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, const char *reason);
-void mfs_nccl_key_put(struct mfs_nccl_comm *comm, struct mfs_nccl_key *key); /* may be NULL */
 /* End a request; its slot is NCCL's to test. */
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result);
 /* Nothing of `mr` (NULL: of anything) is read or written any more when this returns; gives
@@ -186,14 +185,27 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
 /* Before a connection ends: what was said to its peer has gone out; a second at most. */
 void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm);
 
+/* key.c */
+#define MFS_NCCL_KEYS_BYTES_MAX 4096u
+/* Receiver: how many bytes; 0: they are too large. */
+size_t mfs_nccl_keys_pack(const struct mfs_nccl_mr *mr, unsigned classes, char *payload);
+/* Sender: of the registration that a grant names, with one reference more. NULL: none. */
+struct mfs_nccl_key *mfs_nccl_key_of(struct mfs_nccl_comm *comm,
+                                     const struct mfs_nccl_header *header, const char *payload,
+                                     size_t bytes);
+void mfs_nccl_key_put(struct mfs_nccl_comm *comm, struct mfs_nccl_key *key); /* may be NULL */
+
 /* send.c */
 /* Look whether a waiting isend can go now. */
 void mfs_nccl_send_try(struct mfs_nccl_request *request);
-void mfs_nccl_send_all_put(struct mfs_nccl_request *request);
 void mfs_nccl_send_on_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
                             const char *payload, size_t bytes);
-void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
 void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns);
+
+/* finish.c */
+/* UCX is done with all chunks of a request (or its eager message, or the refusal). */
+void mfs_nccl_send_all_put(struct mfs_nccl_request *request);
+void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
 void mfs_nccl_send_settle(struct mfs_nccl_comm *comm);
 /* After a failure: what was put has arrived before what is sent next. true: it is so now;
  * false: not before comm->inflight is 0. */

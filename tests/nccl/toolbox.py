@@ -17,6 +17,7 @@ ROOT = HERE.parent.parent
 CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "mfs_transport"
 PLUGIN = PACKAGE / "libnccl-net-mfs.so"
+HARNESS = [HERE / "harness.c", *sorted(HERE.glob("scene_*.c"))]
 WORLD = [ROOT / "bench" / "nccl_world.c", CSRC / "nccl" / "inner.c"]
 SHARED = ("-shared", "-fPIC", "-fvisibility=hidden")
 
@@ -35,7 +36,7 @@ def flags(sanitizer: str) -> list[str]:
 def harness(sanitizer: str = "") -> Path:
     return ucx.compile_(
         folder() / f"harness-{sanitizer or 'plain'}",
-        *(*flags(sanitizer), f"-I{ROOT / 'bench'}", HERE / "harness.c", *WORLD, "-ldl"),
+        *(*flags(sanitizer), f"-I{ROOT / 'bench'}", f"-I{HERE}", *HARNESS, *WORLD, "-ldl"),
     )
 
 
