@@ -429,14 +429,18 @@ class Unit:
             self.sending.append(request)
         self.egress.replan()
 
-    def finish(self, request: Request) -> None:
-        """Everything of `request` has been delivered, or it was given up."""
+    def leave(self, request: Request) -> None:
+        """This unit has done with `request`, which stays registered."""
         for places in (self.queue, self.sending):
             if request in places:
                 places.remove(request)
         self._batch.pop(request, None)
-        request.finish()
         self.egress.replan()
+
+    def finish(self, request: Request) -> None:
+        """Everything of `request` has been delivered, or it was given up."""
+        request.finish()
+        self.leave(request)
 
 
 @contextmanager
