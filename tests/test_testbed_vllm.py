@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from mfs_transport.native import InputError
-from mfs_transport.testbed.network import Place
+from mfs_transport.testbed.network import Loopback, Place
 from mfs_transport.testbed.vllm import cluster, replay, report, venv
 from mfs_transport.testbed.vllm.__main__ import class_of
 from mfs_transport.testbed.vllm.model import KV_TOKEN_BYTES
@@ -198,6 +198,23 @@ def test_end__takes_what_a_server_has_started_with_it(tmp_path: Path):
         assert time.monotonic() < limit
         time.sleep(0.01)
     process.stdout.close()
+
+
+def test_cluster__processor_time_of_a_server_is_that_of_its_group(tmp_path: Path):
+    child = "import time\nwhile time.process_time() < 0.3: pass\ntime.sleep(600)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    one = cluster.Cluster(Loopback(str(tmp_path)), tmp_path, cluster.Options())
+    with one:
+        for name, command in (("busy", program), ("idle", "import time; time.sleep(600)")):
+            place = Place(name, "127.0.0.1", "lo", ())
+            one.spawn(name, place, 1, [sys.executable, "-c", command], {})
+        limit = time.monotonic() + 60
+        while one.cpu_s()["busy"] < 0.3:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        assert set(one.cpu_s()) == {"busy", "idle"}
+        assert one.cpu_s()["idle"] < 0.3
+    assert one.cpu_s() == {}
 
 
 def test_check__a_dead_server_says_what_it_said_last(tmp_path: Path):

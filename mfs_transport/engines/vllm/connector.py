@@ -17,6 +17,7 @@ name, workers on another one register it with the time that the message says is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -32,12 +33,14 @@ from . import deadline
 from .estimate import Estimates
 
 COMPLAINTS = 20  # lines about requests that a process writes at most
+STEPS = 64  # that may be under way; an engine has a few at most
 _SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 
 
 def say(line: str) -> None:
-    """One line for the operator, where the engine's own lines go."""
-    print(f"mfs: {line}", file=sys.stderr, flush=True)
+    """One line for the operator, where the engine's own lines go; lost when nobody can read it."""
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe, a closed file
+        print(f"mfs: {line}", file=sys.stderr, flush=True)
 
 
 def base_id(name: str) -> str:
@@ -60,6 +63,9 @@ class Faults:
             say(f"{where}: {type(error).__name__}: {error}; the engine goes on without it")
 
 
+faults = Faults()
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a side needs to know of the model and the engine."""
@@ -80,9 +86,20 @@ class Active:
     slo_class: str
 
 
+@dataclass(frozen=True)
+class Step:
+    """One that computes, until its output comes."""
+
+    begun_s: float
+    tokens: int
+    ends: list[str]  # requests whose prompt it completes
+
+
 # Several connectors of a process may carry one request (MultiConnector): it is forgotten
-# when the last of them is done with it.
+# when the last of them is done with it, and one of them hands its deadline on: the engine
+# ends when two answers have a key in common.
 _carriers: Counter[str] = Counter()
+_handed_on: set[str] = set()
 
 
 class Ingress(control.Egress):
@@ -112,7 +129,7 @@ class Scheduler:
         self.complaints = 0
         self._new: list[str] = []
         self._gone: list[str] = []
-        self._steps: deque[tuple[float, int]] = deque()  # begun, tokens
+        self._steps: deque[Step] = deque(maxlen=STEPS)
         self._step_ended_s = 0.0
 
     # --- a request's life ---
@@ -173,20 +190,27 @@ class Scheduler:
         return (active.request.deadline_ns - now_ns()) / 1e6
 
     def hand_on(self, name: str, params: dict[str, Any] | None) -> None:
-        """What the next host has to know goes into kv_transfer_params."""
-        left = self.left_ms(name)
-        if params is None or left is None:
+        """What decode has to know goes into the kv_transfer_params of prefill's answer."""
+        left, active = self.left_ms(name), self.active.get(name)
+        if params is None or left is None or active is None or active.kind != "prefill":
             return
+        if name in _handed_on:
+            return
+        _handed_on.add(name)
         params[deadline.LEFT] = round(left, 3)
-        params[deadline.CLASS] = self.active[name].slo_class
+        params[deadline.CLASS] = active.slo_class
 
-    def computed(self, name: str, *, waits: bool) -> None:
+    def computed(self, name: str) -> None:
+        """Its prompt is: those behind it in the queue compute now."""
+        active = self.active.get(name)
+        if active is not None and active.request in self.unit.queue:
+            self.unit.computed(active.request)
+
+    def finished(self, name: str, *, waits: bool) -> None:
         """The engine is done with it; waits: its KV is still to be delivered."""
         active = self.active.get(name)
-        if active is None:
-            return
-        if waits and active.kind == "prefill":
-            self.unit.computed(active.request)
+        if active is not None and active.kind == "prefill" and waits:
+            self.computed(name)
         else:
             self.gone(name)
 
@@ -198,39 +222,59 @@ class Scheduler:
         self._gone.append(name)
         unit = self.coming if active.kind == "decode" else self.unit
         _carriers[name] -= 1
-        if _carriers[name] <= 0:
-            del _carriers[name]
-            unit.finish(active.request)
+        if _carriers[name] > 0:
+            unit.leave(active.request)
             return
-        for place in (unit.queue, unit.sending):
-            if active.request in place:
-                place.remove(active.request)
-        unit.egress.replan()
+        del _carriers[name]
+        _handed_on.discard(name)
+        unit.finish(active.request)
 
     # --- steps ---
 
-    def step(self, batch: Mapping[str, int]) -> dict[str, Any]:
-        """The message to the workers: what they do not know yet, and tokens by request."""
-        self._steps.append((time.monotonic(), sum(batch.values())))
+    def step(self, batch: Mapping[str, int], before: Mapping[str, int]) -> dict[str, Any]:
+        """The message to the workers: what they do not know yet, and the step's batch.
+
+        batch: tokens that it computes, by request; before: those computed already.
+        """
+        prefills, ends = [], []
+        for name, tokens in batch.items():
+            active = self.active.get(name)
+            if active is None or before.get(name, 0) >= active.tokens:
+                continue  # it is not ours, or has its first token
+            prefills.append(name)
+            left = active.tokens - before.get(name, 0) - tokens
+            if left <= 0:
+                ends.append(name)
+            seconds = self.estimates.prefill_s(left, self.shape.batch_tokens)
+            active.request.update(layer_s=seconds / self.shape.layers, publish=False)
+        if batch:  # a step that computes nothing need not have an output
+            self._steps.append(Step(time.monotonic(), sum(batch.values()), ends))
         new = {
             name: (self.left_ms(name), self.active[name].kind)
             for name in self._new
             if name in self.active
         }
-        message = {"new": new, "gone": self._gone, "batch": dict(batch)}
+        message = {
+            "new": new,
+            "gone": self._gone,
+            "prefills": prefills,
+            "tokens": sum(batch.values()),
+        }
         self._new, self._gone = [], []
         return message
 
-    def step_ended(self, received: Iterable[str], sent: Iterable[str]) -> None:
-        """Output of the oldest step has come, with the transfers that are over."""
+    def step_ended(self, over: Iterable[str]) -> None:
+        """Output of the oldest step has come; over: requests whose transfer is."""
         now = time.monotonic()
         if self._steps:
-            begun, tokens = self._steps.popleft()
+            step = self._steps.popleft()
             # steps may overlap: a step's time is counted from the end of the one before
-            seconds = now - max(begun, self._step_ended_s)
-            self.estimates.layer_done(tokens, seconds / self.shape.layers)
+            seconds = now - max(step.begun_s, self._step_ended_s)
+            self.estimates.layer_done(step.tokens, seconds / self.shape.layers)
+            for name in step.ends:
+                self.computed(name)
         self._step_ended_s = now
-        for name in (*received, *sent):
+        for name in over:
             self.gone(name)
         self.estimates.publish(self.host.path, self.shape.engine)
 
@@ -255,8 +299,8 @@ class Worker:
         self.aliases: dict[str, str] = {}  # id at the other engine -> name here
         self.own: dict[str, control.Request] = {}  # registered here, being another host
         self.layer_index: dict[str, int] = {}
-        self.names: list[str] = []
-        self.tokens = 0
+        self.names: list[str] = []  # of the batch, those that prefill
+        self.tokens = 0  # of the whole batch
         self._layer_since_s = 0.0
         self._layer = -1
 
@@ -278,9 +322,8 @@ class Worker:
                     layers=self.shape.layers,
                     host=self.host,
                 )
-        batch: Mapping[str, int] = message.get("batch", {})
-        self.names = [name for name in batch if name in self.kinds]
-        self.tokens = sum(batch.values())
+        self.names = [name for name in message.get("prefills", ()) if name in self.kinds]
+        self.tokens = message.get("tokens", 0)
         self._layer = -1
 
     def _known(self, name: str) -> bool:

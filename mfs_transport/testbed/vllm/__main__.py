@@ -198,7 +198,9 @@ def show(
     console.print(f"picture: {plot}")
     about = {"network": net.kind, "mode": demo.options.mode, "load": demo.load}
     if json_path:
-        results.write(json_path, rows, **about, checks=outcome.checks)
+        results.write(
+            json_path, rows, **about, checks=outcome.checks, runs=report.costs(outcome.runs)
+        )
         console.print(f"results: {json_path}")
     if trace_path:
         results.write(trace_path, outcome.events, **about)
@@ -284,8 +286,11 @@ def measure(
         for system in demo.systems if pair % 2 == 0 else demo.systems[::-1]:
             proxy = switch(system)
             say(f"seed {pair}: {system}", len(jobs))
+            mine = servers[system == "stock"]
+            before = mine.cpu_s()
             done, seconds = replay.replay(proxy, jobs, OUTPUT_TOKENS, f"{system}-{pair}-", count)
-            runs.append(Run(system, pair, done, seconds))
+            cpu_s = {name: used - before[name] for name, used in mine.cpu_s().items()}
+            runs.append(Run(system, pair, done, seconds, cpu_s))
             if wire is not None:
                 wire.read()
             if not console.is_terminal:

@@ -254,6 +254,17 @@ class Cluster:
             say(f"waiting for {names}, {elapsed:.0f} s")
             time.sleep(1.0)
 
+    def cpu_s(self) -> dict[str, float]:
+        """Processor time that each server has used so far, with all its processes."""
+        groups = {server.process.pid: name for name, server in self.servers.items()}
+        used = dict.fromkeys(self.servers, 0.0)
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended
+                words = place.read_text().rpartition(")")[2].split()
+                if (name := groups.get(int(words[2]))) is not None:
+                    used[name] += (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return used
+
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """End one server with all its processes."""
         end(self.servers.pop(name), number)
