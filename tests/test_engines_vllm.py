@@ -26,20 +26,25 @@ REQUESTS = 6
 
 
 @pytest.fixture(scope="module")
-def ready() -> None:
-    """vLLM's environment is there, and the machine has room for two servers."""
+def environment() -> None:
+    """vLLM's environment is there; no server is started."""
     if os.environ.get("MFS_TEST_VLLM") == "0":
         pytest.skip("MFS_TEST_VLLM=0")
+    try:
+        venv.install(lambda line: print(f"vLLM: {line}", file=sys.stderr))
+    except (InputError, OSError) as error:
+        pytest.skip(f"vLLM cannot be installed here: {error}")
+
+
+@pytest.fixture(scope="module")
+def ready(environment: None) -> None:
+    """And the machine has room for two servers."""
     short = venv.short_of_memory()
     if short:
         pytest.skip(short)
     reason = network.why_not_namespaces()
     if reason:
         pytest.skip(f"no namespaces: {reason}")
-    try:
-        venv.install(lambda line: print(f"vLLM: {line}", file=sys.stderr))
-    except (InputError, OSError) as error:
-        pytest.skip(f"vLLM cannot be installed here: {error}")
 
 
 def demo(folder: Path, *arguments: str, limit_s: int = 420) -> tuple[dict[str, Any], str]:
@@ -69,6 +74,25 @@ def pulled(ready: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     arguments = ("--pairs", "1", "--requests", str(REQUESTS), "--faults")
     results, _ = demo(folder, *arguments)
     return results, folder
+
+
+@pytest.mark.slow
+def test_interface__all_of_it_reaches_the_wrapped_connector(environment: None):
+    """Each method and property of the installed release, also those with a default."""
+    done = subprocess.run(
+        [str(venv.python()), str(Path(__file__).with_name("vllm_interface.py"))],
+        env={**os.environ, "PYTHONPATH": str(venv.ROOT), "MFS_SEGMENT": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["members"]) > 40
+    assert {"start_load_kv", "get_transfer_results", "role"} < set(found["members"])
+    assert {"NixlConnector", "NixlPushConnector", "OffloadingConnector"} < set(found["connectors"])
+    assert found["wrong"] == []
 
 
 @pytest.mark.slow
