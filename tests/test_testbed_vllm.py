@@ -20,7 +20,7 @@ import pytest
 
 from mfs_transport.native import InputError
 from mfs_transport.testbed.network import Loopback, Place
-from mfs_transport.testbed.vllm import cluster, replay, report, venv
+from mfs_transport.testbed.vllm import cluster, cost, replay, report, venv
 from mfs_transport.testbed.vllm.__main__ import class_of
 from mfs_transport.testbed.vllm.model import KV_TOKEN_BYTES
 from mfs_transport.testbed.vllm.proxy import Proxy
@@ -226,6 +226,35 @@ def test_check__a_dead_server_says_what_it_said_last(tmp_path: Path):
     with pytest.raises(cluster.ServerDied, match="decode server ended with status 3") as raised:
         server.check()
     assert "no such model" in str(raised.value)
+
+
+# --- what the plug-in costs ---
+
+
+def test_meter__counts_calls_and_processor_time(tmp_path: Path):
+    meter = cost.Meter(tmp_path)
+    before = cost.read(tmp_path)
+
+    def busy() -> str:
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.01:
+            pass
+        return "its answer"
+
+    arrived, layer = meter.timed("arrived", busy), meter.timed("layer", lambda: None)
+    assert arrived() == "its answer"
+    for _ in range(3):
+        layer()
+    meter._written_s = 0.0  # the next one is written down
+    arrived()
+    found = cost.summary(before, cost.read(tmp_path))
+    assert found["requests"] == 2
+    assert {name: row["calls"] for name, row in found["hooks"].items()} == {
+        "arrived": 2,
+        "layer": 3,
+    }
+    assert found["us_a_request"]["scheduler"] >= 10_000
+    assert found["us_a_request"]["worker"] < found["us_a_request"]["scheduler"]
 
 
 # --- vLLM's environment ---

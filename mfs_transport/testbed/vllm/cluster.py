@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..network import Namespaces, Network, Place
-from . import venv
+from . import cost, venv
 
 START_S = 600.0  # a busy machine of two cores takes minutes
 HTTP_PORT = 8000
@@ -49,6 +49,7 @@ class Options:
     sequences: int = 16
     kv_cache_gib: int = 1
     variables: dict[str, str] = field(default_factory=dict)  # MFS_..., for instance
+    cost: bool = False  # the plug-in's hooks are timed
     connector: str = ""  # kv_connector; "": NIXL's for the mode
     extra_config: dict[str, Any] = field(default_factory=dict)  # kv_connector_extra_config
 
@@ -96,6 +97,9 @@ class Cluster:
         """The host segment of that server's host."""
         return f"{self.network.folder}/{name}{self.number}/host"
 
+    def cost_folder(self, name: str) -> Path:
+        return self.folder / f"cost-{name}{self.number}"
+
     def environment(self, name: str, place: Place, index: int) -> dict[str, str]:
         options = self.options
         link = round(options.link_Bps)
@@ -132,6 +136,9 @@ class Cluster:
                 **({"MFS_PACE": str(link)} if self.network.paced else {}),
                 **options.variables,
             }
+        if options.cost:
+            ours[cost.FOLDER] = str(self.cost_folder(name))
+            self.cost_folder(name).mkdir(parents=True, exist_ok=True)
         return {**kept, **ours}
 
     def command(self, place: Place, role: str, port: int) -> list[str]:
