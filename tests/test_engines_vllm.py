@@ -20,7 +20,7 @@ import pytest
 
 from mfs_transport.native import InputError
 from mfs_transport.testbed import network
-from mfs_transport.testbed.vllm import venv
+from mfs_transport.testbed.vllm import cluster, replay, venv
 
 REQUESTS = 6
 
@@ -152,6 +152,37 @@ class TestPull:
         for name in ("prefill0.log", "decode0.log"):
             text = (pulled[1] / "kept" / name).read_text(errors="replace")
             assert not [line for line in text.splitlines() if line.startswith("mfs: ")]
+
+
+@pytest.mark.long
+def test_untested_release__says_so_and_serves_as_without_us(ready: None, tmp_path: Path):
+    """The installed vLLM with another version in it: real servers, KV by NIXL."""
+    fake = "import sys, types\nmade = sys.modules['vllm._version'] = types.ModuleType('version')\n"
+    fake += "made.__version__ = made.version = '0.99.0'\n"
+    fake += "made.__version_tuple__ = made.version_tuple = (0, 99, 0)\n"
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "sitecustomize.py").write_text(fake)
+    servers = cluster.Cluster(
+        network.Loopback(str(tmp_path)), tmp_path, cluster.Options(link_Bps=1e9), number=4
+    )
+    servers.paths.insert(0, str(tmp_path / "fake"))
+    jobs = replay.make([replay.SloClass("any", (100, 700), 3.0, 1.0)], 3, 1.0, 1e9, 0)
+    with servers:
+        servers.start(print)
+        proxy = servers.start_proxy()
+        expected = replay.aggregated(servers.servers["prefill"].address, jobs, 4)
+        for job in jobs:
+            assert (
+                replay.send(proxy, job, 4, f"untested-{job.index}", None).text
+                == (expected[job.prompt])
+            )
+        for server in servers.servers.values():
+            lines = [line for line in server.log.read_text().splitlines() if "mfs: " in line]
+            assert lines  # one of each process: API server, engine, worker
+            assert len(lines) <= 3
+            assert len({line[line.index("mfs: ") :] for line in lines}) == 1
+            assert "vLLM 0.99.0 was not tested" in lines[0]
+            assert not Path(servers.segment(server.name)).exists()  # nothing of ours was opened
 
 
 @pytest.mark.long

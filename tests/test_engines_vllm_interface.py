@@ -22,7 +22,7 @@ import pytest
 import mfs_transport as mfs
 from mfs_transport import control
 from mfs_transport.engines.vllm import connector as sides
-from mfs_transport.engines.vllm import interface, plugin
+from mfs_transport.engines.vllm import interface, planning, plugin
 from mfs_transport.native import ffi, lib
 
 LAYERS = 2
@@ -166,7 +166,8 @@ def facts(name: str) -> Any:
 
 
 @pytest.fixture
-def scheduler() -> Iterator[Any]:
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(planning, "SHARE", 1.0)  # each step works the plan out
     made = interface.wrap(Hybrid)(VLLM_CONFIG, SCHEDULER, CONFIG)
     yield made
     made.shutdown()
@@ -285,6 +286,7 @@ def test_prefill__registered_queued_handed_on_and_forgotten(scheduler: Any):
     assert waits
     assert params["remote_block_ids"] == [1, 2]
     assert 0 < params["mfs_left_ms"] <= left_ms
+    scheduler.build_connector_meta(output())
     assert facts(name).flags & lib.MFS_REQUEST_COMPUTED
     scheduler.update_connector_output(transfers(sending={name}))
     assert facts(name) is None
@@ -310,11 +312,14 @@ def test_prefill__its_prompt_is_computed_when_the_last_step_of_it_ends(scheduler
     scheduler.build_connector_meta(output(s=60))
     scheduler.update_connector_output(transfers())
     scheduler.on_new_request(request("u", {"do_remote_decode": True, "mfs_deadline_ms": 9000}))
-    assert 0 < facts("s").layer_ns < whole_ns  # the queue knows that less is left
     assert [one.name for one in unit.queue] == ["s", "t", "u"]
-    scheduler.build_connector_meta(output(before={"s": 60}, s=40, t=10))
+    scheduler.build_connector_meta(output(before={"s": 60}, s=20, t=10))
+    assert 0 < facts("s").layer_ns < whole_ns  # the queue knows that less is left
+    scheduler.update_connector_output(transfers())
+    scheduler.build_connector_meta(output(before={"s": 80, "t": 10}, s=20, t=10))
     assert not facts("s").flags & lib.MFS_REQUEST_COMPUTED
     scheduler.update_connector_output(transfers())
+    scheduler.build_connector_meta(output())
     assert facts("s").flags & lib.MFS_REQUEST_COMPUTED
     assert [one.name for one in unit.queue] == ["t", "u"]  # those behind it are next
 
@@ -498,6 +503,49 @@ def test_worker__of_another_host_registers_by_the_time_left(worker: Any):
     setattr(meta, interface.MESSAGE, {"gone": ["far"]})
     worker.bind_connector_metadata(meta)
     assert facts("far") is None
+
+
+def test_plan__is_worked_out_once_a_step(scheduler: Any, monkeypatch: pytest.MonkeyPatch):
+    worked_out = []
+    replan = control.Egress.replan
+
+    def counted(self: Any, at_ns: int | None = None) -> None:
+        worked_out.append(type(self).__name__)
+        replan(self, at_ns)
+
+    monkeypatch.setattr(control.Egress, "replan", counted)
+    for index in range(50):
+        scheduler.on_new_request(request(f"plan-{index}", {"mfs_deadline_ms": 5000}))
+        assert facts(f"plan-{index}") is not None  # known at once
+    assert worked_out == []
+    scheduler.build_connector_meta(output())
+    scheduler.build_connector_meta(output())
+    assert worked_out == ["Planned"]
+
+
+def test_plan__takes_a_share_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch):
+    clock = 100.0
+    monkeypatch.setattr(planning.time, "monotonic", lambda: clock)
+    worked_out = []
+
+    def slow(self: Any, at_ns: int | None = None) -> None:
+        nonlocal clock
+        worked_out.append(clock)
+        clock += 0.01
+
+    monkeypatch.setattr(control.Egress, "replan", slow)
+    plan = planning.Planned(control.default_host())
+    for _ in range(1000):
+        plan.replan()
+        plan.settle()
+        clock += 0.001
+    taken, passed = 0.01 * len(worked_out), clock - 100.0
+    assert 0.08 < taken / passed <= 0.11
+    plan.settle()  # what was asked for last is not forgotten
+    clock += 1.0
+    before = len(worked_out)
+    plan.settle()
+    assert len(worked_out) == before + 1
 
 
 def test_steps__teach_the_time_of_a_layer(scheduler: Any):

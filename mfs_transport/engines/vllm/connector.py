@@ -31,6 +31,7 @@ from ... import control
 from ...native import NEVER, InputError, ffi, lib, now_ns
 from . import deadline
 from .estimate import Estimates
+from .planning import Planned, PlannedIngress
 
 COMPLAINTS = 20  # lines about requests that a process writes at most
 STEPS = 64  # that may be under way; an engine has a few at most
@@ -102,19 +103,6 @@ _carriers: Counter[str] = Counter()
 _handed_on: set[str] = set()
 
 
-class Ingress(control.Egress):
-    """The other direction: what comes in to a decode host."""
-
-    def rate_Bps(self) -> int:
-        out = ffi.new("struct mfs_port **")
-        found = lib.mfs_port_find(self.host.handle, self.port.encode(), lib.MFS_INGRESS, out)
-        if found < 0:
-            return 0
-        rate = int(lib.mfs_port_rate_margin(out[0]) * lib.mfs_port_rate_Bps(out[0]))
-        lib.mfs_port_close(out[0])
-        return rate
-
-
 class Scheduler:
     """Beside the engine's scheduler: deadlines, queue order, budgets between hosts."""
 
@@ -123,8 +111,8 @@ class Scheduler:
         self.classes = classes
         self.host = control.default_host()
         self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
-        self.unit = control.Unit(control.Egress(self.host))
-        self.coming = control.Unit(Ingress(self.host))
+        self.going, self.arriving = Planned(self.host), PlannedIngress(self.host)
+        self.unit, self.coming = control.Unit(self.going), control.Unit(self.arriving)
         self.active: dict[str, Active] = {}
         self.complaints = 0
         self._new: list[str] = []
@@ -155,6 +143,7 @@ class Scheduler:
             self.complain(name, found.complaint)
         now = now_ns()
         size = self.estimates.kv_bytes(tokens)
+        self.gone(name)  # an id that comes again
         request = control.register(
             name,
             deadline_ns=None if found.left_ms is None else max(0, now + round(found.left_ms * 1e6)),
@@ -163,16 +152,14 @@ class Scheduler:
             layer_s=self.estimates.prefill_s(tokens, shape.batch_tokens) / shape.layers,
             p2d_layer_s=self.estimates.transfer_s(size) / shape.layers,
             host=self.host,
-            publish=False,
         )
-        self.gone(name)  # an id that comes again
         self.active[name] = Active(request, kind, tokens, found.slo_class)
         _carriers[name] += 1
         self._new.append(name)
         if kind == "decode":
-            request.update(computed=True, publish=False)
+            request.update(computed=True)
             self.coming.sending.append(request)
-            self.coming.egress.replan()
+            self.arriving.replan()
         else:
             self.unit.enqueue(request)
 
@@ -247,6 +234,8 @@ class Scheduler:
                 ends.append(name)
             seconds = self.estimates.prefill_s(left, self.shape.batch_tokens)
             active.request.update(layer_s=seconds / self.shape.layers, publish=False)
+        for plan in (self.going, self.arriving):
+            plan.settle()
         if batch:  # a step that computes nothing need not have an output
             self._steps.append(Step(time.monotonic(), sum(batch.values()), ends))
         new = {
@@ -279,8 +268,7 @@ class Scheduler:
         self.estimates.publish(self.host.path, self.shape.engine)
 
     def _learn_rate(self) -> None:
-        rates = [unit.egress.rate_Bps() for unit in (self.unit, self.coming)]
-        self.estimates.rate_Bps = max(rates)
+        self.estimates.rate_Bps = max(self.going.rate_Bps(), self.arriving.rate_Bps())
 
     def close(self) -> None:
         for name in list(self.active):
