@@ -219,7 +219,7 @@ class Scheduler:
     # --- steps ---
 
     def step(self, batch: Mapping[str, int], before: Mapping[str, int]) -> dict[str, Any]:
-        """The message to the workers: what they do not know yet, and the step's batch.
+        """The message to the workers: what they do not know yet, and the step's batch; or {}.
 
         batch: tokens that it computes, by request; before: those computed already.
         """
@@ -236,24 +236,19 @@ class Scheduler:
             active.request.update(layer_s=seconds / self.shape.layers, publish=False)
         for plan in (self.going, self.arriving):
             plan.settle()
-        if batch:  # a step that computes nothing need not have an output
-            self._steps.append(Step(time.monotonic(), sum(batch.values()), ends))
+        tokens = sum(batch.values())
+        self._steps.append(Step(time.monotonic(), tokens, ends))
         new = {
             name: (self.left_ms(name), self.active[name].kind)
             for name in self._new
             if name in self.active
         }
-        message = {
-            "new": new,
-            "gone": self._gone,
-            "prefills": prefills,
-            "tokens": sum(batch.values()),
-        }
+        message = {"new": new, "gone": self._gone, "prefills": prefills, "tokens": tokens}
         self._new, self._gone = [], []
-        return message
+        return {name: value for name, value in message.items() if value}
 
-    def step_ended(self, over: Iterable[str]) -> None:
-        """Output of the oldest step has come; over: requests whose transfer is."""
+    def step_ended(self) -> None:
+        """Output of the oldest step has come."""
         now = time.monotonic()
         if self._steps:
             step = self._steps.popleft()
@@ -263,8 +258,6 @@ class Scheduler:
             for name in step.ends:
                 self.computed(name)
         self._step_ended_s = now
-        for name in over:
-            self.gone(name)
         self.estimates.publish(self.host.path, self.shape.engine)
 
     def _learn_rate(self) -> None:

@@ -223,25 +223,40 @@ class Deadlines:
     def _mfs_message(self, meta: Any, scheduler_output: Any) -> None:
         if isinstance(self._mfs_side, Scheduler):
             batch = scheduler_output.num_scheduled_tokens
-            message = self._mfs_side.step(batch, computed_before(scheduler_output))
-            if self._mfs_blocks is not None:
+            before = computed_before(scheduler_output) if batch else {}
+            message = self._mfs_side.step(batch, before)
+            if self._mfs_blocks is not None and batch:
                 message["blocks"] = self._mfs_blocks.last_chunks(scheduler_output)
-            setattr(meta, MESSAGE, message)
+            if message:
+                setattr(meta, MESSAGE, message)
 
     def update_connector_output(self, connector_output: Any, *more: Any, **options: Any) -> Any:
         answer = super().update_connector_output(  # type: ignore[misc]
             connector_output, *more, **options
         )
-        self._mfs_step_ended(connector_output)
+        self._mfs_over(connector_output)
         return answer
 
     @ours
-    def _mfs_step_ended(self, output: Any) -> None:
+    def _mfs_over(self, output: Any) -> None:
         if isinstance(self._mfs_side, Scheduler):
             # one whose KV did not come is computed here: it is on no way any more
             failed = getattr(output, "failed_recving", None) or ()
             received, sent = output.finished_recving or (), output.finished_sending or ()
-            self._mfs_side.step_ended([*received, *sent, *failed])
+            for name in (*received, *sent, *failed):
+                self._mfs_side.gone(name)
+
+    def take_events(self, *more: Any, **options: Any) -> Any:
+        """Asked for once with the output of each step, also of one that computes nothing, for
+        which update_connector_output need not be called."""
+        answer = super().take_events(*more, **options)  # type: ignore[misc]
+        self._mfs_step_ended()
+        return answer
+
+    @ours
+    def _mfs_step_ended(self) -> None:
+        if isinstance(self._mfs_side, Scheduler):
+            self._mfs_side.step_ended()
 
     def request_finished(self, request: Any, block_ids: Any, *more: Any, **options: Any) -> Any:
         answer = super().request_finished(  # type: ignore[misc]
@@ -270,8 +285,8 @@ class Deadlines:
 
     @ours
     def _mfs_begin(self, metadata: Any) -> None:
-        side, message = self._mfs_side, getattr(metadata, MESSAGE, None)
-        if not isinstance(side, Worker) or message is None:
+        side, message = self._mfs_side, getattr(metadata, MESSAGE, {})
+        if not isinstance(side, Worker):
             return
         side.begin(message)
         for name, meta in getattr(metadata, "reqs_to_recv", {}).items():
