@@ -610,7 +610,7 @@ def test_requests__thousands_leave_nothing_behind(scheduler: Any, worker: Any):
     side, other = scheduler._mfs_side, worker._mfs_side
     kept = [side.active, side.unit.queue, side.unit.sending, side.unit._batch, side.coming.sending]
     kept += [side._steps, side._new, side._gone, sides._carriers, sides._handed_on]
-    kept += [other.kinds, other.by_base, other.aliases, other.own, other.names]
+    kept += [other.kinds, other.by_base, other.aliases, other.own, other.batch.names]
     assert [len(one) for one in kept] == [0] * len(kept)
 
 

@@ -30,6 +30,7 @@ from typing import Any
 from ... import control
 from ...native import NEVER, InputError, ffi, lib, now_ns
 from . import deadline
+from .batch import Batch
 from .estimate import Estimates
 from .planning import Planned, PlannedIngress
 
@@ -280,8 +281,9 @@ class Worker:
         self.aliases: dict[str, str] = {}  # id at the other engine -> name here
         self.own: dict[str, control.Request] = {}  # registered here, being another host
         self.layer_index: dict[str, int] = {}
-        self.names: list[str] = []  # of the batch, those that prefill
-        self.tokens = 0  # of the whole batch
+        self.nothing = Batch(self.host)
+        self.batch = self.nothing  # those that prefill in this step
+        self.tokens = 0  # of all that the step computes
         self._layer_since_s = 0.0
         self._layer = -1
 
@@ -303,7 +305,8 @@ class Worker:
                     layers=self.shape.layers,
                     host=self.host,
                 )
-        self.names = [name for name in message.get("prefills", ()) if name in self.kinds]
+        names = [name for name in message.get("prefills", ()) if name in self.kinds]
+        self.batch = Batch(self.host, names) if names else self.nothing
         self.tokens = message.get("tokens", 0)
         self._layer = -1
 
@@ -328,20 +331,18 @@ class Worker:
     def layer(self, layer_name: str) -> None:
         """The batch begins that layer."""
         index = self.layer_index.get(layer_name)
-        if index is None or not self.names:
+        if index is None or not self.batch.names:
             return
         now = time.monotonic()
         if self._layer >= 0 and index == self._layer + 1:
             self.estimates.layer_done(self.tokens, now - self._layer_since_s)
         self._layer, self._layer_since_s = index, now
         seconds = self.estimates.layer_s(self.tokens) if self.estimates.samples else None
-        control.progress(self.names, index, seconds, host=self.host)
-        control.batch(self.names, index)  # whose collectives come now
+        self.batch.layer(index, seconds)
 
     def forward_ended(self) -> None:
-        if self.names:
-            control.batch(None)
-        self.names = []
+        self.batch.ended()
+        self.batch = self.nothing
 
     # --- tags ---
 
