@@ -97,6 +97,8 @@ class Step:
     ends: list[str]  # requests whose prompt it completes
 
 
+IDLE = Step(0.0, 0, [])
+
 # Several connectors of a process may carry one request (MultiConnector): it is forgotten
 # when the last of them is done with it, and one of them hands its deadline on: the engine
 # ends when two answers have a key in common.
@@ -237,6 +239,9 @@ class Scheduler:
             active.request.update(layer_s=seconds / self.shape.layers, publish=False)
         for plan in (self.going, self.arriving):
             plan.settle()
+        if not (batch or self._new or self._gone):  # an engine that waits makes many of these
+            self._steps.append(IDLE)
+            return {}
         tokens = sum(batch.values())
         self._steps.append(Step(time.monotonic(), tokens, ends))
         new = {
@@ -250,16 +255,15 @@ class Scheduler:
 
     def step_ended(self) -> None:
         """Output of the oldest step has come."""
-        now = time.monotonic()
-        if self._steps:
-            step = self._steps.popleft()
+        step = self._steps.popleft() if self._steps else IDLE
+        before_s, self._step_ended_s = self._step_ended_s, time.monotonic()
+        if step.tokens:
             # steps may overlap: a step's time is counted from the end of the one before
-            seconds = now - max(step.begun_s, self._step_ended_s)
+            seconds = self._step_ended_s - max(step.begun_s, before_s)
             self.estimates.layer_done(step.tokens, seconds / self.shape.layers)
             for name in step.ends:
                 self.computed(name)
-        self._step_ended_s = now
-        self.estimates.publish(self.host.path, self.shape.engine)
+            self.estimates.publish(self.host.path, self.shape.engine)
 
     def _learn_rate(self) -> None:
         self.estimates.rate_Bps = max(self.going.rate_Bps(), self.arriving.rate_Bps())
@@ -293,6 +297,9 @@ class Worker:
 
     def begin(self, message: Mapping[str, Any]) -> None:
         """A step with the scheduler's message."""
+        self.batch, self.tokens, self._layer = self.nothing, 0, -1
+        if not message:
+            return
         for name in message.get("gone", ()):
             self._forget(name)
         for name, (left, kind) in message.get("new", {}).items():
@@ -306,9 +313,9 @@ class Worker:
                     host=self.host,
                 )
         names = [name for name in message.get("prefills", ()) if name in self.kinds]
-        self.batch = Batch(self.host, names) if names else self.nothing
+        if names:
+            self.batch = Batch(self.host, names)
         self.tokens = message.get("tokens", 0)
-        self._layer = -1
 
     def _known(self, name: str) -> bool:
         facts = ffi.new("struct mfs_facts *")

@@ -29,8 +29,10 @@ class Planned(control.Egress):
         self.asked = True
 
     def settle(self) -> None:
+        if not self.asked:
+            return
         begun = time.monotonic()
-        if not self.asked or begun < self._not_before_s:
+        if begun < self._not_before_s:
             return
         self.asked = False
         super().replan()
