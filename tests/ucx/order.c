@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The shim before a UCX that does nothing (fake_ucp.c): what is handed on, in which
- * order, and what the caller is told. `order CASE` runs one case; exit 0: it holds.
- * The environment (policy, window of two chunks of 128 bytes) comes from the caller.
+ * order, and what the caller is told. `order CASE [single]` runs one case, with a worker
+ * for several threads or for a single one; exit 0: it holds. The environment (policy, window of two
+ * chunks of 128 bytes) comes from the caller.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,6 +29,10 @@
     } while (0)
 
 static ucp_context_h context;
+static ucp_worker_params_t worker_params = {
+    .field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
+    .thread_mode = UCS_THREAD_MODE_MULTI,
+};
 static ucp_worker_h worker;
 static ucp_ep_h ep;
 static char memory[1 << 16];
@@ -879,7 +884,6 @@ static void request_area(void)
         .request_init = area_init,
         .request_cleanup = area_cleanup,
     };
-    const ucp_worker_params_t worker_params = {0};
     const ucp_ep_params_t ep_params = {0};
     unsigned char *one, *two;
 
@@ -1019,10 +1023,9 @@ static const struct {
 int main(int argc, char **argv)
 {
     const ucp_params_t params = {0};
-    const ucp_worker_params_t worker_params = {0};
     const ucp_ep_params_t ep_params = {0};
 
-    if (argc != 2) {
+    if (argc < 2) {
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
             puts(cases[i].name);
         return 0;
@@ -1030,6 +1033,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         if (strcmp(cases[i].name, argv[1]) != 0)
             continue;
+        if (argc > 2 && strcmp(argv[2], "single") == 0)
+            worker_params.thread_mode = UCS_THREAD_MODE_SINGLE;
         CHECK(ucp_init_version(1, 0, &params, NULL, &context) == UCS_OK);
         CHECK(ucp_worker_create(context, &worker_params, &worker) == UCS_OK);
         CHECK(ucp_ep_create(worker, &ep_params, &ep) == UCS_OK);
