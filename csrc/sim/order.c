@@ -58,7 +58,7 @@ int mfs_order_init(struct mfs_sim *sim)
     mfs_params_init(&sim->params);
     sim->params.levels = options->levels;
     sim->params.rate_Bps = (uint64_t)sim->cluster->link_Bps;
-    sim->params.theta_ns = mfs_sim_ns(options->theta_s);
+    sim->params.theta_ns = mfs_sim_span_ns(options->theta_s);
     sim->params.mlu_base = options->mlu_base;
     sim->params.mlu_top = options->mlu_top;
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
@@ -234,8 +234,7 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
     } else {
         const double gap_s = served(sim, line) ? line->look_gap_s : 1e-9;
 
-        mfs_timers_set(&sim->looks, index,
-                       fmax((double)place->recheck_ns * 1e-9, sim->now_s + gap_s));
+        mfs_timers_set(&sim->looks, index, fmax(mfs_sim_s(place->recheck_ns), sim->now_s + gap_s));
     }
 }
 
