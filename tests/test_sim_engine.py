@@ -249,6 +249,7 @@ def test_wrong_estimates_change_the_order_and_not_the_work() -> None:
         {"inherit": False},
         {"hopeless": False},
         {"levels": 2},
+        {"promote_interval_s": 0.05},
     ],
     ids=str,
 )
@@ -411,6 +412,7 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"levels": 1}, "levels 1: 2 to 31"),
         ({"unit_order": "lifo"}, "unit_order 'lifo': one of fifo, edf"),
         ({"theta_s": 0.0}, "theta_s 0.0: more than 0"),
+        ({"promote_interval_s": -1.0}, "promote_interval_s -1.0: 0 or more"),
         ({"estimate_error": (1.5, 0)}, "estimate_error 1.5"),
     ],
 )
