@@ -29,9 +29,13 @@ ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
 CFLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-fPIC", "-pthread", "-fvisibility=hidden"),
+    # nobody replaces a function of ours by one of the same name: calls may be direct
+    *("-fno-semantic-interposition", "-fno-plt"),
     *("-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wshadow"),
 ]
-LDFLAGS = ["-shared", "-Wl,-z,defs", "-Wl,-z,nodelete", "-Wl,-rpath,$ORIGIN"]
+LDFLAGS = [
+    *("-shared", "-Wl,-z,defs", "-Wl,-z,nodelete", "-Wl,-Bsymbolic-functions", "-Wl,-rpath,$ORIGIN")
+]
 
 
 def ucx_include() -> str | None:
@@ -48,6 +52,20 @@ def ucx_include() -> str | None:
         if place and (Path(place) / "ucp" / "api" / "ucp.h").is_file():
             return place
     return None
+
+
+def compiler() -> list[str]:
+    """The C compiler, and its option to optimise a library as a whole: an eighth fewer
+    instructions for a put. Clang's needs a linker that is not always there."""
+    name = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+    try:
+        told = subprocess.run(
+            [name, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        sys.exit(f"error: no C compiler: {name} is not installed (apt-get install gcc)")
+    gcc = "__GNUC__" in told.stdout and "__clang__" not in told.stdout
+    return [name, *(["-flto=auto"] if gcc else [])]
 
 
 class BuildNative(build_ext):  # type: ignore[misc]
@@ -94,7 +112,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
         sources = [str(path) for floor in floors for path in sorted((CSRC / floor).glob("*.c"))]
         self.spawn_quiet(
             [
-                *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[:1],
+                *compiler(),
                 *CFLAGS,
                 *shlex.split(os.environ.get("CFLAGS", "")),
                 f"-I{CSRC}",
@@ -111,10 +129,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
 
     def spawn_quiet(self, command: list[str]) -> None:
         self.announce(shlex.join(command), level=1)
-        try:
-            done = subprocess.run(command, check=False)
-        except FileNotFoundError:
-            sys.exit(f"error: no C compiler: {command[0]} is not installed (apt-get install gcc)")
+        done = subprocess.run(command, check=False)
         if done.returncode != 0:
             sys.exit(f"error: {command[0]} failed; the command was\n{shlex.join(command)}")
 
