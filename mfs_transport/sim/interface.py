@@ -32,6 +32,7 @@ POLICIES = (
     "mfs",
     "inf",
 )
+MOST_CLASSES = 36
 ENFORCEMENTS = ("global", "sender", "sender+classes", "sender+pressure")
 
 
