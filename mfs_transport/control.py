@@ -336,10 +336,17 @@ def progress(
     Returns how many of the names are registered on this host.
     """
     keys = [_key(name) for name in names]
+    return progress_of_keys(ffi.new("uint64_t[]", keys), len(keys), layer, layer_s, host)
+
+
+def progress_of_keys(
+    keys: Any, count: int, layer: int, layer_s: float | None = None, host: Host | None = None
+) -> int:
+    """The same of uint64_t keys[count], for who tells of the same requests many times."""
     result = lib.mfs_request_progress(
         (host or default_host()).handle,
-        ffi.new("uint64_t[]", keys),
-        len(keys),
+        keys,
+        count,
         _count(layer, "layer"),
         now_ns(),
         0 if layer_s is None else _seconds(layer_s, "layer_s"),
@@ -435,14 +442,18 @@ class Unit:
             self.sending.append(request)
         self.egress.replan()
 
-    def finish(self, request: Request) -> None:
-        """Everything of `request` has been delivered, or it was given up."""
+    def leave(self, request: Request) -> None:
+        """This unit has done with `request`, which stays registered."""
         for places in (self.queue, self.sending):
             if request in places:
                 places.remove(request)
         self._batch.pop(request, None)
-        request.finish()
         self.egress.replan()
+
+    def finish(self, request: Request) -> None:
+        """Everything of `request` has been delivered, or it was given up."""
+        request.finish()
+        self.leave(request)
 
 
 @contextmanager

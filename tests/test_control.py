@@ -280,6 +280,38 @@ def test_unit__a_hopeless_one_lends_no_urgency(host: mfs.Host):
     assert facts(host, "relaxed").next_start_ns == NEVER
 
 
+def test_unit__computed_in_time_after_all_is_not_hopeless(host: mfs.Host):
+    """The queue thought that it could not: what is left of it is for the policy to judge."""
+    first, second = waiting(host, "first", 100), waiting(host, "second", 150)
+    unit = unit_of(host, first, second)
+    unit.egress.replan(at_ns=0)
+    assert second.hopeless
+    unit.computed(second)
+    unit.egress.replan(at_ns=120 * MS)
+    assert not second.hopeless
+    assert not facts(host, "second").flags & lib.MFS_REQUEST_HOPELESS
+    unit.egress.replan(at_ns=151 * MS)
+    assert second.hopeless
+
+
+def test_unit__computed_owes_nothing_to_those_behind(host: mfs.Host):
+    relaxed, urgent = waiting(host, "relaxed", 10_000), waiting(host, "urgent", 250)
+    unit = unit_of(host, relaxed, urgent)
+    unit.egress.replan(at_ns=0)
+    assert relaxed.facts.next_start_ns == 150 * MS
+    unit.computed(relaxed)
+    assert facts(host, "relaxed").next_start_ns == NEVER
+
+
+def test_unit__leave_keeps_it_registered(host: mfs.Host):
+    request = waiting(host, "r", 100)
+    unit = unit_of(host, request)
+    unit.leave(request)
+    assert (unit.queue, unit.sending, unit.batches()) == ([], [], [])
+    assert host.requests() == 1
+    assert unit._batch == {}
+
+
 def test_unit__progress_and_computed(host: mfs.Host):
     request = mfs.register("r", ttft_s=100.0, layers=10, layer_s=0.01, host=host, publish=False)
     unit = unit_of(host, request)
