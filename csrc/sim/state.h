@@ -217,7 +217,7 @@ void mfs_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
 void mfs_lines_rated(struct mfs_sim *sim); /* take over net->changed */
 void mfs_lines_window(struct mfs_sim *sim); /* port bytes as of now */
 
-/* --- queue.c --- */
+/* --- batches.c --- */
 uint32_t mfs_unit_request(const struct mfs_unit *unit, uint32_t at);
 void mfs_unit_push(struct mfs_sim *sim, struct mfs_unit *unit, uint32_t request);
 /* The batch that would begin at position `at` of the queue, where a request is. */
