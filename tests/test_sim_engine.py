@@ -413,6 +413,9 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"unit_order": "lifo"}, "unit_order 'lifo': one of fifo, edf"),
         ({"theta_s": 0.0}, "theta_s 0.0: more than 0"),
         ({"promote_interval_s": -1.0}, "promote_interval_s -1.0: 0 or more"),
+        ({"classes": 37}, "classes 37: 1 to 36"),
+        ({"replicas": 1.5}, "replicas 1.5: a whole number"),
+        ({"pressure_delay_s": float("nan")}, "pressure_delay_s nan: 0 or more"),
         ({"estimate_error": (1.5, 0)}, "estimate_error 1.5"),
     ],
 )
@@ -429,6 +432,7 @@ def test_wrong_options_are_named(change: dict[str, object], words: str) -> None:
         ({"tokens": np.array([0, 7])}, "request 0: tokens"),
         ({"store_draw": np.array([0.0, 1.0])}, "store_draw"),
         ({"deadline_s": np.array([5.0])}, "deadline_s has shape"),
+        ({"prefix": np.zeros(3, dtype=np.int64)}, "prefix has shape"),
     ],
 )
 def test_wrong_requests_are_named(change: dict[str, object], words: str) -> None:

@@ -33,7 +33,7 @@
  * By its finish time alone it would wait behind fetches that last ten times as long. In the
  * simulator (256 hosts of 8 NICs, c = w/6 for Mixtral): +0.006 of the targets in the mean of 24
  * points, +0.03 at best. Rejected: all collectives (see above); fetches that have laxity left
- * behind all collectives (the mean of 13 cases falls from 0.898 to 0.868-0.883); the size of a
+ * behind all collectives (the mean of 13 cases falls from 0.898 to 0.866-0.883); the size of a
  * fetch in its key (0.889-0.891).
  *
  * GIVEN UP: stage 3 of a hopeless or shed request, or of one that cannot be

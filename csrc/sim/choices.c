@@ -190,7 +190,7 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t index)
     const struct mfs_sim_request *request = &sim->requests[index];
     const struct mfs_unit *unit = &sim->units[request->unit];
     const double groups = sim->model->groups;
-    double wait_s = 0.0, reuse_s, anew_s, ready_s, tokens, work;
+    double wait_s = 0.0, reuse_s, anew_s, ready_s;
 
     if (!sim->options->recompute)
         return false;
@@ -199,9 +199,11 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t index)
     if (unit->running > 0)
         wait_s = (groups - unit->group) * (unit->compute_s + unit->collective_s);
     for (uint32_t at = unit->running; at < unit->count;) {
-        at += mfs_unit_batch(sim, unit, at, &tokens, &work);
-        wait_s += groups * (mfs_sim_compute_s(sim->model, tokens, work) +
-                            mfs_sim_collective_s(sim->cluster, sim->model, tokens));
+        struct mfs_batch batch;
+
+        mfs_unit_batch(sim, unit, at, &batch);
+        at += batch.count;
+        wait_s += groups * (batch.compute_s + batch.collective_s);
     }
     ready_s =
         egress_bytes(sim, request->store, index) / sim->cluster->link_Bps + fetch_s(sim, request);

@@ -46,7 +46,8 @@ double mfs_cluster_capacity(const struct mfs_sim_cluster *cluster, uint32_t link
 {
     if (link < 2 * mfs_cluster_hosts(cluster) * cluster->nics)
         return cluster->link_Bps;
-    return cluster->pod_hosts * cluster->nics * cluster->link_Bps / cluster->oversubscription;
+    return (double)cluster->pod_hosts * cluster->nics * cluster->link_Bps /
+           cluster->oversubscription;
 }
 
 void mfs_cluster_route(const struct mfs_sim_cluster *cluster, uint32_t from, uint32_t to,

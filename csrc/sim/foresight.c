@@ -38,11 +38,6 @@ void mfs_request_dirty(struct mfs_sim *sim, uint32_t index)
     bundle_dirty(sim, sim->requests[index].p2d);
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static bool same(int64_t a, int64_t b)
 {
     return a == b ||
@@ -81,7 +76,7 @@ static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
         const struct mfs_facts *facts = &sim->plan[i];
 
         if (!(facts->flags & MFS_REQUEST_HOPELESS) && facts->deadline_ns != MFS_TIME_NEVER)
-            end_ns = least(end_ns, facts->deadline_ns - facts->p2d_layer_ns);
+            end_ns = mfs_sim_earliest(end_ns, facts->deadline_ns - facts->p2d_layer_ns);
     }
     for (uint32_t i = first; i < first + count; i++) {
         struct mfs_facts *facts = &sim->requests[sim->plan_request[i]].facts;
@@ -105,28 +100,31 @@ static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
     return moved;
 }
 
+static void plan_room(struct mfs_sim *sim, uint32_t count)
+{
+    if (count <= sim->plan_capacity)
+        return;
+    sim->plan_capacity = 2 * count;
+    sim->plan = mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
+    sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
+                                        sizeof(*sim->plan_request));
+}
+
 static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
 {
     uint32_t at = 0;
 
-    if (unit->count > sim->plan_capacity) {
-        sim->plan_capacity = 2 * unit->count;
-        sim->plan =
-            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
-        sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
-                                            sizeof(*sim->plan_request));
-    }
+    plan_room(sim, unit->count);
     while (at < unit->count) {
         uint32_t count = unit->running;
         struct batch_group group = {unit->group, unit->compute_s, unit->collective_s};
 
         if (at > 0 || count == 0) {
-            double tokens, work;
+            struct mfs_batch batch;
 
-            count = mfs_unit_batch(sim, unit, at, &tokens, &work);
-            group.number = 0;
-            group.compute_s = mfs_sim_compute_s(sim->model, tokens, work);
-            group.collective_s = mfs_sim_collective_s(sim->cluster, sim->model, tokens);
+            mfs_unit_batch(sim, unit, at, &batch);
+            count = batch.count;
+            group = (struct batch_group){0, batch.compute_s, batch.collective_s};
         }
         for (uint32_t i = 0; i < count; i++)
             plan_entry(sim, at + i, mfs_unit_request(unit, at + i), i == 0, &group);
@@ -153,13 +151,7 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
         count++;
     if (count == 0)
         return;
-    if (count > sim->plan_capacity) {
-        sim->plan_capacity = 2 * count;
-        sim->plan =
-            mfs_memory_grow(&sim->memory, sim->plan, sim->plan_capacity, sizeof(*sim->plan));
-        sim->plan_request = mfs_memory_grow(&sim->memory, sim->plan_request, sim->plan_capacity,
-                                            sizeof(*sim->plan_request));
-    }
+    plan_room(sim, count);
     MFS_ROOM(&sim->memory, sim->scratch, sim->scratch_capacity, count);
     count = 0;
     for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d, count++) {

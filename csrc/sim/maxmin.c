@@ -109,31 +109,34 @@ static void take_all(const struct filling *fill)
 
 /* --- the heap of links by share --- */
 
-static void heap_down(struct mfs_net *net, uint32_t at, uint32_t link)
+static void heap_down(struct mfs_net *net, uint32_t at, struct mfs_share share)
 {
-    struct mfs_members *heap = &net->todo;
-    const double share = net->links[link].share;
+    struct mfs_share *heap = net->shares;
+    const uint32_t count = net->share_count;
 
-    for (uint32_t child; (child = 2 * at + 1) < heap->count; at = child) {
-        if (child + 1 < heap->count &&
-            net->links[heap->list[child + 1]].share < net->links[heap->list[child]].share)
-            child++;
-        if (net->links[heap->list[child]].share >= share)
+    for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
+        child += child + 1 < count && heap[child + 1].level < heap[child].level;
+        if (heap[child].level >= share.level)
             break;
-        heap->list[at] = heap->list[child];
+        heap[at] = heap[child];
     }
-    heap->list[at] = link;
+    heap[at] = share;
 }
 
 static void heap_drop_first(struct mfs_net *net)
 {
-    const uint32_t last = net->todo.list[--net->todo.count];
+    const struct mfs_share last = net->shares[--net->share_count];
 
-    if (net->todo.count > 0)
+    if (net->share_count > 0)
         heap_down(net, 0, last);
 }
 
 /* --- filling --- */
+
+static double share_of(const struct mfs_link *link)
+{
+    return link->room > 0.0 ? link->room / link->weight : 0.0;
+}
 
 static void prepare_links(const struct filling *fill)
 {
@@ -157,18 +160,18 @@ static void prepare_links(const struct filling *fill)
             link->room += slot->rate;
         }
     }
-    net->todo.count = 0;
+    net->share_count = 0;
+    MFS_ROOM(net->memory, net->shares, net->share_capacity, net->work.count);
     for (uint32_t i = 0; i < net->work.count; i++) {
         struct mfs_link *link = &net->links[net->work.list[i]];
 
         if (link->weight <= 0.0)
             continue;
-        link->share = link->role == RIM_FULL ? link->level[fill->tier - 1]
-                                             : fmax(link->room, 0.0) / link->weight;
-        mfs_members_add(net->memory, &net->todo, net->work.list[i]);
+        link->share = link->role == RIM_FULL ? link->level[fill->tier - 1] : share_of(link);
+        net->shares[net->share_count++] = (struct mfs_share){link->share, net->work.list[i]};
     }
-    for (uint32_t at = net->todo.count / 2; at-- > 0;)
-        heap_down(net, at, net->todo.list[at]);
+    for (uint32_t at = net->share_count / 2; at-- > 0;)
+        heap_down(net, at, net->shares[at]);
 }
 
 static void freeze(const struct filling *fill, struct mfs_slot *slot, double level)
@@ -185,13 +188,14 @@ static void freeze(const struct filling *fill, struct mfs_slot *slot, double lev
 static void pour(const struct filling *fill)
 {
     struct mfs_net *net = fill->net;
+    uint32_t left = net->found.count; /* not yet frozen */
 
     prepare_links(fill);
-    while (net->todo.count > 0) {
-        const uint32_t index = net->todo.list[0];
+    while (left > 0 && net->share_count > 0) {
+        const uint32_t index = net->shares[0].link;
         struct mfs_link *link = &net->links[index];
         const struct mfs_members *members = &link->shared[fill->tier - 1];
-        const double level = link->share;
+        const double level = net->shares[0].level;
 
         if (link->weight < 0.5) { /* weights are whole numbers: all are frozen */
             link->share = INFINITY;
@@ -199,23 +203,27 @@ static void pour(const struct filling *fill)
             continue;
         }
         if (link->role != RIM_FULL) {
-            const double share = fmax(link->room, 0.0) / link->weight;
+            const double share = share_of(link);
 
             if (share > level * (1.0 + 1e-12)) {
                 link->share = share;
-                heap_down(net, 0, index);
+                heap_down(net, 0, (struct mfs_share){share, index});
                 continue;
             }
         }
         for (uint32_t i = 0; i < members->count; i++) {
             struct mfs_slot *slot = &net->slots[members->list[i]];
 
-            if (slot->mark == fill->mark && slot->fill < 0.0)
+            if (slot->mark == fill->mark && slot->fill < 0.0) {
                 freeze(fill, slot, level);
+                left--;
+            }
         }
         heap_drop_first(net); /* full at `level`: share stays */
         link->weight = 0.0;
     }
+    for (uint32_t i = 0; i < net->share_count; i++) /* not full: nobody on them is left */
+        net->links[net->shares[i].link].share = INFINITY;
     net->visited += net->found.count;
 }
 

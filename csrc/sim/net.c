@@ -42,12 +42,6 @@ void mfs_entries_erase(struct mfs_entries *entries, const struct mfs_entry *entr
             (entries->count - at) * sizeof(*entries->list));
 }
 
-void mfs_members_add(struct mfs_memory *memory, struct mfs_members *members, uint32_t one)
-{
-    MFS_ROOM(memory, members->list, members->capacity, members->count + 1);
-    members->list[members->count++] = one;
-}
-
 void mfs_net_init(struct mfs_net *net, struct mfs_memory *memory, const double *capacity,
                   uint32_t links, uint32_t tiers)
 {

@@ -48,6 +48,11 @@ struct mfs_members { /* slots in no order */
     uint32_t count, capacity;
 };
 
+struct mfs_share { /* of a link, in the heap of filling */
+    double level;
+    uint32_t link;
+};
+
 enum mfs_slot_state {
     MFS_SLOT_FREE,
     MFS_SLOT_IDLE,    /* claims nothing */
@@ -109,6 +114,8 @@ struct mfs_net {
     struct mfs_members changed; /* slots, in the order of the search; owner UINT32_MAX: skip */
     struct mfs_members work, found, todo; /* scratch */
     struct mfs_entries queue; /* scratch */
+    struct mfs_share *shares; /* maxmin: heap, the least level first */
+    uint32_t share_count, share_capacity;
     uint64_t visited;        /* slots looked at, for the cost per event */
 };
 
@@ -154,6 +161,12 @@ uint32_t mfs_entries_find(const struct mfs_entries *entries, const struct mfs_en
 void mfs_entries_insert(struct mfs_memory *memory, struct mfs_entries *entries,
                         const struct mfs_entry *entry);
 void mfs_entries_erase(struct mfs_entries *entries, const struct mfs_entry *entry);
-void mfs_members_add(struct mfs_memory *memory, struct mfs_members *members, uint32_t one);
+
+static inline void mfs_members_add(struct mfs_memory *memory, struct mfs_members *members,
+                                   uint32_t one)
+{
+    MFS_ROOM(memory, members->list, members->capacity, members->count + 1);
+    members->list[members->count++] = one;
+}
 
 #endif

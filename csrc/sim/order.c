@@ -64,7 +64,9 @@ int mfs_order_init(struct mfs_sim *sim)
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
         !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
-        options->enforcement > MFS_SIM_PRESSURE)
+        options->enforcement > MFS_SIM_PRESSURE || options->classes < 1 ||
+        options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
+        !isfinite(options->pressure_delay_s))
         return -EINVAL;
     sim->ours = mfs_policy_find("mfs");
     own = sim->policy == sim->ours;
@@ -80,11 +82,6 @@ int mfs_order_init(struct mfs_sim *sim)
 }
 
 /* --- placing --- */
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 void mfs_order_flow(struct mfs_sim *sim, uint32_t index, struct mfs_flow_info *info)
 {
@@ -146,7 +143,7 @@ static void place_core(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
         struct mfs_place other = unplaced;
 
         place_request(sim, &info, mfs_unit_request(unit, i), sim->policy, &other);
-        other.recheck_ns = least(other.recheck_ns, place->recheck_ns);
+        other.recheck_ns = mfs_sim_earliest(other.recheck_ns, place->recheck_ns);
         if (earlier(&other, place))
             *place = other;
     }
@@ -165,7 +162,7 @@ static void place_given_up(struct mfs_sim *sim, uint32_t index, struct mfs_place
     place_request(sim, &info, bundle->request, sim->ours, &ours);
     if (ours.level == sim->params.levels)
         place->level = ours.level;
-    place->recheck_ns = least(place->recheck_ns, ours.recheck_ns);
+    place->recheck_ns = mfs_sim_earliest(place->recheck_ns, ours.recheck_ns);
 }
 
 static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *line)

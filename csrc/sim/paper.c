@@ -51,13 +51,16 @@ static void gather(struct mfs_sim *sim, struct plan *plan)
 
         for (uint32_t at = 0; at < unit->count;) {
             uint32_t count = unit->running;
-            double tokens, work, compute_s;
+            double compute_s;
 
             if (at == 0 && count > 0) {
                 compute_s = unit->compute_s * (sim->model->groups - unit->group);
             } else {
-                count = mfs_unit_batch(sim, unit, at, &tokens, &work);
-                compute_s = mfs_sim_compute_s(sim->model, tokens, work) * sim->model->groups;
+                struct mfs_batch one;
+
+                mfs_unit_batch(sim, unit, at, &one);
+                count = one.count;
+                compute_s = one.compute_s * sim->model->groups;
             }
             add_batch(sim, plan, count, compute_s);
             for (uint32_t i = 0; i < count; i++)

@@ -131,11 +131,11 @@ static double shares_weight(const struct mfs_slot *slot)
     return slot->tier > 0 ? slot->weight : 1.0;
 }
 
-/* The level at which `most` of those in net->queue (rank: bits of their limit) fill the room. */
-struct claim {
+struct claim { /* min(limit, level * weight) of a link */
     double limit, weight;
 };
 
+/* The level at which the claims fill the room; INFINITY: they do not. */
 static double fill_level(const struct claim *claims, uint32_t count, double room)
 {
     double level = 0.0, left = room, weight = 0.0, before = -1.0, sum = 0.0;

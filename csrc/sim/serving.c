@@ -13,43 +13,6 @@
 
 #include "sim/state.h"
 
-uint32_t mfs_unit_request(const struct mfs_unit *unit, uint32_t at)
-{
-    return unit->queue[(unit->head + at) % unit->capacity];
-}
-
-static void queue_set(struct mfs_unit *unit, uint32_t at, uint32_t request)
-{
-    unit->queue[(unit->head + at) % unit->capacity] = request;
-}
-
-static void queue_push(struct mfs_sim *sim, struct mfs_unit *unit, uint32_t request)
-{
-    if (unit->count == unit->capacity) {
-        const uint32_t capacity = unit->capacity ? 2 * unit->capacity : 16;
-        uint32_t *queue = mfs_memory_new(&sim->memory, capacity, sizeof(*queue));
-
-        for (uint32_t i = 0; i < unit->count; i++)
-            queue[i] = mfs_unit_request(unit, i);
-        mfs_memory_free(&sim->memory, unit->queue);
-        unit->queue = queue;
-        unit->capacity = capacity;
-        unit->head = 0;
-    }
-    unit->count++;
-    queue_set(unit, unit->count - 1, request);
-    if (!sim->options->unit_edf)
-        return;
-    for (uint32_t at = unit->count - 1; at > unit->running; at--) { /* by deadline, stable */
-        const uint32_t before = mfs_unit_request(unit, at - 1);
-
-        if (sim->requests[before].deadline_s <= sim->requests[request].deadline_s)
-            break;
-        queue_set(unit, at, before);
-        queue_set(unit, at - 1, request);
-    }
-}
-
 void mfs_serving_init(struct mfs_sim *sim)
 {
     const struct mfs_sim_requests *in = sim->input;
@@ -85,34 +48,6 @@ void mfs_serving_init(struct mfs_sim *sim)
 }
 
 /* --- batches --- */
-
-static bool joins(const struct mfs_sim *sim, uint32_t first, uint32_t request)
-{
-    return !sim->options->batch_deadline ||
-           fabs(sim->requests[request].deadline_s - sim->requests[first].deadline_s) <=
-               sim->options->batch_slack_s;
-}
-
-uint32_t mfs_unit_batch(struct mfs_sim *sim, const struct mfs_unit *unit, uint32_t at,
-                        double *new_tokens, double *work)
-{
-    const uint32_t first = mfs_unit_request(unit, at);
-    uint32_t count = 0;
-
-    *new_tokens = *work = 0.0;
-    for (; at + count < unit->count; count++) {
-        const uint32_t index = mfs_unit_request(unit, at + count);
-        const struct mfs_sim_request *request = &sim->requests[index];
-        const double new = request->tokens - request->prefix;
-
-        if (count > 0 &&
-            (*new_tokens + new > (double)sim->cluster->token_budget || !joins(sim, first, index)))
-            break;
-        *new_tokens += new;
-        *work += new * (new + 2.0 * request->prefix);
-    }
-    return count;
-}
 
 static bool batch_fetched(const struct mfs_sim *sim, const struct mfs_unit *unit)
 {
@@ -166,14 +101,15 @@ static void group_begin(struct mfs_sim *sim, uint32_t index)
 static void batch_begin(struct mfs_sim *sim, uint32_t index)
 {
     struct mfs_unit *unit = &sim->units[index];
-    double new_tokens, work;
+    struct mfs_batch batch;
 
-    unit->running = mfs_unit_batch(sim, unit, 0, &new_tokens, &work);
+    mfs_unit_batch(sim, unit, 0, &batch);
+    unit->running = batch.count;
     unit->group = 0;
-    unit->compute_s = mfs_sim_compute_s(sim->model, new_tokens, work);
+    unit->compute_s = batch.compute_s;
+    unit->collective_s = batch.collective_s;
     unit->collective_bytes =
-        mfs_sim_collective_bytes(sim->model, new_tokens, sim->cluster->unit_hosts);
-    unit->collective_s = mfs_sim_collective_s(sim->cluster, sim->model, new_tokens);
+        mfs_sim_collective_bytes(sim->model, batch.new_tokens, sim->cluster->unit_hosts);
     if (unit->bundle != MFS_NONE)
         sim->bundles[unit->bundle].request = mfs_unit_request(unit, 0);
     group_begin(sim, index);
@@ -400,7 +336,7 @@ void mfs_serving_arrive(struct mfs_sim *sim, uint32_t index)
     MFS_TRACE(sim, MFS_SIM_ARRIVE, (int32_t)index, 0, -1,
               request->store == MFS_NONE ? -1 : (int32_t)request->store, (int32_t)request->decode,
               -1, (int32_t)request->unit, 0.0);
-    queue_push(sim, unit, index);
+    mfs_unit_push(sim, unit, index);
     if (sim->decode_requests)
         mfs_members_add(&sim->memory, &sim->decode_requests[request->decode], index);
     if (!request->fetched) {

@@ -54,8 +54,7 @@ static void init(struct mfs_sim *sim)
     mfs_net_init(&sim->net, &sim->memory, capacity, links, tiers);
     mfs_memory_free(&sim->memory, capacity);
     sim->net.sender = sim->options->enforcement != MFS_SIM_GLOBAL;
-    sim->net.classes = sim->options->enforcement == MFS_SIM_CLASSES
-                           ? (sim->options->classes > 1 ? sim->options->classes : 1)
+    sim->net.classes = sim->options->enforcement == MFS_SIM_CLASSES    ? sim->options->classes
                        : sim->options->enforcement == MFS_SIM_PRESSURE ? 2
                                                                        : 1;
     sim->ends.memory = sim->computes.memory = sim->looks.memory = sim->messages.memory =
@@ -192,6 +191,8 @@ int mfs_sim_run(const struct mfs_sim_cluster *cluster, const struct mfs_sim_mode
     struct mfs_sim *sim;
     int error = mfs_cluster_check(cluster);
 
+    outcome->trace = NULL;
+    outcome->trace_count = 0;
     if (!error)
         error = check_model(model);
     if (!error)
@@ -207,8 +208,6 @@ int mfs_sim_run(const struct mfs_sim_cluster *cluster, const struct mfs_sim_mode
     sim->options = options;
     sim->out = outcome;
     sim->tracing = trace;
-    outcome->trace = NULL;
-    outcome->trace_count = 0;
     if (setjmp(sim->memory.failed) == 0) {
         error = mfs_order_init(sim);
         if (!error) {

@@ -87,6 +87,12 @@ struct mfs_unit {
     bool dirty;         /* to be planned before time moves */
 };
 
+struct mfs_batch {
+    uint32_t count; /* requests */
+    double new_tokens;
+    double compute_s, collective_s; /* of a group, the collective on idle ports */
+};
+
 /* What the policy is, in the simulator's words. */
 enum mfs_rule {
     MFS_RULE_CORE, /* csrc/core places */
@@ -163,6 +169,11 @@ struct mfs_sim {
  * was due before is not at the end of its keys (they are not negative). */
 #define MFS_SIM_EPOCH_NS (INT64_C(10000) * 1000000000)
 
+static inline int64_t mfs_sim_earliest(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static inline int64_t mfs_sim_span_ns(double span_s)
 {
     return span_s < 9e9 ? (int64_t)(span_s * 1e9 + 0.5) : MFS_TIME_NEVER;
@@ -206,17 +217,20 @@ void mfs_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
 void mfs_lines_rated(struct mfs_sim *sim); /* take over net->changed */
 void mfs_lines_window(struct mfs_sim *sim); /* port bytes as of now */
 
+/* --- batches.c --- */
+uint32_t mfs_unit_request(const struct mfs_unit *unit, uint32_t at);
+void mfs_unit_push(struct mfs_sim *sim, struct mfs_unit *unit, uint32_t request);
+/* The batch that would begin at position `at` of the queue, where a request is. */
+void mfs_unit_batch(const struct mfs_sim *sim, const struct mfs_unit *unit, uint32_t at,
+                    struct mfs_batch *batch);
+
 /* --- serving.c --- */
 void mfs_serving_init(struct mfs_sim *sim);
 void mfs_serving_arrive(struct mfs_sim *sim, uint32_t request);
 void mfs_serving_computed(struct mfs_sim *sim, uint32_t unit);
 void mfs_serving_flow_ended(struct mfs_sim *sim, uint32_t line, uint32_t level);
-uint32_t mfs_unit_request(const struct mfs_unit *unit, uint32_t at);
 /* Stage 3 bytes of all hosts that are still to be delivered, with groups not yet computed. */
 double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t request);
-/* Requests of the batch that would begin at position `at` of the queue, and its cost. */
-uint32_t mfs_unit_batch(struct mfs_sim *sim, const struct mfs_unit *unit, uint32_t at,
-                        double *new_tokens, double *work);
 
 /* --- choices.c --- */
 uint32_t mfs_choose_unit(struct mfs_sim *sim, uint32_t request);

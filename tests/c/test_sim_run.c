@@ -152,6 +152,10 @@ static void run__nonsense_is_refused(void)
     REFUSED(run.options.levels = 1);
     REFUSED(run.options.theta_s = 0.0);
     REFUSED(run.options.enforcement = 9);
+    REFUSED(run.options.classes = 0);
+    REFUSED(run.options.classes = 37);
+    REFUSED(run.options.pressure_delay_s = NAN);
+    REFUSED(run.options.promote_interval_s = -1.0);
     REFUSED(run.cluster.units = 0);
     REFUSED(run.cluster.link_Bps = NAN);
     REFUSED(run.cluster.oversubscription = 0.0);

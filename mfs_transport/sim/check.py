@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what is wrong with a run's input, before C refuses it without words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from ..native import InputError
+from .interface import MOST_CLASSES, POLICIES, Cluster, Model, Options, Requests
+
+_POSITIVE = {
+    *("units", "unit_hosts", "decode_hosts", "nics_per_host", "link_Bps", "oversubscription"),
+    *("layers", "groups", "flops", "mfu_max"),
+    *("theta_s", "interval_s", "mlu_top", "replicas"),
+}
+
+
+def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
+    """InputError that says what is wrong, in the words of this interface."""
+    for source in (cluster, model, options):
+        _numbers(source)
+    if options.policy not in POLICIES:
+        raise InputError(f"policy {options.policy!r}: one of {', '.join(POLICIES)}")
+    if not 2 <= options.levels <= 31:
+        raise InputError(f"levels {options.levels}: 2 to 31")
+    if not 1 <= options.classes <= MOST_CLASSES:
+        raise InputError(f"classes {options.classes}: 1 to {MOST_CLASSES}")
+    if not options.mlu_base > 1:
+        raise InputError(f"mlu_base {options.mlu_base}: more than 1")
+    if cluster.hosts > 1 << 20 or cluster.nics_per_host > 64 or cluster.unit_hosts > 256:
+        raise InputError(
+            f"cluster of {cluster.hosts} hosts: at most {1 << 20}, 256 a unit, 64 NICs a host"
+        )
+    if cluster.hosts - cluster.unit_hosts < 1:
+        raise InputError("cluster: no host but the unit's own could store KV")
+    if not 0 <= options.estimate_error[0] < 1:
+        raise InputError(f"estimate_error {options.estimate_error[0]}: 0 or more, less than 1")
+    _requests(requests)
+
+
+def _numbers(source: Cluster | Model | Options) -> None:
+    for field in dataclasses.fields(source):
+        value: Any = getattr(source, field.name)
+        if field.type not in ("int", "float"):
+            continue
+        kinds = (int, np.integer) if field.type == "int" else (int, float, np.number)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            words = "a whole number" if field.type == "int" else "a number"
+            raise InputError(f"{field.name} {value!r}: {words}")
+        if field.name in _POSITIVE and not 0 < value < math.inf:
+            raise InputError(f"{field.name} {value}: more than 0")
+        if not 0 <= value < math.inf:
+            raise InputError(f"{field.name} {value}: 0 or more")
+
+
+def _requests(requests: Requests) -> None:
+    count = len(requests)
+    for field in dataclasses.fields(requests):
+        values = getattr(requests, field.name)
+        if values is not None and np.shape(values) != (count,):
+            raise InputError(f"requests: {field.name} has shape {np.shape(values)}, not ({count},)")
+    if count == 0:
+        return
+    arrival = np.asarray(requests.arrival_s)
+    tokens, prefix = np.asarray(requests.tokens), np.asarray(requests.prefix)
+    for wrong, text in (
+        (~((arrival >= 0) & (arrival < 1e9)), "arrival_s: from 0 to 1e9"),
+        (np.diff(arrival, prepend=arrival[0]) < 0, "arrival_s: in order of arrival"),
+        (tokens < 1, "tokens: at least 1"),
+        ((prefix < 0) | (prefix >= tokens), "prefix: 0 to tokens - 1"),
+        (np.isnan(requests.deadline_s), "deadline_s: not a number"),
+    ):
+        if np.any(wrong):
+            raise InputError(f"request {int(np.argmax(wrong))}: {text}")
+    if requests.store_draw is not None:
+        draw = np.asarray(requests.store_draw)
+        if not np.all((draw >= 0) & (draw < 1)):
+            raise InputError("store_draw: from 0 to 1, less than 1")
