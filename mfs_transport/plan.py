@@ -35,17 +35,31 @@ class Queue:
 def plan_mfs(queues: Sequence[Queue], everyone: Any, count: int, rate_Bps: int, at_ns: int) -> None:
     """Start, inherited urgency and hopelessness along each queue; shedding over all of them.
 
+    One that has been computed is hopeless when its deadline has passed, whatever was thought of
+    it while it waited.
+
     everyone: struct mfs_facts[count], of which the queues' facts are parts; rate_Bps 0: nobody
     is given up for the port's sake.
     """
     for queue in queues:
         lib.mfs_plan_unit(queue.facts, queue.waiting, at_ns)
+        for index in range(queue.waiting, sum(queue.batches)):
+            _computed(queue.facts[index], at_ns)
     for index in range(count):
         everyone[index].red_ns = NEVER
         everyone[index].flags &= ~lib.MFS_REQUEST_SHED
     if rate_Bps > 0:
         scratch = ffi.new("uint32_t[]", max(1, count))
         check(lib.mfs_plan_shed(everyone, count, rate_Bps, at_ns, scratch), "shedding")
+
+
+def _computed(facts: Any, at_ns: int) -> None:
+    """What the queue implied of it is over; the policy sees by the bytes left if it can make it."""
+    facts.next_start_ns = NEVER
+    if facts.deadline_ns < at_ns:
+        facts.flags |= lib.MFS_REQUEST_HOPELESS
+    else:
+        facts.flags &= ~lib.MFS_REQUEST_HOPELESS
 
 
 def _computing_ns(facts: Any, first: int, count: int) -> int:

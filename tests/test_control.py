@@ -43,6 +43,7 @@ def test_register__facts_are_in_the_segment(host: mfs.Host):
         arrival_ns=2 * S,
         layers=32,
         layer_s=0.003,
+        collective_s=0.0005,
         p2d_layer_s=0.001,
         p2d_bytes=1 << 30,
         host=host,
@@ -52,6 +53,7 @@ def test_register__facts_are_in_the_segment(host: mfs.Host):
     read = facts(host, "cmpl-17")
     assert (read.arrival_ns, read.deadline_ns) == (2 * S, 2 * S + S // 2)
     assert (read.layers, read.layer_ns, read.p2d_layer_ns) == (32, 3 * MS, MS)
+    assert read.collective_ns == MS // 2
     assert read.p2d_left_bytes == 1 << 30
 
 
@@ -276,6 +278,38 @@ def test_unit__a_hopeless_one_lends_no_urgency(host: mfs.Host):
     unit_of(host, relaxed, doomed).egress.replan(at_ns=0)
     assert doomed.hopeless
     assert facts(host, "relaxed").next_start_ns == NEVER
+
+
+def test_unit__computed_in_time_after_all_is_not_hopeless(host: mfs.Host):
+    """The queue thought that it could not: what is left of it is for the policy to judge."""
+    first, second = waiting(host, "first", 100), waiting(host, "second", 150)
+    unit = unit_of(host, first, second)
+    unit.egress.replan(at_ns=0)
+    assert second.hopeless
+    unit.computed(second)
+    unit.egress.replan(at_ns=120 * MS)
+    assert not second.hopeless
+    assert not facts(host, "second").flags & lib.MFS_REQUEST_HOPELESS
+    unit.egress.replan(at_ns=151 * MS)
+    assert second.hopeless
+
+
+def test_unit__computed_owes_nothing_to_those_behind(host: mfs.Host):
+    relaxed, urgent = waiting(host, "relaxed", 10_000), waiting(host, "urgent", 250)
+    unit = unit_of(host, relaxed, urgent)
+    unit.egress.replan(at_ns=0)
+    assert relaxed.facts.next_start_ns == 150 * MS
+    unit.computed(relaxed)
+    assert facts(host, "relaxed").next_start_ns == NEVER
+
+
+def test_unit__leave_keeps_it_registered(host: mfs.Host):
+    request = waiting(host, "r", 100)
+    unit = unit_of(host, request)
+    unit.leave(request)
+    assert (unit.queue, unit.sending, unit.batches()) == ([], [], [])
+    assert host.requests() == 1
+    assert unit._batch == {}
 
 
 def test_unit__progress_and_computed(host: mfs.Host):

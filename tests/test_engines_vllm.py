@@ -20,26 +20,31 @@ import pytest
 
 from mfs_transport.native import InputError
 from mfs_transport.testbed import network
-from mfs_transport.testbed.vllm import venv
+from mfs_transport.testbed.vllm import cluster, replay, venv
 
 REQUESTS = 6
 
 
 @pytest.fixture(scope="module")
-def ready() -> None:
-    """vLLM's environment is there, and the machine has room for two servers."""
+def environment() -> None:
+    """vLLM's environment is there; no server is started."""
     if os.environ.get("MFS_TEST_VLLM") == "0":
         pytest.skip("MFS_TEST_VLLM=0")
+    try:
+        venv.install(lambda line: print(f"vLLM: {line}", file=sys.stderr))
+    except (InputError, OSError) as error:
+        pytest.skip(f"vLLM cannot be installed here: {error}")
+
+
+@pytest.fixture(scope="module")
+def ready(environment: None) -> None:
+    """And the machine has room for two servers."""
     short = venv.short_of_memory()
     if short:
         pytest.skip(short)
     reason = network.why_not_namespaces()
     if reason:
         pytest.skip(f"no namespaces: {reason}")
-    try:
-        venv.install(lambda line: print(f"vLLM: {line}", file=sys.stderr))
-    except (InputError, OSError) as error:
-        pytest.skip(f"vLLM cannot be installed here: {error}")
 
 
 def demo(folder: Path, *arguments: str, limit_s: int = 420) -> tuple[dict[str, Any], str]:
@@ -69,6 +74,25 @@ def pulled(ready: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     arguments = ("--pairs", "1", "--requests", str(REQUESTS), "--faults")
     results, _ = demo(folder, *arguments)
     return results, folder
+
+
+@pytest.mark.slow
+def test_interface__all_of_it_reaches_the_wrapped_connector(environment: None):
+    """Each method and property of the installed release, also those with a default."""
+    done = subprocess.run(
+        [str(venv.python()), str(Path(__file__).with_name("vllm_interface.py"))],
+        env={**os.environ, "PYTHONPATH": str(venv.ROOT), "MFS_SEGMENT": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["members"]) > 40
+    assert {"start_load_kv", "get_transfer_results", "role"} < set(found["members"])
+    assert {"NixlConnector", "NixlPushConnector", "OffloadingConnector"} < set(found["connectors"])
+    assert found["wrong"] == []
 
 
 @pytest.mark.slow
@@ -128,6 +152,37 @@ class TestPull:
         for name in ("prefill0.log", "decode0.log"):
             text = (pulled[1] / "kept" / name).read_text(errors="replace")
             assert not [line for line in text.splitlines() if line.startswith("mfs: ")]
+
+
+@pytest.mark.long
+def test_untested_release__says_so_and_serves_as_without_us(ready: None, tmp_path: Path):
+    """The installed vLLM with another version in it: real servers, KV by NIXL."""
+    fake = "import sys, types\nmade = sys.modules['vllm._version'] = types.ModuleType('version')\n"
+    fake += "made.__version__ = made.version = '0.99.0'\n"
+    fake += "made.__version_tuple__ = made.version_tuple = (0, 99, 0)\n"
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "sitecustomize.py").write_text(fake)
+    servers = cluster.Cluster(
+        network.Loopback(str(tmp_path)), tmp_path, cluster.Options(link_Bps=1e9), number=4
+    )
+    servers.paths.insert(0, str(tmp_path / "fake"))
+    jobs = replay.make([replay.SloClass("any", (100, 700), 3.0, 1.0)], 3, 1.0, 1e9, 0)
+    with servers:
+        servers.start(print)
+        proxy = servers.start_proxy()
+        expected = replay.aggregated(servers.servers["prefill"].address, jobs, 4)
+        for job in jobs:
+            assert (
+                replay.send(proxy, job, 4, f"untested-{job.index}", None).text
+                == (expected[job.prompt])
+            )
+        for server in servers.servers.values():
+            lines = [line for line in server.log.read_text().splitlines() if "mfs: " in line]
+            assert lines  # one of each process: API server, engine, worker
+            assert len(lines) <= 3
+            assert len({line[line.index("mfs: ") :] for line in lines}) == 1
+            assert "vLLM 0.99.0 was not tested" in lines[0]
+            assert not Path(servers.segment(server.name)).exists()  # nothing of ours was opened
 
 
 @pytest.mark.long

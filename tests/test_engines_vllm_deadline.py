@@ -56,9 +56,9 @@ def test_parse_classes__what_cannot_be_used_is_named(text: str):
         ({"do_remote_decode": True}, {"mfs_deadline_ms": 800}, 700),
         ({"mfs_slo_class": "tight"}, None, 200),
         (None, {"mfs_slo_class": "loose"}, 3900),
-        # what came over from the host before counts from here
-        ({"mfs_left_ms": 250.5}, {"mfs_deadline_ms": 800}, 250.5),
-        ({"mfs_left_ms": -30}, None, -30),
+        # what came over from the host before counts from the arrival here as well
+        ({"mfs_left_ms": 250.5}, {"mfs_deadline_ms": 800}, 150.5),
+        ({"mfs_left_ms": -30}, None, -130),
         ({}, {}, None),
         (None, None, None),
         ("no mapping", 7, None),

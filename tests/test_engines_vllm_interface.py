@@ -22,7 +22,7 @@ import pytest
 import mfs_transport as mfs
 from mfs_transport import control
 from mfs_transport.engines.vllm import connector as sides
-from mfs_transport.engines.vllm import interface, plugin
+from mfs_transport.engines.vllm import interface, planning, plugin
 from mfs_transport.native import ffi, lib
 
 LAYERS = 2
@@ -90,6 +90,9 @@ class Small:
     def update_connector_output(self, output: Any) -> None:
         self.calls.append(f"output {sorted(output.finished_recving)}")
 
+    def take_events(self) -> list[str]:
+        return ["events of its own"]
+
     def request_finished(self, request: Any, blocks: list[int]) -> tuple[bool, dict[str, Any]]:
         del request
         return bool(blocks), {"remote_block_ids": blocks}
@@ -140,12 +143,22 @@ def request(name: str, params: Any = None, extra: Any = None, tokens: int = 100)
     )
 
 
-def output(**scheduled: int) -> SimpleNamespace:
-    return SimpleNamespace(num_scheduled_tokens=scheduled)
+def output(*, before: dict[str, int] | None = None, **scheduled: int) -> SimpleNamespace:
+    """A step. before: tokens that those which are not new have computed."""
+    before = before or {}
+    new = [SimpleNamespace(req_id=n, num_computed_tokens=0) for n in scheduled if n not in before]
+    cached = SimpleNamespace(req_ids=list(before), num_computed_tokens=list(before.values()))
+    return SimpleNamespace(
+        num_scheduled_tokens=scheduled, scheduled_new_reqs=new, scheduled_cached_reqs=cached
+    )
 
 
-def transfers(recving: set[str] | None = None, sending: set[str] | None = None) -> SimpleNamespace:
-    return SimpleNamespace(finished_recving=recving or set(), finished_sending=sending or set())
+def transfers(
+    recving: set[str] | None = None, sending: set[str] | None = None, **more: set[str]
+) -> SimpleNamespace:
+    return SimpleNamespace(
+        finished_recving=recving or set(), finished_sending=sending or set(), **more
+    )
 
 
 def facts(name: str) -> Any:
@@ -156,7 +169,8 @@ def facts(name: str) -> Any:
 
 
 @pytest.fixture
-def scheduler() -> Iterator[Any]:
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(planning, "SHARE", 1.0)  # each step works the plan out
     made = interface.wrap(Hybrid)(VLLM_CONFIG, SCHEDULER, CONFIG)
     yield made
     made.shutdown()
@@ -207,6 +221,49 @@ def test_wrap__our_errors_end_with_us(scheduler: Any, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.count("the engine goes on without it") <= 1
 
 
+def test_wrap__our_errors_end_with_us_when_nobody_can_read_of_them(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch
+):
+    class Closed:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    monkeypatch.setattr(interface.faults, "said", set())
+    scheduler.on_new_request(SimpleNamespace(request_id="no-such-fields"))
+    scheduler.on_new_request(request("q", {"mfs_deadline_ms": "soon"}))
+    assert scheduler.calls == ["new no-such-fields", "new q"]
+    assert facts("q") is not None
+
+
+def test_wrap__a_tag_that_fails_costs_the_tag(worker: Any, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(worker._mfs_side, "tag_of", broken)
+    before = interface.faults.count
+    agent = worker.connector_worker.nixl_wrapper
+    agent.transfer(agent.make_prepped_xfer("READ", 1, [0], 2, [0], notif_msg=b"x:1"))
+    assert agent.posted == [None]
+    assert interface.faults.count == before + 1
+
+
+def test_wrap__the_connector_ends_badly_and_we_still_end(monkeypatch: pytest.MonkeyPatch):
+    made = interface.wrap(Small)(VLLM_CONFIG, SCHEDULER, CONFIG)
+    made.on_new_request(request("r", {"mfs_deadline_ms": 5000}))
+
+    def broken(_: Any) -> None:
+        raise RuntimeError("its own")
+
+    monkeypatch.setattr(Small, "shutdown", broken)
+    with pytest.raises(RuntimeError, match="its own"):
+        made.shutdown()
+    assert facts("r") is None
+
+
 def test_wrap__errors_of_the_connector_are_the_engines(worker: Any, monkeypatch: Any):
     def broken(_: Any) -> None:
         raise RuntimeError("its own")
@@ -232,6 +289,7 @@ def test_prefill__registered_queued_handed_on_and_forgotten(scheduler: Any):
     assert waits
     assert params["remote_block_ids"] == [1, 2]
     assert 0 < params["mfs_left_ms"] <= left_ms
+    scheduler.build_connector_meta(output())
     assert facts(name).flags & lib.MFS_REQUEST_COMPUTED
     scheduler.update_connector_output(transfers(sending={name}))
     assert facts(name) is None
@@ -249,6 +307,56 @@ def test_prefill__without_a_deadline_adds_nothing_to_the_answer(scheduler: Any):
     assert params == {"remote_block_ids": [1]}
 
 
+def test_prefill__its_prompt_is_computed_when_the_last_step_of_it_ends(scheduler: Any):
+    scheduler.on_new_request(request("s", {"do_remote_decode": True, "mfs_deadline_ms": 9000}))
+    scheduler.on_new_request(request("t", {"do_remote_decode": True, "mfs_deadline_ms": 9000}))
+    unit = scheduler._mfs_side.unit
+    whole_ns = facts("s").layer_ns
+    scheduler.build_connector_meta(output(s=60))
+    scheduler.take_events()
+    scheduler.on_new_request(request("u", {"do_remote_decode": True, "mfs_deadline_ms": 9000}))
+    assert [one.name for one in unit.queue] == ["s", "t", "u"]
+    scheduler.build_connector_meta(output(before={"s": 60}, s=20, t=10))
+    assert 0 < facts("s").layer_ns < whole_ns  # the queue knows that less is left
+    scheduler.take_events()
+    scheduler.build_connector_meta(output(before={"s": 80, "t": 10}, s=20, t=10))
+    assert not facts("s").flags & lib.MFS_REQUEST_COMPUTED
+    scheduler.take_events()
+    scheduler.build_connector_meta(output())
+    assert facts("s").flags & lib.MFS_REQUEST_COMPUTED
+    assert [one.name for one in unit.queue] == ["t", "u"]  # those behind it are next
+
+
+def test_prefill__one_that_only_generates_is_told_to_nobody(scheduler: Any):
+    scheduler.on_new_request(request("v", {"mfs_deadline_ms": 9000}))
+    step = scheduler.build_connector_meta(output(v=100, other=1))
+    assert getattr(step, interface.MESSAGE)["prefills"] == ["v"]
+    step = scheduler.build_connector_meta(output(before={"v": 100, "other": 101}, v=1, other=1))
+    assert getattr(step, interface.MESSAGE) == {"tokens": 2}
+    assert not hasattr(scheduler.build_connector_meta(output()), interface.MESSAGE)
+
+
+def test_prefill__preempted_before_its_first_token_it_computes_again(scheduler: Any):
+    scheduler.on_new_request(request("w", {"mfs_deadline_ms": 9000}))
+    scheduler.build_connector_meta(output(w=64))
+    step = scheduler.build_connector_meta(output(before={"w": 0}, w=64))
+    assert getattr(step, interface.MESSAGE)["prefills"] == ["w"]
+
+
+def test_decode__hands_nothing_on(scheduler: Any):
+    """Its answer names blocks of its own for a next turn, whose deadline is another."""
+    scheduler.on_new_request(request("x", {"do_remote_prefill": True, "mfs_left_ms": 700}))
+    _, params = scheduler.request_finished_all_groups(request("x"), ([1],))
+    assert params == {"remote_block_ids": [1]}
+    assert facts("x") is None
+
+
+def test_decode__whose_kv_did_not_come_is_on_no_way(scheduler: Any):
+    scheduler.on_new_request(request("y", {"do_remote_prefill": True, "mfs_left_ms": 700}))
+    scheduler.update_connector_output(transfers(failed_recving={"y"}))
+    assert facts("y") is None
+
+
 def test_decode__time_left_counts_from_its_arrival_here(scheduler: Any):
     scheduler.on_new_request(
         request("d", {"do_remote_prefill": True, "mfs_left_ms": 700}, {"mfs_deadline_ms": 9000})
@@ -256,9 +364,13 @@ def test_decode__time_left_counts_from_its_arrival_here(scheduler: Any):
     seen = facts("d")
     assert seen.flags & lib.MFS_REQUEST_COMPUTED
     assert 0 < (seen.deadline_ns - control.now_ns()) / 1e6 <= 700
-    scheduler.update_connector_output(transfers(recving={"d"}))
+    waited = request("d2", {"do_remote_prefill": True, "mfs_left_ms": 700})
+    waited.arrival_time -= 0.5  # with the API server, before the engine's core took it
+    scheduler.on_new_request(waited)
+    assert 0 < (facts("d2").deadline_ns - control.now_ns()) / 1e6 <= 200
+    scheduler.update_connector_output(transfers(recving={"d", "d2"}))
     assert facts("d") is None
-    assert scheduler.calls[-1] == "output ['d']"
+    assert scheduler.calls[-1] == "output ['d', 'd2']"
 
 
 def test_decode__late_already(scheduler: Any):
@@ -277,6 +389,23 @@ def test_multi__a_request_is_forgotten_when_the_last_connector_is_done(scheduler
     assert facts("o") is not None
     scheduler.update_connector_output(transfers(sending={"o"}))
     assert facts("o") is None
+    assert other._mfs_side.unit._batch == {}
+    other.shutdown()
+
+
+def test_multi__one_connector_hands_the_deadline_on(scheduler: Any):
+    """MultiConnector ends the engine when two answers have a key in common."""
+    other = interface.wrap(Small)(VLLM_CONFIG, SCHEDULER, CONFIG)
+    for _ in range(2):  # an id that comes again hands on again
+        one = request("z", {"do_remote_decode": True, "mfs_deadline_ms": 5000})
+        for child in (scheduler, other):
+            child.on_new_request(one)
+        _, first = scheduler.request_finished_all_groups(one, ([1],))
+        _, second = other.request_finished(one, [1])
+        assert ["mfs_left_ms" in params for params in (first, second)] == [True, False]
+        for child in (scheduler, other):
+            child.update_connector_output(transfers(sending={"z"}))
+        assert facts("z") is None
     other.shutdown()
 
 
@@ -369,21 +498,120 @@ def test_layers__the_most_pressing_of_the_batch_is_told_to_the_collectives(
 
 def test_worker__of_another_host_registers_by_the_time_left(worker: Any):
     meta = Metadata()
-    message = {"new": {"far": (800.0, "decode"), "undated": (None, "decode")}, "batch": {}}
+    message = {"new": {"far": (800.0, "decode"), "undated": (None, "decode")}}
     setattr(meta, interface.MESSAGE, message)
     worker.bind_connector_metadata(meta)
     assert 0 < (facts("far").deadline_ns - control.now_ns()) / 1e6 <= 800
     assert facts("undated") is None
-    setattr(meta, interface.MESSAGE, {"gone": ["far"], "batch": {}})
+    setattr(meta, interface.MESSAGE, {"gone": ["far"]})
     worker.bind_connector_metadata(meta)
     assert facts("far") is None
+
+
+def test_plan__is_worked_out_once_a_step(scheduler: Any, monkeypatch: pytest.MonkeyPatch):
+    worked_out = []
+    replan = control.Egress.replan
+
+    def counted(self: Any, at_ns: int | None = None) -> None:
+        worked_out.append(type(self).__name__)
+        replan(self, at_ns)
+
+    monkeypatch.setattr(control.Egress, "replan", counted)
+    for index in range(50):
+        scheduler.on_new_request(request(f"plan-{index}", {"mfs_deadline_ms": 5000}))
+        assert facts(f"plan-{index}") is not None  # known at once
+    assert worked_out == []
+    scheduler.build_connector_meta(output())
+    scheduler.build_connector_meta(output())
+    assert worked_out == ["Planned"]
+
+
+def test_plan__takes_a_share_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch):
+    clock = 100.0
+    monkeypatch.setattr(planning.time, "monotonic", lambda: clock)
+    worked_out = []
+
+    def slow(self: Any, at_ns: int | None = None) -> None:
+        nonlocal clock
+        worked_out.append(clock)
+        clock += 0.01
+
+    monkeypatch.setattr(control.Egress, "replan", slow)
+    plan = planning.Planned(control.default_host())
+    for _ in range(1000):
+        plan.replan()
+        plan.settle()
+        clock += 0.001
+    taken, passed = 0.01 * len(worked_out), clock - 100.0
+    assert 0.08 < taken / passed <= 0.11
+    plan.settle()  # what was asked for last is not forgotten
+    clock += 1.0
+    before = len(worked_out)
+    plan.settle()
+    assert len(worked_out) == before + 1
 
 
 def test_steps__teach_the_time_of_a_layer(scheduler: Any):
     for _ in range(3):
         scheduler.build_connector_meta(output(any=64))
-        scheduler.update_connector_output(transfers())
+        scheduler.take_events()
     assert scheduler._mfs_side.estimates.samples == 3
+
+
+def test_steps__that_compute_nothing_teach_nothing(scheduler: Any):
+    """An engine that waits for KV makes thousands of them."""
+    assert scheduler.take_events() == ["events of its own"]
+    side = scheduler._mfs_side
+    for _ in range(1000):
+        scheduler.build_connector_meta(output())
+        scheduler.take_events()
+    assert (len(side._steps), side.estimates.samples) == (0, 0)
+    scheduler.build_connector_meta(output())
+    scheduler.build_connector_meta(output(any=64))  # under way at the same time
+    scheduler.take_events()
+    assert side.estimates.samples == 0
+    scheduler.take_events()
+    assert side.estimates.samples == 1
+
+
+def test_steps__whose_end_nobody_tells_are_not_kept_for_ever(scheduler: Any):
+    for _ in range(1000):
+        scheduler.build_connector_meta(output(any=64))
+    assert len(scheduler._mfs_side._steps) <= sides.STEPS
+
+
+def test_requests__thousands_leave_nothing_behind(scheduler: Any, worker: Any):
+    """Delivered, aborted while they wait, aborted while they are computed, or pulled."""
+    before = control.default_host().requests()
+    for index in range(2000):
+        name = f"many-{index}-0-{index:08x}"
+        decodes = index % 4 == 3
+        kind = {"do_remote_prefill": True} if decodes else {"do_remote_decode": True}
+        one = request(name, {**kind, "mfs_deadline_ms": 5000})
+        scheduler.on_new_request(one)
+        scheduler.recv = {name: f"at-prefill-{index}"} if decodes else {}
+        if index % 4 != 1:  # 1: aborted before it was scheduled
+            tokens = {} if decodes else {name: 100 if index % 4 == 0 else 50}
+            worker.bind_connector_metadata(scheduler.build_connector_meta(output(**tokens)))
+            worker.start_load_kv()
+            worker.wait_for_layer_load("model.layers.0.attn")
+            worker.wait_for_save()
+            done = {name} if decodes else set()
+            scheduler.update_connector_output(transfers(recving=done))
+            scheduler.take_events()
+        waits = index % 4 == 0
+        scheduler.request_finished_all_groups(one, ([1] if waits else [],))
+        if waits:
+            scheduler.update_connector_output(transfers(sending={name}))
+    scheduler.recv = {}
+    worker.bind_connector_metadata(scheduler.build_connector_meta(output()))
+    scheduler.take_events()
+    assert control.default_host().requests() == before
+    side, other = scheduler._mfs_side, worker._mfs_side
+    kept = [side.active, side.unit.queue, side.unit.sending, side.unit._batch, side.coming.sending]
+    kept += [side._steps, side._new, side._gone, sides._carriers, sides._handed_on]
+    kept += [other.kinds, other.by_base, other.aliases, other.own, other.batch.names]
+    assert [len(one) for one in kept] == [0] * len(kept)
 
 
 # --- the factory ---

@@ -17,8 +17,9 @@ import pytest
 
 from mfs_transport import control
 from mfs_transport.engines.nixl import Agent
-from mfs_transport.engines.vllm.connector import Shape, Worker
-from mfs_transport.engines.vllm.layerwise import Blocks, Composite, Layerwise
+from mfs_transport.engines.vllm.blocks import Blocks
+from mfs_transport.engines.vllm.connector import Shape, Worker, faults
+from mfs_transport.engines.vllm.layerwise import Composite, Layerwise
 
 LAYERS = 3
 BLOCKS = 10  # of each region, on both sides
@@ -35,6 +36,9 @@ class Wire:
         self.states: dict[int, str] = {}
         self.notified: list[tuple[str, bytes]] = []
         self.released: list[int] = []
+        self.stuck: set[int] = set()  # handles that cannot be released
+        self.peer_is_gone = False
+        self.refuses = False
 
     def make_prepped_xfer(
         self,
@@ -52,21 +56,30 @@ class Wire:
         return len(self.made) - 1
 
     def transfer(self, handle: int) -> str:
+        if self.refuses:
+            raise RuntimeError("not now")
         tag = control.tag_current()
         self.posted.append((handle, tag.layer if tag is not None else -1))
         self.states[handle] = "PROC"
         return "PROC"
 
     def check_xfer_state(self, handle: int) -> str:
-        return self.states[handle]
+        state = self.states[handle]
+        if state == "GONE":
+            raise RuntimeError(state)
+        return state
 
     def get_xfer_telemetry(self, handle: int) -> str:
         return f"telemetry of {handle}"
 
     def send_notif(self, peer: str, notif_msg: bytes) -> None:
+        if self.peer_is_gone:
+            raise RuntimeError("no such peer")
         self.notified.append((peer, notif_msg))
 
     def release_xfer_handle(self, handle: int) -> None:
+        if handle in self.stuck:
+            raise RuntimeError("in use")
         self.released.append(handle)
 
 
@@ -131,7 +144,7 @@ def parts() -> tuple[PushWorker, Layerwise, Wire]:
     wire = worker.nixl_wrapper
     side = Worker(Shape("engine", LAYERS, 4096.0, 512))
     side.layers_are(worker.region_names)
-    side.begin({"new": {NAME: (None, "prefill")}, "batch": {NAME: 32}})
+    side.begin({"new": {NAME: (None, "prefill")}, "prefills": [NAME], "tokens": 32})
     layerwise = Layerwise(worker, side)
     assert layerwise.why_not is None
     worker.nixl_wrapper = layerwise.agent(Agent(wire, side.tag_of))
@@ -201,6 +214,89 @@ def test_finish__a_failed_layer_fails_the_transfer(parts: Any):
     wire.states[1] = "ERR"
     assert worker.nixl_wrapper.check_xfer_state(handle) == "ERR"
     assert wire.notified == []
+
+
+def test_release__that_fails_can_be_asked_for_again(parts: Any):
+    """The connector keeps the blocks of a transfer whose handle cannot be released yet."""
+    worker, layerwise, wire = parts
+    worker._pending_d_registrations[AT_DECODE] = REGISTRATION
+    layerwise.begin({NAME: ([2, 3],)}, ())
+    layerwise.computed(2)
+    worker._do_start_push_kv(NAME, ([2, 3],), REGISTRATION)
+    (handle,) = worker._sending_transfers[NAME]
+    wire.stuck = {1}
+    with pytest.raises(RuntimeError):
+        worker.nixl_wrapper.release_xfer_handle(handle)
+    assert 0 not in wire.released
+    wire.stuck = set()
+    worker.nixl_wrapper.release_xfer_handle(handle)
+    assert sorted(wire.released) == [0, 1, 2]
+
+
+def test_notification__that_fails_is_not_taken_for_sent(parts: Any):
+    worker, layerwise, wire = parts
+    worker._pending_d_registrations[AT_DECODE] = REGISTRATION
+    layerwise.begin({NAME: ([2, 3],)}, ())
+    layerwise.computed(2)
+    worker._do_start_push_kv(NAME, ([2, 3],), REGISTRATION)
+    (handle,) = worker._sending_transfers[NAME]
+    wire.states = dict.fromkeys(range(3), "DONE")
+    wire.peer_is_gone = True
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            worker.nixl_wrapper.check_xfer_state(handle)
+    wire.peer_is_gone = False
+    assert worker.nixl_wrapper.check_xfer_state(handle) == "DONE"
+    assert len(wire.notified) == 1
+
+
+def test_given_up__its_layers_are_released_when_they_are_over(parts: Any):
+    worker, layerwise, wire = parts
+    worker._pending_d_registrations[AT_DECODE] = REGISTRATION
+    layerwise.begin({NAME: ([2, 3],)}, ())
+    layerwise.computed(2)
+    wire.states = {0: "DONE", 1: "PROC", 2: "ERR"}
+    layerwise.begin({}, [NAME])
+    assert sorted(wire.released) == [0, 2]
+    wire.states[1] = "GONE"  # asking for it raises
+    before = faults.count
+    layerwise.begin({}, ())
+    assert faults.count == before + 1
+    layerwise.begin({}, ())
+    assert faults.count == before + 1  # it is not asked for for ever
+
+
+def test_errors__a_layer_that_cannot_be_posted_goes_with_the_rest(parts: Any):
+    worker, layerwise, wire = parts
+    worker._pending_d_registrations[AT_DECODE] = REGISTRATION
+    layerwise.begin({NAME: ([2, 3],)}, ())
+    layerwise.computed(0)
+    wire.refuses = True
+    before = faults.count
+    layerwise.computed(1)
+    assert faults.count == before + 1
+    wire.refuses = False
+    worker._do_start_push_kv(NAME, ([2, 3],), REGISTRATION)
+    assert wire.made[-1]["pairs"] == [*pairs_of(1), *pairs_of(2)]
+    assert wire.released == [1]  # the one that was made in vain
+
+
+def test_errors__ours_at_the_end_send_the_request_whole(parts: Any, monkeypatch: Any):
+    worker, layerwise, wire = parts
+    worker._pending_d_registrations[AT_DECODE] = REGISTRATION
+    layerwise.begin({NAME: ([2, 3],)}, ())
+    layerwise.computed(0)
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(layerwise, "compose", broken)
+    worker._do_start_push_kv(NAME, ([2, 3],), REGISTRATION)
+    assert wire.made[-1]["pairs"] == [pair for layer in range(LAYERS) for pair in pairs_of(layer)]
+    assert wire.made[-1]["notification"] == f"{AT_DECODE}:1".encode()
+    wire.states[0] = "DONE"
+    layerwise.begin({}, ())
+    assert wire.released == [0]
 
 
 def test_registration__that_comes_late_sends_the_layers_before(parts: Any):

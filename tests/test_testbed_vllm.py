@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from mfs_transport.native import InputError
-from mfs_transport.testbed.network import Place
-from mfs_transport.testbed.vllm import cluster, replay, report, venv
+from mfs_transport.testbed.network import Loopback, Place
+from mfs_transport.testbed.vllm import cluster, cost, replay, report, venv
 from mfs_transport.testbed.vllm.__main__ import class_of
 from mfs_transport.testbed.vllm.model import KV_TOKEN_BYTES
 from mfs_transport.testbed.vllm.proxy import Proxy
@@ -200,6 +200,23 @@ def test_end__takes_what_a_server_has_started_with_it(tmp_path: Path):
     process.stdout.close()
 
 
+def test_cluster__processor_time_of_a_server_is_that_of_its_group(tmp_path: Path):
+    child = "import time\nwhile time.process_time() < 0.3: pass\ntime.sleep(600)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    one = cluster.Cluster(Loopback(str(tmp_path)), tmp_path, cluster.Options())
+    with one:
+        for name, command in (("busy", program), ("idle", "import time; time.sleep(600)")):
+            place = Place(name, "127.0.0.1", "lo", ())
+            one.spawn(name, place, 1, [sys.executable, "-c", command], {})
+        limit = time.monotonic() + 60
+        while one.cpu_s()["busy"] < 0.3:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        assert set(one.cpu_s()) == {"busy", "idle"}
+        assert one.cpu_s()["idle"] < 0.3
+    assert one.cpu_s() == {}
+
+
 def test_check__a_dead_server_says_what_it_said_last(tmp_path: Path):
     log = tmp_path / "log"
     log.write_text("one\nValueError: no such model\n")
@@ -209,6 +226,35 @@ def test_check__a_dead_server_says_what_it_said_last(tmp_path: Path):
     with pytest.raises(cluster.ServerDied, match="decode server ended with status 3") as raised:
         server.check()
     assert "no such model" in str(raised.value)
+
+
+# --- what the plug-in costs ---
+
+
+def test_meter__counts_calls_and_processor_time(tmp_path: Path):
+    meter = cost.Meter(tmp_path)
+    before = cost.read(tmp_path)
+
+    def busy() -> str:
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.01:
+            pass
+        return "its answer"
+
+    arrived, layer = meter.timed("arrived", busy), meter.timed("layer", lambda: None)
+    assert arrived() == "its answer"
+    for _ in range(3):
+        layer()
+    meter._written_s = 0.0  # the next one is written down
+    arrived()
+    found = cost.summary(before, cost.read(tmp_path))
+    assert found["requests"] == 2
+    assert {name: row["calls"] for name, row in found["hooks"].items()} == {
+        "arrived": 2,
+        "layer": 3,
+    }
+    assert found["us_a_request"]["scheduler"] >= 10_000
+    assert found["us_a_request"]["worker"] < found["us_a_request"]["scheduler"]
 
 
 # --- vLLM's environment ---

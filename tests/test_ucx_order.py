@@ -55,6 +55,7 @@ CASES = [
     "many_flows",
     "fork_passes",
 ]
+THREADED = {"fence_waits_for_post", "fence_gives_up", "close_while_posting"}
 
 
 def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, str]:
@@ -78,7 +79,10 @@ def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, st
 @pytest.mark.parametrize("case", CASES)
 def test_order(case: str) -> None:
     program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
-    toolbox.run([program, case], environment(case, POLICY.get(case, "mfs")))
+    env = environment(case, POLICY.get(case, "mfs"))
+    toolbox.run([program, case], env)
+    if case not in THREADED:
+        toolbox.run([program, case, "single"], env)
 
 
 def test_gpu_is_said_once() -> None:

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#define MORE_MAX (UINT64_C(1) << 40) /* bytes: only that doubling it has an end */
+#define FADE_NS 200e6
+
 void mfs_window_config_init(struct mfs_window_config *config)
 {
     memset(config, 0, sizeof(*config));
@@ -43,6 +46,19 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
     if (window < config->window_min_bytes)
         window = config->window_min_bytes;
     return window > 2 * chunk ? window : 2 * chunk;
+}
+
+uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
+                         uint64_t window_bytes, int64_t gap_ns, bool drained)
+{
+    if (config->window_bytes)
+        return 0;
+    if (drained && gap_ns >= config->depth_ns / 4)
+        return more_bytes < MORE_MAX ? 2 * more_bytes + window_bytes : more_bytes;
+    if (more_bytes == 0 || gap_ns <= 0)
+        return more_bytes;
+    return gap_ns < FADE_NS ? more_bytes - (uint64_t)((double)more_bytes * (double)gap_ns / FADE_NS)
+                            : 0;
 }
 
 uint64_t mfs_rate_next(uint64_t rate_Bps, uint64_t bytes, int64_t span_ns, bool full)

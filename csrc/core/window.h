@@ -2,11 +2,13 @@
 /*
  * How far ahead of the wire we send, and how fast the wire is.
  *
- *   window = max(2 * chunk, rate * depth_ns, floor)   bytes in flight on a port
+ *   window = max(2 * chunk, rate * depth_ns, floor) + more   bytes in flight on a port
  *   chunk  = clamp(rate * chunk_ns, min, max)     cut to a multiple of 128 bytes
  *
  * Priority only helps for bytes that are still ours, so the window is one
- * bandwidth-delay product plus a chunk, no more. The rate is learned from
+ * bandwidth-delay product plus a chunk, no more. But a sender that is not always
+ * scheduled in time (few cores) finds all of it gone when it looks again, and the port
+ * has stood idle meanwhile: then it needs `more`. The rate is learned from
  * completions in intervals in which the port never ran empty (idle time says
  * nothing about speed); its seed is the configuration or the link speed.
  */
@@ -31,6 +33,16 @@ struct mfs_window_config {
 MFS_API void mfs_window_config_init(struct mfs_window_config *config);
 MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps);
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
+
+/*
+ * What a sender adds to its window from now on. It found the window full, and looked again after
+ * gap_ns: `drained`, nothing of it was left. That doubles the window, if the sender came late (not
+ * within 1/4 of depth_ns: a socket's buffer may take all at once); else the addition fades, to
+ * about a third in 200 ms. So it grows only as far as the port drains in one absence. 0 for a fixed
+ * window.
+ */
+MFS_API uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
+                                 uint64_t window_bytes, int64_t gap_ns, bool drained);
 
 /*
  * The next estimate from the last (0: none yet) and an interval of span_ns > 0 in which the port

@@ -88,6 +88,12 @@ void mfs_account_begin(struct mfs_port_cell *cell, int64_t now_ns)
     atomic_store_explicit(&cell->sample_since_ns, now_ns, memory_order_relaxed);
 }
 
+bool mfs_account_sample_due(const struct mfs_port_cell *cell, int64_t now_ns)
+{
+    return now_ns - atomic_load_explicit(&cell->sample_since_ns, memory_order_relaxed) >=
+           MFS_RATE_SAMPLE_NS;
+}
+
 void mfs_account_measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
 {
     int64_t since_ns = atomic_load_explicit(&cell->sample_since_ns, memory_order_relaxed);

@@ -21,6 +21,8 @@ bool mfs_account_pace(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns
 
 /* A busy interval begins: the port was empty. */
 void mfs_account_begin(struct mfs_port_cell *cell, int64_t now_ns);
+/* Is the busy interval long enough for a sample? */
+bool mfs_account_sample_due(const struct mfs_port_cell *cell, int64_t now_ns);
 /* `bytes` were completed; moves the estimate when the interval is long enough. */
 void mfs_account_measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns);
 

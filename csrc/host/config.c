@@ -71,6 +71,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char messages[MESSAGES_MAX][256];
 static unsigned messages_count;
 static _Atomic bool messages_due;
+static _Atomic bool settled; /* parsed, and nothing is left to say */
 
 const struct mfs_config_entry *mfs_config_entry_at(size_t index)
 {
@@ -301,7 +302,8 @@ static void parse_environment(void)
     atomic_store_explicit(&messages_due, messages_count > 0, memory_order_release);
 }
 
-const struct mfs_config *mfs_config_get(void)
+/* Parse, and say what there is to say. */
+static void settle(void)
 {
     pthread_once(&once, parse_environment);
     if (atomic_load_explicit(&messages_due, memory_order_relaxed) &&
@@ -309,5 +311,12 @@ const struct mfs_config *mfs_config_get(void)
         for (unsigned i = 0; i < messages_count; i++)
             mfs_log(MFS_LOG_WARN, "%s", messages[i]);
     }
+    atomic_store_explicit(&settled, true, memory_order_release);
+}
+
+const struct mfs_config *mfs_config_get(void)
+{
+    if (!atomic_load_explicit(&settled, memory_order_acquire)) /* some calls a chunk come here */
+        settle();
     return &values;
 }

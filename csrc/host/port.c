@@ -19,10 +19,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "host/account.h"
 #include "host/config.h"
 #include "host/link.h"
+#include "host/room.h"
 #include "host/segment.h"
 
 #define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
@@ -31,21 +33,9 @@
 struct mfs_member {
     struct mfs_port *port;
     struct mfs_member_cell *cell;
+    struct mfs_room room;
     _Atomic bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
 };
-
-static void window_config(struct mfs_window_config *window)
-{
-    const struct mfs_config *config = mfs_config_get();
-
-    mfs_window_config_init(window);
-    window->chunk_ns = config->chunk_time;
-    window->chunk_min_bytes = config->chunk_min;
-    window->chunk_max_bytes = config->chunk_max;
-    window->depth_ns = config->window_time;
-    window->window_min_bytes = config->port_rate > 0 ? 0 : config->window_min;
-    window->window_bytes = config->window;
-}
 
 /* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
 static uint64_t seed_Bps(const char *name)
@@ -174,6 +164,7 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
             atomic_store_explicit(&port->cell->members_high, next, memory_order_release);
         member->port = port;
         member->cell = cell;
+        mfs_room_init(&member->room);
         atomic_store_explicit(&member->rested, true, memory_order_relaxed);
     }
     mfs_segment_unlock(host);
@@ -249,7 +240,6 @@ struct others {
 static struct others look_around(const struct mfs_port *port, const struct mfs_member_cell *self,
                                  int64_t now_ns)
 {
-    const int64_t lease_ns = mfs_config_get()->lease;
     const uint32_t high = atomic_load_explicit(&port->cell->members_high, memory_order_acquire);
     struct others others = {.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
 
@@ -264,7 +254,8 @@ static struct others look_around(const struct mfs_port *port, const struct mfs_m
         inflight = atomic_load_explicit(&cell->inflight_bytes, memory_order_relaxed);
         if (rank == MFS_RANK_NONE && inflight == 0)
             continue;
-        if (now_ns - atomic_load_explicit(&cell->stamp_ns, memory_order_acquire) > lease_ns) {
+        if (now_ns - atomic_load_explicit(&cell->stamp_ns, memory_order_acquire) >
+            mfs_config_get()->lease) {
             others.stale = true;
             continue;
         }
@@ -320,12 +311,13 @@ int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *ne
     publish(member->cell, next, now_ns);
     others = look_around(port, member->cell, now_ns);
     reap_sometimes(port, others.stale, now_ns);
+    total = others.inflight_bytes +
+            atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
+    mfs_room_look(&member->room, total == 0, now_ns);
     if (whose_turn(port->cell, next, &others, &turn) != 0)
         return -EBUSY;
     bytes = turn ? next->untagged_bytes : next->bytes;
-    total = others.inflight_bytes +
-            atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
-    if (total > 0 && total + bytes > mfs_port_window(port)) {
+    if (!mfs_room_fits(&member->room, mfs_port_rate_Bps(port), total, bytes)) {
         atomic_store_explicit(&port->cell->sample_full, 1, memory_order_relaxed);
         return -ENOBUFS;
     }
@@ -369,6 +361,19 @@ void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
         mfs_account_measure(member->port->cell, bytes, now_ns);
 }
 
+int64_t mfs_member_now_ns(const struct mfs_member *member)
+{
+    struct timespec coarse;
+    int64_t now_ns;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
+    now_ns = (int64_t)coarse.tv_sec * 1000000000 + coarse.tv_nsec;
+    if (atomic_load_explicit(&member->rested, memory_order_relaxed) ||
+        mfs_account_sample_due(member->port->cell, now_ns))
+        now_ns = mfs_now_ns();
+    return now_ns;
+}
+
 uint64_t mfs_port_rate_Bps(const struct mfs_port *port)
 {
     return atomic_load_explicit(&port->cell->rate_Bps, memory_order_relaxed);
@@ -384,7 +389,7 @@ uint64_t mfs_port_window(const struct mfs_port *port)
 {
     struct mfs_window_config window;
 
-    window_config(&window);
+    mfs_room_config(&window);
     return mfs_window_bytes(&window, mfs_port_rate_Bps(port));
 }
 
@@ -392,8 +397,13 @@ uint64_t mfs_port_chunk(const struct mfs_port *port)
 {
     struct mfs_window_config window;
 
-    window_config(&window);
+    mfs_room_config(&window);
     return mfs_window_chunk(&window, mfs_port_rate_Bps(port));
+}
+
+uint64_t mfs_member_chunk(struct mfs_member *member)
+{
+    return mfs_room_chunk(&member->room, mfs_port_rate_Bps(member->port));
 }
 
 uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)

@@ -62,12 +62,21 @@ MFS_API int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint6
  */
 MFS_API int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next,
                                     int64_t now_ns, bool *turn, uint64_t *bytes);
+/* mfs_port_chunk() of its port, kept while the rate stays: for its owner, once a chunk. */
+MFS_API uint64_t mfs_member_chunk(struct mfs_member *member);
 /* `bytes` have left (or failed); moves the port's bandwidth estimate. */
 MFS_API void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns);
+/*
+ * now_ns for mfs_member_done(), and to acquire for a queue where nothing waits: from the coarse
+ * clock, some milliseconds late and several times cheaper than the other, unless a sample of the
+ * bandwidth begins or ends.
+ */
+MFS_API int64_t mfs_member_now_ns(const struct mfs_member *member);
 
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
 /* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */
 MFS_API double mfs_port_rate_margin(const struct mfs_port *port);
+/* Of a member that looks at its queue in time. */
 MFS_API uint64_t mfs_port_window(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_chunk(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns);

@@ -83,7 +83,7 @@ static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
 
     if (chunk->bytes > 0) {
         lane->inflight -= chunk->bytes;
-        mfs_member_done(lane->member, chunk->bytes, mfs_now_ns());
+        mfs_member_done(lane->member, chunk->bytes, mfs_member_now_ns(lane->member));
     }
     if (status != UCS_OK) {
         if (request->result == UCS_OK)
@@ -103,10 +103,10 @@ static void chunk_done(void *ucx_request, ucs_status_t status, void *user_data)
     struct mfs_ucx_request *request = chunk->request;
     struct mfs_ucx_worker *worker = request->worker;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     chunk_over(chunk, status);
     mfs_ucx_settle(request);
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
     worker->api->ucp_request_free(ucx_request);
 }
@@ -144,22 +144,30 @@ static ucs_status_ptr_t hand_to_ucx(struct mfs_ucx_chunk *chunk,
     return api->ucp_get_nbx(ep, buffer, length, remote_addr, request->rkey, &param);
 }
 
+/* One more or less on that side of worker->posting. */
+static void posting_add(struct mfs_ucx_worker *worker, unsigned side, int amount)
+{
+    if (worker->shared) /* release: who sees it gone calls UCX after this post */
+        atomic_fetch_add_explicit(&worker->posting[side], (uint32_t)amount, memory_order_release);
+    else
+        MFS_UCX_ADD(worker->posting[side], (uint32_t)amount);
+}
+
 void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *request,
                         uint64_t offset, uint64_t length)
 {
     struct mfs_ucx_worker *worker = request->worker;
     struct mfs_ucx_ep *ep = request->ep;
-    _Atomic uint32_t *posting = &worker->posting[worker->posting_side];
+    const unsigned side = worker->posting_side;
     ucs_status_ptr_t result;
 
-    atomic_fetch_add_explicit(posting, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&worker->mutex);
-    mfs_ucx_inside++;
+    posting_add(worker, side, 1);
+    mfs_ucx_unlock(worker);
+    mfs_ucx_enter(worker);
     result = hand_to_ucx(chunk, request, offset, length);
-    mfs_ucx_inside--;
-    /* release: who sees it gone calls UCX after this post */
-    atomic_fetch_sub_explicit(posting, 1, memory_order_release);
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_leave(worker);
+    posting_add(worker, side, -1);
+    mfs_ucx_lock(worker);
     if (!UCS_PTR_IS_PTR(result)) /* else chunk_done has it, and may have been called already */
         chunk_over(chunk, UCS_PTR_STATUS(result));
     request->posting--;
@@ -181,9 +189,9 @@ static struct mfs_ucx_chunk *express_take(struct mfs_ucx_ep *ep,
 
     mfs_ucx_lane_settings(worker);
     if (mfs_ucx_lane_ready(worker, lane) != 0 || mfs_rmlq_operations(lane->queue) > 0 ||
-        ep->untagged[!own_lane(operation)] > 0 || operation->bytes > mfs_port_chunk(lane->port))
+        ep->untagged[!own_lane(operation)] > 0 || operation->bytes > mfs_member_chunk(lane->member))
         return NULL;
-    now_ns = mfs_now_ns();
+    now_ns = mfs_member_now_ns(lane->member);
     /* the last rank of all: it goes only when nobody of this host waits for the port */
     if (mfs_member_acquire(lane->member, MFS_RANK_NONE - 1, operation->bytes, now_ns) != 0) {
         mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
@@ -211,14 +219,14 @@ bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *oper
     struct mfs_ucx_request *request;
     struct mfs_ucx_chunk *chunk;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     chunk = express_take(ep, operation);
     if (chunk) {
         request = chunk->request;
         mfs_ucx_chunk_post(chunk, request, 0, operation->bytes);
         *result = mfs_ucx_hand_over(request);
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     if (chunk)
         mfs_ucx_issue(worker);
     return chunk != NULL;

@@ -9,6 +9,8 @@
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 
+#define CHUNKS_A_LOOK 8 /* at the clock */
+
 /* --- the queue; mutex held --- */
 
 static void list_add(struct mfs_ucx_request *request)
@@ -24,7 +26,7 @@ static void list_add(struct mfs_ucx_request *request)
     *(ep->queued.last ? &ep->queued.last->ep_next : &ep->queued.first) = request;
     ep->queued.last = request;
     ep->untagged[request->lane] += request->untagged;
-    atomic_fetch_add_explicit(&worker->queued_count, 1, memory_order_relaxed);
+    MFS_UCX_ADD(worker->queued_count, 1);
 }
 
 static void list_remove(struct mfs_ucx_request *request)
@@ -39,7 +41,7 @@ static void list_remove(struct mfs_ucx_request *request)
     request->next = request->prev = request->ep_next = request->ep_prev = NULL;
     request->queued = false;
     ep->untagged[request->lane] -= request->untagged;
-    atomic_fetch_sub_explicit(&worker->queued_count, 1, memory_order_relaxed);
+    MFS_UCX_ADD(worker->queued_count, -1);
 }
 
 /* The last one has gone: nobody need wait for us. */
@@ -61,11 +63,11 @@ void mfs_ucx_dequeue(struct mfs_ucx_request *request)
 }
 
 /* More transfers at one time than the queue knows flows: a coarser tag will do. */
-static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag)
+static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag,
+                int64_t now_ns)
 {
     static const struct mfs_tag untagged;
     const struct mfs_tag request = {tag->request, 0, tag->stage};
-    const int64_t now_ns = mfs_now_ns();
     int error = mfs_rmlq_push(queue, op, tag, now_ns);
 
     if (error == -ENOSPC)
@@ -92,7 +94,7 @@ static void lane_join(struct mfs_ucx_request *request, const struct mfs_tag *tag
         request->lane = other;
 }
 
-static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
+static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag, int64_t now_ns)
 {
     struct mfs_ucx_worker *worker = request->worker;
     struct mfs_ucx_lane *lane;
@@ -107,7 +109,7 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
     error = mfs_ucx_flush_enter(request, tag);
     if (error)
         return error;
-    error = push(lane->queue, &request->op, tag);
+    error = push(lane->queue, &request->op, tag, now_ns);
     if (error) {
         mfs_ucx_flush_left(request);
         return error;
@@ -116,31 +118,10 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag)
     return 0;
 }
 
-int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
-                    const struct mfs_tag *tag, struct mfs_ucx_request **out)
-{
-    struct mfs_ucx_worker *worker = ep->worker;
-    struct mfs_ucx_request *request;
-    int error = -ENOMEM;
-
-    pthread_mutex_lock(&worker->mutex);
-    request = mfs_ucx_request_of_operation(ep, operation);
-    if (request) {
-        error = enqueue(request, tag);
-        if (error)
-            mfs_ucx_request_put(request);
-        else
-            *out = request;
-    }
-    pthread_mutex_unlock(&worker->mutex);
-    return error;
-}
-
 /* Take the lane's best chunk if the port allows. NULL: not now (lane->blocked says why). */
 static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane,
-                                        struct mfs_chunk *taken)
+                                        int64_t now_ns, struct mfs_chunk *taken)
 {
-    const int64_t now_ns = mfs_now_ns();
     struct mfs_ucx_request *request;
     struct mfs_ucx_chunk *chunk;
     uint64_t limit, bytes = 0, promotions;
@@ -149,7 +130,7 @@ static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mf
     int error = -ENOMEM;
 
     mfs_rmlq_set_rate(lane->queue, mfs_port_rate_Bps(lane->port), now_ns);
-    limit = mfs_port_chunk(lane->port);
+    limit = mfs_member_chunk(lane->member);
     mfs_rmlq_peek_next(lane->queue, limit, now_ns, &next);
     promotions = mfs_rmlq_promotions(lane->queue);
     if (promotions != lane->promotions) {
@@ -184,18 +165,19 @@ static void issue_between(struct mfs_ucx_worker *worker)
 {
     if (atomic_load_explicit(&worker->ready_count, memory_order_relaxed) == 0)
         return;
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
 }
 
-unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker)
+/*
+ * Mutex held, but for moments. now_ns is what the clock says; reading it costs more than sending
+ * a small chunk, so it is read again only once in so many chunks.
+ */
+static unsigned dispatch(struct mfs_ucx_worker *worker, int64_t now_ns)
 {
     unsigned sent = 0;
 
-    if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0)
-        return 0;
-    pthread_mutex_lock(&worker->mutex);
     mfs_ucx_lane_settings(worker);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         struct mfs_ucx_lane *lane = &worker->lanes[i];
@@ -203,16 +185,58 @@ unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker)
         struct mfs_chunk taken;
 
         while (lane->queue && mfs_rmlq_operations(lane->queue) > 0 &&
-               (chunk = chunk_take(worker, lane, &taken)) != NULL) {
+               (chunk = chunk_take(worker, lane, now_ns, &taken)) != NULL) {
             mfs_ucx_chunk_post(chunk, chunk->request, taken.offset, taken.length);
             issue_between(worker);
-            sent++;
+            if (++sent % CHUNKS_A_LOOK == 0)
+                now_ns = mfs_now_ns();
         }
     }
-    pthread_mutex_unlock(&worker->mutex);
     if (sent > 0)
         mfs_count(worker->host, MFS_COUNT_CHUNKS, sent);
     return sent;
+}
+
+unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker)
+{
+    unsigned sent;
+
+    if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0)
+        return 0;
+    mfs_ucx_lock(worker);
+    sent = dispatch(worker, mfs_now_ns());
+    mfs_ucx_unlock(worker);
+    return sent;
+}
+
+/* Our own bytes fill the window, as far as we know: room comes with progress, which looks. */
+static bool is_full(const struct mfs_ucx_lane *lane)
+{
+    return lane->blocked == -ENOBUFS && lane->inflight > 0;
+}
+
+int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
+                    const struct mfs_tag *tag, ucs_status_ptr_t *result)
+{
+    struct mfs_ucx_worker *worker = ep->worker;
+    const int64_t now_ns = mfs_now_ns();
+    struct mfs_ucx_request *request;
+    int error = -ENOMEM;
+
+    mfs_ucx_lock(worker);
+    request = mfs_ucx_request_of_operation(ep, operation);
+    if (request) {
+        error = enqueue(request, tag, now_ns);
+        if (error)
+            mfs_ucx_request_put(request);
+    }
+    if (!error) {
+        if (!is_full(mfs_ucx_lane_of(request)))
+            (void)dispatch(worker, now_ns);
+        *result = mfs_ucx_hand_over(request);
+    }
+    mfs_ucx_unlock(worker);
+    return error;
 }
 
 /* --- all at once --- */
@@ -232,7 +256,7 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
     struct mfs_ucx_request *request;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     while ((request = oldest_out(worker, ep)) != NULL) {
         const uint64_t offset = request->op.taken;
         struct mfs_ucx_chunk *chunk = mfs_ucx_chunk_get(worker);
@@ -246,7 +270,7 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
         }
         issue_between(worker);
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
 }
 
 /*
@@ -282,13 +306,13 @@ static int wait_for_posts(struct mfs_ucx_worker *worker)
         unsigned side;
         int error;
 
-        pthread_mutex_lock(&worker->mutex);
+        mfs_ucx_lock(worker);
         side = worker->posting_side;
         if (atomic_load_explicit(&worker->posting[!side], memory_order_acquire) == 0) {
             worker->posting_side = !side;
             turned = true;
         }
-        pthread_mutex_unlock(&worker->mutex);
+        mfs_ucx_unlock(worker);
         /* not turned: another one waits for the other side */
         error = wait_until_posted(worker, turned ? side : !side, until_ns);
         if (error || turned)
@@ -301,7 +325,7 @@ void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
     static _Atomic bool said;
 
     mfs_ucx_drain(worker, ep);
-    if (wait_for_posts(worker) == 0)
+    if (!worker->shared || wait_for_posts(worker) == 0)
         return;
     mfs_count(worker->host, MFS_COUNT_FAULTS, 1);
     if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
@@ -312,13 +336,13 @@ void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_s
 {
     struct mfs_ucx_request *request;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     while ((request = oldest_out(worker, ep)) != NULL) {
         if (request->result == UCS_OK)
             request->result = request->ep->failed != UCS_OK ? request->ep->failed : status;
         mfs_ucx_settle(request);
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
 }
 
@@ -327,7 +351,7 @@ bool mfs_ucx_cancel(struct mfs_ucx_request *request)
     struct mfs_ucx_worker *worker = request->worker;
     bool canceled;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     canceled = request->queued && request->op.taken == 0;
     if (canceled) {
         mfs_ucx_dequeue(request);
@@ -335,7 +359,7 @@ bool mfs_ucx_cancel(struct mfs_ucx_request *request)
         request->result = UCS_ERR_CANCELED;
         mfs_ucx_settle(request);
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
     return canceled;
 }
@@ -348,7 +372,7 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
         return true;
     if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0)
         return false;
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         struct mfs_ucx_lane *lane = &worker->lanes[i];
 
@@ -357,6 +381,6 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
             (lane->blocked != -ENOBUFS || lane->inflight == 0 || worker->sleepless))
             restless = true;
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     return restless;
 }

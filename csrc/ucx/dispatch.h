@@ -9,15 +9,28 @@
 #include "ucx/chunk.h"
 #include "ucx/worker.h"
 
-/* This thread is inside a call into UCX that may hold a lock of UCX's; more than 1: nested. */
+/* This thread is inside a call into UCX that may hold a lock of UCX's; more than 1: nested.
+ * Of shared workers only: no other thread waits for the lock of another one. */
 extern _Thread_local unsigned mfs_ucx_inside;
 
+static inline void mfs_ucx_enter(const struct mfs_ucx_worker *worker)
+{
+    if (worker->shared)
+        mfs_ucx_inside++;
+}
+
+static inline void mfs_ucx_leave(const struct mfs_ucx_worker *worker)
+{
+    if (worker->shared)
+        mfs_ucx_inside--;
+}
+
 /*
- * Queue an operation. 0: *request is in the queue, to be handed over after a dispatch.
+ * Queue an operation and send what the port allows. 0: *result is what the caller gets.
  * -errno: nothing was changed, hand it to UCX (after mfs_ucx_drain of what is before it).
  */
 int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
-                    const struct mfs_tag *tag, struct mfs_ucx_request **request);
+                    const struct mfs_tag *tag, ucs_status_ptr_t *result);
 /* Send the best chunks while the port allows. Returns how many went. */
 unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker);
 /* Send what is queued at once, in the order of posting, whatever the window; ep NULL: all. */

@@ -24,12 +24,12 @@ void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle)
         free(ep);
         return;
     }
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     ep->next = worker->eps;
     if (worker->eps)
         worker->eps->prev = ep;
     worker->eps = ep;
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
 }
 
 void mfs_ucx_ep_forget(struct mfs_ucx_ep *ep)

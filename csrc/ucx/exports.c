@@ -96,7 +96,6 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_create(ucp_context_h context,
                                               const ucp_worker_params_t *params,
                                               ucp_worker_h *worker)
 {
-    const unsigned sends = UCP_WAKEUP_RMA | UCP_WAKEUP_TX;
     const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     const ucs_status_t status = caller.api->ucp_worker_create(context, params, worker);
     const struct mfs_ucx_area *area = status != UCS_OK || caller.inner || !mfs_ucx_enabled()
@@ -104,9 +103,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_create(ucp_context_h context,
                                           : mfs_ucx_map_find(&areas, context);
 
     if (area)
-        mfs_ucx_worker_add(caller.api, *worker, area,
-                           (params->field_mask & UCP_WORKER_PARAM_FIELD_EVENTS) &&
-                               !(params->events & sends));
+        mfs_ucx_worker_add(caller.api, *worker, area, params);
     return status;
 }
 
@@ -119,9 +116,9 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
         caller.api->ucp_worker_destroy(handle);
         return;
     }
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     worker->ending = true;
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     mfs_ucx_abandon(worker, NULL, UCS_ERR_CANCELED);
     mfs_ucx_worker_drop(worker);
     (void)mfs_ucx_deliver(worker);
@@ -133,11 +130,11 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
 
 unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker)
 {
-    unsigned count = mfs_ucx_dispatch(worker);
+    unsigned count;
 
-    mfs_ucx_inside++;
-    count += worker->api->ucp_worker_progress(worker->handle);
-    mfs_ucx_inside--;
+    mfs_ucx_enter(worker);
+    count = worker->api->ucp_worker_progress(worker->handle);
+    mfs_ucx_leave(worker);
     count += mfs_ucx_dispatch(worker);
     if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
         count += mfs_ucx_deliver(worker);

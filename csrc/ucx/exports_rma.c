@@ -64,7 +64,6 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     const struct mfs_tag tag = mfs_tag_get();
     const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
     const bool defers = mfs_policy_defers(mfs_host_policy(worker->host)) || config->pace > 0;
-    struct mfs_ucx_request *request;
 
     mfs_count(worker->host, MFS_COUNT_CALLS, 1);
     mfs_count(worker->host, MFS_COUNT_BYTES, operation.bytes);
@@ -82,15 +81,11 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
         mfs_count(worker->host, MFS_COUNT_CHUNKS, 1);
         return true;
     }
-    if (mfs_ucx_enqueue(ep, &operation, &tag, &request) != 0) {
+    if (mfs_ucx_enqueue(ep, &operation, &tag, result) != 0) {
         fault(worker, ep);
         return false;
     }
     mfs_count(worker->host, MFS_COUNT_DEFERRED, 1);
-    (void)mfs_ucx_dispatch(worker);
-    pthread_mutex_lock(&worker->mutex);
-    *result = mfs_ucx_hand_over(request);
-    pthread_mutex_unlock(&worker->mutex);
     return true;
 }
 

@@ -40,7 +40,7 @@ static bool call_back(struct mfs_ucx_request *request)
         return false;
     request->listed = true;
     mfs_ucx_list_append(&worker->done, request);
-    atomic_fetch_add_explicit(&worker->done_count, 1, memory_order_relaxed);
+    MFS_UCX_ADD(worker->done_count, 1);
     return true;
 }
 
@@ -90,10 +90,10 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
         void *user_data = NULL;
         ucs_status_t status = UCS_OK;
 
-        pthread_mutex_lock(&worker->mutex);
+        mfs_ucx_lock(worker);
         request = mfs_ucx_list_pop(&worker->done);
         if (request) {
-            atomic_fetch_sub_explicit(&worker->done_count, 1, memory_order_relaxed);
+            MFS_UCX_ADD(worker->done_count, -1);
             status = (ucs_status_t)request->result;
             atomic_store_explicit(&request->status, status, memory_order_release);
             if (!request->silent)
@@ -101,7 +101,7 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
             if (request->attributes & UCP_OP_ATTR_FIELD_USER_DATA)
                 user_data = request->user_data;
         }
-        pthread_mutex_unlock(&worker->mutex);
+        mfs_ucx_unlock(worker);
         if (!request)
             break;
         if (callback) {
@@ -109,11 +109,11 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
                 atomic_store_explicit(&request->seen, true, memory_order_relaxed);
             callback(mfs_ucx_request_handle(request), status, user_data);
         }
-        pthread_mutex_lock(&worker->mutex);
+        mfs_ucx_lock(worker);
         request->listed = false;
         if (request->released)
             mfs_ucx_request_put(request);
-        pthread_mutex_unlock(&worker->mutex);
+        mfs_ucx_unlock(worker);
         delivered++;
     }
     return delivered;
@@ -125,7 +125,7 @@ void mfs_ucx_release(struct mfs_ucx_request *request, bool silent)
 
     if (!worker) /* given back after its worker: there is nothing left to free */
         return;
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     request->released = true;
     request->silent |= silent;
     if (request->listed) {
@@ -136,5 +136,5 @@ void mfs_ucx_release(struct mfs_ucx_request *request, bool silent)
             note_loss(request, mfs_ucx_status(request));
         mfs_ucx_request_put(request);
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
 }

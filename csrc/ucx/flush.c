@@ -14,7 +14,7 @@ static void make_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_request *re
     if (request->ep)
         mfs_ucx_pin(request->ep);
     mfs_ucx_list_append(&worker->ready, request);
-    atomic_fetch_add_explicit(&worker->ready_count, 1, memory_order_relaxed);
+    MFS_UCX_ADD(worker->ready_count, 1);
 }
 
 void mfs_ucx_pin(struct mfs_ucx_ep *ep)
@@ -92,9 +92,9 @@ static void issued_done(void *ucx_request, ucs_status_t status, void *user_data)
     struct mfs_ucx_request *request = user_data;
     struct mfs_ucx_worker *worker = request->worker;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     mfs_ucx_finish(request, status);
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     worker->api->ucp_request_free(ucx_request);
 }
 
@@ -120,12 +120,12 @@ static void issue_one(struct mfs_ucx_worker *worker, struct mfs_ucx_request *req
         result = api->ucp_ep_flush_nbx(ep->handle, &param);
     else
         result = api->ucp_worker_flush_nbx(worker->handle, &param);
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     if (!UCS_PTR_IS_PTR(result))
         mfs_ucx_finish(request, UCS_PTR_STATUS(result));
     if (ep)
         mfs_ucx_unpin(ep);
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
 }
 
 void mfs_ucx_issue(struct mfs_ucx_worker *worker)
@@ -134,11 +134,11 @@ void mfs_ucx_issue(struct mfs_ucx_worker *worker)
         struct mfs_ucx_request *request;
         bool ending;
 
-        pthread_mutex_lock(&worker->mutex);
+        mfs_ucx_lock(worker);
         request = mfs_ucx_list_pop(&worker->ready);
         ending = worker->ending;
         if (request) {
-            atomic_fetch_sub_explicit(&worker->ready_count, 1, memory_order_relaxed);
+            MFS_UCX_ADD(worker->ready_count, -1);
             if (ending) {
                 struct mfs_ucx_ep *ep = request->ep;
 
@@ -147,7 +147,7 @@ void mfs_ucx_issue(struct mfs_ucx_worker *worker)
                     mfs_ucx_unpin(ep);
             }
         }
-        pthread_mutex_unlock(&worker->mutex);
+        mfs_ucx_unlock(worker);
         if (!request)
             return;
         if (!ending)
@@ -196,7 +196,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
     int lost = UCS_OK;
     bool pending;
 
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     order = order_of(worker, ep);
     pending = order && mfs_ucx_order_pending(order);
     if (pending && !theirs) {
@@ -212,7 +212,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
         if (!ep)
             worker->lost = UCS_OK;
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     if (flush) {
         mfs_ucx_issue(worker);
         *result = mfs_ucx_request_handle(flush);
@@ -238,7 +238,7 @@ bool mfs_ucx_close(struct mfs_ucx_ep *ep, const ucp_request_param_t *param,
         mfs_ucx_drain(worker, ep);
     mfs_ucx_issue(worker);
     mfs_ucx_ep_forget(ep);
-    pthread_mutex_lock(&worker->mutex);
+    mfs_ucx_lock(worker);
     ep->closed = true;
     if (ep->pins > 0)
         close = waiter(worker, ep, MFS_UCX_CLOSE, param);
@@ -249,6 +249,6 @@ bool mfs_ucx_close(struct mfs_ucx_ep *ep, const ucp_request_param_t *param,
     } else {
         mfs_ucx_ep_reap(ep);
     }
-    pthread_mutex_unlock(&worker->mutex);
+    mfs_ucx_unlock(worker);
     return close != NULL;
 }

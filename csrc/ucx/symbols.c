@@ -22,7 +22,7 @@
 
 static pthread_mutex_t resolve_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct mfs_ucx_api copies[COPIES_MAX];
-static unsigned copies_count;
+static _Atomic unsigned copies_count; /* written under the mutex */
 
 /* An entry is written once: the address last, which publishes the rest. */
 static struct {
@@ -90,20 +90,23 @@ static const struct mfs_ucx_api *copy_of(void *function)
     void *handle;
     Dl_info info;
 
-    for (unsigned i = 0; i < copies_count; i++) {
+    const unsigned count = atomic_load_explicit(&copies_count, memory_order_relaxed);
+
+    for (unsigned i = 0; i < count; i++) {
         if (copies[i].base == base)
             return &copies[i];
     }
-    if (copies_count == COPIES_MAX || !dladdr(function, &info))
+    if (count == COPIES_MAX || !dladdr(function, &info))
         return NULL;
     handle = dlopen(info.dli_fname, RTLD_NOLOAD | RTLD_LAZY); /* kept: pins this copy */
     if (!handle)
         return NULL;
-    api = &copies[copies_count++];
+    api = &copies[count];
     api->base = base;
 #define MFS_UCX_CALL(type, name, parameters) *(void **)&api->name = dlsym(handle, #name);
 #include "ucx/calls.def"
 #undef MFS_UCX_CALL
+    atomic_store_explicit(&copies_count, count + 1, memory_order_release);
     mfs_log(MFS_LOG_INFO, "UCX found: %s", info.dli_fname);
     return api;
 }
@@ -111,21 +114,31 @@ static const struct mfs_ucx_api *copy_of(void *function)
 /*
  * libucp ends some of its functions with a jump to another exported one (as
  * ucp_disconnect_nb does to ucp_ep_close_nb). When we called the first, the second
- * seems to be called by us: that is an inner call, of the copy we called last.
+ * seems to be called by us: that is an inner call, of the copy we called last (most
+ * processes have but one: then nothing need be noted).
  */
 static _Thread_local const struct mfs_ucx_api *last_api;
 
-static struct mfs_ucx_caller answer(const struct mfs_ucx_api *api, bool inner)
+static inline struct mfs_ucx_caller answer(const struct mfs_ucx_api *api, bool inner)
 {
+    const bool one = atomic_load_explicit(&copies_count, memory_order_acquire) == 1;
+
     if (!api)
-        return (struct mfs_ucx_caller){last_api, true};
-    last_api = api;
+        return (struct mfs_ucx_caller){one || !last_api ? &copies[0] : last_api, true};
+    if (!one)
+        last_api = api;
     return (struct mfs_ucx_caller){api, inner};
 }
 
-struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
+static unsigned home(const void *return_address)
 {
-    unsigned at = (unsigned)((uintptr_t)return_address * UINT64_C(0x9E3779B97F4A7C15) >> 40);
+    return (unsigned)((uintptr_t)return_address * UINT64_C(0x9E3779B97F4A7C15) >> 40) % CACHE_SIZE;
+}
+
+/* Not where it would be: perhaps further on, perhaps never asked for before. */
+static __attribute__((noinline)) struct mfs_ucx_caller resolve(const void *return_address)
+{
+    unsigned at = home(return_address);
     struct mfs_ucx_caller caller;
     void *function;
 
@@ -160,4 +173,13 @@ struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
     }
     pthread_mutex_unlock(&resolve_mutex);
     return answer(caller.api, caller.inner);
+}
+
+struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
+{
+    const unsigned at = home(return_address);
+
+    if (atomic_load_explicit(&cache[at].address, memory_order_acquire) == return_address)
+        return answer(cache[at].api, cache[at].inner);
+    return resolve(return_address);
 }

@@ -20,15 +20,19 @@ struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle)
 }
 
 void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
-                        const struct mfs_ucx_area *area, bool sleepless)
+                        const struct mfs_ucx_area *area, const ucp_worker_params_t *params)
 {
+    const unsigned sends = UCP_WAKEUP_RMA | UCP_WAKEUP_TX;
     struct mfs_ucx_worker *worker = calloc(1, sizeof(*worker));
 
     if (!worker)
         return;
     worker->handle = handle;
     worker->api = api;
-    worker->sleepless = sleepless;
+    worker->sleepless =
+        (params->field_mask & UCP_WORKER_PARAM_FIELD_EVENTS) && !(params->events & sends);
+    worker->shared = (params->field_mask & UCP_WORKER_PARAM_FIELD_THREAD_MODE) &&
+                     params->thread_mode == UCS_THREAD_MODE_MULTI;
     worker->config = mfs_config_get();
     worker->host = mfs_host_get();
     if (!worker->host ||

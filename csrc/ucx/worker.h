@@ -10,9 +10,10 @@
  *            +-- endpoints, each with its queued operations
  *
  * THREADS: All of it is guarded by the worker's mutex, which is never held across
- * a call into UCX or of the caller's callback: both may come back to us. The maps
- * from handles are read without a lock. A thread that is about to call UCX with an
- * endpoint pins it first (ep->pins); a close waits for the last pin.
+ * a call into UCX or of the caller's callback: both may come back to us. A worker that
+ * its program uses from one thread at a time (UCS_THREAD_MODE_SINGLE and SERIALIZED) takes
+ * no mutex, as UCX takes none for it. The maps from handles are read without a lock. A thread that
+ * is about to call UCX with an endpoint pins it first (ep->pins); a close waits for the last pin.
  */
 #ifndef MFS_UCX_WORKER_H
 #define MFS_UCX_WORKER_H
@@ -58,12 +59,13 @@ struct mfs_ucx_worker {
     struct mfs_host *host;
     const struct mfs_config *config;
     pthread_mutex_t mutex;
+    bool shared; /* several threads may be in it at a time: UCS_THREAD_MODE_MULTI */
     struct mfs_ucx_lane lanes[MFS_UCX_LANES];
     uint64_t settings_version;
     struct mfs_ucx_list queued; /* operations in the queues */
     struct mfs_ucx_list ready;
     struct mfs_ucx_list done;
-    /* Lengths of the lists, read without the mutex to skip work. */
+    /* Lengths of the lists, read without the mutex to skip work; written with it. */
     _Atomic uint64_t queued_count;
     _Atomic uint32_t ready_count, done_count;
     /* Chunks between the mutex and the return of their post, on two sides: a drain that must
@@ -105,11 +107,30 @@ struct mfs_ucx_area {
     void (*cleanup)(void *handle);
 };
 
+static inline void mfs_ucx_lock(struct mfs_ucx_worker *worker)
+{
+    if (worker->shared)
+        pthread_mutex_lock(&worker->mutex);
+}
+
+static inline void mfs_ucx_unlock(struct mfs_ucx_worker *worker)
+{
+    if (worker->shared)
+        pthread_mutex_unlock(&worker->mutex);
+}
+
+/* A length of a list, one more or less. Mutex held: nobody else writes it. */
+#define MFS_UCX_ADD(count, amount)                                                                 \
+    atomic_store_explicit(&(count),                                                                \
+                          atomic_load_explicit(&(count), memory_order_relaxed) + (amount),         \
+                          memory_order_relaxed)
+
 /* NULL: not one of those we schedule for. */
 struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle);
-/* Begin to schedule for a worker. Without memory we do not; nothing is lost. */
+/* Begin to schedule for a worker, as the caller's parameters made it. Without memory we do not;
+ * nothing is lost. */
 void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
-                        const struct mfs_ucx_area *area, bool sleepless);
+                        const struct mfs_ucx_area *area, const ucp_worker_params_t *params);
 /* From now on the handles of it and its endpoints are unknown; the state stays. */
 void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker);
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker);

@@ -17,6 +17,7 @@ name, workers on another one register it with the time that the message says is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -29,15 +30,19 @@ from typing import Any
 from ... import control
 from ...native import NEVER, InputError, ffi, lib, now_ns
 from . import deadline
+from .batch import Batch
 from .estimate import Estimates
+from .planning import Planned, PlannedIngress
 
 COMPLAINTS = 20  # lines about requests that a process writes at most
+STEPS = 64  # that may be under way; an engine has a few at most
 _SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 
 
 def say(line: str) -> None:
-    """One line for the operator, where the engine's own lines go."""
-    print(f"mfs: {line}", file=sys.stderr, flush=True)
+    """One line for the operator, where the engine's own lines go; lost when nobody can read it."""
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe, a closed file
+        print(f"mfs: {line}", file=sys.stderr, flush=True)
 
 
 def base_id(name: str) -> str:
@@ -60,6 +65,9 @@ class Faults:
             say(f"{where}: {type(error).__name__}: {error}; the engine goes on without it")
 
 
+faults = Faults()
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a side needs to know of the model and the engine."""
@@ -80,22 +88,22 @@ class Active:
     slo_class: str
 
 
+@dataclass(frozen=True)
+class Step:
+    """One that computes, until its output comes."""
+
+    begun_s: float
+    tokens: int
+    ends: list[str]  # requests whose prompt it completes
+
+
+IDLE = Step(0.0, 0, [])
+
 # Several connectors of a process may carry one request (MultiConnector): it is forgotten
-# when the last of them is done with it.
+# when the last of them is done with it, and one of them hands its deadline on: the engine
+# ends when two answers have a key in common.
 _carriers: Counter[str] = Counter()
-
-
-class Ingress(control.Egress):
-    """The other direction: what comes in to a decode host."""
-
-    def rate_Bps(self) -> int:
-        out = ffi.new("struct mfs_port **")
-        found = lib.mfs_port_find(self.host.handle, self.port.encode(), lib.MFS_INGRESS, out)
-        if found < 0:
-            return 0
-        rate = int(lib.mfs_port_rate_margin(out[0]) * lib.mfs_port_rate_Bps(out[0]))
-        lib.mfs_port_close(out[0])
-        return rate
+_handed_on: set[str] = set()
 
 
 class Scheduler:
@@ -106,13 +114,13 @@ class Scheduler:
         self.classes = classes
         self.host = control.default_host()
         self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
-        self.unit = control.Unit(control.Egress(self.host))
-        self.coming = control.Unit(Ingress(self.host))
+        self.going, self.arriving = Planned(self.host), PlannedIngress(self.host)
+        self.unit, self.coming = control.Unit(self.going), control.Unit(self.arriving)
         self.active: dict[str, Active] = {}
         self.complaints = 0
         self._new: list[str] = []
         self._gone: list[str] = []
-        self._steps: deque[tuple[float, int]] = deque()  # begun, tokens
+        self._steps: deque[Step] = deque(maxlen=STEPS)
         self._step_ended_s = 0.0
 
     # --- a request's life ---
@@ -138,6 +146,7 @@ class Scheduler:
             self.complain(name, found.complaint)
         now = now_ns()
         size = self.estimates.kv_bytes(tokens)
+        self.gone(name)  # an id that comes again
         request = control.register(
             name,
             deadline_ns=None if found.left_ms is None else max(0, now + round(found.left_ms * 1e6)),
@@ -146,16 +155,14 @@ class Scheduler:
             layer_s=self.estimates.prefill_s(tokens, shape.batch_tokens) / shape.layers,
             p2d_layer_s=self.estimates.transfer_s(size) / shape.layers,
             host=self.host,
-            publish=False,
         )
-        self.gone(name)  # an id that comes again
         self.active[name] = Active(request, kind, tokens, found.slo_class)
         _carriers[name] += 1
         self._new.append(name)
         if kind == "decode":
-            request.update(computed=True, publish=False)
+            request.update(computed=True)
             self.coming.sending.append(request)
-            self.coming.egress.replan()
+            self.arriving.replan()
         else:
             self.unit.enqueue(request)
 
@@ -173,20 +180,27 @@ class Scheduler:
         return (active.request.deadline_ns - now_ns()) / 1e6
 
     def hand_on(self, name: str, params: dict[str, Any] | None) -> None:
-        """What the next host has to know goes into kv_transfer_params."""
-        left = self.left_ms(name)
-        if params is None or left is None:
+        """What decode has to know goes into the kv_transfer_params of prefill's answer."""
+        left, active = self.left_ms(name), self.active.get(name)
+        if params is None or left is None or active is None or active.kind != "prefill":
             return
+        if name in _handed_on:
+            return
+        _handed_on.add(name)
         params[deadline.LEFT] = round(left, 3)
-        params[deadline.CLASS] = self.active[name].slo_class
+        params[deadline.CLASS] = active.slo_class
 
-    def computed(self, name: str, *, waits: bool) -> None:
+    def computed(self, name: str) -> None:
+        """Its prompt is: those behind it in the queue compute now."""
+        active = self.active.get(name)
+        if active is not None and active.request in self.unit.queue:
+            self.unit.computed(active.request)
+
+    def finished(self, name: str, *, waits: bool) -> None:
         """The engine is done with it; waits: its KV is still to be delivered."""
         active = self.active.get(name)
-        if active is None:
-            return
-        if waits and active.kind == "prefill":
-            self.unit.computed(active.request)
+        if active is not None and active.kind == "prefill" and waits:
+            self.computed(name)
         else:
             self.gone(name)
 
@@ -198,45 +212,61 @@ class Scheduler:
         self._gone.append(name)
         unit = self.coming if active.kind == "decode" else self.unit
         _carriers[name] -= 1
-        if _carriers[name] <= 0:
-            del _carriers[name]
-            unit.finish(active.request)
+        if _carriers[name] > 0:
+            unit.leave(active.request)
             return
-        for place in (unit.queue, unit.sending):
-            if active.request in place:
-                place.remove(active.request)
-        unit.egress.replan()
+        del _carriers[name]
+        _handed_on.discard(name)
+        unit.finish(active.request)
 
     # --- steps ---
 
-    def step(self, batch: Mapping[str, int]) -> dict[str, Any]:
-        """The message to the workers: what they do not know yet, and tokens by request."""
-        self._steps.append((time.monotonic(), sum(batch.values())))
+    def step(self, batch: Mapping[str, int], before: Mapping[str, int]) -> dict[str, Any]:
+        """The message to the workers: what they do not know yet, and the step's batch; or {}.
+
+        batch: tokens that it computes, by request; before: those computed already.
+        """
+        prefills, ends = [], []
+        for name, tokens in batch.items():
+            active = self.active.get(name)
+            if active is None or before.get(name, 0) >= active.tokens:
+                continue  # it is not ours, or has its first token
+            prefills.append(name)
+            left = active.tokens - before.get(name, 0) - tokens
+            if left <= 0:
+                ends.append(name)
+            seconds = self.estimates.prefill_s(left, self.shape.batch_tokens)
+            active.request.update(layer_s=seconds / self.shape.layers, publish=False)
+        for plan in (self.going, self.arriving):
+            plan.settle()
+        if not (batch or self._new or self._gone):  # an engine that waits makes many of these
+            self._steps.append(IDLE)
+            return {}
+        tokens = sum(batch.values())
+        self._steps.append(Step(time.monotonic(), tokens, ends))
         new = {
             name: (self.left_ms(name), self.active[name].kind)
             for name in self._new
             if name in self.active
         }
-        message = {"new": new, "gone": self._gone, "batch": dict(batch)}
+        message = {"new": new, "gone": self._gone, "prefills": prefills, "tokens": tokens}
         self._new, self._gone = [], []
-        return message
+        return {name: value for name, value in message.items() if value}
 
-    def step_ended(self, received: Iterable[str], sent: Iterable[str]) -> None:
-        """Output of the oldest step has come, with the transfers that are over."""
-        now = time.monotonic()
-        if self._steps:
-            begun, tokens = self._steps.popleft()
+    def step_ended(self) -> None:
+        """Output of the oldest step has come."""
+        step = self._steps.popleft() if self._steps else IDLE
+        before_s, self._step_ended_s = self._step_ended_s, time.monotonic()
+        if step.tokens:
             # steps may overlap: a step's time is counted from the end of the one before
-            seconds = now - max(begun, self._step_ended_s)
-            self.estimates.layer_done(tokens, seconds / self.shape.layers)
-        self._step_ended_s = now
-        for name in (*received, *sent):
-            self.gone(name)
-        self.estimates.publish(self.host.path, self.shape.engine)
+            seconds = self._step_ended_s - max(step.begun_s, before_s)
+            self.estimates.layer_done(step.tokens, seconds / self.shape.layers)
+            for name in step.ends:
+                self.computed(name)
+            self.estimates.publish(self.host.path, self.shape.engine)
 
     def _learn_rate(self) -> None:
-        rates = [unit.egress.rate_Bps() for unit in (self.unit, self.coming)]
-        self.estimates.rate_Bps = max(rates)
+        self.estimates.rate_Bps = max(self.going.rate_Bps(), self.arriving.rate_Bps())
 
     def close(self) -> None:
         for name in list(self.active):
@@ -255,8 +285,9 @@ class Worker:
         self.aliases: dict[str, str] = {}  # id at the other engine -> name here
         self.own: dict[str, control.Request] = {}  # registered here, being another host
         self.layer_index: dict[str, int] = {}
-        self.names: list[str] = []
-        self.tokens = 0
+        self.nothing = Batch(self.host)
+        self.batch = self.nothing  # those that prefill in this step
+        self.tokens = 0  # of all that the step computes
         self._layer_since_s = 0.0
         self._layer = -1
 
@@ -266,6 +297,9 @@ class Worker:
 
     def begin(self, message: Mapping[str, Any]) -> None:
         """A step with the scheduler's message."""
+        self.batch, self.tokens, self._layer = self.nothing, 0, -1
+        if not message:
+            return
         for name in message.get("gone", ()):
             self._forget(name)
         for name, (left, kind) in message.get("new", {}).items():
@@ -278,10 +312,10 @@ class Worker:
                     layers=self.shape.layers,
                     host=self.host,
                 )
-        batch: Mapping[str, int] = message.get("batch", {})
-        self.names = [name for name in batch if name in self.kinds]
-        self.tokens = sum(batch.values())
-        self._layer = -1
+        names = [name for name in message.get("prefills", ()) if name in self.kinds]
+        if names:
+            self.batch = Batch(self.host, names)
+        self.tokens = message.get("tokens", 0)
 
     def _known(self, name: str) -> bool:
         facts = ffi.new("struct mfs_facts *")
@@ -304,20 +338,18 @@ class Worker:
     def layer(self, layer_name: str) -> None:
         """The batch begins that layer."""
         index = self.layer_index.get(layer_name)
-        if index is None or not self.names:
+        if index is None or not self.batch.names:
             return
         now = time.monotonic()
         if self._layer >= 0 and index == self._layer + 1:
             self.estimates.layer_done(self.tokens, now - self._layer_since_s)
         self._layer, self._layer_since_s = index, now
         seconds = self.estimates.layer_s(self.tokens) if self.estimates.samples else None
-        control.progress(self.names, index, seconds, host=self.host)
-        control.batch(self.names, index)  # whose collectives come now
+        self.batch.layer(index, seconds)
 
     def forward_ended(self) -> None:
-        if self.names:
-            control.batch(None)
-        self.names = []
+        self.batch.ended()
+        self.batch = self.nothing
 
     # --- tags ---
 

@@ -6,10 +6,11 @@
     vllm_xargs["mfs_deadline_ms"]            the same, where a proxy makes kv_transfer_params anew
     either ["mfs_slo_class"]                 a class of MFS_SLO; without one: the class `default`
 
-The first of these that is there counts; mfs_left_ms from the arrival at this engine, the
-others from the arrival of the request. Between hosts a budget travels, not a moment: their
-clocks need not agree, and the way from one to the other is counted as no time. What cannot be
-used is told in one line, and the request is treated as if it had not said it.
+The first of these that is there counts, from the arrival at this engine: its API server's, so
+that what the request waits until the engine's core takes it is not lost. Between hosts a budget
+travels, not a moment: their clocks need not agree, and the way from one to the other is counted
+as no time. What cannot be used is told in one line, and the request is treated as if it had not
+said it.
 
     MFS_SLO="tight=300ms,loose=8x,default=10x"
 
@@ -112,7 +113,7 @@ def due(
     ]
     asked = next((place[CLASS] for place in places if place.get(CLASS) is not None), DEFAULT)
     name = asked if isinstance(asked, str) else DEFAULT  # with a deadline of its own: any name
-    for key, negative, age in ((LEFT, True, 0.0), (DEADLINE, False, age_ms)):
+    for key, negative in ((LEFT, True), (DEADLINE, False)):
         for place in places:
             if place.get(key) is None:
                 continue
@@ -121,7 +122,7 @@ def due(
             except InputError as error:
                 complaint = str(error)
                 continue
-            return Due(value - age, name, complaint)
+            return Due(value - age_ms, name, complaint)
     if (asked != DEFAULT and name not in classes) or name != asked:
         known = ", ".join(sorted(classes)) or "none; set MFS_SLO"
         complaint = f"{CLASS} {asked!r}: there is no such class; classes: {known}"

@@ -27,8 +27,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..nixl import Agent
-from .connector import Faults, Scheduler, Shape, Worker, classes_of_environment, say
-from .layerwise import Blocks, Layerwise
+from .blocks import Blocks
+from .connector import Scheduler, Shape, Worker, classes_of_environment, faults, say
+from .layerwise import Layerwise
 
 TESTED = ("0.31", "0.32")  # releases, first and last
 MULTI, NAME, INNER, INNER_MODULE = (
@@ -39,7 +40,6 @@ MULTI, NAME, INNER, INNER_MODULE = (
 )
 DEFAULT_INNER = "NixlConnector"
 MESSAGE = "_mfs_message"  # attribute of the wrapped connector's metadata
-faults = Faults()
 
 
 # --- releases ---
@@ -142,6 +142,15 @@ def ours(method: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def tag_or_none(side: Worker, operation: str, peer: str, notification: bytes) -> Any:
+    """The tagger of the agent; when we err, the transfer has no tag."""
+    try:
+        return side.tag_of(operation, peer, notification)
+    except Exception as error:
+        faults.note("tag", error)
+        return None
+
+
 class Deadlines:
     """In front of a connector class. `_mfs_side` is None when MFS could not start."""
 
@@ -174,15 +183,16 @@ class Deadlines:
             say_once(f"MFS_LAYERWISE: {layerwise.why_not}; whole requests are sent")
             layerwise = None
         self._mfs_layerwise = layerwise
-        worker.nixl_wrapper = Agent(worker.nixl_wrapper, side.tag_of)
+        worker.nixl_wrapper = Agent(worker.nixl_wrapper, functools.partial(tag_or_none, side))
         if layerwise is not None:
             worker.nixl_wrapper = layerwise.agent(worker.nixl_wrapper)
 
     # --- scheduler side ---
 
-    def on_new_request(self, request: Any) -> None:
-        super().on_new_request(request)  # type: ignore[misc]
+    def on_new_request(self, request: Any, *more: Any, **options: Any) -> Any:
+        answer = super().on_new_request(request, *more, **options)  # type: ignore[misc]
         self._mfs_arrived(request)
+        return answer
 
     @ours
     def _mfs_arrived(self, request: Any) -> None:
@@ -202,30 +212,56 @@ class Deadlines:
             min(3600.0, max(0.0, time.time() - request.arrival_time)),
         )
 
-    def build_connector_meta(self, scheduler_output: Any) -> Any:
-        meta = super().build_connector_meta(scheduler_output)  # type: ignore[misc]
+    def build_connector_meta(self, scheduler_output: Any, *more: Any, **options: Any) -> Any:
+        meta = super().build_connector_meta(  # type: ignore[misc]
+            scheduler_output, *more, **options
+        )
         self._mfs_message(meta, scheduler_output)
         return meta
 
     @ours
     def _mfs_message(self, meta: Any, scheduler_output: Any) -> None:
         if isinstance(self._mfs_side, Scheduler):
-            message = self._mfs_side.step(scheduler_output.num_scheduled_tokens)
-            if self._mfs_blocks is not None:
+            batch = scheduler_output.num_scheduled_tokens
+            before = computed_before(scheduler_output) if batch else {}
+            message = self._mfs_side.step(batch, before)
+            if self._mfs_blocks is not None and batch:
                 message["blocks"] = self._mfs_blocks.last_chunks(scheduler_output)
-            setattr(meta, MESSAGE, message)
+            if message:
+                setattr(meta, MESSAGE, message)
 
-    def update_connector_output(self, connector_output: Any) -> None:
-        super().update_connector_output(connector_output)  # type: ignore[misc]
-        self._mfs_step_ended(connector_output)
+    def update_connector_output(self, connector_output: Any, *more: Any, **options: Any) -> Any:
+        answer = super().update_connector_output(  # type: ignore[misc]
+            connector_output, *more, **options
+        )
+        self._mfs_over(connector_output)
+        return answer
 
     @ours
-    def _mfs_step_ended(self, output: Any) -> None:
+    def _mfs_over(self, output: Any) -> None:
         if isinstance(self._mfs_side, Scheduler):
-            self._mfs_side.step_ended(output.finished_recving or (), output.finished_sending or ())
+            # one whose KV did not come is computed here: it is on no way any more
+            failed = getattr(output, "failed_recving", None) or ()
+            received, sent = output.finished_recving or (), output.finished_sending or ()
+            for name in (*received, *sent, *failed):
+                self._mfs_side.gone(name)
 
-    def request_finished(self, request: Any, block_ids: Any) -> Any:
-        answer = super().request_finished(request, block_ids)  # type: ignore[misc]
+    def take_events(self, *more: Any, **options: Any) -> Any:
+        """Asked for once with the output of each step, also of one that computes nothing, for
+        which update_connector_output need not be called."""
+        answer = super().take_events(*more, **options)  # type: ignore[misc]
+        self._mfs_step_ended()
+        return answer
+
+    @ours
+    def _mfs_step_ended(self) -> None:
+        if isinstance(self._mfs_side, Scheduler):
+            self._mfs_side.step_ended()
+
+    def request_finished(self, request: Any, block_ids: Any, *more: Any, **options: Any) -> Any:
+        answer = super().request_finished(  # type: ignore[misc]
+            request, block_ids, *more, **options
+        )
         self._mfs_finished(request, answer)
         return answer
 
@@ -236,18 +272,21 @@ class Deadlines:
                 self._mfs_blocks.gone(request.request_id)
             waits, params = answer
             self._mfs_side.hand_on(request.request_id, params)
-            self._mfs_side.computed(request.request_id, waits=bool(waits))
+            self._mfs_side.finished(request.request_id, waits=bool(waits))
 
     # --- worker side ---
 
-    def bind_connector_metadata(self, connector_metadata: Any) -> None:
-        super().bind_connector_metadata(connector_metadata)  # type: ignore[misc]
+    def bind_connector_metadata(self, connector_metadata: Any, *more: Any, **options: Any) -> Any:
+        answer = super().bind_connector_metadata(  # type: ignore[misc]
+            connector_metadata, *more, **options
+        )
         self._mfs_begin(connector_metadata)
+        return answer
 
     @ours
     def _mfs_begin(self, metadata: Any) -> None:
-        side, message = self._mfs_side, getattr(metadata, MESSAGE, None)
-        if not isinstance(side, Worker) or message is None:
+        side, message = self._mfs_side, getattr(metadata, MESSAGE, {})
+        if not isinstance(side, Worker):
             return
         side.begin(message)
         for name, meta in getattr(metadata, "reqs_to_recv", {}).items():
@@ -256,23 +295,21 @@ class Deadlines:
         if self._mfs_layerwise is not None:
             self._mfs_layerwise.begin(message.get("blocks", {}), message.get("gone", ()))
 
-    def wait_for_layer_load(self, layer_name: str) -> None:
-        super().wait_for_layer_load(layer_name)  # type: ignore[misc]
+    def wait_for_layer_load(self, layer_name: str, *more: Any, **options: Any) -> Any:
+        answer = super().wait_for_layer_load(layer_name, *more, **options)  # type: ignore[misc]
         self._mfs_layer(layer_name)
+        return answer
 
     @ours
     def _mfs_layer(self, layer_name: str) -> None:
         if isinstance(self._mfs_side, Worker):
             self._mfs_side.layer(layer_name)
 
-    def save_kv_layer(
-        self, layer_name: str, kv_layer: Any, attn_metadata: Any, **options: Any
-    ) -> None:
-        super().save_kv_layer(  # type: ignore[misc]
-            layer_name, kv_layer, attn_metadata, **options
-        )
+    def save_kv_layer(self, layer_name: str, *more: Any, **options: Any) -> Any:
+        answer = super().save_kv_layer(layer_name, *more, **options)  # type: ignore[misc]
         if self._mfs_layerwise is not None:
             self._mfs_saved(layer_name)
+        return answer
 
     @ours
     def _mfs_saved(self, layer_name: str) -> None:
@@ -280,18 +317,21 @@ class Deadlines:
         if isinstance(side, Worker) and layerwise is not None:
             layerwise.computed(side.layer_index[layer_name])
 
-    def wait_for_save(self) -> None:
-        super().wait_for_save()  # type: ignore[misc]
+    def wait_for_save(self, *more: Any, **options: Any) -> Any:
+        answer = super().wait_for_save(*more, **options)  # type: ignore[misc]
         self._mfs_forward_ended()
+        return answer
 
     @ours
     def _mfs_forward_ended(self) -> None:
         if isinstance(self._mfs_side, Worker):
             self._mfs_side.forward_ended()
 
-    def shutdown(self) -> None:
-        super().shutdown()  # type: ignore[misc]
-        self._mfs_close()
+    def shutdown(self, *more: Any, **options: Any) -> Any:
+        try:
+            return super().shutdown(*more, **options)  # type: ignore[misc]
+        finally:
+            self._mfs_close()
 
     @ours
     def _mfs_close(self) -> None:
@@ -302,8 +342,12 @@ class Deadlines:
 class AllGroups:
     """For connectors that support hybrid caches: the same at their other end of a request."""
 
-    def request_finished_all_groups(self, request: Any, block_ids: Any) -> Any:
-        answer = super().request_finished_all_groups(request, block_ids)  # type: ignore[misc]
+    def request_finished_all_groups(
+        self, request: Any, block_ids: Any, *more: Any, **options: Any
+    ) -> Any:
+        answer = super().request_finished_all_groups(  # type: ignore[misc]
+            request, block_ids, *more, **options
+        )
         self._mfs_finished(request, answer)  # type: ignore[attr-defined]
         return answer
 
@@ -328,6 +372,15 @@ def wrap(connector: type) -> type:
 
 
 # --- what is read from vLLM's objects ---
+
+
+def computed_before(scheduler_output: Any) -> dict[str, int]:
+    """Tokens that each request of the step has computed before it."""
+    cached = scheduler_output.scheduled_cached_reqs
+    return {
+        **{one.req_id: one.num_computed_tokens for one in scheduler_output.scheduled_new_reqs},
+        **dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True)),
+    }
 
 
 def layer_names(kv_cache_config: Any) -> list[str]:

@@ -32,58 +32,9 @@ from typing import Any
 import numpy as np
 
 from ...control import tag
-from .connector import Worker, base_id
+from .connector import Worker, base_id, faults
 
 Ids = Any  # numpy array of descriptor numbers
-
-
-# --- scheduler side ---
-
-
-class Blocks:
-    """Blocks of the prompts under way, as the scheduler hands them out."""
-
-    def __init__(self, clip: Callable[[tuple[list[int], ...]], Any]) -> None:
-        self._clip = clip
-        self._requests: dict[str, Any] = {}
-        self._blocks: dict[str, list[list[int]]] = {}
-
-    def arrived(self, request: Any) -> None:
-        if (request.kv_transfer_params or {}).get("do_remote_decode"):
-            self._requests[request.request_id] = request
-
-    def gone(self, name: str) -> None:
-        self._requests.pop(name, None)
-        self._blocks.pop(name, None)
-
-    def _take(self, name: str, groups: Any, *, afresh: bool) -> None:
-        if name not in self._requests or groups is None:
-            return
-        if afresh or name not in self._blocks:
-            self._blocks[name] = [list(group) for group in groups]
-            return
-        for have, more in zip(self._blocks[name], groups, strict=True):
-            have.extend(more)
-
-    def last_chunks(self, output: Any) -> dict[str, Any]:
-        """Blocks of each request whose prompt ends in this step, by its name."""
-        for one in output.scheduled_new_reqs:
-            self._take(one.req_id, one.block_ids, afresh=True)
-        cached = output.scheduled_cached_reqs
-        for name, groups in zip(cached.req_ids, cached.new_block_ids, strict=True):
-            self._take(name, groups, afresh=name in cached.resumed_req_ids)
-        ends = {}
-        for name, tokens in output.num_scheduled_tokens.items():
-            request = self._requests.get(name)
-            if request is None or name not in self._blocks:
-                continue
-            if request.num_computed_tokens + tokens >= request.num_prompt_tokens:
-                ends[name] = self._clip(tuple(self._blocks[name]))
-                self.gone(name)
-        return ends
-
-
-# --- worker side ---
 
 
 @dataclass
@@ -98,6 +49,7 @@ class Plan:
     regions: Ids  # of each descriptor
     sent: Ids = field(default_factory=lambda: np.zeros(0, bool))
     handles: list[Any] = field(default_factory=list)
+    layers: int = 0  # that have gone
 
 
 class Composite:
@@ -119,13 +71,15 @@ class Composite:
         if "PROC" in states:
             return "PROC"
         if not self.notified:
-            self.notified = True
             self.agent.send_notif(self.plan.peer, notif_msg=self.notification)
+            self.notified = True
         return "DONE"
 
     def release(self) -> None:
+        """Raises when a part cannot be released yet: the connector asks again."""
         while self.parts:
-            self.agent.release_xfer_handle(self.parts.pop())
+            self.agent.release_xfer_handle(self.parts[-1])
+            self.parts.pop()
 
 
 class Recorder:
@@ -164,9 +118,9 @@ class Recorder:
         if made is not None:
             made.append(given)
             return given
-        plan = self._layerwise.plan_for(notif_msg) if operation == "WRITE" else None
-        if plan is not None:
-            return self._layerwise.compose(plan, given)
+        composite = self._layerwise.composite(given) if operation == "WRITE" else None
+        if composite is not None:
+            return composite
         return self._agent.make_prepped_xfer(*given, *arguments, **options)
 
     def transfer(self, handle: Any, *arguments: Any, **options: Any) -> Any:
@@ -194,7 +148,7 @@ class Recorder:
 
 
 class Layerwise:
-    """Of one prefill worker. Called from its main thread, but for `plan_for` and `compose`."""
+    """Of one prefill worker. Called from its main thread, but for `composite`."""
 
     def __init__(self, worker: Any, side: Worker) -> None:
         self.worker = worker
@@ -203,9 +157,9 @@ class Layerwise:
         self.plans: dict[str, Plan | None] = {}  # None: it is sent whole
         self.blocks: Mapping[str, Any] = {}
         self.layers_sent = 0
-        self._abandoned: list[Any] = []
+        self._abandoned: list[Any] = []  # handles that no connector knows of
         self._lock = threading.Lock()
-        self._regions: dict[str, list[int]] | None = None
+        self._regions: list[list[int]] | None = None  # of each layer
 
     @property
     def why_not(self) -> str | None:
@@ -228,52 +182,73 @@ class Layerwise:
         self.blocks = blocks
         if blocks:
             self.worker._push_writer_wake.set()
-        for name in gone:
-            with self._lock:
+        with self._lock:
+            for name in gone:
                 plan = self.plans.pop(name, None)
-            if plan is not None:  # given up before the connector asked for its transfer
-                self._abandoned += plan.handles
-        agent = self.recorder
-        if agent is not None and self._abandoned:
-            self._abandoned = [
-                one for one in self._abandoned if agent.check_xfer_state(one) == "PROC"
-            ]
+                if plan is not None:  # given up before the connector asked for its transfer
+                    self._abandoned += plan.handles
+            abandoned, self._abandoned = self._abandoned, []
+        going = [one for one in abandoned if self._is_going(one)]
+        with self._lock:
+            self._abandoned += going
+
+    def _is_going(self, handle: Any) -> bool:
+        """Of an abandoned handle; when it is over, whatever came of it, it is released."""
+        assert self.recorder is not None
+        try:
+            if self.recorder.check_xfer_state(handle) == "PROC":
+                return True
+            self.recorder.release_xfer_handle(handle)
+        except Exception as error:
+            faults.note("ending a layer's transfer", error)
+        return False
 
     def computed(self, layer: int) -> None:
         """The batch has computed that layer."""
         for name, blocks in self.blocks.items():
-            if name not in self.plans:
-                plan = self._plan(name, blocks)
-                if plan is None:
-                    # decode may register while later layers compute: the thread that hears
-                    # of it sleeps until it is woken
-                    self.worker._push_writer_wake.set()
-                    continue
-                with self._lock:
-                    self.plans[name] = plan
-            plan = self.plans[name]
-            if plan is not None:
-                self._push(name, plan, layer)
+            try:
+                self._advance(name, blocks, layer)
+            except Exception as error:  # what has not gone goes when the connector asks for it
+                faults.note("pushing a layer", error)
+                self.plans.setdefault(name, None)
 
-    def _push(self, name: str, plan: Plan, layer: int) -> None:
-        """Post all layers up to this one that have not gone."""
+    def _advance(self, name: str, blocks: Any, layer: int) -> None:
+        if name not in self.plans:
+            plan = self._plan(name, blocks)
+            if plan is None:
+                # decode may register while later layers compute: the thread that hears
+                # of it sleeps until it is woken
+                self.worker._push_writer_wake.set()
+                return
+            with self._lock:
+                self.plans[name] = plan
+        plan = self.plans[name]
+        while plan is not None and plan.layers <= layer:
+            self._push(name, plan)
+
+    def _push(self, name: str, plan: Plan) -> None:
+        """Post the next layer that has not gone."""
         assert self.recorder is not None
-        for one in range(layer + 1):
-            mine = np.isin(plan.regions, self._regions_of(one)) & ~plan.sent
-            if not mine.any():
-                continue
-            with tag(name, "p2d", one):
-                handle = self.recorder._agent.make_prepped_xfer(
+        agent = self.recorder._agent
+        mine = np.isin(plan.regions, self._regions_of(plan.layers)) & ~plan.sent
+        if mine.any():
+            with tag(name, "p2d", plan.layers):
+                handle = agent.make_prepped_xfer(
                     "WRITE",
                     plan.local_side,
                     plan.local_ids[mine],
                     plan.remote_side,
                     plan.remote_ids[mine],
                 )
-                plan.handles.append(handle)
-                plan.sent |= mine
-                self.recorder._agent.transfer(handle)
+                try:
+                    agent.transfer(handle)
+                except Exception:
+                    agent.release_xfer_handle(handle)
+                    raise
+            plan.handles.append(handle)
+            plan.sent |= mine
             self.layers_sent += 1
+        plan.layers += 1
 
     def _members(self) -> list[list[str]]:
         """Names of the layers in each region of the connector's descriptors."""
@@ -282,14 +257,13 @@ class Layerwise:
 
     def _regions_of(self, layer: int) -> list[int]:
         if self._regions is None:
-            self._regions = {}
+            self._regions = [[] for _ in range(self.side.shape.layers)]
             for region, names in enumerate(self._members()):
                 for name in names:
-                    self._regions.setdefault(name, []).append(region)
-        for name, index in self.side.layer_index.items():
-            if index == layer:
-                return self._regions.get(name, [])
-        return []
+                    index = self.side.layer_index.get(name)
+                    if index is not None:
+                        self._regions[index].append(region)
+        return self._regions[layer]
 
     def _plan(self, name: str, blocks: Any) -> Plan | None:
         """Ask the connector for the whole transfer; None: not yet, or not at all."""
@@ -341,6 +315,22 @@ class Layerwise:
         )
 
     # --- when the connector makes the transfer ---
+
+    def composite(self, given: tuple[Any, ...]) -> Composite | None:
+        """What stands for the transfer that the connector asks for; None: it is made as it is.
+
+        When we err it goes whole: what has gone already then goes once more, as it was.
+        """
+        plan = None
+        try:
+            plan = self.plan_for(given[-1])
+            return self.compose(plan, given) if plan is not None else None
+        except Exception as error:
+            faults.note("the rest of a request", error)
+            if plan is not None:
+                with self._lock:
+                    self._abandoned += plan.handles
+            return None
 
     def plan_for(self, notification: bytes) -> Plan | None:
         name = self.side.name_of(notification.decode(errors="replace").rpartition(":")[0])

@@ -22,7 +22,7 @@ from ...__main__ import fail
 from ...control import Host
 from ...native import InputError
 from .. import network
-from . import checks, cluster, replay, report, venv
+from . import checks, cluster, cost, replay, report, venv
 from .replay import Run, SloClass
 
 OUTPUT_TOKENS = 4
@@ -91,6 +91,7 @@ def class_of(name: str, text: str, share: float) -> SloClass:
     help="In turn: policies, or stock: vLLM without MFS, in two servers more.",
 )
 @click.option("--calm", default=0, help="So many single requests on the idle port as well.")
+@click.option("--cost", "cost_too", is_flag=True, help="With --calm: our processor time.")
 @click.option("--faults", is_flag=True, help="At the end: delete the segments, kill decode.")
 @click.option("--trace", "trace_path", type=click.Path(path_type=Path), help="Events as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), default=Path("out/vllm-demo.png"))
@@ -111,6 +112,7 @@ def command(
     tight_share: float,
     systems: str,
     calm: int,
+    cost_too: bool,
     faults: bool,
     trace_path: Path | None,
     plot: Path,
@@ -131,8 +133,8 @@ def command(
     classes = [class_of("tight", tight, tight_share), class_of("loose", loose, 1 - tight_share)]
     link_Bps = network.check_link(link)
     names = [name.strip() for name in systems.split(",") if name.strip()]
-    if not names or (names == ["stock"] and faults):
-        raise InputError("--systems: at least one; --faults needs one that is not stock")
+    if not names or (names == ["stock"] and (faults or cost_too)):
+        raise InputError("--systems: at least one; --faults and --cost need one that is not stock")
     for name in names:
         if name != "stock":
             native.policy(name)
@@ -159,7 +161,7 @@ def command(
         folder = keep.absolute() if keep else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         demo = Demo(
-            cluster.Options(mode=mode, link_Bps=link_Bps, variables=variables),
+            cluster.Options(mode=mode, link_Bps=link_Bps, variables=variables, cost=cost_too),
             classes,
             requests,
             pairs,
@@ -198,7 +200,9 @@ def show(
     console.print(f"picture: {plot}")
     about = {"network": net.kind, "mode": demo.options.mode, "load": demo.load}
     if json_path:
-        results.write(json_path, rows, **about, checks=outcome.checks)
+        results.write(
+            json_path, rows, **about, checks=outcome.checks, runs=report.costs(outcome.runs)
+        )
         console.print(f"results: {json_path}")
     if trace_path:
         results.write(trace_path, outcome.events, **about)
@@ -274,7 +278,11 @@ def measure(
     if demo.calm:
         say("idle port", demo.calm)
         systems = {name: functools.partial(switch, name) for name in demo.systems}
+        mine = servers.get(False) if demo.options.cost else None
+        used_before = checks.cost_of(mine) if mine else {}
         found["calm"] = checks.calm(systems, classes[0], demo.calm, OUTPUT_TOKENS, count)
+        for name, used in (checks.cost_of(mine) if mine else {}).items():
+            found[f"cost of {name}"] = cost.summary(used_before[name], used)
     wire = checks.Wire(servers[False]) if False in servers else None
     reference = next(iter(servers.values())).servers["prefill"].address
     for pair in range(demo.pairs):
@@ -284,8 +292,11 @@ def measure(
         for system in demo.systems if pair % 2 == 0 else demo.systems[::-1]:
             proxy = switch(system)
             say(f"seed {pair}: {system}", len(jobs))
+            mine = servers[system == "stock"]
+            before = mine.cpu_s()
             done, seconds = replay.replay(proxy, jobs, OUTPUT_TOKENS, f"{system}-{pair}-", count)
-            runs.append(Run(system, pair, done, seconds))
+            cpu_s = {name: used - before[name] for name, used in mine.cpu_s().items()}
+            runs.append(Run(system, pair, done, seconds, cpu_s))
             if wire is not None:
                 wire.read()
             if not console.is_terminal:

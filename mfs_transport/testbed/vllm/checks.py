@@ -2,6 +2,7 @@
 """What the vLLM demo can look at besides TTFT under load: the calm port, faults, the wire.
 
 calm     single requests on an idle port, one system after the other: what MFS costs
+cost     processor time of the plug-in's hooks meanwhile, by server
 faults   the segment is deleted under both servers; the decode server is killed while it
          is being sent KV; the prefill server is to go on serving all the while
 wire     events of all flows: request, stage, layer, deadline, level
@@ -19,7 +20,7 @@ from typing import Any
 
 from ...control import Host
 from ...observe.trace import Event, Trace
-from . import replay
+from . import cost, replay
 from .cluster import Cluster, ServerDied
 from .proxy import Address
 from .replay import Job, SloClass
@@ -66,6 +67,11 @@ def calm(
         "ratio": statistics.median(ratios),
         "ratio_quartiles": [quarters[0], quarters[-1]],
     }
+
+
+def cost_of(servers: Cluster) -> dict[str, dict[str, list[int]]]:
+    """Of each server, what its hooks have used so far."""
+    return {name: cost.read(servers.cost_folder(name)) for name in servers.servers}
 
 
 def faults(servers: Cluster, proxy: Address, slo: SloClass, output_tokens: int) -> dict[str, Any]:

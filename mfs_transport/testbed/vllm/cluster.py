@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..network import Namespaces, Network, Place
-from . import venv
+from . import cost, venv
 
 START_S = 600.0  # a busy machine of two cores takes minutes
 HTTP_PORT = 8000
@@ -49,6 +49,7 @@ class Options:
     sequences: int = 16
     kv_cache_gib: int = 1
     variables: dict[str, str] = field(default_factory=dict)  # MFS_..., for instance
+    cost: bool = False  # the plug-in's hooks are timed
     connector: str = ""  # kv_connector; "": NIXL's for the mode
     extra_config: dict[str, Any] = field(default_factory=dict)  # kv_connector_extra_config
 
@@ -96,6 +97,9 @@ class Cluster:
         """The host segment of that server's host."""
         return f"{self.network.folder}/{name}{self.number}/host"
 
+    def cost_folder(self, name: str) -> Path:
+        return self.folder / f"cost-{name}{self.number}"
+
     def environment(self, name: str, place: Place, index: int) -> dict[str, str]:
         options = self.options
         link = round(options.link_Bps)
@@ -132,6 +136,9 @@ class Cluster:
                 **({"MFS_PACE": str(link)} if self.network.paced else {}),
                 **options.variables,
             }
+        if options.cost:
+            ours[cost.FOLDER] = str(self.cost_folder(name))
+            self.cost_folder(name).mkdir(parents=True, exist_ok=True)
         return {**kept, **ours}
 
     def command(self, place: Place, role: str, port: int) -> list[str]:
@@ -253,6 +260,17 @@ class Cluster:
                 )
             say(f"waiting for {names}, {elapsed:.0f} s")
             time.sleep(1.0)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor time that each server has used so far, with all its processes."""
+        groups = {server.process.pid: name for name, server in self.servers.items()}
+        used = dict.fromkeys(self.servers, 0.0)
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended
+                words = place.read_text().rpartition(")")[2].split()
+                if (name := groups.get(int(words[2]))) is not None:
+                    used[name] += (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return used
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """End one server with all its processes."""

@@ -59,6 +59,7 @@ class Run:
     seed: int
     done: list[Done] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_s: dict[str, float] = field(default_factory=dict)  # of each server
 
 
 def mean_bytes(classes: list[SloClass]) -> float:

@@ -68,6 +68,14 @@ def records(runs: list[Run], expected: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
+def costs(runs: list[Run]) -> list[dict[str, Any]]:
+    """What each run took: time, and processor time of each server."""
+    return [
+        {"policy": run.policy, "seed": run.seed, "seconds": run.seconds, "cpu_s": run.cpu_s}
+        for run in runs
+    ]
+
+
 def table(rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 

@@ -17,6 +17,8 @@ import functools
 import time
 from typing import Any
 
+from . import cost
+
 PROGRESS_REST_US = 300
 IDLE_REST_S = 0.001
 
@@ -26,6 +28,7 @@ def register() -> None:
 
     CpuPlatform.discover_numa_topology = classmethod(lambda _: [])
     rest_when_idle()
+    cost.measure_hooks()
     try:
         import nixl_cu12._bindings as _bindings
     except ImportError:
