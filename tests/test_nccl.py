@@ -12,7 +12,7 @@ from nccl import toolbox
 pytestmark = pytest.mark.skipif(toolbox.libucp() is None, reason="no libucx")
 
 RING_SENDS = 2 * 60  # of a rank with HARNESS_SLOW
-SCENES = ("ring", "lines", "semantics", "threads", "close", "kill", "finalize")
+SCENES = ("ring", "lines", "semantics", "threads", "close", "kill", "stop", "abandon", "finalize")
 
 
 def symbols(library: Path) -> set[str]:
@@ -143,6 +143,6 @@ def test_address_sanitizer(scene: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", ["ring", "threads", "semantics", "close", "finalize"])
+@pytest.mark.parametrize("scene", SCENES)
 def test_thread_sanitizer(scene: str):
     toolbox.run(scene, sanitizer="thread")

@@ -52,7 +52,8 @@ void mfs_nccl_comm_free(struct mfs_nccl_comm *comm)
     mfs_nccl_engine_disown(comm->engine, comm);
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         mfs_nccl_engine_withdraw(comm->engine, &comm->requests[i]);
-        let_go(&comm->requests[i]);
+        if (comm->requests[i].inflight == 0)
+            let_go(&comm->requests[i]);
         mfs_nccl_key_put(comm, comm->keys[i]);
         mfs_nccl_key_put(comm, comm->grants[i].key);
         if (comm->unexpected)
@@ -305,6 +306,7 @@ mfs_nccl_result_t mfs_nccl_dereg(void *pointer, void *mhandle)
 {
     struct mfs_nccl_comm *comm = mfs_nccl_comm_check(pointer, -1, "deregMr");
     struct mfs_nccl_mr *mr = mhandle;
+    bool in_use_still;
 
     if (!comm)
         return MFS_NCCL_INTERNAL_ERROR;
@@ -317,8 +319,14 @@ mfs_nccl_result_t mfs_nccl_dereg(void *pointer, void *mhandle)
         if (comm->engine->comms[i] && comm->engine->comms[i] != comm)
             mfs_nccl_comm_quiesce(comm->engine->comms[i], mr);
     }
+    in_use_still = mr->users > 0;
     pthread_mutex_unlock(&comm->engine->mutex);
-    mfs_nccl_mr_free(mr);
+    if (in_use_still) /* UCX and requests point to it, and will for ever */
+        mfs_nccl_warn(
+            "deregMr: UCX did not give back operations on [%p, +%zu); some memory is lost",
+            mr->data, mr->size);
+    else
+        mfs_nccl_mr_free(mr);
     return MFS_NCCL_OK;
 }
 

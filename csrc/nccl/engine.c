@@ -156,14 +156,6 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         if (engine->workers[0] && may_close(peer) && !peers_close(engine, peer))
             mfs_nccl_info("the endpoints to %s did not close in time", peer->name);
     }
-    if (engine->self) {
-        const ucp_request_param_t force = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS,
-                                           .flags = UCP_EP_CLOSE_FLAG_FORCE};
-        ucs_status_ptr_t result = engine->ucx->ucp_ep_close_nbx(engine->self, &force);
-
-        if (UCS_PTR_IS_PTR(result))
-            engine->ucx->ucp_request_free(result);
-    }
     for (unsigned klass = 0; klass < MFS_NCCL_CLASSES_MAX; klass++) {
         if (engine->workers[klass])
             engine->ucx->ucp_worker_destroy(engine->workers[klass]);

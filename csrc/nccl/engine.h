@@ -82,7 +82,7 @@ struct mfs_nccl_engine {
     struct mfs_nccl_peer *peers;
     struct mfs_nccl_comm *comms[MFS_NCCL_COMMS_MAX];
     uint32_t generation, comm_hint, comm_count;
-    ucp_ep_h self; /* to ourselves, for iflush; NULL until the first */
+    ucp_ep_h self; /* to ourselves, for iflush; NULL until the first; ends with its worker */
     int watch; /* epoll: sockets that tell of a peer's death */
     uint32_t looks;
     int64_t tick_ns;

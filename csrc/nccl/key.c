@@ -43,12 +43,17 @@ static struct mfs_nccl_key *key_unpack(struct mfs_nccl_comm *comm, uint64_t id, 
     struct mfs_nccl_key *key = calloc(1, sizeof(*key));
     const char *end = payload + bytes;
 
+    if (key) {
+        key->id = id;
+        key->refs = 1;
+    }
     for (unsigned klass = 0; key && klass < comm->engine->classes; klass++) {
         uint16_t length = 0;
 
-        if (end - payload >= (ptrdiff_t)sizeof(length))
+        if (end - payload >= (ptrdiff_t)sizeof(length)) {
             memcpy(&length, payload, sizeof(length));
-        payload += sizeof(length);
+            payload += sizeof(length);
+        }
         for (unsigned i = 0; i < each; i++) {
             const unsigned channel = klass * each + i;
             const ucs_status_t status =
@@ -60,15 +65,11 @@ static struct mfs_nccl_key *key_unpack(struct mfs_nccl_comm *comm, uint64_t id, 
             if (status != UCS_OK) {
                 key->rkeys[channel] = NULL;
                 mfs_nccl_peer_fail(comm->peer, "its memory's key is of no use here");
-                free(key);
+                mfs_nccl_key_put(comm, key);
                 return NULL;
             }
         }
         payload += length;
-    }
-    if (key) {
-        key->id = id;
-        key->refs = 1;
     }
     return key;
 }

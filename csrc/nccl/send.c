@@ -122,8 +122,10 @@ static void keep_for_later(struct mfs_nccl_comm *comm, const struct mfs_nccl_hea
 {
     struct mfs_nccl_early *early = malloc(sizeof(*early) + bytes), **last = &comm->early;
 
-    if (!early)
-        return; /* the sender will ask with WANT */
+    if (!early) { /* it comes once only */
+        mfs_nccl_comm_fail(comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
+        return;
+    }
     early->next = NULL;
     early->header = *header;
     early->bytes = bytes;

@@ -9,6 +9,8 @@
  *   threads    four threads on one context
  *   close      connections closed, memory taken back and unmapped with messages on their way
  *   kill       a rank dies of SIGKILL: the others get an error, in time
+ *   stop       a rank is stopped with messages on their way: the other takes its memory back
+ *   abandon    finalize with messages on their way and nothing closed, as when NCCL aborts
  *   finalize   communicators come and go
  *
  * Exit status 0: all as it must be; anything else: a line on stderr says what was not.
@@ -111,6 +113,8 @@ int main(int argc, char **argv)
         {"threads", 2, -1, threads},
         {"close", 2, -1, close_under_way},
         {"kill", 2, 0, kill_one},
+        {"stop", 2, -1, stop},
+        {"abandon", 2, -1, abandon},
         {"finalize", 2, -1, finalize},
     };
     struct world world = {.plugin = argv[1]};

@@ -34,6 +34,8 @@ void semantics(struct world *world);
 void threads(struct world *world);
 void close_under_way(struct world *world);
 void kill_one(struct world *world);
+void stop(struct world *world);
+void abandon(struct world *world);
 void finalize(struct world *world);
 
 #endif

@@ -2,6 +2,7 @@
 /* How connections, processes and communicators end. */
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -122,6 +123,95 @@ void kill_one(struct world *world)
         NEED(result == MFS_NCCL_REMOTE_ERROR);
     }
     both_close(world, &both);
+    CALL(world->net->finalize(world->ctx));
+}
+
+/* --- stop: the peer is there, and does not answer --- */
+
+static bool is_stopped(int pid)
+{
+    char path[64], line[512] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    file = fopen(path, "r");
+    if (file) {
+        if (!fgets(line, sizeof(line), file))
+            line[0] = '\0';
+        fclose(file);
+    }
+    return strstr(line, ") T ") != NULL;
+}
+
+/* Rank 1 stops with room granted; rank 0 has messages on their way, and takes all back. */
+void stop(struct world *world)
+{
+    struct both both;
+    int done, result = 0;
+
+    world_open(world);
+    both_open(world, &both, 0);
+    many_at_one_time(world, &both); /* the endpoints are connected: grants go out at once */
+    for (int i = 0; i < 4 && world->rank == 1; i++)
+        (void)world_irecv(world, both.recv, both.in + i * MAX_BYTES, MAX_BYTES, both.recv_mr);
+    world_barrier(world);
+    if (world->rank == 1) {
+        void *waits;
+
+        world->board->numbers[0] = (double)getpid();
+        world_barrier(world);
+        raise(SIGSTOP);
+        /* on again: the other side has cut us off, or ended */
+        waits = world_irecv(world, both.recv, both.in, 8, both.recv_mr);
+        for (done = 0; result == 0 && !done;)
+            result = world->net->test(waits, &done, NULL);
+        NEED(result == MFS_NCCL_REMOTE_ERROR);
+    } else {
+        void *sends[4], *waits;
+
+        waits = world_irecv(world, both.recv, both.in, MAX_BYTES, both.recv_mr);
+        world_barrier(world);
+        while (!is_stopped((int)world->board->numbers[0]))
+            usleep(1000);
+        for (int i = 0; i < 4; i++)
+            sends[i] =
+                world_isend(world, both.send, both.out + i * MAX_BYTES, MAX_BYTES, both.send_mr);
+        for (int i = 0, sent = 0; i < 1000 && !sent; i++) { /* over shared memory it is */
+            CALL(world->net->test(sends[3], &sent, NULL));
+            CALL(world->net->test(waits, &done, NULL));
+        }
+    }
+    CALL(world->net->dereg(both.send, both.send_mr));
+    CALL(world->net->dereg(both.recv, both.recv_mr));
+    CALL(world->net->close_send(both.send));
+    CALL(world->net->close_recv(both.recv));
+    CALL(world->net->close_listen(both.listener));
+    munmap(both.in, 4 * MAX_BYTES); /* what is still to be sent is another thing: UCX may read it */
+    CALL(world->net->finalize(world->ctx));
+    if (world->rank == 0)
+        kill((pid_t)world->board->numbers[0], SIGCONT);
+}
+
+/* --- abandon: NCCL aborts, and closes nothing --- */
+
+void abandon(struct world *world)
+{
+    struct both both;
+    void *request;
+    int done;
+
+    world_open(world);
+    both_open(world, &both, 0);
+    many_at_one_time(world, &both);
+    world_barrier(world);
+    for (int i = 0; i < 4; i++)
+        (void)world_irecv(world, both.recv, both.in + i * MAX_BYTES, MAX_BYTES, both.recv_mr);
+    for (int i = 0; i < 4; i++)
+        request = world_isend(world, both.send, both.out + i * MAX_BYTES, MAX_BYTES, both.send_mr);
+    for (unsigned i = 0; i < 50 * seed; i++) {
+        if (world->net->test(request, &done, NULL) != 0 || done) /* or the other side has gone */
+            break;
+    }
     CALL(world->net->finalize(world->ctx));
 }
 
