@@ -195,6 +195,7 @@ class Request:
         layers: int | None = None,
         layer: int | None = None,
         layer_s: float | None = None,
+        collective_s: float | None = None,
         p2d_layer_s: float | None = None,
         p2d_left_bytes: int | None = None,
         computed: bool | None = None,
@@ -205,6 +206,7 @@ class Request:
         layers          layers (or groups of layers) of the model
         layer           the one that computes now
         layer_s         computing plus collective time of one layer, seconds
+        collective_s    of it the collective's time on an empty port, seconds
         p2d_layer_s     stage 3 time of one layer on an empty port, seconds
         p2d_left_bytes  stage 3 bytes still to deliver, with layers not computed yet
         computed        the last layer has been computed
@@ -220,6 +222,8 @@ class Request:
             facts.layer_now = layer
         if layer_s is not None:
             facts.layer_ns = _seconds(layer_s, "layer_s")
+        if collective_s is not None:
+            facts.collective_ns = _seconds(collective_s, "collective_s")
         if p2d_layer_s is not None:
             facts.p2d_layer_ns = _seconds(p2d_layer_s, "p2d_layer_s")
         if p2d_left_bytes is not None:
@@ -263,6 +267,7 @@ def register(
     arrival_ns: int | None = None,
     layers: int | None = None,
     layer_s: float | None = None,
+    collective_s: float | None = None,
     p2d_layer_s: float | None = None,
     p2d_bytes: int | None = None,
     host: Host | None = None,
@@ -289,6 +294,7 @@ def register(
     request.update(
         layers=layers,
         layer_s=layer_s,
+        collective_s=collective_s,
         p2d_layer_s=p2d_layer_s,
         p2d_left_bytes=p2d_bytes,
         publish=False,

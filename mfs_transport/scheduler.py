@@ -49,6 +49,7 @@ class Facts:
     start_ns: int = NEVER
     layer_since_ns: int = 0
     layer_ns: int = 0
+    collective_ns: int = 0
     p2d_layer_ns: int = 0
     p2d_left_bytes: int = 0
     layers: int = 0

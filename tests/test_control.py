@@ -43,6 +43,7 @@ def test_register__facts_are_in_the_segment(host: mfs.Host):
         arrival_ns=2 * S,
         layers=32,
         layer_s=0.003,
+        collective_s=0.0005,
         p2d_layer_s=0.001,
         p2d_bytes=1 << 30,
         host=host,
@@ -52,6 +53,7 @@ def test_register__facts_are_in_the_segment(host: mfs.Host):
     read = facts(host, "cmpl-17")
     assert (read.arrival_ns, read.deadline_ns) == (2 * S, 2 * S + S // 2)
     assert (read.layers, read.layer_ns, read.p2d_layer_ns) == (32, 3 * MS, MS)
+    assert read.collective_ns == MS // 2
     assert read.p2d_left_bytes == 1 << 30
 
 

@@ -32,6 +32,7 @@ from mfs_transport.scheduler import UNTAGGED, Facts, Operation, Queue, Tag, rank
 MS = 1_000_000
 KEY_MAX = 2**58 - 1
 UNDATED = 1 << 57
+AHEAD = 3600 * 10**9
 REQUESTS = ("a", "b", "c")
 POLICIES = ("off", "fifo", "fair", "sjf", "srpt", "edf", "edf_paper", "karuna", "mfs_paper", "mfs")
 MAX_FLOWS = 12
@@ -103,7 +104,9 @@ class Rules:
                 return (scavenger if facts.shed else level), key
         if stage == "collective":
             finish = self.collective_finish(facts, flow.tag.layer)
-            return 0, UNDATED + flow.arrival if finish == NEVER else finish
+            is_short = 0 < facts.collective_ns <= facts.layer_ns // 4
+            dated = max(0, finish - AHEAD) if is_short else finish
+            return 0, UNDATED + flow.arrival if finish == NEVER else dated
         if stage == "kv_reuse":
             finish = minus(self.collective_finish(facts, flow.tag.layer), facts.layer_ns)
             size, need = flow.left, finish
@@ -285,6 +288,7 @@ facts = st.builds(
     red_ns=st.one_of(times, st.just(NEVER)),
     start_ns=st.one_of(times, st.just(NEVER)),
     layer_ns=st.sampled_from((0, MS, 10 * MS)),
+    collective_ns=st.sampled_from((0, 0, MS // 4, 5 * MS)),
     p2d_layer_ns=st.sampled_from((0, MS, 20 * MS)),
     p2d_left_bytes=st.sampled_from((0, 1000, 50_000)),
     layers=st.integers(0, 4),
@@ -510,6 +514,7 @@ def random_facts(random: Random, now: int) -> Facts:
         red_ns=time(),
         start_ns=time(),
         layer_ns=random.choice((0, MS, 10 * MS)),
+        collective_ns=random.choice((0, 0, MS // 4, 5 * MS)),
         p2d_layer_ns=random.choice((0, MS, 20 * MS)),
         p2d_left_bytes=random.choice((0, 0, 1000, 50_000)),
         layers=random.randrange(5),

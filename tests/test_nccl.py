@@ -11,6 +11,7 @@ from nccl import toolbox
 
 pytestmark = pytest.mark.skipif(toolbox.libucp() is None, reason="no libucx")
 
+RING_SENDS = 2 * 60  # of a rank with HARNESS_SLOW
 SCENES = ("ring", "lines", "semantics", "threads", "close", "kill", "finalize")
 
 
@@ -60,6 +61,25 @@ def test_delays_and_reordered_channels(scene: str):
     )
 
 
+@pytest.mark.parametrize("scene", SCENES)
+def test_puts_that_are_complete_before_they_land(scene: str):
+    """Then only a flush tells; FIN, and memory that is given back, wait for it."""
+    toolbox.run(
+        scene,
+        MFS_NCCL_UCX=str(toolbox.chaos()),
+        CHAOS_UCP=str(toolbox.libucp()),
+        CHAOS_EARLY="1",
+        MFS_NCCL_CHANNELS="2",
+        HARNESS_SLOW="1",
+    )
+
+
+def test_puts_that_ucx_emulates_are_flushed():
+    said = toolbox.run("ring", UCX_PROTO_ENABLE="n", WORLD_LOG="1", HARNESS_SLOW="1")
+    assert "puts are flushed" in said
+    assert "puts are flushed" not in toolbox.run("ring", WORLD_LOG="1", HARNESS_SLOW="1")
+
+
 @pytest.mark.parametrize("scene", ["ring", "lines"])
 def test_small_chunks_and_window(scene: str):
     """Chunks of one line, more messages than the window has room for."""
@@ -88,7 +108,17 @@ def test_under_the_ucx_shim__chunks_are_not_queued_twice(tmp_path: Path):
     stats = tmp_path / "stats"
     shim = str(toolbox.PACKAGE / "libmfs_ucx.so")
     toolbox.run("ring", LD_PRELOAD=shim, MFS_ENABLE="1", MFS_STATS=str(stats), HARNESS_SLOW="1")
-    assert not stats.exists()  # the shim has seen no worker
+    counted = toolbox.totals(stats)
+    assert [row["calls"] for row in counted] == [RING_SENDS] * 3
+    assert {row["passed"] for row in counted} == {0}  # the shim has seen no active message
+
+
+@pytest.mark.parametrize("ending", ["finalize", "gate"])
+def test_counters_are_written_at_the_end(ending: str, tmp_path: Path):
+    stats = tmp_path / "stats"
+    gate = {"MFS_NCCL_INNER": str(toolbox.inner_plugin())} if ending == "gate" else {}
+    toolbox.run("ring", MFS_STATS=str(stats), HARNESS_SLOW="1", **gate)
+    assert [row["calls"] for row in toolbox.totals(stats)] == [RING_SENDS] * 3
 
 
 def test_not_enabled__nothing_is_scheduled():

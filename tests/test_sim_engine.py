@@ -249,6 +249,7 @@ def test_wrong_estimates_change_the_order_and_not_the_work() -> None:
         {"inherit": False},
         {"hopeless": False},
         {"levels": 2},
+        {"promote_interval_s": 0.05},
     ],
     ids=str,
 )
@@ -300,6 +301,30 @@ def test_a_request_inherits_the_urgency_of_those_behind_it() -> None:
     assert first < second
     first, second, _ = fetched(False)
     assert first > second
+
+
+@pytest.mark.parametrize(("link_Bps", "waits"), [(2e11, False), (5e10, True)])
+def test_a_short_collective_does_not_wait_for_a_fetch(link_Bps: float, waits: bool) -> None:
+    """Unit 1 waits for KV from a host of unit 0 and is due first. Unit 0's collective is an eighth
+    of its group's time, or, with slower links, two fifths: then it goes by its latest finish."""
+    cluster = Cluster(2, 2, 1, link_Bps=link_Bps, token_budget=1)
+    model = model_of("mixtral-8x22b", 2, groups=1)
+    requests = Requests(
+        np.zeros(2),
+        np.array([4_000, 100_100]),
+        np.array([0, 100_000]),
+        np.array([99.0, 9.0]),
+        None,
+        np.zeros(2),
+    )
+    outcome = simulate(cluster, model, requests, trace=True)
+    assert outcome.store_host.tolist() == [-1, 0]
+    assert outcome.fetch_done_s[1] > outcome.compute_start_s[0] + engine.compute_s(model, 4_000, 0)
+    ends = outcome.trace[outcome.trace["unit"] == 0]
+    names = [engine.TRACE_KINDS.index(f"collective_{what}") for what in ("start", "end")]
+    begin, end = (float(ends[ends["kind"] == kind]["time_s"][0]) for kind in names)
+    alone = engine.collective_bytes(model, 4_000, 2) / link_Bps
+    assert (end - begin > 1.1 * alone) == waits
 
 
 def test_a_prefix_at_home_is_not_fetched() -> None:
@@ -387,6 +412,7 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"levels": 1}, "levels 1: 2 to 31"),
         ({"unit_order": "lifo"}, "unit_order 'lifo': one of fifo, edf"),
         ({"theta_s": 0.0}, "theta_s 0.0: more than 0"),
+        ({"promote_interval_s": -1.0}, "promote_interval_s -1.0: 0 or more"),
         ({"estimate_error": (1.5, 0)}, "estimate_error 1.5"),
     ],
 )

@@ -34,6 +34,8 @@ struct mfs_facts {
     int64_t layer_since_ns; /* when layer_now started computing (mfs_paper judges a request that
                              * computes as of then); 0 if unknown: at any look */
     int64_t layer_ns; /* w: computing plus collective of one layer (group); 0 if unknown */
+    int64_t collective_ns; /* c: of w the collective's time on an empty port; 0 if unknown (then
+                            * it is taken for a long one) */
     int64_t p2d_layer_ns; /* x3: stage 3 of one layer on an empty port; 0 if unknown */
     uint64_t p2d_left_bytes; /* R: stage 3 bytes still to deliver, with layers that are
                               * not computed yet; 0 if unknown (then what is queued) */

@@ -120,6 +120,10 @@ MFS_API void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t
 MFS_API uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter);
 MFS_API uint64_t mfs_count_process(struct mfs_host *host, enum mfs_counter counter); /* this one */
 MFS_API const char *mfs_counter_name(enum mfs_counter counter); /* NULL behind the last */
+/* Append this process's counters to the file that MFS_STATS names: a line of JSON. */
+MFS_API void mfs_stats_write(struct mfs_host *host);
+/* The same when this process ends; not in a child that it forks. */
+MFS_API void mfs_stats_at_exit(void);
 
 /* Time of CLOCK_MONOTONIC, the clock of all host calls. */
 MFS_API int64_t mfs_now_ns(void);

@@ -17,7 +17,7 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 5u
+#define MFS_LAYOUT_VERSION 6u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
 #define MFS_PORTS_MAX 16u

@@ -33,17 +33,6 @@ struct mfs_nccl_comm *mfs_nccl_comm_make(struct mfs_nccl_engine *engine, bool se
     return comm;
 }
 
-void mfs_nccl_key_put(struct mfs_nccl_comm *comm, struct mfs_nccl_key *key)
-{
-    if (!key || --key->refs > 0)
-        return;
-    for (unsigned channel = 0; channel < MFS_NCCL_CHANNELS_MAX; channel++) {
-        if (key->rkeys[channel])
-            comm->engine->ucx->ucp_rkey_destroy(key->rkeys[channel]);
-    }
-    free(key);
-}
-
 /* What a request holds on to while UCX may need it. */
 static void let_go(struct mfs_nccl_request *request)
 {

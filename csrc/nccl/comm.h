@@ -91,17 +91,19 @@ struct mfs_nccl_request {
     mfs_nccl_result_t result;
     struct mfs_nccl_comm *comm;
     uint8_t kind;
-    uint8_t stage; /* send: of its end (send.c) */
+    uint8_t stage; /* send: of its end (finish.c) */
     bool queued; /* in the RMLQ */
     bool sent; /* all of it was handed to UCX */
     bool granted; /* receive: the peer may write into it */
     bool in_list; /* of those whose FIN is due */
+    bool host; /* send: all memory is the host's, here and there */
     uint32_t inflight; /* chunks, flushes or sends in UCX's hands */
     uint64_t seq;
     char *data;
     uint64_t bytes; /* sent, or room */
     uint64_t received; /* so far; at the end: what test() tells */
     uint64_t window_bytes; /* EAGER: as counted in the port's window */
+    unsigned channel; /* EAGER: on its way there */
     struct mfs_nccl_mr *mr;
     bool own_mr; /* made for this message: NCCL gave none */
     struct mfs_nccl_key *key;
@@ -153,7 +155,7 @@ struct mfs_nccl_comm {
     unsigned revoked, closes; /* receiver: channels on which REVOKED and CLOSE have come */
     bool revoke_asked; /* sender: answer when nothing is in flight */
     bool revoke_answered;
-    bool has_put; /* sender: there is something to flush */
+    bool has_put, has_put_cuda; /* sender: there is something to flush; CUDA memory too */
     bool flushed; /* sender: since it has failed, where a flush is needed for order */
     uint64_t sent_keys[MFS_NCCL_KEYS]; /* receiver: by id % KEYS */
     struct mfs_nccl_key *keys[MFS_NCCL_KEYS]; /* sender */
@@ -174,7 +176,6 @@ struct mfs_nccl_comm *mfs_nccl_comm_check(void *comm, int sender, const char *ca
 void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
                              uint32_t generation);
 void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, const char *reason);
-void mfs_nccl_key_put(struct mfs_nccl_comm *comm, struct mfs_nccl_key *key); /* may be NULL */
 /* End a request; its slot is NCCL's to test. */
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result);
 /* Nothing of `mr` (NULL: of anything) is read or written any more when this returns; gives
@@ -184,14 +185,27 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
 /* Before a connection ends: what was said to its peer has gone out; a second at most. */
 void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm);
 
+/* key.c */
+#define MFS_NCCL_KEYS_BYTES_MAX 4096u
+/* Receiver: how many bytes; 0: they are too large. */
+size_t mfs_nccl_keys_pack(const struct mfs_nccl_mr *mr, unsigned classes, char *payload);
+/* Sender: of the registration that a grant names, with one reference more. NULL: none. */
+struct mfs_nccl_key *mfs_nccl_key_of(struct mfs_nccl_comm *comm,
+                                     const struct mfs_nccl_header *header, const char *payload,
+                                     size_t bytes);
+void mfs_nccl_key_put(struct mfs_nccl_comm *comm, struct mfs_nccl_key *key); /* may be NULL */
+
 /* send.c */
 /* Look whether a waiting isend can go now. */
 void mfs_nccl_send_try(struct mfs_nccl_request *request);
-void mfs_nccl_send_all_put(struct mfs_nccl_request *request);
 void mfs_nccl_send_on_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
                             const char *payload, size_t bytes);
-void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
 void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns);
+
+/* finish.c */
+/* UCX is done with all chunks of a request (or its eager message, or the refusal). */
+void mfs_nccl_send_all_put(struct mfs_nccl_request *request);
+void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
 void mfs_nccl_send_settle(struct mfs_nccl_comm *comm);
 /* After a failure: what was put has arrived before what is sent next. true: it is so now;
  * false: not before comm->inflight is 0. */

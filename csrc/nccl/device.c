@@ -146,6 +146,29 @@ static void modify(const struct mfs_nccl_ucx *ucx, ucp_config_t *config, const c
         mfs_nccl_warn("UCX does not take %s=%s: %s", name, value, ucx->ucs_status_string(status));
 }
 
+/* What UCX tells only as a text has one of these in it. Nobody knows: yes. */
+static bool told(const struct mfs_nccl_ucx *ucx, ucp_context_h context, const ucp_config_t *config,
+                 const char *const *words)
+{
+    char *text = NULL;
+    size_t size = 0;
+    bool found = false;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return true;
+    if (context)
+        ucx->ucp_context_print_info(context, stream);
+    else
+        ucx->ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
+    if (fclose(stream) != 0)
+        return true;
+    for (; *words && !found; words++)
+        found = strstr(text, *words) != NULL;
+    free(text);
+    return found;
+}
+
 static ucs_status_t context_open(const struct mfs_nccl_ucx *ucx, struct mfs_nccl_device *device,
                                  unsigned klass)
 {
@@ -156,6 +179,7 @@ static ucs_status_t context_open(const struct mfs_nccl_ucx *ucx, struct mfs_nccl
         .mt_workers_shared = 1,
         .name = "mfs-nccl",
     };
+    static const char *const old_protocols[] = {"UCX_PROTO_ENABLE=n", NULL};
     ucp_config_t *config;
     char number[16];
     ucs_status_t status = ucx->ucp_config_read(NULL, NULL, &config);
@@ -170,6 +194,7 @@ static ucs_status_t context_open(const struct mfs_nccl_ucx *ucx, struct mfs_nccl
     }
     if (mfs_nccl_scheduled() && !getenv("UCX_TCP_SNDBUF"))
         modify(ucx, config, "TCP_SNDBUF", "512k"); /* as `mfs run` does */
+    device->emulates = told(ucx, NULL, config, old_protocols);
     status = ucx->ucp_init_version(UCP_API_MAJOR, UCP_API_MINOR, &params, config,
                                    &device->contexts[klass]);
     ucx->ucp_config_release(config);
@@ -187,28 +212,11 @@ static void contexts_close(const struct mfs_nccl_ucx *ucx)
     }
 }
 
-/* UCX tells which transports a context has only in a text, as "... -- rc_mlx5/mlx5_0:1". */
-static bool has_rdma(const struct mfs_nccl_ucx *ucx, ucp_context_h context)
-{
-    static const char *const names[] = {" rc_", " dc_", " ud_", " srd/", " gga"};
-    char *text = NULL;
-    size_t size = 0;
-    bool found = false;
-    FILE *stream = open_memstream(&text, &size);
-
-    if (!stream)
-        return true;
-    ucx->ucp_context_print_info(context, stream);
-    if (fclose(stream) != 0)
-        return true;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        found |= strstr(text, names[i]) != NULL;
-    free(text);
-    return found;
-}
-
 static int contexts_open(const struct mfs_nccl_ucx *ucx)
 {
+    /* as "... -- rc_mlx5/mlx5_0:1" */
+    static const char *const rdma[] = {" rc_", " dc_", " ud_", " srd/", " gga", NULL};
+
     for (int dev = 0; dev < devices_count; dev++) {
         ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
 
@@ -225,7 +233,8 @@ static int contexts_open(const struct mfs_nccl_ucx *ucx)
                 return -ENODEV;
             }
         }
-        devices[dev].rdma = has_rdma(ucx, devices[dev].contexts[0]);
+        devices[dev].rdma = told(ucx, devices[dev].contexts[0], NULL, rdma);
+        devices[dev].emulates |= devices[dev].rdma; /* with UCX's error handling (peer.c) */
         devices[dev].cuda =
             ucx->ucp_context_query(devices[dev].contexts[0], &attributes) == UCS_OK &&
             (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA));

@@ -35,6 +35,7 @@ struct mfs_nccl_device {
     char pci_path[512];
     bool cuda;      /* UCX can reach CUDA memory here */
     bool rdma;      /* it has InfiniBand, RoCE or EFA here */
+    bool emulates;  /* puts over TCP may be made of active messages (peer.c) */
     ucp_context_h contexts[MFS_NCCL_CLASSES_MAX];
 };
 

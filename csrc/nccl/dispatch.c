@@ -3,57 +3,35 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "host/queue.h"
 #include "nccl/comm.h"
+#include "nccl/eager.h"
 #include "nccl/peer.h"
 
 /* --- the queue and the port --- */
 
-static void queue_params(const struct mfs_nccl_engine *engine, struct mfs_params *params)
-{
-    const struct mfs_config *config = mfs_config_get();
-
-    mfs_params_init(params);
-    params->levels = (uint32_t)config->levels;
-    params->theta_ns = config->theta;
-    params->rate_Bps = mfs_port_rate_Bps(engine->port);
-    params->rate_margin = mfs_port_rate_margin(engine->port);
-    for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {
-        if (strcmp(config->untagged_stage, mfs_stage_name(stage)) == 0)
-            params->untagged_stage = stage;
-    }
-}
-
 int mfs_nccl_queue_open(struct mfs_nccl_engine *engine)
 {
-    struct mfs_rmlq_config config;
     int error = mfs_port_open(engine->host, engine->device->port, MFS_EGRESS, &engine->port);
 
     if (!error)
         error = mfs_port_join(engine->host, engine->port, &engine->member);
     if (error)
         return error;
-    mfs_rmlq_config_init(&config);
-    config.policy = mfs_host_policy(engine->host);
-    config.facts = mfs_request_source(engine->host);
-    config.untagged_permille = 0; /* the port keeps the share, for all queues on it */
-    queue_params(engine, &config.params);
     engine->settings_version = mfs_host_settings_version(engine->host);
-    return mfs_rmlq_create(&config, &engine->queue);
+    return mfs_queue_create(engine->host, engine->port, &engine->queue);
 }
 
 static void settings(struct mfs_nccl_engine *engine)
 {
     const uint64_t version = mfs_host_settings_version(engine->host);
-    struct mfs_params params;
 
     if (!engine->queue || version == engine->settings_version)
         return;
     engine->settings_version = version;
     engine->scheduled = mfs_nccl_scheduled();
-    queue_params(engine, &params);
-    (void)mfs_rmlq_set_policy(engine->queue, mfs_host_policy(engine->host), &params, mfs_now_ns());
+    mfs_queue_settings(engine->host, engine->port, engine->queue);
 }
 
 /* --- chunks --- */
@@ -80,7 +58,7 @@ static struct mfs_nccl_chunk *chunk_get(struct mfs_nccl_engine *engine)
     return chunk;
 }
 
-static void window_done(struct mfs_nccl_engine *engine, uint64_t bytes)
+void mfs_nccl_window_done(struct mfs_nccl_engine *engine, uint64_t bytes)
 {
     if (bytes == 0)
         return;
@@ -106,7 +84,7 @@ static void chunk_over(struct mfs_nccl_chunk *chunk, ucs_status_t status)
     struct mfs_nccl_comm *comm = request->comm;
     struct mfs_nccl_engine *engine = comm->engine;
 
-    window_done(engine, chunk->window_bytes);
+    mfs_nccl_window_done(engine, chunk->window_bytes);
     comm->peer->inflight[chunk->channel] -= chunk->bytes;
     request->inflight--;
     comm->inflight--;
@@ -148,6 +126,7 @@ static void chunk_put(struct mfs_nccl_chunk *chunk, uint64_t offset)
         param.memh = request->mr->memh[klass];
     }
     request->comm->has_put = true;
+    request->comm->has_put_cuda |= !request->host;
     peer->inflight[chunk->channel] += chunk->bytes;
     request->channel_bytes[chunk->channel] += chunk->bytes;
     request->inflight++;
@@ -155,41 +134,6 @@ static void chunk_put(struct mfs_nccl_chunk *chunk, uint64_t offset)
     result = engine->ucx->ucp_put_nbx(peer->eps[chunk->channel], request->data + offset,
                                       chunk->bytes, request->remote + offset,
                                       request->key->rkeys[chunk->channel], &param);
-    if (!UCS_PTR_IS_PTR(result))
-        chunk_over(chunk, UCS_PTR_STATUS(result));
-}
-
-static void eager_send(struct mfs_nccl_chunk *chunk)
-{
-    struct mfs_nccl_request *request = chunk->request;
-    struct mfs_nccl_engine *engine = request->comm->engine;
-    struct mfs_nccl_comm *comm = request->comm;
-    const unsigned klass = chunk->channel / (engine->channels / engine->classes);
-    ucp_request_param_t param = {
-        .op_attr_mask =
-            UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
-        .cb.send = on_chunk_done,
-        .flags = UCP_AM_SEND_FLAG_EAGER,
-        .user_data = chunk,
-    };
-    ucs_status_ptr_t result;
-
-    if (request->mr && request->mr->memh[klass]) {
-        param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
-        param.memh = request->mr->memh[klass];
-    }
-    request->header = (struct mfs_nccl_header){
-        .comm = comm->remote_index,
-        .generation = comm->remote_generation,
-        .seq = request->seq,
-        .bytes = request->bytes,
-    };
-    comm->peer->inflight[chunk->channel] += chunk->bytes;
-    request->inflight++;
-    comm->inflight++;
-    result = engine->ucx->ucp_am_send_nbx(comm->peer->eps[chunk->channel], MFS_NCCL_WIRE_EAGER,
-                                          &request->header, MFS_NCCL_HEADER_SHORT, request->data,
-                                          request->bytes, &param);
     if (!UCS_PTR_IS_PTR(result))
         chunk_over(chunk, UCS_PTR_STATUS(result));
 }
@@ -209,29 +153,24 @@ static struct mfs_nccl_chunk *chunk_begin(struct mfs_nccl_request *request, unsi
     return chunk;
 }
 
-/* Without queue and window: small and nothing waits, or no scheduling. -ENOMEM. */
-static int send_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
+/* Without queue and window, as there is no order. -ENOMEM. */
+static int put_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
     const uint64_t channels = engine->channels / engine->classes;
-    uint64_t part = (request->bytes - request->op.taken + channels - 1) / channels;
-    uint64_t offset = request->op.taken;
+    uint64_t part = (request->bytes + channels - 1) / channels, offset = 0;
 
     if (part < 65536)
         part = 65536;
     part = (part + 127) / 128 * 128;
     do {
         const uint64_t left = request->bytes - offset;
-        const bool eager = request->kind == MFS_NCCL_EAGER;
-        const uint64_t bytes = eager || left < part ? left : part;
+        const uint64_t bytes = left < part ? left : part;
         struct mfs_nccl_chunk *chunk = chunk_begin(request, 0, bytes, 0);
 
         if (!chunk)
             return -ENOMEM;
         request->sent = offset + bytes == request->bytes;
-        if (eager)
-            eager_send(chunk);
-        else
-            chunk_put(chunk, offset);
+        chunk_put(chunk, offset);
         offset += bytes;
     } while (offset < request->bytes && request->comm->result == MFS_NCCL_OK);
     return 0;
@@ -249,32 +188,47 @@ static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag 
     return error == -ENOSPC ? mfs_rmlq_push(queue, op, &stage, now_ns) : error;
 }
 
+static void send_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
+{
+    engine->counts[MFS_COUNT_STRAIGHT]++;
+    if (request->kind == MFS_NCCL_EAGER)
+        mfs_nccl_eager_send(request, mfs_nccl_class_of(0));
+    else if (put_now(engine, request) != 0)
+        mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
+}
+
+static bool waits(struct mfs_nccl_engine *engine, const struct mfs_nccl_request *request)
+{
+    if (request->bytes == 0 || !engine->queue)
+        return false;
+    if (request->bytes <= engine->small_bytes && mfs_rmlq_operations(engine->queue) == 0)
+        return false; /* the way of a small message on an idle port: nothing else is looked at */
+    settings(engine);
+    return engine->scheduled;
+}
+
 void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
-    const struct mfs_tag tag = mfs_nccl_flow_tag(&engine->context->flow);
-    int error = 0;
+    struct mfs_tag tag;
 
-    request->op = (struct mfs_op){.length = request->bytes};
-    settings(engine);
-    mfs_count(engine->host, MFS_COUNT_CALLS, 1);
-    mfs_count(engine->host, MFS_COUNT_BYTES, request->bytes);
-    if (tag.request != MFS_REQUEST_NONE)
-        mfs_count(engine->host, MFS_COUNT_TAGGED, 1);
-    if (engine->scheduled &&
-        (request->bytes > mfs_config_get()->small || mfs_rmlq_operations(engine->queue) > 0) &&
-        request->bytes > 0) {
-        error = push(engine->queue, &request->op, &tag);
-        if (!error) {
-            request->queued = true;
-            mfs_count(engine->host, MFS_COUNT_DEFERRED, 1);
-            mfs_nccl_engine_dispatch(engine);
-            return;
-        }
-        mfs_count(engine->host, MFS_COUNT_FAULTS, 1);
+    engine->counts[MFS_COUNT_CALLS]++;
+    engine->counts[MFS_COUNT_BYTES] += request->bytes;
+    if (!waits(engine, request)) {
+        send_now(engine, request);
+        engine->counts[MFS_COUNT_TAGGED] += mfs_batch_get().request != MFS_REQUEST_NONE;
+        return;
     }
-    mfs_count(engine->host, MFS_COUNT_STRAIGHT, 1);
-    if (send_now(engine, request) != 0)
-        mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
+    tag = mfs_nccl_flow_tag(&engine->context->flow);
+    engine->counts[MFS_COUNT_TAGGED] += tag.request != MFS_REQUEST_NONE;
+    request->op = (struct mfs_op){.length = request->bytes};
+    if (push(engine->queue, &request->op, &tag) != 0) { /* fail open */
+        engine->counts[MFS_COUNT_FAULTS]++;
+        send_now(engine, request);
+        return;
+    }
+    request->queued = true;
+    engine->counts[MFS_COUNT_DEFERRED]++;
+    mfs_nccl_engine_dispatch(engine);
 }
 
 static void rest(struct mfs_nccl_engine *engine, int64_t now_ns)
@@ -290,7 +244,7 @@ void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_re
     request->queued = false;
     request->sent = true; /* as much of it as ever will be */
     (void)mfs_rmlq_remove(engine->queue, &request->op);
-    window_done(engine, request->window_bytes);
+    mfs_nccl_window_done(engine, request->window_bytes);
     request->window_bytes = 0;
     rest(engine, mfs_now_ns());
 }
@@ -322,23 +276,18 @@ static bool send_best(struct mfs_nccl_engine *engine)
         rest(engine, now_ns);
     if (request->kind == MFS_NCCL_EAGER) { /* goes whole, however small the chunks are */
         request->window_bytes += bytes;
-        if (!taken.last)
-            return true;
-        taken.length = request->bytes;
-        bytes = request->window_bytes;
-        request->window_bytes = 0;
+        if (taken.last)
+            mfs_nccl_eager_send(request, mfs_nccl_class_of(mfs_rank_level(taken.rank)));
+        return true;
     }
     chunk = chunk_begin(request, mfs_rank_level(taken.rank), taken.length, bytes);
     if (!chunk) {
-        window_done(engine, bytes);
+        mfs_nccl_window_done(engine, bytes);
         mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
         return false;
     }
     request->sent = taken.last;
-    if (request->kind == MFS_NCCL_EAGER)
-        eager_send(chunk);
-    else
-        chunk_put(chunk, taken.offset);
+    chunk_put(chunk, taken.offset);
     return true;
 }
 
@@ -351,10 +300,8 @@ void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine)
     settings(engine);
     while (mfs_rmlq_operations(engine->queue) > 0 && send_best(engine))
         sent++;
-    if (sent > 0)
-        mfs_count(engine->host, MFS_COUNT_CHUNKS, sent);
+    engine->counts[MFS_COUNT_CHUNKS] += sent;
     promotions = mfs_rmlq_promotions(engine->queue);
-    if (promotions != engine->promotions)
-        mfs_count(engine->host, MFS_COUNT_PROMOTIONS, promotions - engine->promotions);
+    engine->counts[MFS_COUNT_PROMOTIONS] += promotions - engine->promotions;
     engine->promotions = promotions;
 }

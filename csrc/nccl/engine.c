@@ -18,6 +18,15 @@
 #define CLOSE_NS INT64_C(1000000000)
 #define LOOKS_A_CLOCK 64u /* rounds between two looks at the clock */
 
+static void counts_tell(struct mfs_nccl_engine *engine)
+{
+    for (int i = 0; i < MFS_COUNT_LAST && engine->host; i++) {
+        if (engine->counts[i] > 0)
+            mfs_count(engine->host, (enum mfs_counter)i, engine->counts[i]);
+        engine->counts[i] = 0;
+    }
+}
+
 /* --- begin and end --- */
 
 static int workers_open(struct mfs_nccl_engine *engine)
@@ -57,6 +66,7 @@ static struct mfs_nccl_engine *engine_make(struct mfs_nccl_context *context, int
     engine->classes = mfs_nccl_classes(NULL);
     engine->channels = engine->classes * (unsigned)mfs_config_get()->nccl_channels;
     engine->scheduled = mfs_nccl_scheduled();
+    engine->small_bytes = mfs_config_get()->small;
     engine->watch = epoll_create1(EPOLL_CLOEXEC);
     if (engine->watch < 0 ||
         getrandom(engine->uuid, sizeof(engine->uuid), 0) != sizeof(engine->uuid) ||
@@ -179,6 +189,9 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
     }
     if (engine->watch >= 0)
         close(engine->watch);
+    counts_tell(engine);
+    if (engine->host)
+        mfs_stats_write(engine->host);
     pthread_mutex_destroy(&engine->mutex);
     free(engine);
 }
@@ -232,6 +245,7 @@ struct mfs_nccl_comm *mfs_nccl_engine_comm(struct mfs_nccl_engine *engine, uint3
 
 static void tick(struct mfs_nccl_engine *engine, int64_t now_ns)
 {
+    counts_tell(engine);
     engine->tick_ns = now_ns + TICK_NS;
     mfs_nccl_peers_tick(engine, now_ns);
     for (uint32_t i = 0, left = engine->comm_count; i < MFS_NCCL_COMMS_MAX && left > 0; i++) {

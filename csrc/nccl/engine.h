@@ -74,6 +74,8 @@ struct mfs_nccl_engine {
     struct mfs_member *member;
     uint64_t settings_version, promotions;
     uint64_t inflight; /* bytes in the window */
+    uint64_t small_bytes; /* MFS_SMALL */
+    uint64_t counts[MFS_COUNT_LAST]; /* not yet in the segment: every tick, and at the end */
     struct mfs_nccl_request *put_first, *put_last; /* all put; FIN is due */
     struct mfs_nccl_chunk *free_chunks, *slabs;
     struct mfs_nccl_control *free_controls;

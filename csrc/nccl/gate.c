@@ -92,6 +92,7 @@ static mfs_nccl_result_t init(void **ctx, uint64_t comm_id, struct mfs_nccl_conf
                       mfs_nccl_scheduled() ? mfs_policy_name(mfs_host_policy(host)) : "off",
                       (long long)(mfs_config_get()->nccl_hold / 1000000));
     }
+    mfs_stats_at_exit();
     *ctx = context;
     return MFS_NCCL_OK;
 }
@@ -100,7 +101,10 @@ static mfs_nccl_result_t finalize(void *ctx)
 {
     struct gate_context *context = ctx;
     const mfs_nccl_result_t result = context ? in->finalize(context->inner) : MFS_NCCL_OK;
+    struct mfs_host *host = mfs_host_get();
 
+    if (context && host)
+        mfs_stats_write(host);
     free(context);
     return result;
 }

@@ -5,25 +5,14 @@
 #include <string.h>
 
 #include "host/config.h"
+#include "host/queue.h"
 #include "nccl/device.h"
 
 /* A message goes whole, so that is what the queue hands out. */
 #define WHOLE (UINT64_MAX >> 1)
 
-static void queue_params(const struct mfs_nccl_lane *lane, struct mfs_params *params)
-{
-    const struct mfs_config *config = mfs_config_get();
-
-    mfs_params_init(params);
-    params->levels = (uint32_t)config->levels;
-    params->theta_ns = config->theta;
-    params->rate_Bps = mfs_port_rate_Bps(lane->port);
-    params->rate_margin = mfs_port_rate_margin(lane->port);
-}
-
 int mfs_nccl_lane_open(struct mfs_nccl_lane *lane, const char *port)
 {
-    struct mfs_rmlq_config config;
     int error;
 
     memset(lane, 0, sizeof(*lane));
@@ -36,14 +25,9 @@ int mfs_nccl_lane_open(struct mfs_nccl_lane *lane, const char *port)
         error = mfs_port_join(lane->host, lane->port, &lane->member);
     if (error)
         return error;
-    mfs_rmlq_config_init(&config);
-    config.policy = mfs_host_policy(lane->host);
-    config.facts = mfs_request_source(lane->host);
-    config.untagged_permille = 0; /* the port keeps the share */
-    queue_params(lane, &config.params);
     lane->settings_version = mfs_host_settings_version(lane->host);
     lane->scheduled = mfs_nccl_scheduled();
-    return mfs_rmlq_create(&config, &lane->queue);
+    return mfs_queue_create(lane->host, lane->port, &lane->queue);
 }
 
 void mfs_nccl_lane_close(struct mfs_nccl_lane *lane)
@@ -58,11 +42,8 @@ void mfs_nccl_lane_close(struct mfs_nccl_lane *lane)
 
 static void settings(struct mfs_nccl_lane *lane, uint64_t version)
 {
-    struct mfs_params params;
-
     pthread_mutex_lock(&lane->mutex);
-    queue_params(lane, &params);
-    (void)mfs_rmlq_set_policy(lane->queue, mfs_host_policy(lane->host), &params, mfs_now_ns());
+    mfs_queue_settings(lane->host, lane->port, lane->queue);
     atomic_store_explicit(&lane->scheduled, mfs_nccl_scheduled(), memory_order_relaxed);
     atomic_store_explicit(&lane->settings_version, version, memory_order_relaxed);
     pthread_mutex_unlock(&lane->mutex);

@@ -214,7 +214,7 @@ unsigned mfs_nccl_peer_channel(struct mfs_nccl_peer *peer, unsigned klass)
 /* Transports whose puts are complete only when the bytes are in the other side's memory. */
 static bool lands(const char *transport)
 {
-    static const char *const names[] = {"rc",    "dc",   "posix",    "sysv",     "cma",
+    static const char *const names[] = {"rc",    "dc",   "posix",    "sysv",     "cma", "tcp",
                                         "xpmem", "knem", "cuda_ipc", "gdr_copy", "self"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -224,12 +224,8 @@ static bool lands(const char *transport)
     return false;
 }
 
-/*
- * WHEN A FIN NEEDS NO FLUSH: if all transports of the endpoint land. Over TCP a put is complete
- * when the socket has it (see send.c); of others, and of an old UCX that does not tell, nothing
- * is known. A flush costs a round trip, which messages in flight hide.
- */
-bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer)
+/* -1: an old UCX does not tell. */
+static int look_at_transports(struct mfs_nccl_peer *peer)
 {
     const struct mfs_nccl_ucx *ucx = peer->engine->ucx;
     ucp_transport_entry_t entries[16];
@@ -241,17 +237,33 @@ bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer)
     };
     unsigned others = 0;
 
-    if (peer->needs_flush >= 0)
-        return peer->needs_flush == 1;
     if (!ucx->ucp_ep_query || ucx->ucp_ep_query(peer->eps[0], &attributes) != UCS_OK)
-        return true;
+        return -1;
     for (unsigned i = 0; i < attributes.transports.num_entries; i++) {
         others += !lands(entries[i].transport_name);
+        peer->tcp |= strncmp(entries[i].transport_name, "tcp", 3) == 0;
         mfs_nccl_info("to %s: %s/%s", peer->name, entries[i].transport_name,
                       entries[i].device_name);
     }
     peer->needs_flush = attributes.transports.num_entries == 0 || others > 0;
-    return peer->needs_flush == 1;
+    if (peer->needs_flush == 1 || (peer->tcp && peer->engine->device->emulates))
+        mfs_nccl_info("to %s: puts are flushed", peer->name);
+    return peer->needs_flush;
+}
+
+/*
+ * WHEN A FIN NEEDS NO FLUSH: if all transports of the endpoint land. TCP's put does since UCX
+ * 1.10: the receiver acknowledges it when the bytes are in its memory, and complete means
+ * acknowledged. But UCX may emulate puts over TCP by active messages (with error handling, its
+ * old protocols, or CUDA memory), and such a put is complete when the socket has it. Of others,
+ * and of a UCX that does not tell, nothing is known. A flush is worth avoiding: it waits for the
+ * puts of later messages too, and only then may NCCL send the next one.
+ */
+bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer, bool host)
+{
+    const int needs = peer->needs_flush >= 0 ? peer->needs_flush : look_at_transports(peer);
+
+    return needs != 0 || (peer->tcp && (peer->engine->device->emulates || !host));
 }
 
 void mfs_nccl_peer_close(struct mfs_nccl_peer *peer, bool force, void **requests)

@@ -29,6 +29,7 @@ struct mfs_nccl_peer {
     uint32_t controls; /* messages of ours (wire.c) that UCX has not sent yet */
     unsigned turn;     /* the channel that a tie goes to */
     int needs_flush;   /* before a FIN: 1 yes, 0 no, -1 not looked yet */
+    bool tcp;          /* one of the transports to it; known when needs_flush is */
     int watches[MFS_NCCL_WATCHES]; /* sockets; -1: none */
     int64_t gone_ns;   /* the socket said so; 0: no. What has arrived is taken in first */
     bool failed;
@@ -55,8 +56,9 @@ void mfs_nccl_peers_tick(struct mfs_nccl_engine *engine, int64_t now_ns);
 void mfs_nccl_peer_fail(struct mfs_nccl_peer *peer, const char *reason);
 /* The channel of `klass` with the least on its way. */
 unsigned mfs_nccl_peer_channel(struct mfs_nccl_peer *peer, unsigned klass);
-/* Must a FIN wait for a flush, or do puts that are complete lie in the peer's memory? */
-bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer);
+/* Must a FIN wait for a flush, or do puts that are complete lie in the peer's memory? host: all
+ * memory is the host's, here and there. */
+bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer, bool host);
 /* Begin to close the endpoints; requests: room for `channels`. NULL: done. */
 void mfs_nccl_peer_close(struct mfs_nccl_peer *peer, bool force, void **requests);
 void mfs_nccl_peer_free(struct mfs_nccl_peer *peer);

@@ -58,6 +58,7 @@ static mfs_nccl_result_t init(void **ctx, uint64_t comm_id, struct mfs_nccl_conf
     pthread_mutex_init(&context->mutex, NULL);
     context->flow.traffic_class = config ? config->traffic_class : MFS_NCCL_UNDEFINED;
     say_once();
+    mfs_stats_at_exit();
     *ctx = context;
     return MFS_NCCL_OK;
 }

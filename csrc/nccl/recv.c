@@ -6,8 +6,6 @@
 #include "nccl/comm.h"
 #include "nccl/log.h"
 
-#define KEYS_BYTES_MAX 4096u
-
 static struct mfs_nccl_request *posted(struct mfs_nccl_comm *comm, uint64_t seq)
 {
     struct mfs_nccl_request *request = &comm->requests[seq % MFS_NCCL_RING];
@@ -122,22 +120,6 @@ void mfs_nccl_recv_on_close(struct mfs_nccl_comm *comm, uint64_t seq)
 
 /* --- grants --- */
 
-static size_t keys_pack(const struct mfs_nccl_mr *mr, unsigned classes, char *payload)
-{
-    size_t at = 0;
-
-    for (unsigned klass = 0; klass < classes; klass++) {
-        const uint16_t length = (uint16_t)mr->key_bytes[klass];
-
-        if (at + sizeof(length) + mr->key_bytes[klass] > KEYS_BYTES_MAX)
-            return 0;
-        memcpy(payload + at, &length, sizeof(length));
-        memcpy(payload + at + sizeof(length), mr->key[klass], length);
-        at += sizeof(length) + length;
-    }
-    return at;
-}
-
 static void grant(struct mfs_nccl_request *request)
 {
     struct mfs_nccl_comm *comm = request->comm;
@@ -152,13 +134,13 @@ static void grant(struct mfs_nccl_request *request)
         .mr = mr ? mr->id : 0,
         .flags = MFS_NCCL_HEADER_PLACE,
     };
-    char payload[KEYS_BYTES_MAX];
+    char payload[MFS_NCCL_KEYS_BYTES_MAX];
     size_t bytes = 0;
 
     if (!mr || mr->type == MFS_NCCL_PTR_HOST)
         header.flags |= MFS_NCCL_HEADER_HOST;
     if (mr && comm->sent_keys[mr->id % MFS_NCCL_KEYS] != mr->id) {
-        bytes = keys_pack(mr, comm->engine->classes, payload);
+        bytes = mfs_nccl_keys_pack(mr, comm->engine->classes, payload);
         header.flags |= MFS_NCCL_HEADER_KEYS;
         comm->sent_keys[mr->id % MFS_NCCL_KEYS] = mr->id;
     }

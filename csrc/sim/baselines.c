@@ -97,8 +97,7 @@ static void group_s(struct mfs_sim *sim, uint32_t index, double *compute_s, doub
         }
     }
     *compute_s = mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * request->prefix));
-    *collective_s = mfs_sim_collective_bytes(sim->model, new, sim->cluster->unit_hosts) /
-                    (sim->cluster->nics * sim->cluster->link_Bps);
+    *collective_s = mfs_sim_collective_s(sim->cluster, sim->model, new);
 }
 
 static double computing_left_s(struct mfs_sim *sim, uint32_t index)

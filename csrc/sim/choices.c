@@ -16,10 +16,8 @@ static uint32_t host_count(const struct mfs_sim *sim)
 /* Computing and collectives of a request on its own, with or without its prefix. */
 static double serve_s(const struct mfs_sim *sim, double new, double reused)
 {
-    return sim->model->groups *
-           (mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * reused)) +
-            mfs_sim_collective_bytes(sim->model, new, sim->cluster->unit_hosts) /
-                (sim->cluster->nics * sim->cluster->link_Bps));
+    return sim->model->groups * (mfs_sim_compute_s(sim->model, new, new * (new + 2.0 * reused)) +
+                                 mfs_sim_collective_s(sim->cluster, sim->model, new));
 }
 
 static double fetch_s(const struct mfs_sim *sim, const struct mfs_sim_request *request)
@@ -203,8 +201,7 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t index)
     for (uint32_t at = unit->running; at < unit->count;) {
         at += mfs_unit_batch(sim, unit, at, &tokens, &work);
         wait_s += groups * (mfs_sim_compute_s(sim->model, tokens, work) +
-                            mfs_sim_collective_bytes(sim->model, tokens, sim->cluster->unit_hosts) /
-                                (sim->cluster->nics * sim->cluster->link_Bps));
+                            mfs_sim_collective_s(sim->cluster, sim->model, tokens));
     }
     ready_s =
         egress_bytes(sim, request->store, index) / sim->cluster->link_Bps + fetch_s(sim, request);

@@ -49,25 +49,26 @@ static bool same(int64_t a, int64_t b)
            (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS && b - a < SAME_NS);
 }
 
+struct batch_group { /* one group of a batch */
+    uint32_t number;
+    double compute_s, collective_s;
+};
+
 /* One plan entry; only the first of a batch carries its computing. */
 static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool first,
-                       double group_s, uint32_t group)
+                       const struct batch_group *group)
 {
     const struct mfs_sim_request *one = &sim->requests[request];
     struct mfs_facts *facts = &sim->plan[at];
 
     *facts = one->facts;
-    facts->layer_now = group;
+    facts->layer_now = group->number;
     facts->layers = first ? sim->model->groups : 0;
-    facts->layer_ns = mfs_sim_ns(group_s * one->estimate);
-    facts->p2d_layer_ns = mfs_sim_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
-                                     sim->cluster->link_Bps * one->estimate);
+    facts->layer_ns = mfs_sim_span_ns((group->compute_s + group->collective_s) * one->estimate);
+    facts->collective_ns = mfs_sim_span_ns(group->collective_s * one->estimate);
+    facts->p2d_layer_ns = mfs_sim_span_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
+                                          sim->cluster->link_Bps * one->estimate);
     sim->plan_request[at] = request;
-}
-
-static double running_group_s(const struct mfs_unit *unit)
-{
-    return unit->compute_s + unit->collective_s;
 }
 
 /* What the plan says of one batch, into the facts of its requests. */
@@ -95,6 +96,7 @@ static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
         facts->start_ns = sim->plan[first].start_ns;
         facts->next_start_ns = next_ns;
         facts->layer_ns = sim->plan[first].layer_ns;
+        facts->collective_ns = sim->plan[first].collective_ns;
         facts->p2d_layer_ns = plan->p2d_layer_ns;
         facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_HOPELESS) | flags;
         mfs_request_dirty(sim, sim->plan_request[i]);
@@ -116,17 +118,18 @@ static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
     }
     while (at < unit->count) {
         uint32_t count = unit->running;
-        double group_s = running_group_s(unit), tokens, work;
-        const uint32_t group = at == 0 && count > 0 ? unit->group : 0;
+        struct batch_group group = {unit->group, unit->compute_s, unit->collective_s};
 
         if (at > 0 || count == 0) {
+            double tokens, work;
+
             count = mfs_unit_batch(sim, unit, at, &tokens, &work);
-            group_s = mfs_sim_compute_s(sim->model, tokens, work) +
-                      mfs_sim_collective_bytes(sim->model, tokens, sim->cluster->unit_hosts) /
-                          (sim->cluster->nics * sim->cluster->link_Bps);
+            group.number = 0;
+            group.compute_s = mfs_sim_compute_s(sim->model, tokens, work);
+            group.collective_s = mfs_sim_collective_s(sim->cluster, sim->model, tokens);
         }
         for (uint32_t i = 0; i < count; i++)
-            plan_entry(sim, at + i, mfs_unit_request(unit, at + i), i == 0, group_s, group);
+            plan_entry(sim, at + i, mfs_unit_request(unit, at + i), i == 0, &group);
         at += count;
     }
     mfs_plan_unit(sim->plan, unit->count, sim->now_ns);

@@ -21,6 +21,13 @@ double mfs_sim_collective_bytes(const struct mfs_sim_model *model, double new_to
            new_tokens * model->layers / model->groups;
 }
 
+double mfs_sim_collective_s(const struct mfs_sim_cluster *cluster,
+                            const struct mfs_sim_model *model, double new_tokens)
+{
+    return mfs_sim_collective_bytes(model, new_tokens, cluster->unit_hosts) /
+           (cluster->nics * cluster->link_Bps);
+}
+
 double mfs_sim_kv_bytes(const struct mfs_sim_model *model, double tokens)
 {
     return model->kv_bytes * tokens * model->layers / model->groups;
@@ -37,8 +44,7 @@ double mfs_sim_alone_s(const struct mfs_sim_cluster *cluster, const struct mfs_s
     const double new_tokens = tokens - prefix;
     const double compute_s =
         mfs_sim_compute_s(model, new_tokens, new_tokens * (new_tokens + 2.0 * prefix));
-    const double collective_s = mfs_sim_collective_bytes(model, new_tokens, cluster->unit_hosts) /
-                                (cluster->nics * cluster->link_Bps);
+    const double collective_s = mfs_sim_collective_s(cluster, model, new_tokens);
     const double fetch_s = mfs_sim_kv_bytes(model, prefix) / cluster->link_Bps;
     const double p2d_s = mfs_sim_kv_bytes(model, tokens) / cluster->link_Bps;
     double now_s = 0.0, paused_s = 0.0, drained_s = 0.0; /* stage 3 done up to, on its clock */

@@ -43,6 +43,9 @@ MFS_API double mfs_sim_compute_s(const struct mfs_sim_model *model, double new_t
 /* Bytes that each host sends to the others for one group. */
 MFS_API double mfs_sim_collective_bytes(const struct mfs_sim_model *model, double new_tokens,
                                         uint32_t unit_hosts);
+/* Seconds that they take on the unit's own ports, if nothing else uses these. */
+MFS_API double mfs_sim_collective_s(const struct mfs_sim_cluster *cluster,
+                                    const struct mfs_sim_model *model, double new_tokens);
 /* KV bytes of one group of so many tokens. */
 MFS_API double mfs_sim_kv_bytes(const struct mfs_sim_model *model, double tokens);
 /*

@@ -58,12 +58,13 @@ int mfs_order_init(struct mfs_sim *sim)
     mfs_params_init(&sim->params);
     sim->params.levels = options->levels;
     sim->params.rate_Bps = (uint64_t)sim->cluster->link_Bps;
-    sim->params.theta_ns = mfs_sim_ns(options->theta_s);
+    sim->params.theta_ns = mfs_sim_span_ns(options->theta_s);
     sim->params.mlu_base = options->mlu_base;
     sim->params.mlu_top = options->mlu_top;
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
-        options->level_order > 2 || options->enforcement > MFS_SIM_PRESSURE)
+        !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
+        options->enforcement > MFS_SIM_PRESSURE)
         return -EINVAL;
     sim->ours = mfs_policy_find("mfs");
     own = sim->policy == sim->ours;
@@ -191,6 +192,14 @@ static bool served(const struct mfs_sim *sim, const struct mfs_line *line)
     return any;
 }
 
+/* When a look that the policy wants at a time is made. */
+static double look_s(const struct mfs_sim *sim, int64_t recheck_ns)
+{
+    const double time_s = mfs_sim_s(recheck_ns), grid_s = sim->options->promote_interval_s;
+
+    return grid_s > 0.0 ? ceil(time_s / grid_s) * grid_s : time_s;
+}
+
 /* The line's place into the net. */
 static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *place, double cap)
 {
@@ -235,7 +244,7 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
         const double gap_s = served(sim, line) ? line->look_gap_s : 1e-9;
 
         mfs_timers_set(&sim->looks, index,
-                       fmax((double)place->recheck_ns * 1e-9, sim->now_s + gap_s));
+                       fmax(look_s(sim, place->recheck_ns), sim->now_s + gap_s));
     }
 }
 

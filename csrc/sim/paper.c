@@ -40,7 +40,7 @@ static struct mfs_plan_batch *add_batch(struct mfs_sim *sim, struct plan *plan, 
     memset(batch, 0, sizeof(*batch));
     batch->first = plan->request_count;
     batch->count = count;
-    batch->compute_ns = mfs_sim_ns(compute_s);
+    batch->compute_ns = mfs_sim_span_ns(compute_s);
     return batch;
 }
 

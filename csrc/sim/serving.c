@@ -173,7 +173,7 @@ static void batch_begin(struct mfs_sim *sim, uint32_t index)
     unit->compute_s = mfs_sim_compute_s(sim->model, new_tokens, work);
     unit->collective_bytes =
         mfs_sim_collective_bytes(sim->model, new_tokens, sim->cluster->unit_hosts);
-    unit->collective_s = unit->collective_bytes / (sim->cluster->nics * sim->cluster->link_Bps);
+    unit->collective_s = mfs_sim_collective_s(sim->cluster, sim->model, new_tokens);
     if (unit->bundle != MFS_NONE)
         sim->bundles[unit->bundle].request = mfs_unit_request(unit, 0);
     group_begin(sim, index);

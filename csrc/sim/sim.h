@@ -50,6 +50,8 @@ struct mfs_sim_options {
     double theta_s;
     double mlu_base, mlu_top;
     double interval_s;
+    double
+        promote_interval_s; /* looks that the policy asks for fall on multiples of it; 0: on time */
     uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes */
     bool inherit, red, prune;
     bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;

@@ -159,9 +159,24 @@ struct mfs_sim {
     uint32_t done;
 };
 
+/* csrc/core's clock when the run begins: as on a host that has been up for a while, so that what
+ * was due before is not at the end of its keys (they are not negative). */
+#define MFS_SIM_EPOCH_NS (INT64_C(10000) * 1000000000)
+
+static inline int64_t mfs_sim_span_ns(double span_s)
+{
+    return span_s < 9e9 ? (int64_t)(span_s * 1e9 + 0.5) : MFS_TIME_NEVER;
+}
+
+/* A moment of the run on csrc/core's clock, and back. */
 static inline int64_t mfs_sim_ns(double time_s)
 {
-    return time_s < 9e9 ? (int64_t)(time_s * 1e9 + 0.5) : MFS_TIME_NEVER;
+    return time_s < 9e9 ? mfs_sim_span_ns(time_s) + MFS_SIM_EPOCH_NS : MFS_TIME_NEVER;
+}
+
+static inline double mfs_sim_s(int64_t time_ns)
+{
+    return (double)(time_ns - MFS_SIM_EPOCH_NS) * 1e-9;
 }
 
 /* --- cluster.c --- */

@@ -24,12 +24,6 @@ static void forked(void)
     atomic_store_explicit(&state, DISABLED, memory_order_relaxed);
 }
 
-static void at_end(void)
-{
-    if (atomic_load_explicit(&state, memory_order_relaxed) == ENABLED)
-        mfs_ucx_stats_write(mfs_host_get());
-}
-
 static bool set_up(void)
 {
     const bool enable = mfs_config_get()->enable && mfs_host_get();
@@ -37,7 +31,7 @@ static bool set_up(void)
 
     if (atomic_compare_exchange_strong(&state, &expected, enable ? ENABLED : DISABLED) && enable) {
         pthread_atfork(NULL, NULL, forked);
-        (void)atexit(at_end);
+        mfs_stats_at_exit();
     }
     return enable;
 }
@@ -130,7 +124,7 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     (void)mfs_ucx_deliver(worker);
     worker->api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
     (void)mfs_ucx_deliver(worker);
-    mfs_ucx_stats_write(worker->host);
+    mfs_stats_write(worker->host);
     mfs_ucx_worker_free(worker);
 }
 

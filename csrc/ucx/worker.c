@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ucx/worker.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "host/config.h"
-#include "host/event.h"
 #include "host/log.h"
+#include "host/queue.h"
 #include "ucx/ep.h"
 #include "ucx/map.h"
 #include "ucx/scope.h"
@@ -112,26 +107,10 @@ void mfs_ucx_request_put(struct mfs_ucx_request *request)
 
 /* --- lanes --- */
 
-static void queue_params(const struct mfs_ucx_lane *lane, struct mfs_params *params)
-{
-    const struct mfs_config *config = mfs_config_get();
-
-    mfs_params_init(params);
-    params->levels = (uint32_t)config->levels;
-    params->theta_ns = config->theta;
-    params->rate_Bps = mfs_port_rate_Bps(lane->port);
-    params->rate_margin = mfs_port_rate_margin(lane->port);
-    for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {
-        if (strcmp(config->untagged_stage, mfs_stage_name(stage)) == 0)
-            params->untagged_stage = stage;
-    }
-}
-
 int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
 {
     const enum mfs_direction direction =
         lane == &worker->lanes[MFS_UCX_EGRESS] ? MFS_EGRESS : MFS_INGRESS;
-    struct mfs_rmlq_config config;
     int error = 0;
 
     if (lane->queue)
@@ -142,13 +121,7 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
         error = mfs_port_join(worker->host, lane->port, &lane->member);
     if (error)
         return error;
-    mfs_rmlq_config_init(&config);
-    config.policy = mfs_host_policy(worker->host);
-    config.facts = mfs_request_source(worker->host);
-    config.watch = mfs_event_watch(lane->port);
-    config.untagged_permille = 0; /* the port keeps the share, for all queues on it */
-    queue_params(lane, &config.params);
-    return mfs_rmlq_create(&config, &lane->queue);
+    return mfs_queue_create(worker->host, lane->port, &lane->queue);
 }
 
 void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker)
@@ -160,13 +133,9 @@ void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker)
     worker->settings_version = version;
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         struct mfs_ucx_lane *lane = &worker->lanes[i];
-        struct mfs_params params;
 
-        if (!lane->queue)
-            continue;
-        queue_params(lane, &params);
-        (void)mfs_rmlq_set_policy(lane->queue, mfs_host_policy(worker->host), &params,
-                                  mfs_now_ns());
+        if (lane->queue)
+            mfs_queue_settings(worker->host, lane->port, lane->queue);
     }
 }
 
@@ -195,29 +164,4 @@ void mfs_ucx_chunk_put(struct mfs_ucx_worker *worker, struct mfs_ucx_chunk *chun
 {
     chunk->next = worker->free_chunks;
     worker->free_chunks = chunk;
-}
-
-/* --- statistics --- */
-
-void mfs_ucx_stats_write(struct mfs_host *host)
-{
-    const char *path = mfs_config_get()->stats;
-    char line[1024];
-    size_t length;
-    int fd;
-
-    if (!*path)
-        return;
-    length = (size_t)snprintf(line, sizeof(line), "{\"pid\": %d", (int)getpid());
-    for (int i = 0; i < MFS_COUNT_LAST; i++)
-        length +=
-            (size_t)snprintf(line + length, sizeof(line) - length, ", \"%s\": %llu",
-                             mfs_counter_name((enum mfs_counter)i),
-                             (unsigned long long)mfs_count_process(host, (enum mfs_counter)i));
-    length += (size_t)snprintf(line + length, sizeof(line) - length, "}\n");
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, line, length) != (ssize_t)length)
-        mfs_log(MFS_LOG_WARN, "MFS_STATS=%s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
 }

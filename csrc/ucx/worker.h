@@ -149,7 +149,4 @@ struct mfs_ucx_request *mfs_ucx_request_get(struct mfs_ucx_worker *worker, struc
                                             enum mfs_ucx_kind kind);
 void mfs_ucx_request_put(struct mfs_ucx_request *request);
 
-/* Write this process's counters to MFS_STATS, if that is set. */
-void mfs_ucx_stats_write(struct mfs_host *host);
-
 #endif

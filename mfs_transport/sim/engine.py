@@ -118,6 +118,7 @@ def _options(options: Options, policy: Any) -> Any:
             "mlu_base": options.mlu_base,
             "mlu_top": options.mlu_top,
             "interval_s": options.interval_s,
+            "promote_interval_s": options.promote_interval_s,
             "level_order": _place(options.level_order, ("key", "fair", "srpt"), "level_order"),
             "inherit": options.inherit,
             "red": options.red,
@@ -202,6 +203,8 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
         raise InputError(f"policy {options.policy!r}: one of {', '.join(POLICIES)}")
     if not 2 <= options.levels <= 31:
         raise InputError(f"levels {options.levels}: 2 to 31")
+    if not 0 <= options.promote_interval_s < math.inf:
+        raise InputError(f"promote_interval_s {options.promote_interval_s}: 0 or more")
     if not options.mlu_base > 1:
         raise InputError(f"mlu_base {options.mlu_base}: more than 1")
     if cluster.hosts > 1 << 20 or cluster.nics_per_host > 64 or cluster.unit_hosts > 256:

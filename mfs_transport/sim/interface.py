@@ -130,6 +130,9 @@ class Options:
     """mfs_paper: E and U."""
     interval_s: float = 5e-3
     """Least time between two looks at keys that move all the time (lstf, llf_oracle, sincronia)."""
+    promote_interval_s: float = 0.0
+    """Least time between two looks for promotion: those that the policy asks for are made at multiples
+    of it; 0: at the moment itself, as on the wire."""
     level_order: str = "key"
     """key: flows in a level go by key. fair: they share. srpt: by remaining bytes."""
     inherit: bool = True

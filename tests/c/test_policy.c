@@ -5,6 +5,7 @@
 
 #define MS INT64_C(1000000)
 #define S INT64_C(1000000000)
+#define HOUR (3600 * S)
 #define NEVER MFS_TIME_NEVER
 #define GB UINT64_C(1000000000)
 
@@ -98,8 +99,19 @@ static void place__mfs_collective(void)
          FACTS(.deadline_ns = 1, .next_start_ns = S, .layers = 4, .layer_ns = 10 * MS,
                .flags = MFS_REQUEST_HOPELESS),
          0, 0, 0, S - 10 * MS, NEVER},
+        /* short, of a quarter of its group at most: an hour in front of what is due with it */
+        {"mfs", third, flow,
+         FACTS(.deadline_ns = 2 * HOUR, .layers = 4, .layer_ns = 10 * MS,
+               .collective_ns = 10 * MS / 4),
+         0, 0, 0, HOUR - 10 * MS, NEVER},
+        {"mfs", third, flow,
+         FACTS(.deadline_ns = 2 * HOUR, .layers = 4, .layer_ns = 10 * MS,
+               .collective_ns = 10 * MS / 4 + 1),
+         0, 0, 0, 2 * HOUR - 10 * MS, NEVER},
         /* nothing known: behind all that is, in order of arrival */
         {"mfs", first, flow, FACTS(0), 0, 0, 0, (INT64_C(1) << 57) + 5, NEVER},
+        {"mfs", first, flow, FACTS(.layer_ns = 10 * MS, .collective_ns = MS), 0, 0, 0,
+         (INT64_C(1) << 57) + 5, NEVER},
     };
 
     check_rows(rows, COUNT(rows));
@@ -257,10 +269,19 @@ static void place__extremes(void)
 #define ANY values[test_random(&state) % COUNT(values)]
         struct mfs_place place = {1, MFS_MOVES_STILL, 0, NEVER};
         const struct mfs_policy *policy = mfs_policy_at(test_random(&state) % 12);
-        struct mfs_facts facts = {
-            ANY, ANY, ANY,           ANY,           ANY,           ANY,
-            ANY, ANY, (uint64_t)ANY, (uint32_t)ANY, (uint32_t)ANY, (uint32_t)ANY & 7,
-            0};
+        struct mfs_facts facts = {.arrival_ns = ANY,
+                                  .deadline_ns = ANY,
+                                  .next_start_ns = ANY,
+                                  .red_ns = ANY,
+                                  .start_ns = ANY,
+                                  .layer_since_ns = ANY,
+                                  .layer_ns = ANY,
+                                  .collective_ns = ANY,
+                                  .p2d_layer_ns = ANY,
+                                  .p2d_left_bytes = (uint64_t)ANY,
+                                  .layers = (uint32_t)ANY,
+                                  .layer_now = (uint32_t)ANY,
+                                  .flags = (uint32_t)ANY & 7};
         struct mfs_flow_info flow = {{1, (uint32_t)ANY, test_random(&state) % 4},
                                      ANY,
                                      ANY,

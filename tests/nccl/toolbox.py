@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ ROOT = HERE.parent.parent
 CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "mfs_transport"
 PLUGIN = PACKAGE / "libnccl-net-mfs.so"
+HARNESS = [HERE / "harness.c", *sorted(HERE.glob("scene_*.c"))]
 WORLD = [ROOT / "bench" / "nccl_world.c", CSRC / "nccl" / "inner.c"]
 SHARED = ("-shared", "-fPIC", "-fvisibility=hidden")
 
@@ -34,7 +36,7 @@ def flags(sanitizer: str) -> list[str]:
 def harness(sanitizer: str = "") -> Path:
     return ucx.compile_(
         folder() / f"harness-{sanitizer or 'plain'}",
-        *(*flags(sanitizer), f"-I{ROOT / 'bench'}", HERE / "harness.c", *WORLD, "-ldl"),
+        *(*flags(sanitizer), f"-I{ROOT / 'bench'}", f"-I{HERE}", *HARNESS, *WORLD, "-ldl"),
     )
 
 
@@ -81,6 +83,12 @@ def chaos() -> Path:
 def libucp() -> Path | None:
     library = ucx.wheel("lib")
     return library / "libucp.so.0" if library else None
+
+
+def totals(stats: Path) -> list[dict[str, int]]:
+    """The last line of each process in a file of MFS_STATS."""
+    rows = [json.loads(line) for line in stats.read_text().splitlines()]
+    return list({row["pid"]: row for row in rows}.values())
 
 
 def run(

@@ -88,7 +88,10 @@ def shim(sanitizer: str = "") -> Path:
 
 
 SOURCES = {
-    "order": ["order.c"],
+    "order": [
+        "order.c",
+        *(f"order_{part}.c" for part in ("queue", "flush", "request", "close", "forms")),
+    ],
     "conformance": ["conformance.c", "pair.c"],
 }
 

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The file of counters that MFS_STATS names. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host/config.h"
+#include "host/host.h"
+#include "host/log.h"
+
+static _Atomic int registered; /* the process that has asked for it; a forked child has not */
+
+void mfs_stats_write(struct mfs_host *host)
+{
+    const char *path = mfs_config_get()->stats;
+    char line[1024];
+    size_t length;
+    int fd;
+
+    if (!*path)
+        return;
+    length = (size_t)snprintf(line, sizeof(line), "{\"pid\": %d", (int)getpid());
+    for (int i = 0; i < MFS_COUNT_LAST; i++)
+        length +=
+            (size_t)snprintf(line + length, sizeof(line) - length, ", \"%s\": %llu",
+                             mfs_counter_name((enum mfs_counter)i),
+                             (unsigned long long)mfs_count_process(host, (enum mfs_counter)i));
+    length += (size_t)snprintf(line + length, sizeof(line) - length, "}\n");
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, line, length) != (ssize_t)length)
+        mfs_log(MFS_LOG_WARN, "MFS_STATS=%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+static void at_exit(void)
+{
+    struct mfs_host *host = mfs_host_get();
+
+    if (host && atomic_load(&registered) == (int)getpid())
+        mfs_stats_write(host);
+}
+
+void mfs_stats_at_exit(void)
+{
+    static _Atomic bool once;
+
+    atomic_store(&registered, (int)getpid());
+    if (!atomic_exchange(&once, true))
+        (void)atexit(at_exit);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nccl/eager.h"
+
+#include "nccl/dispatch.h"
+
+/* UCX has it, or has failed. */
+static void over(struct mfs_nccl_request *request, ucs_status_t status)
+{
+    struct mfs_nccl_comm *comm = request->comm;
+
+    mfs_nccl_window_done(comm->engine, request->window_bytes);
+    request->window_bytes = 0;
+    if (status != UCS_OK && comm->result == MFS_NCCL_OK)
+        mfs_nccl_peer_fail(comm->peer, comm->engine->ucx->ucs_status_string(status));
+}
+
+static void on_sent(void *ucx_request, ucs_status_t status, void *user)
+{
+    struct mfs_nccl_request *request = user;
+    struct mfs_nccl_comm *comm = request->comm;
+    const struct mfs_nccl_ucx *ucx = comm->engine->ucx;
+
+    comm->peer->inflight[request->channel] -= request->bytes;
+    request->inflight--;
+    comm->inflight--;
+    over(request, status);
+    mfs_nccl_engine_settle(request);
+    ucx->ucp_request_free(ucx_request);
+}
+
+void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned klass)
+{
+    struct mfs_nccl_comm *comm = request->comm;
+    struct mfs_nccl_engine *engine = comm->engine;
+    const unsigned channel = mfs_nccl_peer_channel(comm->peer, klass);
+    ucp_request_param_t param = {
+        .op_attr_mask =
+            UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
+        .cb.send = on_sent,
+        .flags = UCP_AM_SEND_FLAG_EAGER,
+        .user_data = request,
+    };
+    ucs_status_ptr_t result;
+
+    if (request->mr && request->mr->memh[klass]) {
+        param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
+        param.memh = request->mr->memh[klass];
+    }
+    request->header.comm = comm->remote_index;
+    request->header.generation = comm->remote_generation;
+    request->header.seq = request->seq;
+    request->header.bytes = request->bytes;
+    request->sent = true;
+    result = engine->ucx->ucp_am_send_nbx(comm->peer->eps[channel], MFS_NCCL_WIRE_EAGER,
+                                          &request->header, MFS_NCCL_HEADER_SHORT, request->data,
+                                          request->bytes, &param);
+    if (UCS_PTR_IS_PTR(result)) {
+        request->channel = channel;
+        request->inflight++;
+        comm->inflight++;
+        comm->peer->inflight[channel] += request->bytes;
+        return;
+    }
+    over(request, UCS_PTR_STATUS(result));
+    mfs_nccl_request_end(request, MFS_NCCL_OK); /* unless it has failed with its peer */
+}
