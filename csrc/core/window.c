@@ -31,7 +31,7 @@ uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_
         chunk = config->chunk_min_bytes;
     if (chunk > config->chunk_max_bytes)
         chunk = config->chunk_max_bytes;
-    chunk -= chunk % MFS_CHUNK_ALIGN;
+    chunk -= chunk % (chunk < 16 * MFS_CHUNK_PAGE ? MFS_CHUNK_ALIGN : MFS_CHUNK_PAGE);
     return chunk ? chunk : MFS_CHUNK_ALIGN;
 }
 

@@ -3,7 +3,7 @@
  * How far ahead of the wire we send, and how fast the wire is.
  *
  *   window = max(2 * chunk, rate * depth_ns, floor) + more   bytes in flight on a port
- *   chunk  = clamp(rate * chunk_ns, min, max)     cut to a multiple of 128 bytes
+ *   chunk  = clamp(rate * chunk_ns, min, max)     cut to whole pages, a small one to 128 bytes
  *
  * Priority only helps for bytes that are still ours, so the window is one
  * bandwidth-delay product plus a chunk, no more. But a sender that is not always
@@ -19,6 +19,8 @@
 
 #define MFS_RATE_SAMPLE_NS 20000000 /* a busy interval worth a sample */
 #define MFS_CHUNK_ALIGN 128u /* LL128 lines of NCCL and GPUDirect writes stay whole */
+#define MFS_CHUNK_PAGE 4096u /* of chunks of 16 pages or more: what copies between processes pins;
+                              * a chunk that ends inside one costs shared memory 10 % */
 
 struct mfs_window_config {
     int64_t chunk_ns;         /* sending time of a chunk [200 us] */

@@ -12,7 +12,8 @@ static void chunk__by_the_formula(void)
     } rows[] = {
         {0, 65536, 4194304, 65536},
         {25000000000, 65536, 4194304, 4194304},
-        {1000000000, 65536, 4194304, 199936}, /* 200 us, less what is over 128 */
+        {1000000000, 65536, 4194304, 196608}, /* 200 us, less what is over whole pages */
+        {327679999, 0, 4194304, 65408}, /* below 16 pages: less what is over 128 */
         {125000000, 65536, 4194304, 65536},
         {UINT64_MAX, 65536, UINT64_C(1) << 40, UINT64_C(1) << 40},
         {0, 100, 4096, 128},
@@ -38,7 +39,7 @@ static void bytes__by_the_formula(void)
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 2000000); /* 2 ms */
     CHECK(mfs_window_bytes(&config, UINT64_MAX) >= UINT64_C(1) << 40);
     config.depth_ns = 1;
-    CHECK_EQ(mfs_window_bytes(&config, 1000000000), 2 * 199936); /* two chunks at least */
+    CHECK_EQ(mfs_window_bytes(&config, 1000000000), 2 * 196608); /* two chunks at least */
     config.window_min_bytes = 524288;
     CHECK_EQ(mfs_window_bytes(&config, 1000000), 524288); /* learned, and perhaps too low */
     CHECK_EQ(mfs_window_bytes(&config, UINT64_C(10000000000)), 4000000);
