@@ -42,7 +42,7 @@ static void bytes__by_the_formula(void)
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 2 * 196608); /* two chunks at least */
     config.window_min_bytes = 524288;
     CHECK_EQ(mfs_window_bytes(&config, 1000000), 524288); /* learned, and perhaps too low */
-    CHECK_EQ(mfs_window_bytes(&config, UINT64_C(10000000000)), 4000000);
+    CHECK_EQ(mfs_window_bytes(&config, UINT64_C(10000000000)), 3997696);
     config.window_bytes = 77;
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 77);
 }
