@@ -53,6 +53,7 @@ PATTERNS = ("latency", "bandwidth", "ring", "alltoall")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
 LINK_BPS = 125e6
 KV_SYSTEMS = ("plain", "mfs")
+WARM_UP = 4  # messages that open a connection's window: not timed
 
 
 def size_of(text: str) -> int:
@@ -266,15 +267,16 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
                 "MFS_ENABLE": "1" if system == "mfs" else "0",
             }
             arguments = ("paced", 1 << 20, 1, budget_ms, 2)
-            times.setdefault((system, "alone"), []).extend(loop(program, env, *arguments))
+            alone = loop(program, env, *arguments)
+            times.setdefault((system, "alone"), []).extend(alone[WARM_UP:])
             sender = kv[system][0]
-            kv_alone = kv_rate(sender, lambda: time.sleep(1.5))
+            kv_alone = kv_rate(sender, lambda: time.sleep(3))
             beside: list[float] = []
             collect = partial(loop, program, env, *arguments)
             begun = time.monotonic()
             rate = kv_rate(sender, lambda into=beside, run=collect: into.extend(run()))
             taken = len(beside) * (1 << 20) / (time.monotonic() - begun)
-            times.setdefault((system, "beside KV"), []).extend(beside)
+            times.setdefault((system, "beside KV"), []).extend(beside[WARM_UP:])
             rates.setdefault((system, "beside KV"), []).append(rate / (kv_alone - taken))
     return [
         {
@@ -346,7 +348,7 @@ def main(**options: Any) -> None:
         contend_run(options["json_path"])
     rows: list[dict[str, Any]] = []
     if options["contend"]:
-        rows = contend_inside(options["pairs"], max(options["budget_ms"], 1500))
+        rows = contend_inside(options["pairs"], max(options["budget_ms"], 3000))
     else:
         try:
             wanted = [size_of(text) for text in options["sizes"]]

@@ -208,8 +208,7 @@ static void paced(struct world *world, struct way *way)
 
             (void)world_wait(world, send);
             took_s = world_now_s() - begun_s;
-            if (i >= 4) /* the first ones open the connection's window */
-                printf("%.9g\n", took_s);
+            printf("%.9g\n", took_s);
             if (took_s < 0.025)
                 usleep((useconds_t)((0.025 - took_s) * 1e6));
         } else {

@@ -48,12 +48,17 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
     return window > 2 * chunk ? window : 2 * chunk;
 }
 
+bool mfs_window_late(const struct mfs_window_config *config, int64_t gap_ns, bool drained)
+{
+    return drained && gap_ns >= config->depth_ns;
+}
+
 uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
-                         uint64_t window_bytes, int64_t gap_ns, bool drained)
+                         uint64_t window_bytes, int64_t gap_ns, int64_t late_ns)
 {
     if (config->window_bytes)
         return 0;
-    if (drained && gap_ns >= config->depth_ns / 4)
+    if (late_ns > 0 && late_ns / 4 <= gap_ns)
         return more_bytes < MORE_MAX ? 2 * more_bytes + window_bytes : more_bytes;
     if (more_bytes == 0 || gap_ns <= 0)
         return more_bytes;

@@ -19,8 +19,8 @@
 
 #define MFS_RATE_SAMPLE_NS 20000000 /* a busy interval worth a sample */
 #define MFS_CHUNK_ALIGN 128u /* LL128 lines of NCCL and GPUDirect writes stay whole */
-#define MFS_CHUNK_PAGE 4096u /* of chunks of 16 pages or more: what copies between processes pins;
-                              * a chunk that ends inside one costs shared memory 10 % */
+#define MFS_CHUNK_PAGE 4096u /* chunks of 16 and more are whole pages: copies between processes
+                              * and registrations take pages */
 
 struct mfs_window_config {
     int64_t chunk_ns;         /* sending time of a chunk [200 us] */
@@ -37,14 +37,20 @@ MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
 
 /*
- * What a sender adds to its window from now on. It found the window full, and looked again after
- * gap_ns: `drained`, nothing of it was left. That doubles the window, if the sender came late (not
- * within 1/4 of depth_ns: a socket's buffer may take all at once); else the addition fades, to
- * about a third in 200 ms. So it grows only as far as the port drains in one absence. 0 for a fixed
+ * It found the window full, and looked again after gap_ns: `drained`, nothing of it was left. Late,
+ * if that took as long as the window covers (depth_ns; a socket's buffer may take all at once).
+ */
+MFS_API bool mfs_window_late(const struct mfs_window_config *config, int64_t gap_ns, bool drained);
+
+/*
+ * What a sender adds to its window from a look on, gap_ns after the one before. One that came late
+ * twice within four such gaps (late_ns from the one to the other; it is away for a quarter of its
+ * time; 0: it did not) doubles its window; else the addition fades, to about a third in 200 ms. So
+ * it grows only as far as the port drains in one absence, and not for a hiccup. 0 for a fixed
  * window.
  */
 MFS_API uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
-                                 uint64_t window_bytes, int64_t gap_ns, bool drained);
+                                 uint64_t window_bytes, int64_t gap_ns, int64_t late_ns);
 
 /*
  * The next estimate from the last (0: none yet) and an interval of span_ns > 0 in which the port

@@ -42,11 +42,15 @@ uint64_t mfs_room_chunk(struct mfs_room *room, uint64_t rate_Bps)
 
 void mfs_room_look(struct mfs_room *room, bool drained, int64_t now_ns)
 {
+    const int64_t gap_ns = now_ns - GET(room->looked_ns);
     const uint64_t more_bytes = GET(room->more_bytes);
+    const bool late = mfs_window_late(&room->config, gap_ns, drained && GET(room->full));
 
-    if (GET(room->full) && (drained || more_bytes > 0))
+    if (late || more_bytes > 0)
         SET(room->more_bytes, mfs_window_more(&room->config, more_bytes, GET(room->window_bytes),
-                                              now_ns - GET(room->looked_ns), drained));
+                                              gap_ns, late ? now_ns - GET(room->late_ns) : 0));
+    if (late)
+        SET(room->late_ns, now_ns);
     SET(room->full, false);
     SET(room->looked_ns, now_ns);
 }

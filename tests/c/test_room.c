@@ -75,9 +75,21 @@ static void late__not_who_looks_in_time(void)
     tear_down();
 }
 
+static void late__not_who_is_late_now_and_then(void)
+{
+    set_up();
+    for (int i = 0; i < 100; i++) {
+        (void)look_every(5 * MS, 125 * MB, 5 * MS); /* all of it gone, and the port idle */
+        CHECK(look_every(MS / 10, 125 * MB, 20 * MS) > 0);
+        CHECK(inflight <= 250 * KB);
+    }
+    tear_down();
+}
+
 static const struct test tests[] = {
     TEST(late__the_port_does_not_stand_idle),
     TEST(late__not_who_looks_in_time),
+    TEST(late__not_who_is_late_now_and_then),
 };
 
 TEST_MAIN(tests)

@@ -47,24 +47,35 @@ static void bytes__by_the_formula(void)
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 77);
 }
 
-static void more__doubles_when_late_and_fades(void)
+static void late__as_long_as_the_window(void)
+{
+    struct mfs_window_config config;
+
+    mfs_window_config_init(&config); /* 2 ms */
+    CHECK(mfs_window_late(&config, 2 * MS, true));
+    CHECK(!mfs_window_late(&config, 2 * MS - 1, true));
+    CHECK(!mfs_window_late(&config, 50 * MS, false));
+}
+
+static void more__doubles_when_often_late_and_fades(void)
 {
     struct mfs_window_config config;
     uint64_t more = 0;
 
-    mfs_window_config_init(&config); /* 2 ms */
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, MS / 2, true), 1000); /* 1000 to 2000 */
-    CHECK_EQ(mfs_window_more(&config, 1000, 1000, 50 * MS, true), 3000); /* to 4000 */
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, MS / 2 - 1, true), 2993);
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 20 * MS, false), 2700);
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 200 * MS, false), 0);
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, -MS, false), 3000); /* clocks of two threads */
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, 0, false), 0);
+    mfs_window_config_init(&config);
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 5 * MS, 5 * MS), 1000); /* 1000 to 2000 */
+    CHECK_EQ(mfs_window_more(&config, 1000, 1000, 5 * MS, 20 * MS), 3000); /* to 4000 */
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 5 * MS, 20 * MS + 4), 0); /* a hiccup */
+    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 5 * MS, 500 * MS), 2925);
+    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 20 * MS, 0), 2700);
+    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 200 * MS, 0), 0);
+    CHECK_EQ(mfs_window_more(&config, 3000, 1000, -MS, 0), 3000); /* clocks of two threads */
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 0, 0), 0);
     for (int i = 0; i < 1000; i++) /* no end to being late, but one to this */
-        more = mfs_window_more(&config, more, 1000, 50 * MS, true);
+        more = mfs_window_more(&config, more, 1000, 50 * MS, 50 * MS);
     CHECK(more < UINT64_C(1) << 42);
     config.window_bytes = 1000;
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, 50 * MS, true), 0); /* fixed is fixed */
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 50 * MS, 50 * MS), 0); /* fixed is fixed */
 }
 
 static void next__a_quarter_of_the_way(void)
@@ -107,7 +118,8 @@ static void next__finds_the_rate(void)
 static const struct test tests[] = {
     TEST(chunk__by_the_formula),
     TEST(bytes__by_the_formula),
-    TEST(more__doubles_when_late_and_fades),
+    TEST(late__as_long_as_the_window),
+    TEST(more__doubles_when_often_late_and_fades),
     TEST(next__a_quarter_of_the_way),
     TEST(next__little_traffic_only_raises),
     TEST(next__finds_the_rate),
