@@ -131,8 +131,6 @@ class Cluster:
                 "MFS_SEGMENT": self.segment(name),
                 "MFS_PORT": place.device,
                 "MFS_PORT_RATE": str(round(0.95 * link)),
-                # 40 ms of the port: servers that share two cores come late
-                "MFS_WINDOW": str(max(256 << 10, round(0.04 * link))),
                 **({"MFS_PACE": str(link)} if self.network.paced else {}),
                 **options.variables,
             }
