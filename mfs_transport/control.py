@@ -328,19 +328,29 @@ def publish_all(host: Host, requests: list[Request]) -> None:
 
 
 def progress(
-    names: Iterable[str], layer: int, layer_s: float | None = None, host: Host | None = None
+    names: Iterable[str],
+    layer: int,
+    layer_s: float | None = None,
+    host: Host | None = None,
+    collective_s: float | None = None,
 ) -> int:
     """Requests that another process registered compute `layer` now, in this one.
 
-    layer_s: time of one layer, seconds, as measured. All else that is known of them stays.
-    Returns how many of the names are registered on this host.
+    layer_s: time of one layer, seconds, as measured; collective_s: of it the collective's on an
+    empty port. All else that is known of them stays. Returns how many of the names are
+    registered on this host.
     """
-    keys = [_key(name) for name in names]
-    return progress_of_keys(ffi.new("uint64_t[]", keys), len(keys), layer, layer_s, host)
+    keys = ffi.new("uint64_t[]", [_key(name) for name in names])
+    return progress_of_keys(keys, len(keys), layer, layer_s, host, collective_s)
 
 
 def progress_of_keys(
-    keys: Any, count: int, layer: int, layer_s: float | None = None, host: Host | None = None
+    keys: Any,
+    count: int,
+    layer: int,
+    layer_s: float | None = None,
+    host: Host | None = None,
+    collective_s: float | None = None,
 ) -> int:
     """The same of uint64_t keys[count], for who tells of the same requests many times."""
     result = lib.mfs_request_progress(
@@ -350,6 +360,7 @@ def progress_of_keys(
         _count(layer, "layer"),
         now_ns(),
         0 if layer_s is None else _seconds(layer_s, "layer_s"),
+        0 if collective_s is None else _seconds(collective_s, "collective_s"),
     )
     return check(result, "progress")
 

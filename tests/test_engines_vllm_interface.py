@@ -39,8 +39,27 @@ CONFIG = SimpleNamespace(
 VLLM_CONFIG = SimpleNamespace(
     kv_transfer_config=SimpleNamespace(engine_id="engine"),
     scheduler_config=SimpleNamespace(max_num_batched_tokens=512),
+    parallel_config=SimpleNamespace(tensor_parallel_size=1),
 )
+
+
+def on_ranks(ranks: int) -> SimpleNamespace:
+    """The same with tensor parallelism and a hidden state of 4096 numbers of 2 bytes."""
+    model = SimpleNamespace(get_hidden_size=lambda: 4096, dtype=SimpleNamespace(itemsize=2))
+    parallel = SimpleNamespace(tensor_parallel_size=ranks)
+    return SimpleNamespace(
+        **{**vars(VLLM_CONFIG), "parallel_config": parallel, "model_config": model}
+    )
+
+
 SCHEDULER, WORKER = SimpleNamespace(name="SCHEDULER"), SimpleNamespace(name="WORKER")
+
+
+class FastPort(planning.Planned):
+    """Of 1 GB/s."""
+
+    def rate_Bps(self) -> int:
+        return 1_000_000_000
 
 
 class Metadata:
@@ -494,6 +513,33 @@ def test_layers__the_most_pressing_of_the_batch_is_told_to_the_collectives(
     assert control.batch_current() == (lib.mfs_request_key(b"m"), 1)
     worker.wait_for_save()
     assert control.batch_current()[0] == lib.MFS_REQUEST_NONE
+
+
+@pytest.mark.parametrize(("ranks", "token_bytes"), [(1, 0), (2, 16384), (8, 28672)])
+def test_collectives__bytes_of_a_ring_of_two_all_reduces(ranks: int, token_bytes: int):
+    assert interface.collective_token_bytes(on_ranks(ranks)) == token_bytes
+
+
+def test_collectives__their_time_goes_with_the_layer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sides, "Planned", FastPort)
+    scheduler = interface.wrap(Hybrid)(on_ranks(2), SCHEDULER, CONFIG)
+    worker = interface.wrap(Small)(on_ranks(2), WORKER, CONFIG)
+    try:
+        scheduler.on_new_request(request("o", {"mfs_deadline_ms": 9000}))
+        assert facts("o").collective_ns == 100 * 16384  # of its prompt, at 1 GB/s
+        worker.bind_connector_metadata(through_pickle(scheduler, output(o=60)))
+        worker.wait_for_layer_load("model.layers.0.attn")
+        assert facts("o").collective_ns == 60 * 16384  # of what the step computes
+    finally:
+        worker.shutdown()
+        scheduler.shutdown()
+
+
+def test_collectives__none_on_one_rank(scheduler: Any, worker: Any):
+    scheduler.on_new_request(request("p", {"mfs_deadline_ms": 9000}))
+    worker.bind_connector_metadata(through_pickle(scheduler, output(p=100)))
+    worker.wait_for_layer_load("model.layers.0.attn")
+    assert facts("p").collective_ns == 0
 
 
 def test_worker__of_another_host_registers_by_the_time_left(worker: Any):

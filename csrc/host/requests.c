@@ -149,7 +149,7 @@ int mfs_request_put(struct mfs_host *host, uint64_t key, const char *name,
 }
 
 int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t count, uint32_t layer,
-                         int64_t since_ns, int64_t layer_ns)
+                         int64_t since_ns, int64_t layer_ns, int64_t collective_ns)
 {
     struct mfs_segment *segment = host->segment;
     int known = 0, result = mfs_segment_lock(host);
@@ -171,6 +171,8 @@ int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t cou
         facts.layer_since_ns = since_ns;
         if (layer_ns > 0)
             facts.layer_ns = layer_ns;
+        if (collective_ns > 0)
+            facts.collective_ns = collective_ns;
         memcpy(words, &facts, sizeof(facts));
         write_begin(cell);
         for (size_t k = 0; k < MFS_FACTS_WORDS; k++)

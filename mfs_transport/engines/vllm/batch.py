@@ -28,9 +28,9 @@ class Batch:
         known = lib.mfs_request_get(self.host.handle, key, facts) == 0
         return int(facts.deadline_ns) if known else NEVER
 
-    def layer(self, layer: int, layer_s: float | None) -> None:
+    def layer(self, layer: int, layer_s: float | None, collective_s: float | None = None) -> None:
         """All of them compute `layer` now; its collectives are the most pressing one's."""
-        progress_of_keys(self._keys, len(self.names), layer, layer_s, self.host)
+        progress_of_keys(self._keys, len(self.names), layer, layer_s, self.host, collective_s)
         lib.mfs_batch_set(self._pressing, layer)
 
     def ended(self) -> None:

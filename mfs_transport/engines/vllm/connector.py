@@ -76,6 +76,10 @@ class Shape:
     layers: int
     kv_token_bytes: float  # all layers, one rank
     batch_tokens: int  # that one step computes at most
+    collective_token_bytes: float = 0.0  # one layer's, that a port sends; 0: none, or not known
+
+    def estimates(self) -> Estimates:
+        return Estimates(self.layers, self.kv_token_bytes, self.collective_token_bytes)
 
 
 @dataclass
@@ -113,7 +117,7 @@ class Scheduler:
         self.shape = shape
         self.classes = classes
         self.host = control.default_host()
-        self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
+        self.estimates = shape.estimates()
         self.going, self.arriving = Planned(self.host), PlannedIngress(self.host)
         self.unit, self.coming = control.Unit(self.going), control.Unit(self.arriving)
         self.active: dict[str, Active] = {}
@@ -153,6 +157,7 @@ class Scheduler:
             arrival_ns=max(0, now - round(age_s * 1e9)),
             layers=shape.layers,
             layer_s=self.estimates.prefill_s(tokens, shape.batch_tokens) / shape.layers,
+            collective_s=self.estimates.collective_s(tokens),
             p2d_layer_s=self.estimates.transfer_s(size) / shape.layers,
             host=self.host,
         )
@@ -236,7 +241,11 @@ class Scheduler:
             if left <= 0:
                 ends.append(name)
             seconds = self.estimates.prefill_s(left, self.shape.batch_tokens)
-            active.request.update(layer_s=seconds / self.shape.layers, publish=False)
+            active.request.update(
+                layer_s=seconds / self.shape.layers,
+                collective_s=self.estimates.collective_s(left),
+                publish=False,
+            )
         for plan in (self.going, self.arriving):
             plan.settle()
         if not (batch or self._new or self._gone):  # an engine that waits makes many of these
@@ -249,7 +258,13 @@ class Scheduler:
             for name in self._new
             if name in self.active
         }
-        message = {"new": new, "gone": self._gone, "prefills": prefills, "tokens": tokens}
+        message = {
+            "new": new,
+            "gone": self._gone,
+            "prefills": prefills,
+            "tokens": tokens,
+            "collective_s": self.estimates.collective_s(tokens),
+        }
         self._new, self._gone = [], []
         return {name: value for name, value in message.items() if value}
 
@@ -279,7 +294,7 @@ class Worker:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.host = control.default_host()
-        self.estimates = Estimates(shape.layers, shape.kv_token_bytes)
+        self.estimates = shape.estimates()
         self.kinds: dict[str, str] = {}
         self.by_base: dict[str, str] = {}
         self.aliases: dict[str, str] = {}  # id at the other engine -> name here
@@ -288,6 +303,7 @@ class Worker:
         self.nothing = Batch(self.host)
         self.batch = self.nothing  # those that prefill in this step
         self.tokens = 0  # of all that the step computes
+        self.collective_s: float | None = None  # of a layer of it; the scheduler knows the port
         self._layer_since_s = 0.0
         self._layer = -1
 
@@ -316,6 +332,7 @@ class Worker:
         if names:
             self.batch = Batch(self.host, names)
         self.tokens = message.get("tokens", 0)
+        self.collective_s = message.get("collective_s")
 
     def _known(self, name: str) -> bool:
         facts = ffi.new("struct mfs_facts *")
@@ -345,7 +362,7 @@ class Worker:
             self.estimates.layer_done(self.tokens, now - self._layer_since_s)
         self._layer, self._layer_since_s = index, now
         seconds = self.estimates.layer_s(self.tokens) if self.estimates.samples else None
-        self.batch.layer(index, seconds)
+        self.batch.layer(index, seconds, self.collective_s)
 
     def forward_ended(self) -> None:
         self.batch.ended()

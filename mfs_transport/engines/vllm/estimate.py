@@ -38,8 +38,11 @@ def default_layer_s(tokens: float) -> float:
 class Estimates:
     """Of one engine. Not thread-safe: each side of an engine calls from one thread."""
 
-    def __init__(self, layers: int, kv_token_bytes: float) -> None:
+    def __init__(
+        self, layers: int, kv_token_bytes: float, collective_token_bytes: float = 0.0
+    ) -> None:
         self.layers = max(1, layers)
+        self.collective_token_bytes = collective_token_bytes  # of one layer, through one port
         self.kv_token_bytes = kv_token_bytes  # of all layers, in this process's shard
         self.rate_Bps = 0  # of the port; 0: unknown
         self.samples = 0
@@ -84,6 +87,10 @@ class Estimates:
     def transfer_s(self, size: float) -> float:
         """Sending time of so many bytes on an idle port, seconds."""
         return size / (self.rate_Bps or DEFAULT_BPS)
+
+    def collective_s(self, tokens: int) -> float | None:
+        """Collectives of one layer of a batch of `tokens` on an idle port, seconds; None: none."""
+        return self.transfer_s(self.collective_token_bytes * tokens) or None
 
     def prefill_s(self, tokens: int, batch_tokens: int) -> float:
         """Computing time of a prompt that is cut into batches of so many tokens, seconds."""

@@ -394,6 +394,24 @@ def layer_names(kv_cache_config: Any) -> list[str]:
     return sorted(names, key=number)
 
 
+ALL_REDUCES = 2  # of a layer: behind attention, and behind the rest
+
+
+def collective_token_bytes(vllm_config: Any) -> float:
+    """Bytes of one layer's all-reduces that one port sends for a token.
+
+    A ring of t ranks sends 2 (t - 1) / t times the hidden state from each rank to the next, so
+    that much leaves a host, however many of the ranks it has. 0 without tensor parallelism;
+    expert parallelism's all-to-all is not counted.
+    """
+    ranks = int(vllm_config.parallel_config.tensor_parallel_size)
+    if ranks < 2:
+        return 0.0
+    model = vllm_config.model_config
+    state = int(model.get_hidden_size()) * int(model.dtype.itemsize)
+    return ALL_REDUCES * 2 * (ranks - 1) / ranks * state
+
+
 def shape_of(vllm_config: Any, kv_cache_config: Any) -> Shape:
     size = sum(tensor.size for tensor in kv_cache_config.kv_cache_tensors)
     group = kv_cache_config.kv_cache_groups[0].kv_cache_spec
@@ -403,4 +421,5 @@ def shape_of(vllm_config: Any, kv_cache_config: Any) -> Shape:
         layers=max(1, len(layer_names(kv_cache_config))),
         kv_token_bytes=size / blocks / max(1, group.block_size),
         batch_tokens=int(vllm_config.scheduler_config.max_num_batched_tokens),
+        collective_token_bytes=collective_token_bytes(vllm_config),
     )
