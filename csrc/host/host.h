@@ -57,8 +57,9 @@ MFS_API int mfs_request_put_all(struct mfs_host *host, const uint64_t *keys,
                                 size_t count);
 /*
  * Those of keys[0..count) that are registered compute `layer` since since_ns; layer_ns: time of
- * one layer, collective_ns: of it the collective's on an empty port; 0 leaves what is known. For a process that computes requests which another one
- * registered: all else of them stays. How many are registered, or -errno.
+ * one layer, collective_ns: of it the collective's on an empty port; 0 leaves what is known. For a
+ * process that computes requests which another one registered: all else of them stays. How many are
+ * registered, or -errno.
  */
 MFS_API int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t count,
                                  uint32_t layer, int64_t since_ns, int64_t layer_ns,

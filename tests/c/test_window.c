@@ -116,12 +116,9 @@ static void next__finds_the_rate(void)
 }
 
 static const struct test tests[] = {
-    TEST(chunk__by_the_formula),
-    TEST(bytes__by_the_formula),
-    TEST(late__as_long_as_the_window),
-    TEST(more__doubles_when_often_late_and_fades),
-    TEST(next__a_quarter_of_the_way),
-    TEST(next__little_traffic_only_raises),
+    TEST(chunk__by_the_formula),       TEST(bytes__by_the_formula),
+    TEST(late__as_long_as_the_window), TEST(more__doubles_when_often_late_and_fades),
+    TEST(next__a_quarter_of_the_way),  TEST(next__little_traffic_only_raises),
     TEST(next__finds_the_rate),
 };
 
