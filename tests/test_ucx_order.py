@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from ucx import toolbox
@@ -23,6 +25,8 @@ CASES = [
     "order_untagged_lanes",
     "pass_through",
     "sends_pass",
+    "counts_are_told",
+    "counts_at_exit",
     "gpu_is_said",
     "flush_waits",
     "flush_of_tag",
@@ -83,6 +87,17 @@ def test_order(case: str) -> None:
     toolbox.run([program, case], env)
     if case not in THREADED:
         toolbox.run([program, case, "single"], env)
+
+
+@pytest.mark.parametrize("mode", [[], ["single"]])
+def test_counts_at_exit(mode: list[str], tmp_path: Path) -> None:
+    """Of a worker that was not given back: in the file all the same."""
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    path = tmp_path / "stats"
+    env = environment("counts_at_exit", "mfs") | {"MFS_STATS": str(path)}
+    toolbox.run([program, "counts_at_exit", *mode], env)
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["calls"] == 1
 
 
 def test_gpu_is_said_once() -> None:

@@ -134,7 +134,7 @@ static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mf
     mfs_rmlq_peek_next(lane->queue, limit, now_ns, &next);
     promotions = mfs_rmlq_promotions(lane->queue);
     if (promotions != lane->promotions) {
-        mfs_count(worker->host, MFS_COUNT_PROMOTIONS, promotions - lane->promotions);
+        mfs_ucx_count(worker, MFS_COUNT_PROMOTIONS, promotions - lane->promotions);
         lane->promotions = promotions;
     }
     lane->blocked = mfs_member_acquire_next(lane->member, &next, now_ns, &turn, &bytes);
@@ -193,7 +193,7 @@ static unsigned dispatch(struct mfs_ucx_worker *worker, int64_t now_ns)
         }
     }
     if (sent > 0)
-        mfs_count(worker->host, MFS_COUNT_CHUNKS, sent);
+        mfs_ucx_count(worker, MFS_COUNT_CHUNKS, sent);
     return sent;
 }
 
@@ -327,7 +327,7 @@ void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
     mfs_ucx_drain(worker, ep);
     if (!worker->shared || wait_for_posts(worker) == 0)
         return;
-    mfs_count(worker->host, MFS_COUNT_FAULTS, 1);
+    mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
     if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
         mfs_log(MFS_LOG_WARN, "a fence or flush did not wait for what another thread was posting");
 }

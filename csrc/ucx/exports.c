@@ -14,33 +14,33 @@
 #include "ucx/map.h"
 #include "ucx/shim.h"
 
-enum { UNKNOWN, ENABLED, DISABLED };
-
-static _Atomic int state;
+_Atomic int mfs_ucx_state;
 static struct mfs_ucx_map areas = {.mutex = PTHREAD_MUTEX_INITIALIZER}; /* of contexts */
 
 static void forked(void)
 {
-    atomic_store_explicit(&state, DISABLED, memory_order_relaxed);
+    atomic_store_explicit(&mfs_ucx_state, MFS_UCX_DISABLED, memory_order_relaxed);
 }
 
-static bool set_up(void)
+/* Programs that end without giving their workers back. */
+static void at_exit(void)
+{
+    if (mfs_ucx_enabled()) /* not a fork */
+        mfs_ucx_tell_all();
+}
+
+bool mfs_ucx_set_up(void)
 {
     const bool enable = mfs_config_get()->enable && mfs_host_get();
-    int expected = UNKNOWN;
+    const int known = enable ? MFS_UCX_ENABLED : MFS_UCX_DISABLED;
+    int expected = MFS_UCX_UNKNOWN;
 
-    if (atomic_compare_exchange_strong(&state, &expected, enable ? ENABLED : DISABLED) && enable) {
+    if (atomic_compare_exchange_strong(&mfs_ucx_state, &expected, known) && enable) {
         pthread_atfork(NULL, NULL, forked);
         mfs_stats_at_exit();
+        (void)atexit(at_exit); /* goes before that one */
     }
     return enable;
-}
-
-bool mfs_ucx_enabled(void)
-{
-    const int known = atomic_load_explicit(&state, memory_order_relaxed);
-
-    return known == ENABLED || (known == UNKNOWN && set_up());
 }
 
 /* --- contexts --- */
@@ -124,6 +124,7 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     (void)mfs_ucx_deliver(worker);
     worker->api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
     (void)mfs_ucx_deliver(worker);
+    mfs_ucx_tell(worker);
     mfs_stats_write(worker->host);
     mfs_ucx_worker_free(worker);
 }
@@ -138,6 +139,8 @@ unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker)
     count += mfs_ucx_dispatch(worker);
     if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
         count += mfs_ucx_deliver(worker);
+    if (count == 0 && !worker->shared && worker->untold > 0)
+        mfs_ucx_tell(worker);
     return count;
 }
 

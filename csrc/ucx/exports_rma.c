@@ -20,6 +20,8 @@
      UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH |            \
      UCP_OP_ATTR_FLAG_NO_IMM_CMPL | UCP_OP_ATTR_FLAG_FAST_CMPL | UCP_OP_ATTR_FLAG_MULTI_SEND)
 
+#define COUNTS_A_TELL 256
+
 /* The operation in bytes; 0: it cannot be deferred. */
 static size_t deferrable_bytes(size_t count, const ucp_request_param_t *param)
 {
@@ -43,7 +45,7 @@ static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
     static _Atomic bool said;
 
-    mfs_count(worker->host, MFS_COUNT_FAULTS, 1);
+    mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
     if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
         mfs_log(MFS_LOG_WARN, "the queue took no more: traffic goes on in its original order");
     mfs_ucx_drain(worker, ep);
@@ -65,27 +67,29 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
     const bool defers = mfs_policy_defers(mfs_host_policy(worker->host)) || config->pace > 0;
 
-    mfs_count(worker->host, MFS_COUNT_CALLS, 1);
-    mfs_count(worker->host, MFS_COUNT_BYTES, operation.bytes);
+    mfs_ucx_count(worker, MFS_COUNT_CALLS, 1);
+    mfs_ucx_count(worker, MFS_COUNT_BYTES, operation.bytes);
     if (tag.request != MFS_REQUEST_NONE)
-        mfs_count(worker->host, MFS_COUNT_TAGGED, 1);
+        mfs_ucx_count(worker, MFS_COUNT_TAGGED, 1);
+    if (!worker->shared && worker->untold >= COUNTS_A_TELL)
+        mfs_ucx_tell(worker);
     if (!defers && !idle) /* the policy was switched off: what it held back comes first */
         mfs_ucx_drain(worker, NULL);
     if (!defers || operation.bytes == 0 ||
         (operation.bytes <= config->small && idle && config->pace == 0)) {
-        mfs_count(worker->host, MFS_COUNT_STRAIGHT, 1);
+        mfs_ucx_count(worker, MFS_COUNT_STRAIGHT, 1);
         return false;
     }
     if (mfs_ucx_express(ep, &operation, result)) {
-        mfs_count(worker->host, MFS_COUNT_DEFERRED, 1);
-        mfs_count(worker->host, MFS_COUNT_CHUNKS, 1);
+        mfs_ucx_count(worker, MFS_COUNT_DEFERRED, 1);
+        mfs_ucx_count(worker, MFS_COUNT_CHUNKS, 1);
         return true;
     }
     if (mfs_ucx_enqueue(ep, &operation, &tag, result) != 0) {
         fault(worker, ep);
         return false;
     }
-    mfs_count(worker->host, MFS_COUNT_DEFERRED, 1);
+    mfs_ucx_count(worker, MFS_COUNT_DEFERRED, 1);
     return true;
 }
 

@@ -7,16 +7,10 @@
 #include "ucx/map.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 
-static uint32_t home(const void *key)
+void *mfs_ucx_map_find_on(struct mfs_ucx_map *map, const void *key)
 {
-    return (uint32_t)((uint64_t)(uintptr_t)key * UINT64_C(0x9E3779B97F4A7C15) >> 40);
-}
-
-void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
-{
-    uint32_t at = home(key);
+    uint32_t at = mfs_ucx_map_home(key);
 
     for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
         const void *found =
@@ -33,7 +27,7 @@ void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
 
 int mfs_ucx_map_add(struct mfs_ucx_map *map, const void *key, void *value)
 {
-    uint32_t at = home(key), spare = MFS_UCX_MAP_CELLS;
+    uint32_t at = mfs_ucx_map_home(key), spare = MFS_UCX_MAP_CELLS;
     int error = -ENOSPC;
 
     pthread_mutex_lock(&map->mutex);
@@ -61,7 +55,7 @@ int mfs_ucx_map_add(struct mfs_ucx_map *map, const void *key, void *value)
 
 void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key)
 {
-    uint32_t at = home(key);
+    uint32_t at = mfs_ucx_map_home(key);
 
     pthread_mutex_lock(&map->mutex);
     for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
@@ -73,6 +67,18 @@ void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key)
                                   memory_order_release);
         if (found == key || !found)
             break;
+    }
+    pthread_mutex_unlock(&map->mutex);
+}
+
+void mfs_ucx_map_each(struct mfs_ucx_map *map, void (*visit)(void *value))
+{
+    pthread_mutex_lock(&map->mutex);
+    for (uint32_t cell = 0; cell < MFS_UCX_MAP_CELLS; cell++) {
+        void *value = atomic_load_explicit(&map->cells[cell].value, memory_order_relaxed);
+
+        if (value)
+            visit(value);
     }
     pthread_mutex_unlock(&map->mutex);
 }

@@ -9,6 +9,7 @@
 #define MFS_UCX_MAP_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "core/types.h"
 
@@ -23,8 +24,27 @@ struct mfs_ucx_map {
     } cells[MFS_UCX_MAP_CELLS];
 };
 
-void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key);
+/* Not where it would be: perhaps further on. */
+void *mfs_ucx_map_find_on(struct mfs_ucx_map *map, const void *key);
+
+static inline uint32_t mfs_ucx_map_home(const void *key)
+{
+    return (uint32_t)((uint64_t)(uintptr_t)key * UINT64_C(0x9E3779B97F4A7C15) >> 40);
+}
+
+/* NULL: it is not there. */
+static inline void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
+{
+    const uint32_t at = mfs_ucx_map_home(key) % MFS_UCX_MAP_CELLS;
+
+    if (atomic_load_explicit(&map->cells[at].key, memory_order_acquire) == key)
+        return atomic_load_explicit(&map->cells[at].value, memory_order_acquire);
+    return mfs_ucx_map_find_on(map, key);
+}
+
 int mfs_ucx_map_add(struct mfs_ucx_map *map, const void *key, void *value); /* -ENOSPC */
 void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key);
+
+void mfs_ucx_map_each(struct mfs_ucx_map *map, void (*visit)(void *value));
 
 #endif

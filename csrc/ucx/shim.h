@@ -14,8 +14,19 @@
 /* The real functions of whoever called the exported symbol we are in. */
 #define MFS_UCX_CALLER() mfs_ucx_caller(__builtin_extract_return_addr(__builtin_return_address(0)))
 
+enum { MFS_UCX_UNKNOWN, MFS_UCX_ENABLED, MFS_UCX_DISABLED };
+
+extern _Atomic int mfs_ucx_state;
+
+bool mfs_ucx_set_up(void); /* at the first call */
+
 /* MFS_ENABLE is set, and this is not a fork of the process that was set up. Cheap. */
-bool mfs_ucx_enabled(void);
+static inline bool mfs_ucx_enabled(void)
+{
+    const int known = atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed);
+
+    return known == MFS_UCX_ENABLED || (known == MFS_UCX_UNKNOWN && mfs_ucx_set_up());
+}
 
 /* Our state behind a handle; NULL: hand the call on. The copy of UCX is then the handle's own. */
 static inline struct mfs_ucx_worker *mfs_ucx_worker_of(struct mfs_ucx_caller *caller,

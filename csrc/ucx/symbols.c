@@ -119,15 +119,20 @@ static const struct mfs_ucx_api *copy_of(void *function)
  */
 static _Thread_local const struct mfs_ucx_api *last_api;
 
+static __attribute__((noinline)) struct mfs_ucx_caller answer_of_several(
+    const struct mfs_ucx_api *api, bool inner)
+{
+    if (!api)
+        return (struct mfs_ucx_caller){last_api ? last_api : &copies[0], true};
+    last_api = api;
+    return (struct mfs_ucx_caller){api, inner};
+}
+
 static inline struct mfs_ucx_caller answer(const struct mfs_ucx_api *api, bool inner)
 {
-    const bool one = atomic_load_explicit(&copies_count, memory_order_acquire) == 1;
-
-    if (!api)
-        return (struct mfs_ucx_caller){one || !last_api ? &copies[0] : last_api, true};
-    if (!one)
-        last_api = api;
-    return (struct mfs_ucx_caller){api, inner};
+    if (atomic_load_explicit(&copies_count, memory_order_acquire) != 1)
+        return answer_of_several(api, inner);
+    return api ? (struct mfs_ucx_caller){api, inner} : (struct mfs_ucx_caller){&copies[0], true};
 }
 
 static unsigned home(const void *return_address)

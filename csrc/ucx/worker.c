@@ -55,6 +55,28 @@ void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker)
     }
 }
 
+static void tell(void *one)
+{
+    struct mfs_ucx_worker *worker = one;
+
+    for (int i = 0; i < MFS_COUNT_LAST; i++) {
+        if (atomic_load_explicit(&worker->counts[i], memory_order_relaxed) > 0)
+            mfs_count(worker->host, (enum mfs_counter)i,
+                      atomic_exchange_explicit(&worker->counts[i], 0, memory_order_relaxed));
+    }
+}
+
+void mfs_ucx_tell(struct mfs_ucx_worker *worker)
+{
+    worker->untold = 0;
+    tell(worker);
+}
+
+void mfs_ucx_tell_all(void)
+{
+    mfs_ucx_map_each(&workers, tell);
+}
+
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
 {
     for (int i = 0; i < MFS_UCX_LANES; i++) {

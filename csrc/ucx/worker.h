@@ -81,8 +81,12 @@ struct mfs_ucx_worker {
     struct mfs_ucx_ep *eps;      /* also those closed that a request still refers to */
     int lost;                    /* error of an operation that nobody watched, to be told by the
                                   * next flush of the worker; UCS_OK: none */
-    bool sleepless;              /* its events do not tell of sends */
-    bool ending;                 /* in ucp_worker_destroy */
+    /* Not yet told to the host, which costs a locked instruction each: by a worker of one thread.
+     */
+    _Atomic uint64_t counts[MFS_COUNT_LAST];
+    unsigned untold; /* additions to them */
+    bool sleepless; /* its events do not tell of sends */
+    bool ending; /* in ucp_worker_destroy */
 };
 
 struct mfs_ucx_ep {
@@ -91,8 +95,8 @@ struct mfs_ucx_ep {
     struct mfs_ucx_order order;
     struct mfs_ucx_list queued;
     uint32_t untagged[MFS_UCX_LANES]; /* of the queued ones, by lane */
-    uint32_t refs;                 /* requests that point here */
-    uint32_t pins;                 /* threads in UCX with the handle; flushes on the ready list */
+    uint32_t refs; /* requests that point here */
+    uint32_t pins; /* threads in UCX with the handle; flushes on the ready list */
     struct mfs_ucx_request *close; /* a close that waits for the last pin */
     int lost; /* error of an operation that nobody watched: its flushes fail */
     int failed; /* error of a chunk that says that the peer is gone */
@@ -124,6 +128,22 @@ static inline void mfs_ucx_unlock(struct mfs_ucx_worker *worker)
     atomic_store_explicit(&(count),                                                                \
                           atomic_load_explicit(&(count), memory_order_relaxed) + (amount),         \
                           memory_order_relaxed)
+
+/* Count what happens with it. A worker of one thread keeps the counts until mfs_ucx_tell. */
+static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter counter,
+                                 uint64_t amount)
+{
+    if (worker->shared) {
+        mfs_count(worker->host, counter, amount);
+    } else {
+        MFS_UCX_ADD(worker->counts[counter], amount);
+        worker->untold++;
+    }
+}
+
+/* To the host: now and then, when progress finds nothing to do, and at the end. */
+void mfs_ucx_tell(struct mfs_ucx_worker *worker);
+void mfs_ucx_tell_all(void);
 
 /* NULL: not one of those we schedule for. */
 struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle);

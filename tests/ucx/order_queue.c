@@ -181,9 +181,36 @@ static void sends_pass(void)
     LOG_IS("tag 1 4 +2, sync 1 5 +1, tag 1 6 +1, am 1 7 +1, stream 1 0 +1");
     CHECK(mfs_count_process(host, MFS_COUNT_PASSED) == 9);
     CHECK(mfs_count_process(host, MFS_COUNT_PASSED_BYTES) == 1171 + 6 * 8);
-    CHECK(mfs_count_process(host, MFS_COUNT_CALLS) == 1);
     finish_all();
+    CHECK(mfs_count_process(host, MFS_COUNT_CALLS) == 1);
     LOG_IS("put 1 256 +128, put 1 384 +128");
+}
+
+static uint64_t calls(void)
+{
+    return mfs_count_process(mfs_host_get(), MFS_COUNT_CALLS);
+}
+
+/* A worker of one thread keeps its counts for a while. */
+static void counts_are_told(void)
+{
+    put(0, 512);
+    finish_all();
+    (void)ucp_worker_progress(worker); /* finds nothing to do */
+    CHECK(calls() == 1);
+    CHECK(mfs_count_process(mfs_host_get(), MFS_COUNT_CHUNKS) == 4);
+    for (int i = 0; i < 300; i++) /* without progress */
+        put(0, 128);
+    CHECK(calls() > 200);
+    finish_all();
+    CHECK(calls() == 301);
+}
+
+/* Ended without giving the worker back. */
+static void counts_at_exit(void)
+{
+    put(0, 128);
+    exit(0);
 }
 
 static void gpu_is_said(void)
@@ -205,6 +232,8 @@ const struct order_case order_queue_cases[] = {
     CASE(order_untagged_lanes),
     CASE(pass_through),
     CASE(sends_pass),
+    CASE(counts_are_told),
+    CASE(counts_at_exit),
     CASE(gpu_is_said),
     {NULL, NULL},
 };
