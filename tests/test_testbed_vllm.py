@@ -217,6 +217,32 @@ def test_cluster__processor_time_of_a_server_is_that_of_its_group(tmp_path: Path
     assert one.cpu_s() == {}
 
 
+def test_cluster__rests_until_it_is_woken_or_ended(tmp_path: Path):
+    one = cluster.Cluster(Loopback(str(tmp_path)), tmp_path, cluster.Options())
+    program = "import time\nwhile True: time.sleep(0.01)"
+
+    def state() -> str:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    def wait_for(states: str) -> None:
+        limit = time.monotonic() + 60
+        while state() not in states:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
+    with one:
+        one.spawn("x", Place("x", "127.0.0.1", "lo", ()), 1, [sys.executable, "-c", program], {})
+        process = one.servers["x"].process
+        pid = process.pid
+        one.rest()
+        wait_for("T")
+        one.wake()
+        wait_for("SR")
+        one.rest()
+        wait_for("T")
+    assert cluster.group_ended(process)
+
+
 def test_check__a_dead_server_says_what_it_said_last(tmp_path: Path):
     log = tmp_path / "log"
     log.write_text("one\nValueError: no such model\n")

@@ -263,10 +263,15 @@ def measure(
         progress.update(task, completed=completed)
 
     def switch(system: str) -> tuple[str, int]:
-        """Make it the system that serves; the proxy to ask."""
-        if system != "stock":
+        """Make it the system that serves, alone; the proxy to ask."""
+        stock = system == "stock"
+        for number, one in servers.items():
+            if number != stock:
+                one.rest()
+        servers[stock].wake()
+        if not stock:
             set_policy(servers[False], system)
-        return proxies[system == "stock"]
+        return proxies[stock]
 
     warm = replay.make(demo.classes, WARM_UP, 0.3, link, 10**6)
     for proxy in proxies.values():
@@ -284,10 +289,11 @@ def measure(
         for name, used in (checks.cost_of(mine) if mine else {}).items():
             found[f"cost of {name}"] = cost.summary(used_before[name], used)
     wire = checks.Wire(servers[False]) if False in servers else None
-    reference = next(iter(servers.values())).servers["prefill"].address
     for pair in range(demo.pairs):
         jobs = replay.make(classes, demo.requests, demo.load, link, pair)
         say(f"seed {pair}: outputs of one server")
+        switch(demo.systems[0])
+        reference = servers[demo.systems[0] == "stock"].servers["prefill"].address
         expected |= replay.aggregated(reference, jobs, OUTPUT_TOKENS)
         for system in demo.systems if pair % 2 == 0 else demo.systems[::-1]:
             proxy = switch(system)
@@ -311,7 +317,7 @@ def measure(
         events = wire.records()
     if demo.faults:
         say("faults")
-        proxy = switch(demo.systems[-1])
+        proxy = switch([name for name in demo.systems if name != "stock"][-1])
         found["faults"] = checks.faults(servers[False], proxy, classes[-1], OUTPUT_TOKENS)
     runs.sort(key=lambda run: demo.systems.index(run.policy))
     return Outcome(runs, expected, found, events)

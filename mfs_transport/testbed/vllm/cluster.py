@@ -270,6 +270,18 @@ class Cluster:
                     used[name] += (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
         return used
 
+    def rest(self) -> None:
+        """Stop all its processes until `wake`: servers that wait poll, and others are measured."""
+        self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for server in [*self.servers.values(), *self.helpers]:
+            if not group_ended(server.process):
+                os.killpg(server.process.pid, number)
+
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """End one server with all its processes."""
         end(self.servers.pop(name), number)
@@ -278,9 +290,8 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server in [*self.servers.values(), *self.helpers]:
-            if not group_ended(server.process):
-                os.killpg(server.process.pid, signal.SIGTERM)  # all at once, then wait
+        self.wake()
+        self._signal(signal.SIGTERM)  # all at once, then wait
         for server in [*self.servers.values(), *self.helpers]:
             end(server, signal.SIGTERM)
         self.servers.clear()
