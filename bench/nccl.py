@@ -242,6 +242,13 @@ def kv_rate(sender: Any, meanwhile: Callable[[], None]) -> float:
     return float(sender.hear()["rate_Bps"])
 
 
+def timed(span_s: list[float], into: list[float], run: Callable[[], list[float]]) -> None:
+    """What `run` gives, and how long it took: the KV traffic's rate is of just that time."""
+    begun = time.monotonic()
+    into.extend(run())
+    span_s.append(time.monotonic() - begun)
+
+
 def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
     import contend
 
@@ -272,10 +279,10 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
             sender = kv[system][0]
             kv_alone = kv_rate(sender, lambda: time.sleep(3))
             beside: list[float] = []
-            collect = partial(loop, program, env, *arguments)
-            begun = time.monotonic()
-            rate = kv_rate(sender, lambda into=beside, run=collect: into.extend(run()))
-            taken = len(beside) * (1 << 20) / (time.monotonic() - begun)
+            span_s: list[float] = []
+            collect = partial(timed, span_s, beside, partial(loop, program, env, *arguments))
+            rate = kv_rate(sender, collect)
+            taken = len(beside) * (1 << 20) / span_s[0]
             times.setdefault((system, "beside KV"), []).extend(beside[WARM_UP:])
             rates.setdefault((system, "beside KV"), []).append(rate / (kv_alone - taken))
     return [

@@ -19,9 +19,9 @@
 
 #define MFS_RATE_SAMPLE_NS 20000000 /* a busy interval worth a sample */
 #define MFS_CHUNK_ALIGN 128u /* LL128 lines of NCCL and GPUDirect writes stay whole */
-#define MFS_CHUNK_PAGE                                                                             \
-    4096u /* chunks of 16 and more are whole pages: copies between processes                       \
-           * and registrations take pages */
+/* Chunks of 16 pages and more are whole ones: copies between processes and registrations take
+ * pages. */
+#define MFS_CHUNK_PAGE 4096u
 
 struct mfs_window_config {
     int64_t chunk_ns;         /* sending time of a chunk [200 us] */

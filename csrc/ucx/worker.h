@@ -81,8 +81,7 @@ struct mfs_ucx_worker {
     struct mfs_ucx_ep *eps;      /* also those closed that a request still refers to */
     int lost;                    /* error of an operation that nobody watched, to be told by the
                                   * next flush of the worker; UCS_OK: none */
-    /* Not yet told to the host, which costs a locked instruction each: by a worker of one thread.
-     */
+    /* Of a worker of one thread, not yet told to the host (a locked instruction each). */
     _Atomic uint64_t counts[MFS_COUNT_LAST];
     unsigned untold; /* additions to them */
     bool sleepless; /* its events do not tell of sends */
