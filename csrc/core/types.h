@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #define MFS_API __attribute__((visibility("default")))
+/* For what runs some tens of instructions at every call that is intercepted. */
+#define MFS_LIKELY(condition) __builtin_expect(!!(condition), 1)
 
 #define MFS_TIME_NEVER INT64_MAX /* no such moment: no deadline, no promotion due */
 #define MFS_REQUEST_NONE 0u      /* the key of "no request": untagged traffic */

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counters and the tag of the calling thread. */
 #include "host/segment.h"
+#include "host/tagged.h"
 
 static _Thread_local struct mfs_tag current_tag;
+_Atomic bool mfs_tag_used;
 
 void mfs_tag_set(const struct mfs_tag *tag)
 {
     static const struct mfs_tag untagged;
 
     current_tag = tag ? *tag : untagged;
+    if (tag) /* read by this thread only after it, by others for their own tags */
+        atomic_store_explicit(&mfs_tag_used, true, memory_order_relaxed);
 }
 
 struct mfs_tag mfs_tag_get(void)

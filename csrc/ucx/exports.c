@@ -14,6 +14,8 @@
 #include "ucx/map.h"
 #include "ucx/shim.h"
 
+#define IDLE_A_TELL 64
+
 _Atomic int mfs_ucx_state;
 static struct mfs_ucx_map areas = {.mutex = PTHREAD_MUTEX_INITIALIZER}; /* of contexts */
 
@@ -129,19 +131,45 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     mfs_ucx_worker_free(worker);
 }
 
-unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker)
+/*
+ * Counters are told when there is nothing to do, but not each time: a program that waits for one
+ * operation after the other finds nothing to do after each of them.
+ */
+static __attribute__((noinline)) void idle(struct mfs_ucx_worker *worker)
+{
+    if (++worker->idle % IDLE_A_TELL == 0)
+        mfs_ucx_tell(worker);
+}
+
+/* What is left to do when UCX has done its part, and found `count` to do. */
+static __attribute__((noinline)) unsigned progress_ours(struct mfs_ucx_worker *worker,
+                                                        unsigned count)
+{
+    count += mfs_ucx_dispatch(worker);
+    if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
+        count += mfs_ucx_deliver(worker);
+    return count;
+}
+
+/* Programs poll: it is called far more often than anything else. */
+static inline unsigned progress(struct mfs_ucx_worker *worker)
 {
     unsigned count;
 
     mfs_ucx_enter(worker);
     count = worker->api->ucp_worker_progress(worker->handle);
     mfs_ucx_leave(worker);
-    count += mfs_ucx_dispatch(worker);
-    if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
-        count += mfs_ucx_deliver(worker);
-    if (count == 0 && !worker->shared && worker->untold > 0)
-        mfs_ucx_tell(worker);
+    if (!MFS_LIKELY(atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0 &&
+                    atomic_load_explicit(&worker->done_count, memory_order_relaxed) == 0))
+        count = progress_ours(worker, count);
+    if (count == 0 && worker->untold > 0)
+        idle(worker);
     return count;
+}
+
+unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker)
+{
+    return progress(worker);
 }
 
 MFS_UCX_EXPORT unsigned ucp_worker_progress(ucp_worker_h handle)
@@ -149,7 +177,7 @@ MFS_UCX_EXPORT unsigned ucp_worker_progress(ucp_worker_h handle)
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
-    return worker ? mfs_ucx_progress(worker) : caller.api->ucp_worker_progress(handle);
+    return worker ? progress(worker) : caller.api->ucp_worker_progress(handle);
 }
 
 ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle)
@@ -167,12 +195,20 @@ ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle)
     return status;
 }
 
+/* The caller is about to sleep; true: it must not, there is something for it to do. */
+static bool stays_awake(struct mfs_ucx_worker *worker)
+{
+    if (worker->untold > 0)
+        mfs_ucx_tell(worker);
+    return mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker);
+}
+
 MFS_UCX_EXPORT ucs_status_t ucp_worker_arm(ucp_worker_h handle)
 {
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
-    if (worker && (mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker)))
+    if (worker && stays_awake(worker))
         return UCS_ERR_BUSY;
     return caller.api->ucp_worker_arm(handle);
 }
@@ -182,7 +218,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_wait(ucp_worker_h handle)
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
-    if (worker && (mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker)))
+    if (worker && stays_awake(worker))
         return UCS_OK; /* as when an event had come: the caller progresses */
     return caller.api->ucp_worker_wait(handle);
 }
@@ -193,7 +229,7 @@ MFS_UCX_EXPORT void ucp_worker_wait_mem(ucp_worker_h handle, void *address)
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
-    if (!worker || (mfs_ucx_dispatch(worker) == 0 && !mfs_ucx_restless(worker)))
+    if (!worker || !stays_awake(worker))
         caller.api->ucp_worker_wait_mem(handle, address);
 }
 

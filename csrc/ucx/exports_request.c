@@ -18,9 +18,9 @@ static ucs_status_t tell(void *handle)
 
 MFS_UCX_EXPORT ucs_status_t ucp_request_check_status(void *request)
 {
-    if (mfs_ucx_request_ours(request))
-        return tell(request);
-    return MFS_UCX_CALLER().api->ucp_request_check_status(request);
+    if (MFS_LIKELY(!mfs_ucx_request_ours(request)))
+        return MFS_UCX_CALLER().api->ucp_request_check_status(request);
+    return tell(request);
 }
 
 MFS_UCX_EXPORT ucs_status_t ucp_request_test(void *request, ucp_tag_recv_info_t *info)
@@ -70,10 +70,10 @@ MFS_UCX_EXPORT void ucp_request_cancel(ucp_worker_h worker, void *request)
 
 MFS_UCX_EXPORT void ucp_request_free(void *request)
 {
-    if (mfs_ucx_request_ours(request))
-        mfs_ucx_release(mfs_ucx_request_of(request), true);
-    else
+    if (MFS_LIKELY(!mfs_ucx_request_ours(request)))
         MFS_UCX_CALLER().api->ucp_request_free(request);
+    else
+        mfs_ucx_release(mfs_ucx_request_of(request), true);
 }
 
 MFS_UCX_EXPORT void ucp_request_release(void *request)

@@ -10,6 +10,7 @@
  */
 #include "host/config.h"
 #include "host/log.h"
+#include "host/tagged.h"
 #include "ucx/dispatch.h"
 #include "ucx/finish.h"
 #include "ucx/shim.h"
@@ -19,8 +20,6 @@
     (UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_DATATYPE |       \
      UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH |            \
      UCP_OP_ATTR_FLAG_NO_IMM_CMPL | UCP_OP_ATTR_FLAG_FAST_CMPL | UCP_OP_ATTR_FLAG_MULTI_SEND)
-
-#define COUNTS_A_TELL 256
 
 /* The operation in bytes; 0: it cannot be deferred. */
 static size_t deferrable_bytes(size_t count, const ucp_request_param_t *param)
@@ -63,23 +62,20 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     const struct mfs_config *config = worker->config;
     const struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
                                                 remote_addr, rkey,   param};
-    const struct mfs_tag tag = mfs_tag_get();
+    const struct mfs_tag tag = mfs_tag_look();
     const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
-    const bool defers = mfs_policy_defers(mfs_host_policy(worker->host)) || config->pace > 0;
+    bool straight = idle && operation.bytes <= config->small && config->pace == 0;
 
-    mfs_ucx_count(worker, MFS_COUNT_CALLS, 1);
-    mfs_ucx_count(worker, MFS_COUNT_BYTES, operation.bytes);
-    if (tag.request != MFS_REQUEST_NONE)
-        mfs_ucx_count(worker, MFS_COUNT_TAGGED, 1);
-    if (!worker->shared && worker->untold >= COUNTS_A_TELL)
-        mfs_ucx_tell(worker);
-    if (!defers && !idle) /* the policy was switched off: what it held back comes first */
-        mfs_ucx_drain(worker, NULL);
-    if (!defers || operation.bytes == 0 ||
-        (operation.bytes <= config->small && idle && config->pace == 0)) {
-        mfs_ucx_count(worker, MFS_COUNT_STRAIGHT, 1);
-        return false;
+    if (!straight) {
+        const bool defers = mfs_policy_defers(mfs_host_policy(worker->host)) || config->pace > 0;
+
+        if (!defers && !idle) /* the policy was switched off: what it held back comes first */
+            mfs_ucx_drain(worker, NULL);
+        straight = !defers || operation.bytes == 0;
     }
+    mfs_ucx_count_call(worker, operation.bytes, tag.request != MFS_REQUEST_NONE, straight);
+    if (straight)
+        return false;
     if (mfs_ucx_express(ep, &operation, result)) {
         mfs_ucx_count(worker, MFS_COUNT_DEFERRED, 1);
         mfs_ucx_count(worker, MFS_COUNT_CHUNKS, 1);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "host/tagged.h"
 #include "ucx/dispatch.h"
 #include "ucx/ep.h"
 #include "ucx/finish.h"
@@ -175,11 +176,14 @@ static struct mfs_ucx_request *waiter(struct mfs_ucx_worker *worker, struct mfs_
 /* What a flush posted now must wait for; NULL: nothing. Mutex held. */
 static struct mfs_ucx_order *order_of(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
-    const struct mfs_tag tag = mfs_tag_get();
     struct mfs_ucx_scope *scope;
+    struct mfs_tag tag;
 
+    if (!mfs_ucx_order_pending(&worker->order)) /* it counts all */
+        return NULL;
     if (!ep)
         return &worker->order;
+    tag = mfs_tag_look();
     if (tag.request == MFS_REQUEST_NONE)
         return &ep->order;
     scope = mfs_ucx_scope_find(ep, &tag);

@@ -37,7 +37,7 @@ static inline void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
 {
     const uint32_t at = mfs_ucx_map_home(key) % MFS_UCX_MAP_CELLS;
 
-    if (atomic_load_explicit(&map->cells[at].key, memory_order_acquire) == key)
+    if (MFS_LIKELY(atomic_load_explicit(&map->cells[at].key, memory_order_acquire) == key))
         return atomic_load_explicit(&map->cells[at].value, memory_order_acquire);
     return mfs_ucx_map_find_on(map, key);
 }

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define ARENA_BYTES ((size_t)1 << 31)
 #define BLOCK_BYTES ((size_t)1 << 16)
 
 struct mfs_ucx_block {
@@ -24,30 +23,31 @@ struct mfs_ucx_block {
 
 static struct {
     pthread_mutex_t mutex;
-    _Atomic(char *) start; /* NULL until reserved */
-    size_t used;           /* bytes ever handed out */
+    size_t used; /* bytes ever handed out */
     struct mfs_ucx_block *free;
-} arena = {PTHREAD_MUTEX_INITIALIZER, NULL, 0, NULL};
+} arena = {PTHREAD_MUTEX_INITIALIZER, 0, NULL};
+
+_Atomic uintptr_t mfs_ucx_arena = MFS_UCX_NO_ARENA;
 
 static struct mfs_ucx_block *block_get(void)
 {
     struct mfs_ucx_block *block;
-    char *start;
+    uintptr_t start;
 
     pthread_mutex_lock(&arena.mutex);
-    start = atomic_load_explicit(&arena.start, memory_order_relaxed);
-    if (!start) {
-        void *range = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+    start = atomic_load_explicit(&mfs_ucx_arena, memory_order_relaxed);
+    if (start == MFS_UCX_NO_ARENA) {
+        void *range = mmap(NULL, MFS_UCX_ARENA_BYTES, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-        start = range == MAP_FAILED ? NULL : range;
-        atomic_store_explicit(&arena.start, start, memory_order_release);
+        start = range == MAP_FAILED ? MFS_UCX_NO_ARENA : (uintptr_t)range;
+        atomic_store_explicit(&mfs_ucx_arena, start, memory_order_release);
     }
     block = arena.free;
     if (block) {
         arena.free = block->next;
-    } else if (start && arena.used < ARENA_BYTES) {
-        block = (struct mfs_ucx_block *)(void *)(start + arena.used);
+    } else if (start != MFS_UCX_NO_ARENA && arena.used < MFS_UCX_ARENA_BYTES) {
+        block = (struct mfs_ucx_block *)(start + arena.used);
         arena.used += BLOCK_BYTES;
     }
     pthread_mutex_unlock(&arena.mutex);
@@ -125,11 +125,4 @@ void mfs_ucx_pool_put(struct mfs_ucx_pool *pool, struct mfs_ucx_request *request
 {
     request->next = pool->free;
     pool->free = request;
-}
-
-bool mfs_ucx_request_ours(const void *handle)
-{
-    const char *start = atomic_load_explicit(&arena.start, memory_order_acquire);
-
-    return start && (const char *)handle >= start && (const char *)handle < start + ARENA_BYTES;
 }

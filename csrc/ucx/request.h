@@ -77,7 +77,17 @@ void mfs_ucx_pool_free(struct mfs_ucx_pool *pool);
 struct mfs_ucx_request *mfs_ucx_pool_get(struct mfs_ucx_pool *pool);
 void mfs_ucx_pool_put(struct mfs_ucx_pool *pool, struct mfs_ucx_request *request);
 
-bool mfs_ucx_request_ours(const void *handle);
+#define MFS_UCX_ARENA_BYTES ((uintptr_t)1 << 31)
+#define MFS_UCX_NO_ARENA ((uintptr_t)1 << 63) /* no program has anything there */
+
+/* Where it begins; MFS_UCX_NO_ARENA until it is reserved. */
+extern _Atomic uintptr_t mfs_ucx_arena;
+
+static inline bool mfs_ucx_request_ours(const void *handle)
+{
+    return (uintptr_t)handle - atomic_load_explicit(&mfs_ucx_arena, memory_order_acquire) <
+           MFS_UCX_ARENA_BYTES;
+}
 
 static inline void *mfs_ucx_request_handle(struct mfs_ucx_request *request)
 {

@@ -20,6 +20,11 @@ extern _Atomic int mfs_ucx_state;
 
 bool mfs_ucx_set_up(void); /* at the first call */
 
+static inline bool mfs_ucx_is_on(void)
+{
+    return atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed) == MFS_UCX_ENABLED;
+}
+
 /* MFS_ENABLE is set, and this is not a fork of the process that was set up. Cheap. */
 static inline bool mfs_ucx_enabled(void)
 {
@@ -28,23 +33,27 @@ static inline bool mfs_ucx_enabled(void)
     return known == MFS_UCX_ENABLED || (known == MFS_UCX_UNKNOWN && mfs_ucx_set_up());
 }
 
-/* Our state behind a handle; NULL: hand the call on. The copy of UCX is then the handle's own. */
+/*
+ * Our state behind a handle; NULL: hand the call on. The copy of UCX is then the handle's own.
+ * Where nothing has been set up no handle is known.
+ */
 static inline struct mfs_ucx_worker *mfs_ucx_worker_of(struct mfs_ucx_caller *caller,
                                                        ucp_worker_h handle)
 {
     struct mfs_ucx_worker *worker =
-        caller->inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_worker_find(handle);
+        MFS_LIKELY(!caller->inner && mfs_ucx_is_on()) ? mfs_ucx_worker_find(handle) : NULL;
 
-    if (worker)
+    if (MFS_LIKELY(worker))
         caller->api = worker->api;
     return worker;
 }
 
 static inline struct mfs_ucx_ep *mfs_ucx_ep_of(struct mfs_ucx_caller *caller, ucp_ep_h handle)
 {
-    struct mfs_ucx_ep *ep = caller->inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_ep_find(handle);
+    struct mfs_ucx_ep *ep =
+        MFS_LIKELY(!caller->inner && mfs_ucx_is_on()) ? mfs_ucx_ep_find(handle) : NULL;
 
-    if (ep)
+    if (MFS_LIKELY(ep))
         caller->api = ep->worker->api;
     return ep;
 }

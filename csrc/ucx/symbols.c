@@ -3,8 +3,7 @@
  * RTLD_NEXT does not see a UCX that was opened RTLD_LOCAL, hence the way through
  * the caller's own dependencies. For the main program (whose handle is the global
  * scope, where the shim itself comes first) RTLD_NEXT is right; the last resort is
- * to walk all loaded objects. Answers are cached by return address: there are some
- * tens of call sites in a process, each resolved once.
+ * to walk all loaded objects. Answers are kept by return address.
  */
 #include "ucx/symbols.h"
 
@@ -18,18 +17,11 @@
 #include "host/log.h"
 
 #define COPIES_MAX 16
-#define CACHE_SIZE 1024u /* a power of two */
 
 static pthread_mutex_t resolve_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct mfs_ucx_api copies[COPIES_MAX];
-static _Atomic unsigned copies_count; /* written under the mutex */
-
-/* An entry is written once: the address last, which publishes the rest. */
-static struct {
-    _Atomic(const void *) address;
-    const struct mfs_ucx_api *api; /* NULL: the address is our own */
-    bool inner;
-} cache[CACHE_SIZE];
+_Atomic unsigned mfs_ucx_copies; /* written under the mutex */
+struct mfs_ucx_site mfs_ucx_sites[MFS_UCX_SITES];
 
 static const void *object_of(const void *address)
 {
@@ -90,7 +82,7 @@ static const struct mfs_ucx_api *copy_of(void *function)
     void *handle;
     Dl_info info;
 
-    const unsigned count = atomic_load_explicit(&copies_count, memory_order_relaxed);
+    const unsigned count = atomic_load_explicit(&mfs_ucx_copies, memory_order_relaxed);
 
     for (unsigned i = 0; i < count; i++) {
         if (copies[i].base == base)
@@ -106,7 +98,7 @@ static const struct mfs_ucx_api *copy_of(void *function)
 #define MFS_UCX_CALL(type, name, parameters) *(void **)&api->name = dlsym(handle, #name);
 #include "ucx/calls.def"
 #undef MFS_UCX_CALL
-    atomic_store_explicit(&copies_count, count + 1, memory_order_release);
+    atomic_store_explicit(&mfs_ucx_copies, count + 1, memory_order_release);
     mfs_log(MFS_LOG_INFO, "UCX found: %s", info.dli_fname);
     return api;
 }
@@ -119,72 +111,63 @@ static const struct mfs_ucx_api *copy_of(void *function)
  */
 static _Thread_local const struct mfs_ucx_api *last_api;
 
-static __attribute__((noinline)) struct mfs_ucx_caller answer_of_several(
-    const struct mfs_ucx_api *api, bool inner)
+static struct mfs_ucx_caller answer(const struct mfs_ucx_site *site)
 {
-    if (!api)
+    if (atomic_load_explicit(&mfs_ucx_copies, memory_order_acquire) == 1)
+        return site->caller;
+    if (site->own)
         return (struct mfs_ucx_caller){last_api ? last_api : &copies[0], true};
-    last_api = api;
-    return (struct mfs_ucx_caller){api, inner};
+    last_api = site->caller.api;
+    return site->caller;
 }
 
-static inline struct mfs_ucx_caller answer(const struct mfs_ucx_api *api, bool inner)
+static struct mfs_ucx_site resolve(const void *return_address)
 {
-    if (atomic_load_explicit(&copies_count, memory_order_acquire) != 1)
-        return answer_of_several(api, inner);
-    return api ? (struct mfs_ucx_caller){api, inner} : (struct mfs_ucx_caller){&copies[0], true};
-}
-
-static unsigned home(const void *return_address)
-{
-    return (unsigned)((uintptr_t)return_address * UINT64_C(0x9E3779B97F4A7C15) >> 40) % CACHE_SIZE;
-}
-
-/* Not where it would be: perhaps further on, perhaps never asked for before. */
-static __attribute__((noinline)) struct mfs_ucx_caller resolve(const void *return_address)
-{
-    unsigned at = home(return_address);
-    struct mfs_ucx_caller caller;
+    struct mfs_ucx_site site = {.address = return_address};
     void *function;
 
-    for (unsigned probes = 0; probes < CACHE_SIZE; probes++, at++) {
-        const void *address =
-            atomic_load_explicit(&cache[at % CACHE_SIZE].address, memory_order_acquire);
-
-        if (address == return_address)
-            return answer(cache[at % CACHE_SIZE].api, cache[at % CACHE_SIZE].inner);
-        if (!address)
-            break;
+    site.own = object_of(return_address) == object_of((const void *)&probe);
+    if (site.own) {
+        site.caller = (struct mfs_ucx_caller){&copies[0], true};
+        return site;
     }
-    pthread_mutex_lock(&resolve_mutex);
-    caller.inner = object_of(return_address) == object_of((const void *)&probe);
-    function = caller.inner ? NULL : resolve_probe(return_address);
-    caller.api = function ? copy_of(function) : NULL;
-    if (!caller.inner && !caller.api) {
+    function = resolve_probe(return_address);
+    site.caller.api = function ? copy_of(function) : NULL;
+    if (!site.caller.api) {
         mfs_log(MFS_LOG_WARN, "no UCX behind the shim: a ucp_ function was called, but no libucp "
                               "is loaded that has it");
         abort();
     }
-    if (caller.api)
-        caller.inner = object_of(return_address) == caller.api->base;
-    for (unsigned probes = 0; probes < CACHE_SIZE / 2; probes++, at++) {
-        if (!atomic_load_explicit(&cache[at % CACHE_SIZE].address, memory_order_relaxed)) {
-            cache[at % CACHE_SIZE].api = caller.api;
-            cache[at % CACHE_SIZE].inner = caller.inner;
-            atomic_store_explicit(&cache[at % CACHE_SIZE].address, return_address,
-                                  memory_order_release);
+    site.caller.inner = object_of(return_address) == site.caller.api->base;
+    return site;
+}
+
+struct mfs_ucx_caller mfs_ucx_caller_of(const void *return_address)
+{
+    unsigned at = mfs_ucx_site_home(return_address);
+    struct mfs_ucx_site found;
+
+    for (unsigned probes = 0; probes < MFS_UCX_SITES; probes++, at++) {
+        const struct mfs_ucx_site *site = &mfs_ucx_sites[at % MFS_UCX_SITES];
+        const void *address = atomic_load_explicit(&site->address, memory_order_acquire);
+
+        if (address == return_address)
+            return answer(site);
+        if (!address)
+            break;
+    }
+    pthread_mutex_lock(&resolve_mutex);
+    found = resolve(return_address);
+    for (unsigned probes = 0; probes < MFS_UCX_SITES / 2; probes++, at++) {
+        struct mfs_ucx_site *site = &mfs_ucx_sites[at % MFS_UCX_SITES];
+
+        if (!atomic_load_explicit(&site->address, memory_order_relaxed)) {
+            site->caller = found.caller;
+            site->own = found.own;
+            atomic_store_explicit(&site->address, return_address, memory_order_release);
             break;
         }
     }
     pthread_mutex_unlock(&resolve_mutex);
-    return answer(caller.api, caller.inner);
-}
-
-struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
-{
-    const unsigned at = home(return_address);
-
-    if (atomic_load_explicit(&cache[at].address, memory_order_acquire) == return_address)
-        return answer(cache[at].api, cache[at].inner);
-    return resolve(return_address);
+    return answer(&found);
 }

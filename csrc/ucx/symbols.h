@@ -11,9 +11,13 @@
 #ifndef MFS_UCX_SYMBOLS_H
 #define MFS_UCX_SYMBOLS_H
 
+#include <stdatomic.h>
+
 #include <ucp/api/ucp.h>
 
 #include "core/types.h"
+
+#define MFS_UCX_SITES 1024u /* a power of two */
 
 struct mfs_ucx_api {
 #define MFS_UCX_CALL(type, name, parameters) type(*name) parameters;
@@ -27,7 +31,36 @@ struct mfs_ucx_caller {
     bool inner; /* the caller is libucp itself */
 };
 
+/*
+ * A place in the program that calls us, and the answer for it. There are some tens of them in a
+ * process. Written once: the address last, which publishes the rest.
+ */
+struct mfs_ucx_site {
+    _Atomic(const void *) address; /* NULL: free */
+    struct mfs_ucx_caller caller;
+    bool own; /* it lies in this library: caller is right while there is one copy of UCX */
+};
+
+extern struct mfs_ucx_site mfs_ucx_sites[MFS_UCX_SITES];
+extern _Atomic unsigned mfs_ucx_copies; /* of UCX that are known */
+
+/* Not where it would be, perhaps never asked for before; or there are several copies. */
+struct mfs_ucx_caller mfs_ucx_caller_of(const void *return_address);
+
+static inline unsigned mfs_ucx_site_home(const void *return_address)
+{
+    return (unsigned)(uintptr_t)return_address % MFS_UCX_SITES;
+}
+
 /* Cannot fail: a process that calls ucp_* has one; if it cannot be found, abort with a line. */
-struct mfs_ucx_caller mfs_ucx_caller(const void *return_address);
+static inline struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
+{
+    const struct mfs_ucx_site *site = &mfs_ucx_sites[mfs_ucx_site_home(return_address)];
+
+    if (MFS_LIKELY(atomic_load_explicit(&site->address, memory_order_acquire) == return_address &&
+                   atomic_load_explicit(&mfs_ucx_copies, memory_order_relaxed) == 1))
+        return site->caller;
+    return mfs_ucx_caller_of(return_address);
+}
 
 #endif

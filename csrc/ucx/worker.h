@@ -84,6 +84,7 @@ struct mfs_ucx_worker {
     /* Of a worker of one thread, not yet told to the host (a locked instruction each). */
     _Atomic uint64_t counts[MFS_COUNT_LAST];
     unsigned untold; /* additions to them */
+    unsigned idle;   /* times that progress found nothing to do, and counts untold */
     bool sleepless; /* its events do not tell of sends */
     bool ending; /* in ucp_worker_destroy */
 };
@@ -128,6 +129,12 @@ static inline void mfs_ucx_unlock(struct mfs_ucx_worker *worker)
                           atomic_load_explicit(&(count), memory_order_relaxed) + (amount),         \
                           memory_order_relaxed)
 
+#define MFS_UCX_UNTOLD_MAX 256u
+
+/* To the host: now and then, when progress finds nothing to do for a while, and at the end. */
+void mfs_ucx_tell(struct mfs_ucx_worker *worker);
+void mfs_ucx_tell_all(void);
+
 /* Count what happens with it. A worker of one thread keeps the counts until mfs_ucx_tell. */
 static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter counter,
                                  uint64_t amount)
@@ -140,9 +147,28 @@ static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter
     }
 }
 
-/* To the host: now and then, when progress finds nothing to do, and at the end. */
-void mfs_ucx_tell(struct mfs_ucx_worker *worker);
-void mfs_ucx_tell_all(void);
+/* A put or get, as it comes in: most go straight on, so it is one step. */
+static inline void mfs_ucx_count_call(struct mfs_ucx_worker *worker, uint64_t bytes, bool tagged,
+                                      bool straight)
+{
+    if (worker->shared) {
+        mfs_count(worker->host, MFS_COUNT_CALLS, 1);
+        mfs_count(worker->host, MFS_COUNT_BYTES, bytes);
+        if (tagged)
+            mfs_count(worker->host, MFS_COUNT_TAGGED, 1);
+        if (straight)
+            mfs_count(worker->host, MFS_COUNT_STRAIGHT, 1);
+        return;
+    }
+    MFS_UCX_ADD(worker->counts[MFS_COUNT_CALLS], 1);
+    MFS_UCX_ADD(worker->counts[MFS_COUNT_BYTES], bytes);
+    if (tagged)
+        MFS_UCX_ADD(worker->counts[MFS_COUNT_TAGGED], 1);
+    if (straight)
+        MFS_UCX_ADD(worker->counts[MFS_COUNT_STRAIGHT], 1);
+    if (++worker->untold >= MFS_UCX_UNTOLD_MAX)
+        mfs_ucx_tell(worker);
+}
 
 /* NULL: not one of those we schedule for. */
 struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle);
