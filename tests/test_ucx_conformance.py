@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a deferred operation owes its caller, on real UCX: one program judges UCX alone and
-UCX with the shim in the way. See tests/ucx/conformance.c for the promises, case by case."""
+UCX with the shim in the way. See tests/ucx/conformance_*.c for the promises, case by case."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ CASES = [
     "data",
     "many",
     "detached",
+    "datatypes",
+    "fence_and_atomic",
+    "tag_messages",
     "callbacks",
     "callback_posts",
     "request_calls",
@@ -26,18 +29,15 @@ CASES = [
     "blocking_forms",
     "implicit_forms",
     "old_forms",
-    "datatypes",
-    "fence_and_atomic",
-    "tag_messages",
     "close_flushes",
     "close_forced",
     "close_many",
     "peer_failure",
     "listener",
+    "destroyed",
     "sleeps",
     "waits",
     "threads",
-    "destroyed",
 ]
 
 # What UCX itself cannot do over shared memory: detect a dead peer, listen, wake a worker whose

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pair.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 struct side sides[2];
-bool pair_alone;
+
+static unsigned threaded = 2; /* sides from here on make progress by themselves */
+static pthread_t threads[2];
+static _Atomic bool stop;
 
 /* Of the shim's library; absent in a program that runs without it. */
 struct tag {
@@ -122,9 +127,31 @@ void pair_close(void)
     }
 }
 
+static void *progress_side(void *side)
+{
+    while (!atomic_load(&stop))
+        (void)ucp_worker_progress(((struct side *)side)->worker);
+    return NULL;
+}
+
+void pair_threads_begin(unsigned first)
+{
+    threaded = first;
+    for (unsigned i = first; i < 2; i++)
+        CHECK(pthread_create(&threads[i], NULL, progress_side, &sides[i]) == 0);
+}
+
+void pair_threads_end(void)
+{
+    atomic_store(&stop, true);
+    for (unsigned i = threaded; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    threaded = 2;
+}
+
 void pair_progress(void)
 {
-    for (unsigned i = 0; i < (pair_alone ? 1 : 2); i++) {
+    for (unsigned i = 0; i < threaded; i++) {
         if (sides[i].worker)
             (void)ucp_worker_progress(sides[i].worker);
     }

@@ -52,11 +52,13 @@ struct outcome {
 };
 
 extern struct side sides[2];
-extern bool pair_alone; /* somebody else makes side 1 progress */
 
 void pair_open(const struct pair_options *options);
 void pair_close(void);
 void pair_progress(void);
+/* From here on the sides from `first` on make progress in a thread of their own each. */
+void pair_threads_begin(unsigned first);
+void pair_threads_end(void);
 ucp_ep_h pair_ep(unsigned from, const struct pair_options *options);
 
 /* Fill side 0's memory from a seed, clear side 1's; is a range of it equal to side 0's? */

@@ -92,7 +92,10 @@ SOURCES = {
         "order.c",
         *(f"order_{part}.c" for part in ("queue", "flush", "request", "close", "forms")),
     ],
-    "conformance": ["conformance.c", "pair.c"],
+    "conformance": [
+        *("conformance.c", "pair.c"),
+        *(f"conformance_{part}.c" for part in ("data", "request", "forms", "end", "thread")),
+    ],
 }
 
 
