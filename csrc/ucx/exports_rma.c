@@ -90,23 +90,14 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
 }
 
 /* defer() by the handle; caller->api is right for the handle after it. */
-static bool put(struct mfs_ucx_caller *caller, ucp_ep_h handle, const void *buffer, size_t count,
-                uint64_t remote_addr, ucp_rkey_h rkey, const ucp_request_param_t *param,
-                ucs_status_ptr_t *result)
+static bool rma(struct mfs_ucx_caller *caller, enum mfs_ucx_kind kind, ucp_ep_h handle,
+                const void *buffer, size_t count, uint64_t remote_addr, ucp_rkey_h rkey,
+                const ucp_request_param_t *param, ucs_status_ptr_t *result)
 {
     struct mfs_ucx_ep *ep = mfs_ucx_ep_of(caller, handle);
 
-    return ep && defer(ep, MFS_UCX_PUT, (void *)(uintptr_t)buffer, count, remote_addr, rkey, param,
-                       result);
-}
-
-static bool get(struct mfs_ucx_caller *caller, ucp_ep_h handle, void *buffer, size_t count,
-                uint64_t remote_addr, ucp_rkey_h rkey, const ucp_request_param_t *param,
-                ucs_status_ptr_t *result)
-{
-    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(caller, handle);
-
-    return ep && defer(ep, MFS_UCX_GET, buffer, count, remote_addr, rkey, param, result);
+    return ep &&
+           defer(ep, kind, (void *)(uintptr_t)buffer, count, remote_addr, rkey, param, result);
 }
 
 MFS_UCX_EXPORT ucs_status_ptr_t ucp_put_nbx(ucp_ep_h handle, const void *buffer, size_t count,
@@ -116,7 +107,7 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_put_nbx(ucp_ep_h handle, const void *buffer,
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (put(&caller, handle, buffer, count, remote_addr, rkey, param, &result))
+    if (rma(&caller, MFS_UCX_PUT, handle, buffer, count, remote_addr, rkey, param, &result))
         return result;
     return caller.api->ucp_put_nbx(handle, buffer, count, remote_addr, rkey, param);
 }
@@ -128,7 +119,7 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nbx(ucp_ep_h handle, void *buffer, size_
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (get(&caller, handle, buffer, count, remote_addr, rkey, param, &result))
+    if (rma(&caller, MFS_UCX_GET, handle, buffer, count, remote_addr, rkey, param, &result))
         return result;
     return caller.api->ucp_get_nbx(handle, buffer, count, remote_addr, rkey, param);
 }
@@ -143,7 +134,7 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_put_nb(ucp_ep_h handle, const void *buffer, 
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (put(&caller, handle, buffer, bytes, remote_addr, rkey, &param, &result))
+    if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &param, &result))
         return result;
     return caller.api->ucp_put_nb(handle, buffer, bytes, remote_addr, rkey, callback);
 }
@@ -156,7 +147,7 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nb(ucp_ep_h handle, void *buffer, size_t
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (get(&caller, handle, buffer, bytes, remote_addr, rkey, &param, &result))
+    if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &param, &result))
         return result;
     return caller.api->ucp_get_nb(handle, buffer, bytes, remote_addr, rkey, callback);
 }
@@ -178,7 +169,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_put_nbi(ucp_ep_h handle, const void *buffer, siz
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (put(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+    if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
         return implicit(result);
     return caller.api->ucp_put_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
@@ -189,7 +180,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_get_nbi(ucp_ep_h handle, void *buffer, size_t by
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (get(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+    if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
         return implicit(result);
     return caller.api->ucp_get_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
@@ -201,7 +192,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_put(ucp_ep_h handle, const void *buffer, size_t 
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (put(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+    if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
         return mfs_ucx_wait(result);
     return caller.api->ucp_put(handle, buffer, bytes, remote_addr, rkey);
 }
@@ -212,7 +203,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_get(ucp_ep_h handle, void *buffer, size_t bytes,
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (get(&caller, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+    if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
         return mfs_ucx_wait(result);
     return caller.api->ucp_get(handle, buffer, bytes, remote_addr, rkey);
 }
