@@ -12,10 +12,11 @@
 
 struct mfs_nccl_comm *mfs_nccl_comm_make(struct mfs_nccl_engine *engine, bool sender)
 {
-    struct mfs_nccl_comm *comm = calloc(1, sizeof(*comm));
+    struct mfs_nccl_comm *comm = aligned_alloc(_Alignof(struct mfs_nccl_comm), sizeof(*comm));
 
     if (!comm)
         return NULL;
+    memset(comm, 0, sizeof(*comm));
     comm->magic = MFS_NCCL_COMM_MAGIC;
     comm->sender = sender;
     comm->engine = engine;
@@ -36,8 +37,10 @@ struct mfs_nccl_comm *mfs_nccl_comm_make(struct mfs_nccl_engine *engine, bool se
 /* What a request holds on to while UCX may need it. */
 static void let_go(struct mfs_nccl_request *request)
 {
-    mfs_nccl_key_put(request->comm, request->key);
-    request->key = NULL;
+    if (request->kind == MFS_NCCL_PUT) {
+        mfs_nccl_key_put(request->comm, request->key);
+        request->key = NULL;
+    }
     if (request->mr) {
         request->mr->users--;
         if (request->own_mr)
@@ -75,12 +78,8 @@ void mfs_nccl_comm_free(struct mfs_nccl_comm *comm)
     free(comm);
 }
 
-struct mfs_nccl_comm *mfs_nccl_comm_check(void *pointer, int sender, const char *call)
+struct mfs_nccl_comm *mfs_nccl_comm_none(void *pointer, int sender, const char *call)
 {
-    struct mfs_nccl_comm *comm = pointer;
-
-    if (comm && comm->magic == MFS_NCCL_COMM_MAGIC && (sender < 0 || comm->sender == sender))
-        return comm;
     mfs_nccl_warn("%s: %p is no %s connection of ours", call, pointer,
                   sender < 0 ? ""
                   : sender   ? "sending"
@@ -109,7 +108,7 @@ void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t re
 {
     if (atomic_load_explicit(&request->state, memory_order_relaxed) != MFS_NCCL_BUSY)
         return;
-    request->result = result;
+    request->result = (uint8_t)result;
     if (request->inflight == 0)
         let_go(request);
     atomic_store_explicit(&request->state, MFS_NCCL_DONE, memory_order_release);
@@ -246,9 +245,9 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
             cut_off(comm->peer);
         }
         mfs_nccl_engine_progress(engine);
-        pthread_mutex_unlock(&engine->mutex);
+        mfs_nccl_lock_give(&engine->lock);
         sched_yield();
-        pthread_mutex_lock(&engine->mutex);
+        mfs_nccl_lock_take(&engine->lock);
     }
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         if (uses(&comm->requests[i], mr) && comm->requests[i].inflight == 0 &&
@@ -267,9 +266,9 @@ void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm)
     while (comm->peer && comm->peer->controls > 0 && !comm->peer->failed && !engine->stopped &&
            mfs_now_ns() < until_ns) {
         mfs_nccl_engine_progress(engine);
-        pthread_mutex_unlock(&engine->mutex);
+        mfs_nccl_lock_give(&engine->lock);
         sched_yield();
-        pthread_mutex_lock(&engine->mutex);
+        mfs_nccl_lock_take(&engine->lock);
     }
 }
 
@@ -312,7 +311,7 @@ mfs_nccl_result_t mfs_nccl_dereg(void *pointer, void *mhandle)
         return MFS_NCCL_INTERNAL_ERROR;
     if (!mr)
         return MFS_NCCL_OK;
-    pthread_mutex_lock(&comm->engine->mutex);
+    mfs_nccl_lock_take(&comm->engine->lock);
     if (mr->users > 0)
         mfs_nccl_comm_quiesce(comm, mr);
     for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && mr->users > 0; i++) {
@@ -320,7 +319,7 @@ mfs_nccl_result_t mfs_nccl_dereg(void *pointer, void *mhandle)
             mfs_nccl_comm_quiesce(comm->engine->comms[i], mr);
     }
     in_use_still = mr->users > 0;
-    pthread_mutex_unlock(&comm->engine->mutex);
+    mfs_nccl_lock_give(&comm->engine->lock);
     if (in_use_still) /* UCX and requests point to it, and will for ever */
         mfs_nccl_warn(
             "deregMr: UCX did not give back operations on [%p, +%zu); some memory is lost",
@@ -343,9 +342,9 @@ mfs_nccl_result_t mfs_nccl_test(void *pointer, int *done, int *sizes)
     }
     engine = request->comm->engine;
     state = atomic_load_explicit(&request->state, memory_order_acquire);
-    if (state != MFS_NCCL_DONE && pthread_mutex_trylock(&engine->mutex) == 0) {
+    if (state != MFS_NCCL_DONE && mfs_nccl_lock_try(&engine->lock)) {
         mfs_nccl_engine_progress(engine);
-        pthread_mutex_unlock(&engine->mutex);
+        mfs_nccl_lock_give(&engine->lock);
         state = atomic_load_explicit(&request->state, memory_order_acquire);
     }
     if (state == MFS_NCCL_FREE) {

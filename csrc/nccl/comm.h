@@ -54,11 +54,11 @@ enum mfs_nccl_header_flags {
     MFS_NCCL_HEADER_ANSWER = 1u << 4, /* REVOKE: REVOKED is waited for */
 };
 
-/* In front of every active message. Both sides have one byte order. */
+/* In front of every active message but EAGER. Both sides have one byte order. */
 struct mfs_nccl_header {
     uint32_t comm, generation; /* the receiver's id of the connection */
     uint64_t seq;
-    uint64_t bytes; /* EAGER, FIN: of the message; GRANT, WANT: room, wanted */
+    uint64_t bytes; /* FIN: of the message; GRANT, WANT: room, wanted */
     uint64_t at; /* GRANT: address; FIN: bytes on this channel; REVOKE: uuid, first half */
     uint64_t posted; /* GRANT: irecvs so far; REVOKE: uuid, second half */
     uint64_t mr; /* GRANT: id of the registration */
@@ -66,7 +66,12 @@ struct mfs_nccl_header {
     uint32_t reserved;
 };
 
-#define MFS_NCCL_HEADER_SHORT offsetof(struct mfs_nccl_header, at) /* EAGER ends there */
+/* In front of EAGER: with 8 bytes of data, and what UCX puts before it, one line of the memory
+ * that processes share. */
+struct mfs_nccl_eager_header {
+    uint32_t comm, generation;
+    uint32_t seq; /* the lower half */
+};
 
 enum mfs_nccl_state { MFS_NCCL_FREE, MFS_NCCL_BUSY, MFS_NCCL_DONE };
 enum mfs_nccl_kind {
@@ -86,10 +91,16 @@ struct mfs_nccl_key {
 };
 
 struct mfs_nccl_request {
-    struct mfs_op op; /* first: the queue gives it back */
-    _Atomic uint32_t state; /* enum mfs_nccl_state; DONE publishes result and received */
-    mfs_nccl_result_t result;
-    struct mfs_nccl_comm *comm;
+    /* one line: all that a small message needs */
+    _Alignas(64) struct mfs_nccl_comm *comm;
+    char *data;
+    uint64_t bytes; /* sent, or room */
+    uint64_t received; /* so far; at the end: what test() tells */
+    uint64_t seq;
+    struct mfs_nccl_mr *mr;
+    uint32_t inflight; /* chunks, flushes or sends in UCX's hands */
+    _Atomic uint8_t state; /* enum mfs_nccl_state; DONE publishes result and received */
+    uint8_t result; /* mfs_nccl_result_t */
     uint8_t kind;
     uint8_t stage; /* send: of its end (finish.c) */
     bool queued; /* in the RMLQ */
@@ -97,21 +108,17 @@ struct mfs_nccl_request {
     bool granted; /* receive: the peer may write into it */
     bool in_list; /* of those whose FIN is due */
     bool host; /* send: all memory is the host's, here and there */
-    uint32_t inflight; /* chunks, flushes or sends in UCX's hands */
-    uint64_t seq;
-    char *data;
-    uint64_t bytes; /* sent, or room */
-    uint64_t received; /* so far; at the end: what test() tells */
+    bool own_mr; /* made for this message: NCCL gave none */
+    struct mfs_nccl_eager_header header; /* of this message, or of the slot's next */
+    /* what the others need */
+    struct mfs_op op; /* in the RMLQ */
+    struct mfs_nccl_key *key; /* PUT */
     uint64_t window_bytes; /* EAGER: as counted in the port's window */
     unsigned channel; /* EAGER: on its way there */
-    struct mfs_nccl_mr *mr;
-    bool own_mr; /* made for this message: NCCL gave none */
-    struct mfs_nccl_key *key;
     ucp_rkey_h flush_key; /* iflush */
     uint64_t remote;
     uint64_t channel_bytes[MFS_NCCL_CHANNELS_MAX]; /* put there */
-    int64_t want_ns; /* send: when the grant was last asked for; 0: not yet */
-    struct mfs_nccl_header header;
+    int64_t want_ns; /* send that waits: when the grant was last asked for; 0: not yet */
     struct mfs_nccl_request *next; /* FIN is due */
 };
 
@@ -123,7 +130,6 @@ struct mfs_nccl_grant {
 };
 
 struct mfs_nccl_unexpected { /* EAGER before its irecv */
-    bool there;
     uint64_t bytes;
     char *data;
 };
@@ -151,6 +157,7 @@ struct mfs_nccl_comm {
     uint64_t posted; /* sender: told; receiver: told to the sender */
     uint64_t closed_at; /* receiver: from here on nothing comes; UINT64_MAX: open */
     uint64_t lost; /* sender: the first message given up at the end; UINT64_MAX: none */
+    uint64_t is_unexpected; /* receiver: a bit for each of `unexpected` */
     uint32_t inflight; /* in UCX's hands: all its requests */
     unsigned revoked, closes; /* receiver: channels on which REVOKED and CLOSE have come */
     bool revoke_asked; /* sender: answer when nothing is in flight */
@@ -166,12 +173,21 @@ struct mfs_nccl_comm {
     struct mfs_nccl_request flushes[MFS_NCCL_FLUSHES];
 };
 
-/* All with the engine's mutex held, but make and check. */
+/* All with the engine's lock held, but make and check. */
 
 struct mfs_nccl_comm *mfs_nccl_comm_make(struct mfs_nccl_engine *engine, bool sender);
 void mfs_nccl_comm_free(struct mfs_nccl_comm *comm);
+/* NULL; it was logged that the pointer is no connection of that side. */
+struct mfs_nccl_comm *mfs_nccl_comm_none(void *comm, int sender, const char *call);
 /* Is this pointer of NCCL's a live connection of that side (-1: of either)? Logs if not. */
-struct mfs_nccl_comm *mfs_nccl_comm_check(void *comm, int sender, const char *call);
+static inline struct mfs_nccl_comm *mfs_nccl_comm_check(void *pointer, int sender, const char *call)
+{
+    struct mfs_nccl_comm *comm = pointer;
+
+    return comm && comm->magic == MFS_NCCL_COMM_MAGIC && (sender < 0 || comm->sender == sender)
+               ? comm
+               : mfs_nccl_comm_none(pointer, sender, call);
+}
 /* What the set-up has found out; takes in grants that came early. */
 void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
                              uint32_t generation);
@@ -179,7 +195,7 @@ void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, co
 /* End a request; its slot is NCCL's to test. */
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result);
 /* Nothing of `mr` (NULL: of anything) is read or written any more when this returns; gives
- * and takes the mutex while it waits, a second at most. */
+ * and takes the lock while it waits, a second at most. */
 void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
 
 /* Before a connection ends: what was said to its peer has gone out; a second at most. */
@@ -212,7 +228,7 @@ void mfs_nccl_send_settle(struct mfs_nccl_comm *comm);
 bool mfs_nccl_send_landed(struct mfs_nccl_comm *comm);
 
 /* recv.c */
-void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
+void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_eager_header *header,
                             const char *data, size_t bytes);
 void mfs_nccl_recv_on_fin(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header);
 void mfs_nccl_recv_on_want(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header);

@@ -201,23 +201,30 @@ static bool waits(struct mfs_nccl_engine *engine, const struct mfs_nccl_request 
 {
     if (request->bytes == 0 || !engine->queue)
         return false;
-    if (request->bytes <= engine->small_bytes && mfs_rmlq_operations(engine->queue) == 0)
+    if (request->bytes <= engine->small_bytes && !engine->waiting)
         return false; /* the way of a small message on an idle port: nothing else is looked at */
     settings(engine);
     return engine->scheduled;
 }
 
+static void count(struct mfs_nccl_engine *engine, uint64_t bytes)
+{
+    engine->counts[MFS_COUNT_CALLS]++;
+    engine->counts[MFS_COUNT_BYTES] += bytes;
+}
+
 void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
+    const uint64_t bytes = request->bytes; /* it may be over before it is counted */
     struct mfs_tag tag;
 
-    engine->counts[MFS_COUNT_CALLS]++;
-    engine->counts[MFS_COUNT_BYTES] += request->bytes;
     if (!waits(engine, request)) {
-        send_now(engine, request);
+        send_now(engine, request); /* first: it travels while the rest is done */
+        count(engine, bytes);
         engine->counts[MFS_COUNT_TAGGED] += mfs_batch_get().request != MFS_REQUEST_NONE;
         return;
     }
+    count(engine, bytes);
     tag = mfs_nccl_flow_tag(&engine->context->flow);
     engine->counts[MFS_COUNT_TAGGED] += tag.request != MFS_REQUEST_NONE;
     request->op = (struct mfs_op){.length = request->bytes};
@@ -226,14 +233,15 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
         send_now(engine, request);
         return;
     }
-    request->queued = true;
+    request->queued = engine->waiting = true;
     engine->counts[MFS_COUNT_DEFERRED]++;
     mfs_nccl_engine_dispatch(engine);
 }
 
 static void rest(struct mfs_nccl_engine *engine, int64_t now_ns)
 {
-    if (mfs_rmlq_operations(engine->queue) == 0)
+    engine->waiting = mfs_rmlq_operations(engine->queue) > 0;
+    if (!engine->waiting)
         mfs_member_publish(engine->member, MFS_RANK_NONE, now_ns);
 }
 
@@ -269,7 +277,8 @@ static bool send_best(struct mfs_nccl_engine *engine)
         mfs_member_done(engine->member, bytes, now_ns);
         return false;
     }
-    request = (struct mfs_nccl_request *)taken.op;
+    request = (struct mfs_nccl_request *)(void *)((char *)taken.op -
+                                                  offsetof(struct mfs_nccl_request, op));
     engine->inflight += bytes;
     request->queued = !taken.last;
     if (taken.last)
@@ -295,10 +304,10 @@ void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine)
 {
     uint64_t sent = 0, promotions;
 
-    if (!engine->queue || mfs_rmlq_operations(engine->queue) == 0)
+    if (!engine->waiting)
         return;
     settings(engine);
-    while (mfs_rmlq_operations(engine->queue) > 0 && send_best(engine))
+    while (engine->waiting && send_best(engine))
         sent++;
     engine->counts[MFS_COUNT_CHUNKS] += sent;
     promotions = mfs_rmlq_promotions(engine->queue);

@@ -6,7 +6,7 @@
  *            +-- RMLQ -- dispatch: best chunk, room in the window -- put (or EAGER, whole)
  *
  * A chunk's level picks the traffic class, and the class the channels; of those the one with
- * the least on its way. All with the engine's mutex held.
+ * the least on its way. All with the engine's lock held.
  */
 #ifndef MFS_NCCL_DISPATCH_H
 #define MFS_NCCL_DISPATCH_H

@@ -58,7 +58,6 @@ static struct mfs_nccl_engine *engine_make(struct mfs_nccl_context *context, int
 
     if (!engine)
         return NULL;
-    pthread_mutex_init(&engine->mutex, NULL);
     engine->ucx = mfs_nccl_ucx_get();
     engine->context = context;
     engine->device = mfs_nccl_device_at(dev);
@@ -107,8 +106,11 @@ struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, in
 
 static void workers_progress(struct mfs_nccl_engine *engine)
 {
-    for (unsigned klass = 0; klass < engine->classes; klass++)
+    unsigned klass = 0;
+
+    do
         (void)engine->ucx->ucp_worker_progress(engine->workers[klass]);
+    while (++klass < engine->classes);
 }
 
 /* Without error handling there is no closing by force: such end with their worker. */
@@ -147,7 +149,7 @@ static bool peers_close(struct mfs_nccl_engine *engine, struct mfs_nccl_peer *pe
 
 void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
 {
-    pthread_mutex_lock(&engine->mutex);
+    mfs_nccl_lock_take(&engine->lock);
     for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {
         if (engine->comms[i]) /* abandoned by NCCL: an aborted communicator */
             mfs_nccl_comm_free(engine->comms[i]);
@@ -166,7 +168,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         engine->peers = peer->next;
         mfs_nccl_peer_free(peer);
     }
-    pthread_mutex_unlock(&engine->mutex);
+    mfs_nccl_lock_give(&engine->lock);
     mfs_rmlq_destroy(engine->queue);
     if (engine->member)
         mfs_port_leave(engine->member);
@@ -184,7 +186,6 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
     counts_tell(engine);
     if (engine->host)
         mfs_stats_write(engine->host);
-    pthread_mutex_destroy(&engine->mutex);
     free(engine);
 }
 
@@ -249,6 +250,14 @@ static void tick(struct mfs_nccl_engine *engine, int64_t now_ns)
     }
 }
 
+static __attribute__((noinline)) void look_at_clock(struct mfs_nccl_engine *engine)
+{
+    const int64_t now_ns = mfs_now_ns();
+
+    if (now_ns >= engine->tick_ns)
+        tick(engine, now_ns);
+}
+
 void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine)
 {
     while (engine->put_first) {
@@ -274,13 +283,12 @@ void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine)
     if (engine->stopped)
         return;
     workers_progress(engine);
-    mfs_nccl_engine_finish_puts(engine);
-    mfs_nccl_engine_dispatch(engine);
-    mfs_nccl_engine_finish_puts(engine);
-    if (++engine->looks % LOOKS_A_CLOCK == 0) {
-        const int64_t now_ns = mfs_now_ns();
-
-        if (now_ns >= engine->tick_ns)
-            tick(engine, now_ns);
+    if (engine->put_first)
+        mfs_nccl_engine_finish_puts(engine);
+    if (engine->waiting) {
+        mfs_nccl_engine_dispatch(engine);
+        mfs_nccl_engine_finish_puts(engine);
     }
+    if (++engine->looks % LOOKS_A_CLOCK == 0)
+        look_at_clock(engine);
 }

@@ -13,11 +13,11 @@
  *
  * THREADS: NCCL's service thread sets up and registers while its progress thread sends,
  * receives and tests, on the same device at the same time. Everything here is guarded by the
- * engine's mutex, UCX's workers included (they are made for one thread at a time), and it is
+ * engine's lock, UCX's workers included (they are made for one thread at a time), and it is
  * held across calls into UCX: the callbacks that come back are ours alone, they touch only
- * what the mutex guards, and they never take it. test() only tries the mutex: whoever has it
+ * what the lock guards, and they never take it. test() only tries the lock: whoever has it
  * makes progress for all. A request's end is told in its `state`, which is read without the
- * mutex. Registration does not take it: UCX's contexts are made for several threads.
+ * lock. Registration does not take it: UCX's contexts are made for several threads.
  * Two engines share nothing but the contexts and the port's segment, which is lock-free.
  */
 #ifndef MFS_NCCL_ENGINE_H
@@ -31,6 +31,7 @@
 #include "host/port.h"
 #include "nccl/device.h"
 #include "nccl/flow.h"
+#include "nccl/lock.h"
 
 #define MFS_NCCL_COMMS_MAX 4096u
 
@@ -58,17 +59,23 @@ struct mfs_nccl_chunk {
 };
 
 struct mfs_nccl_engine {
-    pthread_mutex_t mutex; /* guards all that follows */
+    struct mfs_nccl_lock lock; /* guards all that follows */
+    /* what every test() looks at */
+    uint32_t looks;
+    unsigned classes;
+    _Atomic bool stopped; /* makes no progress ever again; also read under the context's mutex */
+    bool waiting; /* the queue may hold something */
     const struct mfs_nccl_ucx *ucx;
+    ucp_worker_h workers[MFS_NCCL_CLASSES_MAX];
+    struct mfs_nccl_request *put_first, *put_last; /* all put; FIN is due */
+    /* and what it does not */
     struct mfs_nccl_context *context;
     struct mfs_nccl_device *device;
     struct mfs_host *host;
     unsigned char uuid[16]; /* tells peers apart */
-    unsigned classes, channels; /* channels: endpoints to a peer, classes times endpoints */
+    unsigned channels; /* endpoints to a peer: classes times endpoints */
     bool scheduled;
-    _Atomic bool stopped; /* makes no progress ever again; also read under the context's mutex */
     struct mfs_nccl_engine *next; /* of the stopped ones */
-    ucp_worker_h workers[MFS_NCCL_CLASSES_MAX];
     struct mfs_rmlq *queue;
     struct mfs_port *port;
     struct mfs_member *member;
@@ -76,7 +83,6 @@ struct mfs_nccl_engine {
     uint64_t inflight; /* bytes in the window */
     uint64_t small_bytes; /* MFS_SMALL */
     uint64_t counts[MFS_COUNT_LAST]; /* not yet in the segment: every tick, and at the end */
-    struct mfs_nccl_request *put_first, *put_last; /* all put; FIN is due */
     struct mfs_nccl_chunk *free_chunks, *slabs;
     struct mfs_nccl_control *free_controls;
     struct mfs_nccl_peer *peers;
@@ -84,7 +90,6 @@ struct mfs_nccl_engine {
     uint32_t generation, comm_hint, comm_count;
     ucp_ep_h self; /* to ourselves, for iflush; NULL until the first; ends with its worker */
     int watch; /* epoll: sockets that tell of a peer's death */
-    uint32_t looks;
     int64_t tick_ns;
 };
 
@@ -93,7 +98,7 @@ struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, in
 /* With all connections closed, or abandoned by NCCL. */
 void mfs_nccl_engine_free(struct mfs_nccl_engine *engine);
 
-/* All of the following with the mutex held. */
+/* All of the following with the lock held. */
 
 /* Everything fails; nothing is written to or read from NCCL's memory any more. */
 void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine);

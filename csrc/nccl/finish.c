@@ -186,7 +186,7 @@ mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
     if (!comm)
         return MFS_NCCL_INTERNAL_ERROR;
     engine = comm->engine;
-    pthread_mutex_lock(&engine->mutex);
+    mfs_nccl_lock_take(&engine->lock);
     mfs_nccl_comm_quiesce(comm, NULL);
     if (comm->peer) {
         mfs_nccl_send_settle(comm);
@@ -195,6 +195,6 @@ mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
         mfs_nccl_comm_drain(comm);
     }
     mfs_nccl_comm_free(comm);
-    pthread_mutex_unlock(&engine->mutex);
+    mfs_nccl_lock_give(&engine->lock);
     return MFS_NCCL_OK;
 }

@@ -102,9 +102,9 @@ mfs_nccl_result_t mfs_nccl_iflush(void *recv_comm, int n, void **data, int *size
         if (!mr || (sizes && sizes[i] == 0) ||
             (mr->type == MFS_NCCL_PTR_HOST && !mfs_config_get()->nccl_flush))
             continue;
-        pthread_mutex_lock(&comm->engine->mutex);
+        mfs_nccl_lock_take(&comm->engine->lock);
         result = comm->result == MFS_NCCL_OK ? read_back(comm, mr, data[i], out) : comm->result;
-        pthread_mutex_unlock(&comm->engine->mutex);
+        mfs_nccl_lock_give(&comm->engine->lock);
         break;
     }
     return result;

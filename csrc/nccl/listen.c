@@ -106,14 +106,14 @@ mfs_nccl_result_t mfs_nccl_close_listen(void *listen_comm)
 
     if (!listener)
         return MFS_NCCL_INTERNAL_ERROR;
-    pthread_mutex_lock(&listener->engine->mutex);
+    mfs_nccl_lock_take(&listener->engine->lock);
     while (listener->meets) {
         struct mfs_nccl_meet *meet = listener->meets;
 
         listener->meets = meet->next;
         mfs_nccl_meet_free(meet);
     }
-    pthread_mutex_unlock(&listener->engine->mutex);
+    mfs_nccl_lock_give(&listener->engine->lock);
     close(listener->fd);
     listener->magic = 0;
     free(listener);
@@ -152,7 +152,7 @@ mfs_nccl_result_t mfs_nccl_accept(void *listen_comm, void **recv_comm, void **de
     (void)device_handle;
     if (!listener)
         return MFS_NCCL_INTERNAL_ERROR;
-    pthread_mutex_lock(&listener->engine->mutex);
+    mfs_nccl_lock_take(&listener->engine->lock);
     take_in(listener);
     for (at = &listener->meets; *at && !*recv_comm;) {
         struct mfs_nccl_meet *meet = *at;
@@ -170,7 +170,7 @@ mfs_nccl_result_t mfs_nccl_accept(void *listen_comm, void **recv_comm, void **de
         mfs_nccl_meet_free(meet);
     }
     mfs_nccl_engine_progress(listener->engine);
-    pthread_mutex_unlock(&listener->engine->mutex);
+    mfs_nccl_lock_give(&listener->engine->lock);
     return MFS_NCCL_OK;
 }
 
@@ -242,7 +242,7 @@ mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **s
     result = handle_check(handle);
     if (result != MFS_NCCL_OK)
         return result;
-    pthread_mutex_lock(&engine->mutex);
+    mfs_nccl_lock_take(&engine->lock);
     if (!handle->meet)
         handle->meet = connect_begin(engine, handle);
     meet = handle->meet;
@@ -262,6 +262,6 @@ mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **s
             handle->meet = NULL;
         }
     }
-    pthread_mutex_unlock(&engine->mutex);
+    mfs_nccl_lock_give(&engine->lock);
     return result;
 }

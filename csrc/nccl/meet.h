@@ -17,7 +17,7 @@
 #include "nccl/comm.h"
 
 #define MFS_NCCL_WIRE_MAGIC UINT64_C(0x4c43434e53464d01) /* "\1MFSNCCL" */
-#define MFS_NCCL_WIRE_VERSION 1u
+#define MFS_NCCL_WIRE_VERSION 2u
 #define MFS_NCCL_ADDRESSES_MAX 65536u
 
 enum mfs_nccl_hello_flags {
@@ -66,7 +66,7 @@ struct mfs_nccl_meet {
     struct mfs_nccl_meet *next; /* listener's list */
 };
 
-/* One step, without blocking; the state says how far it is. Engine's mutex held. */
+/* One step, without blocking; the state says how far it is. Engine's lock held. */
 void mfs_nccl_meet_step(struct mfs_nccl_meet *meet);
 /* A socket that is (being) connected. NULL: no memory, fd is closed. */
 struct mfs_nccl_meet *mfs_nccl_meet_make(struct mfs_nccl_engine *engine, int fd, bool connector,

@@ -72,10 +72,3 @@ void mfs_nccl_mr_free(struct mfs_nccl_mr *mr)
     }
     free(mr);
 }
-
-bool mfs_nccl_mr_holds(const struct mfs_nccl_mr *mr, const void *data, size_t size)
-{
-    const uintptr_t from = (uintptr_t)data, base = (uintptr_t)mr->data;
-
-    return from >= base && from - base <= mr->size && size <= mr->size - (from - base);
-}

@@ -25,6 +25,11 @@ mfs_nccl_result_t mfs_nccl_mr_make(const struct mfs_nccl_device *device, void *d
                                    int type, struct mfs_nccl_mr **mr);
 void mfs_nccl_mr_free(struct mfs_nccl_mr *mr);
 /* Does [data, data + size) lie inside? */
-bool mfs_nccl_mr_holds(const struct mfs_nccl_mr *mr, const void *data, size_t size);
+static inline bool mfs_nccl_mr_holds(const struct mfs_nccl_mr *mr, const void *data, size_t size)
+{
+    const uintptr_t from = (uintptr_t)data, base = (uintptr_t)mr->data;
+
+    return from >= base && from - base <= mr->size && size <= mr->size - (from - base);
+}
 
 #endif

@@ -34,7 +34,7 @@ struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine, const u
     return peer;
 }
 
-/* UCX's own word that an endpoint failed; inside progress, so the mutex is held. */
+/* UCX's own word that an endpoint failed; inside progress, so the lock is held. */
 static void on_error(void *user, ucp_ep_h ep, ucs_status_t status)
 {
     struct mfs_nccl_peer *peer = user;
@@ -87,6 +87,7 @@ struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const u
     memcpy(peer->uuid, uuid, sizeof(peer->uuid));
     snprintf(peer->name, sizeof(peer->name), "%s", name);
     peer->channels = channels;
+    peer->of_a_class = own;
     peer->needs_flush = -1;
     for (int i = 0; i < MFS_NCCL_WATCHES; i++)
         peer->watches[i] = -1;
@@ -201,9 +202,12 @@ void mfs_nccl_peer_fail(struct mfs_nccl_peer *peer, const char *reason)
 
 unsigned mfs_nccl_peer_channel(struct mfs_nccl_peer *peer, unsigned klass)
 {
-    const unsigned count = peer->engine->channels / peer->engine->classes;
-    unsigned best = klass * count + peer->turn++ % count;
+    const unsigned count = peer->of_a_class;
+    unsigned best;
 
+    if (count == 1)
+        return klass;
+    best = klass * count + peer->turn++ % count;
     for (unsigned i = 0; i < count; i++) {
         if (peer->inflight[klass * count + i] < peer->inflight[best])
             best = klass * count + i;

@@ -24,6 +24,7 @@ struct mfs_nccl_peer {
     unsigned char uuid[16];
     char name[MFS_NCCL_NAME_BYTES]; /* "host pid 123" */
     unsigned channels; /* as both sides have them */
+    unsigned of_a_class; /* channels */
     ucp_ep_h eps[MFS_NCCL_CHANNELS_MAX];
     uint64_t inflight[MFS_NCCL_CHANNELS_MAX];
     uint32_t controls; /* messages of ours (wire.c) that UCX has not sent yet */
@@ -40,7 +41,7 @@ struct mfs_nccl_peer {
 /* Who we are, for peers and logs. */
 void mfs_nccl_own_name(char *name, size_t size);
 
-/* All with the engine's mutex held. */
+/* All with the engine's lock held. */
 
 struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine, const unsigned char *uuid);
 /* addresses: of the peer's workers, one for each of its `classes`. NULL: logged. */

@@ -58,22 +58,30 @@ static void arrive(struct mfs_nccl_request *request, const char *data, uint64_t 
 
 /* --- what the sender says --- */
 
-void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
+/* The number whose lower half that is, nearest to `number`. */
+static uint64_t near_by(uint64_t number, uint32_t half)
+{
+    return number + (uint64_t)(int64_t)(int32_t)(half - (uint32_t)number);
+}
+
+void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_eager_header *header,
                             const char *data, size_t bytes)
 {
+    const uint64_t seq = near_by(comm->next_seq, header->seq);
+    const uint64_t bit = UINT64_C(1) << seq % MFS_NCCL_RING;
     struct mfs_nccl_unexpected *cell;
     struct mfs_nccl_request *request;
 
     if (comm->sender || comm->result != MFS_NCCL_OK)
         return;
-    request = posted(comm, header->seq);
+    request = posted(comm, seq);
     if (request) {
         arrive(request, data, bytes);
         return;
     }
-    cell = &comm->unexpected[header->seq % MFS_NCCL_RING];
-    if (header->seq < comm->next_seq || header->seq >= comm->next_seq + MFS_NCCL_RING ||
-        cell->there || bytes > comm->eager_bytes) {
+    cell = &comm->unexpected[seq % MFS_NCCL_RING];
+    if (seq < comm->next_seq || seq >= comm->next_seq + MFS_NCCL_RING ||
+        comm->is_unexpected & bit || bytes > comm->eager_bytes) {
         mfs_nccl_peer_fail(comm->peer, "it sent more than it may");
         return;
     }
@@ -86,7 +94,7 @@ void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_he
     if (bytes > 0)
         memcpy(cell->data, data, bytes);
     cell->bytes = bytes;
-    cell->there = true;
+    comm->is_unexpected |= bit;
 }
 
 void mfs_nccl_recv_on_fin(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header)
@@ -198,7 +206,7 @@ static mfs_nccl_result_t register_for(struct mfs_nccl_request *request, struct m
 static mfs_nccl_result_t post(struct mfs_nccl_comm *comm, void *data, size_t size,
                               struct mfs_nccl_mr *mr, struct mfs_nccl_request *request)
 {
-    struct mfs_nccl_unexpected *early = &comm->unexpected[comm->next_seq % MFS_NCCL_RING];
+    const uint64_t bit = UINT64_C(1) << comm->next_seq % MFS_NCCL_RING;
     mfs_nccl_result_t result;
 
     request->kind = MFS_NCCL_RECV;
@@ -212,8 +220,10 @@ static mfs_nccl_result_t post(struct mfs_nccl_comm *comm, void *data, size_t siz
         return result;
     comm->next_seq++;
     atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
-    if (early->there) {
-        early->there = false;
+    if (comm->is_unexpected & bit) {
+        const struct mfs_nccl_unexpected *early = &comm->unexpected[request->seq % MFS_NCCL_RING];
+
+        comm->is_unexpected &= ~bit;
         arrive(request, early->data, early->bytes);
     } else if (request->seq >= comm->closed_at) {
         mfs_nccl_request_end(request, MFS_NCCL_REMOTE_ERROR);
@@ -246,7 +256,7 @@ mfs_nccl_result_t mfs_nccl_irecv(void *recv_comm, int n, void **data, size_t *si
         mfs_nccl_warn("irecv: [%p, +%zu) does not lie in its registration", data[0], sizes[0]);
         return MFS_NCCL_INVALID_ARGUMENT;
     }
-    pthread_mutex_lock(&comm->engine->mutex);
+    mfs_nccl_lock_take(&comm->engine->lock);
     request = &comm->requests[comm->next_seq % MFS_NCCL_RING];
     if (comm->result != MFS_NCCL_OK) {
         result = comm->result;
@@ -257,7 +267,7 @@ mfs_nccl_result_t mfs_nccl_irecv(void *recv_comm, int n, void **data, size_t *si
         if (result == MFS_NCCL_OK)
             *out = request;
     }
-    pthread_mutex_unlock(&comm->engine->mutex);
+    mfs_nccl_lock_give(&comm->engine->lock);
     return result;
 }
 
@@ -269,10 +279,10 @@ mfs_nccl_result_t mfs_nccl_close_recv(void *recv_comm)
     if (!comm)
         return MFS_NCCL_INTERNAL_ERROR;
     engine = comm->engine;
-    pthread_mutex_lock(&engine->mutex);
+    mfs_nccl_lock_take(&engine->lock);
     mfs_nccl_comm_quiesce(comm, NULL);
     mfs_nccl_comm_drain(comm);
     mfs_nccl_comm_free(comm);
-    pthread_mutex_unlock(&engine->mutex);
+    mfs_nccl_lock_give(&engine->lock);
     return MFS_NCCL_OK;
 }

@@ -41,23 +41,35 @@ static void refuse(struct mfs_nccl_request *request, uint64_t room)
         mfs_nccl_request_end(request, MFS_NCCL_INVALID_USAGE);
 }
 
+static void send_eager(struct mfs_nccl_request *request)
+{
+    struct mfs_nccl_comm *comm = request->comm;
+
+    if (request->seq >= comm->posted + MFS_NCCL_EAGER_AHEAD)
+        return;
+    request->kind = MFS_NCCL_EAGER;
+    mfs_nccl_engine_submit(comm->engine, request);
+}
+
 void mfs_nccl_send_try(struct mfs_nccl_request *request)
 {
     struct mfs_nccl_comm *comm = request->comm;
-    struct mfs_nccl_grant *grant = &comm->grants[request->seq % MFS_NCCL_RING];
-    const bool granted = grant->seq == request->seq + 1;
     const bool small = request->bytes <= comm->eager_bytes;
+    struct mfs_nccl_grant *grant;
+    bool granted;
 
     if (!comm->peer)
         return;
+    if (small && comm->peer_host_only) { /* no grant is needed: none is looked at */
+        send_eager(request);
+        return;
+    }
+    grant = &comm->grants[request->seq % MFS_NCCL_RING];
+    granted = grant->seq == request->seq + 1;
     if (granted && request->bytes > grant->bytes) {
         refuse(request, grant->bytes);
-    } else if (request->bytes == 0 ||
-               (small && (comm->peer_host_only || (granted && grant->host)))) {
-        if (request->seq >= comm->posted + MFS_NCCL_EAGER_AHEAD)
-            return;
-        request->kind = MFS_NCCL_EAGER;
-        mfs_nccl_engine_submit(comm->engine, request);
+    } else if (request->bytes == 0 || (small && granted && grant->host)) {
+        send_eager(request);
     } else if (granted) {
         request->kind = MFS_NCCL_PUT;
         memset(request->channel_bytes, 0, comm->engine->channels * sizeof(uint64_t));
@@ -85,9 +97,9 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
         mfs_nccl_warn("isend: [%p, +%zu) does not lie in its registration", data, size);
         return MFS_NCCL_INVALID_ARGUMENT;
     }
-    pthread_mutex_lock(&comm->engine->mutex);
+    mfs_nccl_lock_take(&comm->engine->lock);
     if (comm->result != MFS_NCCL_OK) {
-        pthread_mutex_unlock(&comm->engine->mutex);
+        mfs_nccl_lock_give(&comm->engine->lock);
         return comm->result;
     }
     request = slot_of(comm, comm->next_seq);
@@ -98,20 +110,21 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
         request->data = data;
         request->bytes = request->received = size;
         request->sent = false;
-        request->want_ns = 0;
         request->stage = 0;
         request->mr = mr;
         if (mr)
             mr->users++;
         atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
         mfs_nccl_send_try(request);
+        if (request->kind == MFS_NCCL_WAITING)
+            request->want_ns = 0;
         if (comm->engine->put_first)
             mfs_nccl_engine_finish_puts(comm->engine);
         *out = request;
     } else {
         mfs_nccl_engine_progress(comm->engine);
     }
-    pthread_mutex_unlock(&comm->engine->mutex);
+    mfs_nccl_lock_give(&comm->engine->lock);
     return MFS_NCCL_OK;
 }
 

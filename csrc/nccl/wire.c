@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Active messages between two engines. They arrive inside ucp_worker_progress, with the
- * engine's mutex held. One for a connection that is closed is dropped, except that REVOKE is
+ * engine's lock held. One for a connection that is closed is dropped, except that REVOKE is
  * answered even then: whoever closed has nothing in flight any more.
  */
 #include <errno.h>
@@ -155,9 +155,6 @@ static void receive(struct mfs_nccl_engine *engine, unsigned id,
         return;
     }
     switch (id) {
-    case MFS_NCCL_WIRE_EAGER:
-        mfs_nccl_recv_on_eager(comm, header, data, bytes);
-        break;
     case MFS_NCCL_WIRE_GRANT:
         mfs_nccl_send_on_grant(comm, header, data, bytes);
         break;
@@ -193,7 +190,22 @@ static void receive(struct mfs_nccl_engine *engine, unsigned id,
         return UCS_OK;                                                                             \
     }
 
-HANDLER(EAGER)
+static ucs_status_t on_EAGER(void *engine, const void *header, size_t header_bytes, void *data,
+                             size_t bytes, const ucp_am_recv_param_t *param)
+{
+    struct mfs_nccl_eager_header whole;
+    struct mfs_nccl_comm *comm;
+
+    (void)param;
+    if (header_bytes != sizeof(whole))
+        return UCS_OK; /* none of ours */
+    memcpy(&whole, header, sizeof(whole));
+    comm = mfs_nccl_engine_comm(engine, whole.comm, whole.generation);
+    if (comm)
+        mfs_nccl_recv_on_eager(comm, &whole, data, bytes);
+    return UCS_OK;
+}
+
 HANDLER(GRANT)
 HANDLER(FIN)
 HANDLER(WANT)
