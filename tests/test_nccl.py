@@ -29,7 +29,8 @@ def test_exports__the_tables_and_nothing_else():
 @pytest.mark.parametrize("transport", ["tcp", "shm"])
 @pytest.mark.parametrize("scene", SCENES)
 def test_scene(scene: str, transport: str):
-    toolbox.run(scene, UCX_TLS=transport, MFS_NCCL_PEER_TIMEOUT="5s")
+    puts = {"HARNESS_LL128": "none"} if transport == "shm" else {}  # the other process puts
+    toolbox.run(scene, UCX_TLS=transport, MFS_NCCL_PEER_TIMEOUT="5s", **puts)
 
 
 @pytest.mark.parametrize("version", range(7, 12))
@@ -98,6 +99,15 @@ def test_small_chunks_and_window(scene: str):
 def test_without_eager_messages():
     toolbox.run("ring", MFS_NCCL_EAGER="0", HARNESS_SLOW="1")
     toolbox.run("lines", MFS_NCCL_EAGER="0", HARNESS_SLOW="1")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "shm"])
+@pytest.mark.parametrize("sanitizer", ["", pytest.param("thread", marks=pytest.mark.slow)])
+def test_lines_of_128_bytes_beside_a_reader(sanitizer: str, transport: str):
+    """What is copied by us a thread of its own may read while it comes."""
+    toolbox.run(
+        "lines", sanitizer=sanitizer, UCX_TLS=transport, MFS_NCCL_EAGER="64k", HARNESS_LL128="beside"
+    )
 
 
 def test_flush_reads_back():

@@ -4,20 +4,25 @@
  *
  *   ring       3 ranks, 2 channels each way; a progress thread with NCCL's steps, depths and
  *              sizes, while a service thread registers and connects on the same device
- *   lines      readers that poll flags per 8 and per 128 bytes, as LL and LL128 do
+ *   lines      a thread that polls flags per 8 and per 128 bytes, as LL and LL128 do, while
+ *              the progress thread tests
  *   semantics  sizes, zero bytes, stale pointers, 32 messages, several accepts, refusals
  *   threads    four threads on one context
  *   close      connections closed, memory taken back and unmapped with messages on their way
- *   kill       a rank dies of SIGKILL: the others get an error, in time
+ *   kill       a rank dies of SIGKILL: the others get an error, in time; a service thread goes
+ *              on
  *   stop       a rank is stopped with messages on their way: the other takes its memory back
  *   abandon    finalize with messages on their way and nothing closed, as when NCCL aborts
  *   finalize   communicators come and go
  *
  * Exit status 0: all as it must be; anything else: a line on stderr says what was not.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -98,6 +103,54 @@ void many_at_one_time(struct world *world, struct both *both)
         check(world, both->in + i * 65536, (uint64_t)i, 1000 + (size_t)i * 997);
         (void)world_wait(world, sends[i]);
     }
+}
+
+/* --- NCCL's service thread --- */
+
+static _Atomic bool service_over;
+static pthread_t service_thread;
+
+/* Registers and connects to itself all the time, as other communicators' set-up would. */
+static void *service(void *argument)
+{
+    struct world *world = argument;
+    char *memory = malloc(1 << 16);
+
+    while (!atomic_load(&service_over)) {
+        char handle[MFS_NCCL_HANDLE_BYTES];
+        void *listener, *sender = NULL, *receiver = NULL, *mr, *device = NULL;
+
+        CALL(world->net->listen(world->ctx, 0, handle, &listener));
+        while (!sender || !receiver) {
+            if (!sender)
+                CALL(world->net->connect(world->ctx, 0, handle, &sender, &device));
+            if (!receiver)
+                CALL(world->net->accept(listener, &receiver, &device));
+            sched_yield();
+        }
+        CALL(world->net->close_listen(listener));
+        CALL(world->net->reg(sender, memory, 1 << 16, MFS_NCCL_PTR_HOST, &mr));
+        NEED(mr);
+        CALL(world->net->dereg(sender, mr));
+        CALL(world->net->dereg(sender, NULL));
+        CALL(world->net->close_send(sender));
+        CALL(world->net->close_recv(receiver));
+        usleep(1000);
+    }
+    free(memory);
+    return NULL;
+}
+
+void service_begin(struct world *world)
+{
+    if (pthread_create(&service_thread, NULL, service, world) != 0)
+        DIE("pthread_create");
+}
+
+void service_end(void)
+{
+    atomic_store(&service_over, true);
+    pthread_join(service_thread, NULL);
 }
 
 int main(int argc, char **argv)

@@ -27,6 +27,11 @@ void both_close(struct world *world, struct both *both);
 /* 32 messages each way. */
 void many_at_one_time(struct world *world, struct both *both);
 
+/* A thread that registers and connects to itself all the time, as another communicator's set-up
+ * would. */
+void service_begin(struct world *world);
+void service_end(void);
+
 /* The scenes: see harness.c. */
 void ring(struct world *world);
 void lines(struct world *world);

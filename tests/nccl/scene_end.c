@@ -87,6 +87,7 @@ void kill_one(struct world *world)
     world_open(world);
     both_open(world, &both, 0);
     world_barrier(world);
+    service_begin(world);
     if (world->rank == 0) {
         /* 1: it sends to us and dies; else it only waits, as we do */
         for (int i = 0; mid_message && i < 20; i++)
@@ -122,6 +123,7 @@ void kill_one(struct world *world)
             result = world->net->test(request, &done, NULL);
         NEED(result == MFS_NCCL_REMOTE_ERROR);
     }
+    service_end();
     both_close(world, &both);
     CALL(world->net->finalize(world->ctx));
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NCCL's progress thread with its steps, depths and sizes, and a service thread beside it. */
-#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -79,38 +78,6 @@ static bool recv_step(struct world *world, struct lane *lane)
 }
 
 #define CHANNELS 2
-static _Atomic bool ring_over;
-
-/* Registers and connects to itself all the time, as other communicators' set-up would. */
-static void *service(void *argument)
-{
-    struct world *world = argument;
-    char *memory = malloc(1 << 16);
-
-    while (!atomic_load(&ring_over)) {
-        char handle[MFS_NCCL_HANDLE_BYTES];
-        void *listener, *sender = NULL, *receiver = NULL, *mr, *device = NULL;
-
-        CALL(world->net->listen(world->ctx, 0, handle, &listener));
-        while (!sender || !receiver) {
-            if (!sender)
-                CALL(world->net->connect(world->ctx, 0, handle, &sender, &device));
-            if (!receiver)
-                CALL(world->net->accept(listener, &receiver, &device));
-            sched_yield();
-        }
-        CALL(world->net->close_listen(listener));
-        CALL(world->net->reg(sender, memory, 1 << 16, MFS_NCCL_PTR_HOST, &mr));
-        NEED(mr);
-        CALL(world->net->dereg(sender, mr));
-        CALL(world->net->dereg(sender, NULL));
-        CALL(world->net->close_send(sender));
-        CALL(world->net->close_recv(receiver));
-        usleep(1000);
-    }
-    free(memory);
-    return NULL;
-}
 
 void ring(struct world *world)
 {
@@ -118,7 +85,6 @@ void ring(struct world *world)
     struct lane sends[CHANNELS] = {0}, receives[CHANNELS] = {0};
     unsigned left = 2 * CHANNELS;
     uint64_t state = seed * 77 + (uint64_t)world->rank + 1;
-    pthread_t thread;
 
     world_open(world);
     for (int c = 0; c < CHANNELS; c++) {
@@ -138,8 +104,7 @@ void ring(struct world *world)
             NEED(lanes[i]->mr);
         }
     }
-    if (pthread_create(&thread, NULL, service, world) != 0)
-        DIE("pthread_create");
+    service_begin(world);
     for (left = 1; left > 0;) {
         left = 0;
         for (int c = 0; c < CHANNELS; c++) {
@@ -151,8 +116,7 @@ void ring(struct world *world)
         else
             sched_yield();
     }
-    atomic_store(&ring_over, true);
-    pthread_join(thread, NULL);
+    service_end();
     world_barrier(world);
     for (int c = 0; c < CHANNELS; c++) {
         CALL(world->net->dereg(sends[c].comm, sends[c].mr));
