@@ -150,6 +150,15 @@ def environment(system: str, protocol: str, ranks: int, rank: int) -> dict[str, 
     return env
 
 
+def other_ways(logs: list[str], system: str) -> str:
+    """What a rank's channels went over instead of, or besides, that network; "" if nothing."""
+    found = set()
+    for log in logs:
+        ways = set(re.findall(r" via (\S+)", log)) or {"nothing"}
+        found |= {way for way in ways if way.split("/")[:2] != ["NET", system]}
+    return ", ".join(sorted(found))
+
+
 def once(system: str, protocol: str, ranks: int, plan: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of all ranks; ends the program when a run failed, was wrong, or took another way."""
     with tempfile.TemporaryDirectory(prefix="mfs-nccl-gpu-") as folder:
@@ -168,9 +177,9 @@ def once(system: str, protocol: str, ranks: int, plan: dict[str, Any]) -> list[d
     label = f"{system}, {protocol}, {ranks} ranks"
     if any(process.returncode != 0 for process, _ in processes):
         sys.exit(f"nccl_gpu: {label} failed:\n" + "\n".join(text[-3000:] for text in texts))
-    ways = {way for text in texts for way in re.findall(r" via (\S+)", text)}
-    if not ways or any(not way.startswith(f"NET/{system}") for way in ways):
-        sys.exit(f"nccl_gpu: {label}: channels went via {', '.join(sorted(ways)) or 'nothing'}")
+    wrong_way = other_ways(texts, system)
+    if wrong_way:
+        sys.exit(f"nccl_gpu: {label}: channels went via {wrong_way}")
     rows = [json.loads(line) for text in texts for line in text.splitlines() if line[:1] == "{"]
     wrong = [row for row in rows if not row["right"]]
     if wrong or not rows:
@@ -184,13 +193,19 @@ def busbw(operation: str, size: int, seconds: float, ranks: int) -> float:
     return size / seconds * factor.get(operation, 1.0) / 1e6
 
 
-def measure(protocol: str, ranks: int, options: dict[str, Any]) -> list[dict[str, Any]]:
-    largest = options["largest"] if protocol != "LL" else min(options["largest"], LARGEST_LL)
+def sizes_of(protocol: str, largest: int) -> list[int]:
+    """From 8 bytes to the largest, that one included."""
+    largest = min(largest, LARGEST_LL) if protocol == "LL" else largest
     sizes = []
     size = 8
-    while size <= largest:
+    while size < largest:
         sizes.append(size)
         size *= 8 if size < 1 << 20 else 4
+    return [*sizes, largest]
+
+
+def measure(protocol: str, ranks: int, options: dict[str, Any]) -> list[dict[str, Any]]:
+    sizes = sizes_of(protocol, options["largest"])
     plan = {"operations": OPERATIONS, "sizes": sizes, "rounds": options["rounds"]}
     found: dict[tuple[str, int], dict[str, list[float]]] = {}
     for _ in range(options["pairs"]):
