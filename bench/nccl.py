@@ -11,7 +11,9 @@ Ranks are processes that drive the plug-in's table as NCCL does, without a GPU
 (bench/nccl_loop.c). `off` is ucx_perftest on the same path for latency and bandwidth (an
 active message of 8 bytes, puts of the same size, as many in flight), else the plug-in with
 MFS_ENABLE=0; `mfs` is the plug-in. Runs follow each other in pairs; a ratio is the median over
-the pairs of how much better `mfs` is: 1 is no difference, above 1 is better.
+the pairs of how much better `mfs` is: 1 is no difference, above 1 is better. Beside a latency
+stand two more of ucx_perftest's: tag_lat, whose messages are matched with a posted receive, as
+NCCL's are, and ucp_put_lat, which has no receiver but one that polls memory.
 
 --contend: two hosts (network namespaces, 1 Gbit/s both ways). Rank 0 sends 1 MiB every 25 ms,
 alone and beside 8 NIXL writes of another process that keep the port full; without MFS and
@@ -49,6 +51,7 @@ TRANSPORTS = {
     "tcp": {"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"},
     "shm": {"UCX_TLS": "shm,self"},
 }
+LATENCY_TESTS = ("ucp_am_lat", "tag_lat", "ucp_put_lat")  # the first is `off`
 PATTERNS = ("latency", "bandwidth", "ring", "alltoall")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
 LINK_BPS = 125e6
@@ -108,13 +111,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def perftest(transport: str, folder: Path, pattern: str, size: int, depth: int) -> float:
-    """Seconds of one message of ucx_perftest on the same path."""
+def perftest(transport: str, folder: Path, test: str, size: int, depth: int) -> float:
+    """Seconds of one message of ucx_perftest on the same path; of latencies, one way."""
     env = environment(transport, folder)
     env["LD_LIBRARY_PATH"] = str(wheel() / "lib")
     tool, port = str(wheel() / "bin" / "ucx_perftest"), free_port()
-    test = "ucp_am_lat" if pattern == "latency" else "ucp_put_bw"
-    count = 20000 if pattern == "latency" else max(200, min(20000, (2 << 30) // size))
+    count = 20000 if test in LATENCY_TESTS else max(200, min(20000, (2 << 30) // size))
     command = [tool, "-t", test, "-s", str(size), "-n", str(count), "-O", str(depth)]
     command += ["-p", str(port), "-f"]
     server = subprocess.Popen(
@@ -152,9 +154,14 @@ def measure(
     against = "plug-in, MFS_ENABLE=0"
     if ranks == 2 and pattern in ("latency", "bandwidth") and not gate:
         against = "ucx_perftest"
+    tests = LATENCY_TESTS if pattern == "latency" else ("ucp_put_bw",)
+    others: dict[str, list[float]] = {}
     for _ in range(options["pairs"]):
         if against == "ucx_perftest":
-            off = perftest(transport, folder, pattern, size, options["depth"])
+            for test in tests[1:]:
+                seconds = perftest(transport, folder, test, size, options["depth"])
+                others.setdefault(test, []).append(seconds * 1e6)
+            off = perftest(transport, folder, tests[0], size, options["depth"])
         else:
             off = loop(program, environment(transport, folder, MFS_ENABLE="0", **gate), *arguments)[
                 0
@@ -174,7 +181,8 @@ def measure(
         "size_bytes": size,
         "transport": transport,
         "ranks": ranks,
-        "against": against,
+        "against": f"{against} {tests[0]}" if against == "ucx_perftest" else against,
+        "others_us": {test: statistics.median(found) for test, found in others.items()},
         "off": value(0),
         "mfs": value(1),
         "unit": "us" if latency else "MB/s",
@@ -332,6 +340,10 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
             )
         )
     console.print(view)
+    for row in rows:
+        for test, latency_us in row.get("others_us", {}).items():
+            said = f"{row['size_bytes']} bytes over {row['transport']}: {latency_us:.2f} us"
+            console.print(f"ucx_perftest {test}, {said}")
 
 
 @click.command(help=__doc__)
