@@ -181,7 +181,7 @@ def measure(
         "size_bytes": size,
         "transport": transport,
         "ranks": ranks,
-        "against": f"{against} {tests[0]}" if against == "ucx_perftest" else against,
+        "against": tests[0] if against == "ucx_perftest" else against,
         "others_us": {test: statistics.median(found) for test, found in others.items()},
         "off": value(0),
         "mfs": value(1),

@@ -12,8 +12,9 @@
  *       +------- FIN #7 on each of them: its bytes > done when the sum is the whole
  *
  * Messages match by number: the n-th isend meets the n-th irecv. A chunk begins at a multiple
- * of 128 bytes of its message and is written once, ascending, at its place, so readers that
- * poll flags inside (LL, LL128) never see half a line of it. `posted` numbers told by the
+ * of 128 bytes of its message and is written once, at its place, so readers that poll flags
+ * inside (LL, LL128) never see half a line that we have cut. EAGER is written ascending; the
+ * order inside a chunk is that of who puts: NIC, UCX or kernel. `posted` numbers told by the
  * receiver bound what arrives before its irecv to 32 small messages.
  *
  * When the receiver closes, or takes back memory, with grants out: REVOKE; the sender stops
