@@ -105,9 +105,8 @@ def test_without_eager_messages():
 @pytest.mark.parametrize("sanitizer", ["", pytest.param("thread", marks=pytest.mark.slow)])
 def test_lines_of_128_bytes_beside_a_reader(sanitizer: str, transport: str):
     """What is copied by us a thread of its own may read while it comes."""
-    toolbox.run(
-        "lines", sanitizer=sanitizer, UCX_TLS=transport, MFS_NCCL_EAGER="64k", HARNESS_LL128="beside"
-    )
+    by_us = {"MFS_NCCL_EAGER": "64k", "HARNESS_LL128": "beside"}
+    toolbox.run("lines", sanitizer=sanitizer, UCX_TLS=transport, **by_us)
 
 
 def test_flush_reads_back():

@@ -6,7 +6,7 @@
 #include "test.h"
 
 #define THREADS 4
-#define ROUNDS 20000
+#define ROUNDS 100000
 
 static struct mfs_nccl_lock lock;
 static uint64_t guarded[2]; /* always the same number */
@@ -22,6 +22,8 @@ static void *wait_and_try(void *argument)
             continue;
         CHECK_EQ(guarded[0], guarded[1]);
         guarded[0]++;
+        for (volatile int k = 0; k < 10; k++)
+            ;
         guarded[1]++;
         ++*held;
         mfs_nccl_lock_give(&lock);
