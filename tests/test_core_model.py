@@ -71,6 +71,7 @@ class Rules:
     levels: int
     theta: int = 5 * MS
     rate: int = 0
+    patience: int = 20
 
     def span(self, size: int) -> int:
         return int(float(size) * 1e9 / float(self.rate)) if self.rate else 0
@@ -125,8 +126,15 @@ class Rules:
             return last, flow.arrival
         needed = self.span(max(flow.left, facts.p2d_left_bytes))
         if facts.hopeless or facts.shed or needed > facts.deadline_ns - now:
-            return scavenger, facts.deadline_ns
+            return self.given_up(facts, now), facts.deadline_ns
         return self.by_urgency(facts.deadline_ns - now - 2 * needed), facts.deadline_ns
+
+    def given_up(self, facts: Facts, now: int) -> int:
+        """Last, but level 2 once it is late by `patience` times its target."""
+        target = facts.deadline_ns - facts.arrival_ns
+        known = self.patience > 0 and facts.arrival_ns != 0 and target > 0
+        waited = known and now >= facts.deadline_ns + self.patience * target
+        return min(2, self.levels - 1) if waited else self.levels
 
     def by_urgency(self, urgency: int) -> int:
         """The least l with urgency < theta * 4^l, but level 0 up to theta itself."""
@@ -165,8 +173,8 @@ class Rules:
 class Oracle:
     """What the queue should do."""
 
-    def __init__(self, policy: str, levels: int, permille: int) -> None:
-        self.rules = Rules(policy, levels)
+    def __init__(self, policy: str, levels: int, permille: int, patience: int) -> None:
+        self.rules = Rules(policy, levels, patience=patience)
         self.permille = permille
         self.flows: dict[Tag, Flow] = {}
         self.facts: dict[str, Facts] = {}
@@ -284,6 +292,7 @@ rarely = st.sampled_from((False, False, False, True))
 facts = st.builds(
     Facts,
     deadline_ns=st.one_of(times, times, st.just(NEVER)),
+    arrival_ns=st.sampled_from((0, 1, 50 * MS)),
     next_start_ns=st.one_of(times, st.just(NEVER)),
     red_ns=st.one_of(times, st.just(NEVER)),
     start_ns=st.one_of(times, st.just(NEVER)),
@@ -306,10 +315,17 @@ class Model(RuleBasedStateMachine):
         policy=names,
         levels=st.integers(2, 9),
         permille=st.sampled_from((0, 50, 333, 1000)),
+        patience=st.sampled_from((0, 1, 20)),
     )
-    def start(self, policy: str, levels: int, permille: int) -> None:
-        self.queue = Queue(policy, max_flows=MAX_FLOWS, untagged_permille=permille, levels=levels)
-        self.oracle = Oracle(policy, levels, permille)
+    def start(self, policy: str, levels: int, permille: int, patience: int) -> None:
+        self.queue = Queue(
+            policy,
+            max_flows=MAX_FLOWS,
+            untagged_permille=permille,
+            levels=levels,
+            patience=patience,
+        )
+        self.oracle = Oracle(policy, levels, permille, patience)
         self.posted: dict[int, int] = {}  # operation -> when
         self.home: dict[int, Flow] = {}  # operation -> its flow
         self.covered: dict[int, int] = {}
@@ -530,7 +546,7 @@ def test_long_run(policy: str) -> None:
     """The same machine with a queue that stays about half full, for thousands of steps."""
     random = Random(policy)
     model = Model()
-    model.start(policy, levels=8, permille=50)
+    model.start(policy, levels=8, permille=50, patience=20)
     model.set_rate(100_000)
     operations: list[Operation] = []
     for _ in range(2500):

@@ -248,6 +248,7 @@ def test_wrong_estimates_change_the_order_and_not_the_work() -> None:
         {"level_order": "srpt"},
         {"inherit": False},
         {"hopeless": False},
+        {"patience": 1},
         {"levels": 2},
         {"promote_interval_s": 0.05},
     ],
@@ -277,6 +278,34 @@ def test_shedding_gives_up_the_largest_so_that_others_are_in_time() -> None:
 
     assert in_time(False) == [True, False, False]
     assert in_time(True) == [False, True, True]
+
+
+def test_who_was_given_up_does_not_wait_for_ever() -> None:
+    """One sender, 10 tokens of KV a second, and each second a request of 10 that has 8 s: the port
+    is never idle. The first one, of 60 due at 1 s, is given up at once; with patience for 3 times
+    its target it goes at 4 s, which nobody else is late for."""
+    count = 30
+    requests = Requests(
+        np.arange(count + 1) * 1.0,
+        np.array([60] + [10] * count),
+        np.zeros(count + 1, dtype=np.int64),
+        np.arange(count + 1) + np.array([1.0] + [8.0] * count),
+    )
+    cluster = Cluster(1, 1, 1, link_Bps=10 * 4096 * 32)
+
+    def ttft(patience: int) -> tuple[float, bool]:
+        outcome = simulate(
+            cluster, model_of("llama3-8b", groups=1), requests, Options(patience=patience)
+        )
+        late = outcome.ttft_s + requests.arrival_s > requests.deadline_s
+        assert outcome.given_up.tolist() == [True] + [False] * count
+        return float(outcome.ttft_s[0]), bool(late[1:].any())
+
+    last, _ = ttft(0)
+    assert last > count
+    bounded, others_late = ttft(3)
+    assert 9 < bounded < 12
+    assert not others_late
 
 
 def test_a_request_inherits_the_urgency_of_those_behind_it() -> None:

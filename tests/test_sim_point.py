@@ -75,6 +75,9 @@ def test_run__figures_fit_together():
     assert min(by_class.values()) <= result["attainment"] <= max(by_class.values())
     assert result["ttft_p50_s"] == pytest.approx(np.median(run.ttft_s))
     assert details["requests"] == 80
+    worst = max(run.ttft_s / run.slo_s)
+    assert details["ttft_slos_p99"] <= details["ttft_slos_most"] == worst
+    assert result["ttft_p99_s"] <= details["ttft_most_s"] == max(run.ttft_s)
     assert 0 < details["utilisation"] <= details["utilisation_most"] <= 1
 
 

@@ -75,6 +75,8 @@ struct mfs_params {
     uint64_t rate_Bps; /* bandwidth of the port [0: unknown] */
     double rate_margin; /* mfs: the port may be so many times faster than rate_Bps; >= 1 [1] */
     int64_t theta_ns; /* mfs: urgency that counts as "now"; > 0 [5 ms] */
+    uint32_t patience; /* mfs: a request that was given up and is late by so many times its target
+                        * is not last any more; 0: it stays last [20] */
     double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top; /* mfs_paper: U [0.5] */
     double load; /* mfs_paper: rho, share of the port that others use [0] */

@@ -42,6 +42,16 @@
  * it can be met again. Stages 1 and 2 are never demoted: a unit serves its queue in
  * order, so they would hold up everybody behind them.
  *
+ * PATIENCE (2026-11-29): one that was given up and is late by `patience` times its target (D less
+ * its arrival) moves to level PATIENCE_LEVEL, where it is in front, since its D is the earliest:
+ * before all that can wait 4 theta or longer, behind what is urgent. Otherwise it would wait for
+ * as long as the port has anything else to send. In the simulator, five cases, 8 seeds: 0.002,
+ * 0.006 and 0.007 of the targets at loads 0.8, 1.0 and 1.2 for a p99 of TTFT / target of 16, 32
+ * and 73 instead of 17, 52 and 103; the mean TTFT falls as well. Rejected: a share of the port for
+ * all that is given up (5 %: 0.019, 0.035 and 0.030 of the targets, p99 11, 24 and 37 instead of
+ * 13, 27 and 39, in shorter runs); level 0 (0.025 at load 1.0) or 1 (0.014); 3 or 10 times the
+ * target (0.09 and 0.03 in level 0 or 1 at load 1.0).
+ *
  * Traffic without a deadline sits in level K-1 in order of arrival, behind all that
  * has one; a collective without one is in level 0, behind those that have.
  */
@@ -49,6 +59,7 @@
 
 #define UNDATED (INT64_C(1) << (MFS_KEY_BITS - 1)) /* keys behind all deadlines */
 #define AHEAD_NS (INT64_C(3600) * 1000000000)      /* no deadline is so far away */
+#define PATIENCE_LEVEL 2u
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -137,6 +148,23 @@ static void place_fetch(const struct mfs_params *params, const struct mfs_flow_i
         hold_fetch(params, facts, need_ns, now_ns, place);
 }
 
+/* Last of all, until it has waited too long: see PATIENCE. */
+static void give_up(const struct mfs_params *params, const struct mfs_facts *facts, int64_t now_ns,
+                    struct mfs_place *place)
+{
+    const int64_t target_ns = mfs_time_minus(facts->deadline_ns, facts->arrival_ns);
+    int64_t ends_ns;
+
+    place->level = params->levels;
+    if (params->patience == 0 || facts->arrival_ns == 0 || target_ns <= 0)
+        return;
+    ends_ns = mfs_time_plus(facts->deadline_ns, mfs_span_times(target_ns, params->patience));
+    if (now_ns < ends_ns)
+        place->recheck_ns = ends_ns;
+    else
+        place->level = PATIENCE_LEVEL < params->levels ? PATIENCE_LEVEL : params->levels - 1;
+}
+
 static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
@@ -151,14 +179,14 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
         return;
     }
     if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
-        place->level = params->levels;
+        give_up(params, facts, now_ns, place);
         return;
     }
     time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
     needed_ns = mfs_span_bytes(left, params->rate_Bps);
     least_ns = (int64_t)((double)needed_ns / params->rate_margin);
     if (least_ns > time_ns) {
-        place->level = params->levels;
+        give_up(params, facts, now_ns, place);
         place->moves = MFS_MOVES_SENT; /* what has been sent may make it feasible */
         return;
     }

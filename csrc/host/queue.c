@@ -13,6 +13,7 @@ static void params_init(const struct mfs_port *port, struct mfs_params *params)
     mfs_params_init(params);
     params->levels = (uint32_t)config->levels;
     params->theta_ns = config->theta;
+    params->patience = (uint32_t)config->patience;
     params->rate_Bps = mfs_port_rate_Bps(port);
     params->rate_margin = mfs_port_rate_margin(port);
     for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {

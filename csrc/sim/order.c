@@ -59,6 +59,7 @@ int mfs_order_init(struct mfs_sim *sim)
     sim->params.levels = options->levels;
     sim->params.rate_Bps = (uint64_t)sim->cluster->link_Bps;
     sim->params.theta_ns = mfs_sim_span_ns(options->theta_s);
+    sim->params.patience = options->patience;
     sim->params.mlu_base = options->mlu_base;
     sim->params.mlu_top = options->mlu_top;
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||

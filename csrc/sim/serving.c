@@ -190,6 +190,15 @@ double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t index)
     return left;
 }
 
+/* Was given up, and is so late that csrc/core has let it go on (Options.patience). */
+static bool out_of_patience(const struct mfs_sim *sim, const struct mfs_sim_request *request)
+{
+    const double target_s = request->deadline_s - request->arrival_s;
+
+    return sim->params.patience > 0 &&
+           sim->now_s >= request->deadline_s + target_s * sim->params.patience;
+}
+
 static void p2d_ended(struct mfs_sim *sim, uint32_t index, uint32_t line_index, uint32_t level)
 {
     struct mfs_sim_request *request = &sim->requests[index];
@@ -197,7 +206,7 @@ static void p2d_ended(struct mfs_sim *sim, uint32_t index, uint32_t line_index, 
 
     sim->decode_bytes[request->decode] -= line->size;
     request->p2d_waiting--;
-    if (level == sim->params.levels)
+    if (level == sim->params.levels || out_of_patience(sim, request))
         sim->out->given_up[index] = 1;
     if (request->computed && request->p2d_waiting == 0)
         first_token(sim, index);

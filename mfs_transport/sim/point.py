@@ -9,7 +9,8 @@ written to a file and recognised there. The policy's label says what the policy 
     mfs-h       without that rule
 
 Measured are the requests behind the warm-up. TTFT is of all of them, `kept` of those that
-were not given up. Earliness is deadline less first token, mean of those in time.
+were not given up, `slos` in units of each request's SLO. Earliness is deadline less first token,
+mean of those in time.
 """
 
 from __future__ import annotations
@@ -266,6 +267,9 @@ def measure(case: Case, outcome: engine.Outcome) -> Run:
         "requests": int(of.sum()),
         "flows": int(outcome.flows),
         "bytes_moved": float(outcome.bytes_moved),
+        "ttft_most_s": float(ttft.max()),
+        "ttft_slos_p99": float(np.quantile(ttft / slo_s, 0.99)),
+        "ttft_slos_most": float((ttft / slo_s).max()),
         "ttft_kept_mean_s": float(ttft[kept].mean()) if kept.any() else 0.0,
         "ttft_kept_p99_s": float(np.quantile(ttft[kept], 0.99)) if kept.any() else 0.0,
         "utilisation": max(groups.values()),

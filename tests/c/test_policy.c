@@ -182,6 +182,51 @@ static void place__mfs_p2d(void)
     check_rows(rows, COUNT(rows));
 }
 
+/* One that was given up is last until it is late by 20 times its target; then nothing that can wait
+ * is in front of it. */
+static void place__mfs_patience(void)
+{
+    static const struct mfs_tag tag = {1, 0, MFS_STAGE_P2D}, fetch = {1, 0, MFS_STAGE_KV_REUSE};
+    const struct mfs_flow_info flow = {.arrival_ns = 5, .bytes_left = 10000000};
+    const struct row rows[] = {
+        /* by its flags, or since it cannot be delivered any more: 100 + 20 * 60 ms */
+        {"mfs", tag, flow,
+         FACTS(.arrival_ns = 40 * MS, .deadline_ns = 100 * MS, .flags = MFS_REQUEST_SHED), GB,
+         50 * MS, 8, 100 * MS, 1300 * MS},
+        {"mfs", tag, flow, FACTS(.arrival_ns = 40 * MS, .deadline_ns = 100 * MS), GB, 1300 * MS - 1,
+         8, 100 * MS, 1300 * MS},
+        {"mfs", tag, flow, FACTS(.arrival_ns = 40 * MS, .deadline_ns = 100 * MS), GB, 1300 * MS, 2,
+         100 * MS, NEVER},
+        {"mfs", tag, flow,
+         FACTS(.arrival_ns = 40 * MS, .deadline_ns = 100 * MS, .flags = MFS_REQUEST_HOPELESS), GB,
+         1300 * MS, 2, 100 * MS, NEVER},
+        /* no arrival or no target: nobody knows how long it has waited for what */
+        {"mfs", tag, flow, FACTS(.deadline_ns = 100 * MS), GB, 100 * S, 8, 100 * MS, NEVER},
+        {"mfs", tag, flow, FACTS(.arrival_ns = 100 * MS, .deadline_ns = 100 * MS), GB, 100 * S, 8,
+         100 * MS, NEVER},
+        /* other stages are never given up */
+        {"mfs", fetch, flow,
+         FACTS(.arrival_ns = 40 * MS, .deadline_ns = 100 * MS, .flags = MFS_REQUEST_SHED), GB,
+         1300 * MS, 0, 100 * MS, NEVER},
+    };
+    struct mfs_place place = {7, MFS_MOVES_STILL, 0, NEVER};
+    const struct mfs_policy *policy = mfs_policy_find("mfs");
+    struct mfs_flow_info late = flow;
+    struct mfs_params params;
+
+    check_rows(rows, COUNT(rows));
+    mfs_params_init(&params);
+    late.tag = tag;
+    params.patience = 0; /* never */
+    policy->place(&params, &late, &rows[2].facts, 100 * S, &place);
+    CHECK_EQ(place.level, 8);
+    CHECK_EQ(place.recheck_ns, NEVER);
+    params.patience = 20;
+    params.levels = 2; /* not in front of all that has a deadline */
+    policy->place(&params, &late, &rows[2].facts, 100 * S, &place);
+    CHECK_EQ(place.level, 1);
+}
+
 /* A rate that may be too low by half gives up when even twice of it would not do. */
 static void place__mfs_margin(void)
 {
@@ -294,6 +339,7 @@ static void place__extremes(void)
         mfs_params_init(&params);
         params.levels = 2 + (uint32_t)(test_random(&state) % 30);
         params.rate_Bps = (uint64_t)ANY;
+        params.patience = (uint32_t)ANY;
         params.theta_ns = 1 + (ANY & INT64_MAX) / 2;
         params.promote_interval_ns = ANY & INT64_MAX;
         if (!policy)
@@ -336,12 +382,12 @@ static void rank_make__clamps(void)
 }
 
 static const struct test tests[] = {
-    TEST(place__baselines),  TEST(place__mfs_collective),
-    TEST(place__mfs_fetch),  TEST(place__mfs_p2d),
-    TEST(place__mfs_margin), TEST(place__paper_computing),
-    TEST(place__paper),      TEST(place__extremes),
-    TEST(find__every_name),  TEST(stage_name__every_stage),
-    TEST(rank_make__clamps),
+    TEST(place__baselines),        TEST(place__mfs_collective),
+    TEST(place__mfs_fetch),        TEST(place__mfs_p2d),
+    TEST(place__mfs_patience),     TEST(place__mfs_margin),
+    TEST(place__paper_computing),  TEST(place__paper),
+    TEST(place__extremes),         TEST(find__every_name),
+    TEST(stage_name__every_stage), TEST(rank_make__clamps),
 };
 
 TEST_MAIN(tests)
