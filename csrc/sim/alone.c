@@ -15,12 +15,27 @@
 struct alone {
     struct mfs_memory memory;
     struct mfs_net net;
-    struct mfs_timers starts, ends;
+    struct mfs_timer *starts; /* [flows], by time, then by number */
+    struct mfs_timers ends;
     uint32_t *slots;
     double *left, *since_s, *rate;
     double now_s;
-    uint32_t flows;
+    uint32_t flows, started;
 };
+
+static int compare_starts(const void *left, const void *right)
+{
+    const struct mfs_timer *a = left, *b = right;
+
+    if (a->time_s != b->time_s)
+        return a->time_s < b->time_s ? -1 : 1;
+    return a->item < b->item ? -1 : a->item > b->item;
+}
+
+static double next_start_s(const struct alone *alone)
+{
+    return alone->started < alone->flows ? alone->starts[alone->started].time_s : INFINITY;
+}
 
 static void advance(struct alone *alone, uint32_t flow)
 {
@@ -40,7 +55,8 @@ static void adopt_rates(struct alone *alone)
         alone->rate[flow] = slot->rate;
         if (slot->rate > 0.0)
             mfs_timers_set(&alone->ends, flow,
-                           alone->now_s + fmax(0.0, alone->left[flow]) / slot->rate);
+                           alone->now_s +
+                               (alone->left[flow] > 0.0 ? alone->left[flow] / slot->rate : 0.0));
         else
             mfs_timers_drop(&alone->ends, flow);
     }
@@ -52,8 +68,8 @@ static void run(struct alone *alone, const struct mfs_route *routes, const uint3
 {
     bool first = rates_at_0 != NULL;
 
-    while (alone->starts.count > 0 || alone->ends.count > 0) {
-        const double starts_s = mfs_timers_first_s(&alone->starts);
+    while (alone->started < alone->flows || alone->ends.count > 0) {
+        const double starts_s = next_start_s(alone);
         const double ends_s = mfs_timers_first_s(&alone->ends);
 
         alone->now_s = fmax(alone->now_s, fmin(starts_s, ends_s));
@@ -64,10 +80,9 @@ static void run(struct alone *alone, const struct mfs_route *routes, const uint3
             finish_s[flow] = alone->now_s;
             mfs_slot_free(&alone->net, alone->slots[flow]);
         }
-        while (mfs_timers_first_s(&alone->starts) <= alone->now_s) {
-            const uint32_t flow = alone->starts.heap[0].item;
+        while (next_start_s(alone) <= alone->now_s) {
+            const uint32_t flow = alone->starts[alone->started++].item;
 
-            mfs_timers_drop(&alone->starts, flow);
             alone->slots[flow] = mfs_slot_new(&alone->net, &routes[flow], flow);
             alone->since_s[flow] = alone->now_s;
             if (tier[flow] > 0)
@@ -114,7 +129,8 @@ int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows, const 
         mfs_net_init(&alone->net, &alone->memory, capacity, links, tiers);
         alone->net.sender = enforcement != MFS_SIM_GLOBAL;
         alone->flows = flows;
-        alone->starts.memory = alone->ends.memory = &alone->memory;
+        alone->ends.memory = &alone->memory;
+        alone->starts = mfs_memory_new(&alone->memory, flows + 1, sizeof(*alone->starts));
         routes = mfs_memory_new(&alone->memory, flows + 1, sizeof(*routes));
         alone->slots = mfs_memory_new(&alone->memory, flows + 1, sizeof(*alone->slots));
         alone->left = mfs_memory_new(&alone->memory, flows + 1, sizeof(*alone->left));
@@ -125,8 +141,9 @@ int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows, const 
                 routes[i].link[routes[i].count++] = route[k];
             alone->left[i] = bytes[i];
             finish_s[i] = INFINITY;
-            mfs_timers_set(&alone->starts, i, start_s[i]);
+            alone->starts[i] = (struct mfs_timer){start_s[i], i};
         }
+        qsort(alone->starts, flows, sizeof(*alone->starts), compare_starts);
         run(alone, routes, tier, level, key, finish_s, rates_at_0);
         if (visited)
             *visited = alone->net.visited;

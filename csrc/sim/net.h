@@ -48,9 +48,10 @@ struct mfs_members { /* slots in no order */
     uint32_t count, capacity;
 };
 
-struct mfs_share { /* of a link, in the heap of filling */
+struct mfs_share { /* of a link, in the heap of the sweep */
     double level;
     uint32_t link;
+    uint32_t role; /* as what it stands there */
 };
 
 enum mfs_slot_state {
@@ -82,6 +83,7 @@ struct mfs_slot { /* what filling reads comes first */
 struct mfs_link { /* what filling reads comes first */
     double capacity;
     double room, weight, share;  /* maxmin, sender: scratch */
+    double was;                  /* maxmin: scratch */
     uint32_t mark;
     uint8_t role;                /* maxmin, sender: scratch */
     bool dirty;                  /* in dirty[] of the net */
