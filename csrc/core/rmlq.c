@@ -5,14 +5,6 @@
  * can compare ranks with one load. Only flows are in the heap: 100,000 operations
  * with one tag are one entry, and their order among themselves is a list.
  *
- * PLACING: A flow is placed by the policy when something it was judged by has
- * changed: operations were added (once before the next look, not once each), a
- * known promotion falls due (timer heap), what is known of requests moved (one
- * version number for all; then every flow is placed anew, O(flows), at the rate of
- * control messages, not of traffic), or the policy was exchanged. Sending bytes
- * makes no flow more urgent, so take() asks again only for places that say so;
- * a timer that turns out to be early is simply set again.
- *
  * UNTAGGED: Untagged flows have a heap of their own. While both kinds wait, each
  * tagged byte earns the untagged ones share/(1000-share) of a byte; when that is
  * worth a chunk they get one, whatever waits. So n bytes of untagged traffic leave
@@ -27,281 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/heap.h"
+#include "core/rmlq_inside.h"
 #include "core/window.h"
 
-#define NO_FLOW UINT32_MAX
 #define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
-
-/* Two cache lines: what the policy sees, what the queue needs. */
-struct mfs_flow {
-    _Alignas(64) struct mfs_flow_info info;
-    struct mfs_op *head, *tail;  /* operations, oldest first */
-    uint64_t sequence;           /* order of becoming active */
-    uint32_t next;               /* free list, or dirty list while dirty */
-    uint32_t prev;               /* dirty list */
-    uint32_t moves;              /* of its place */
-    bool dirty;
-};
-
-/* Cell of the table of flows: a probe and a deletion touch no flow but the right one. */
-struct cell {
-    uint32_t flow; /* index, or NO_FLOW */
-    uint32_t hash; /* of its tag; where it belongs: hash & table_mask */
-};
-
-enum { TAGGED, UNTAGGED, KINDS };
-
-struct mfs_rmlq {
-    const struct mfs_policy *policy;
-    struct mfs_params params;
-    struct mfs_facts_source source;
-    struct mfs_flow_watch watch;
-    uint64_t facts_version;    /* as of the last placing of all flows */
-    int64_t now_ns;            /* latest time seen; the clock never runs back here */
-    struct mfs_heap order[KINDS];
-    struct mfs_heap timers;    /* rank = recheck_ns */
-    struct mfs_flow *flows;    /* max_flows of them */
-    struct cell *table;        /* tag -> flow; open addressing, table_mask + 1 cells */
-    uint32_t table_mask;
-    uint32_t free_flows;       /* head of the free list */
-    uint32_t dirty_flows;      /* head of the list of flows to place before the next look */
-    uint32_t untagged_permille;
-    uint64_t untagged_credit;  /* bytes owed to untagged traffic, in thousandths */
-    uint64_t share_bytes;      /* virtual time of fair sharing */
-    uint64_t sequence;
-    uint64_t bytes, operations, promotions;
-    uint32_t active;
-};
-
-/* --- flows by tag --- */
-
-static uint32_t tag_hash(const struct mfs_tag *tag)
-{
-    uint64_t hash =
-        tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage) * UINT64_C(0x9E3779B97F4A7C15);
-
-    hash ^= hash >> 32;
-    hash *= UINT64_C(0xD6E8FEB86659FD93);
-    hash ^= hash >> 32;
-    return (uint32_t)hash;
-}
-
-static bool tag_equal(const struct mfs_tag *a, const struct mfs_tag *b)
-{
-    return a->request == b->request && a->layer == b->layer && a->stage == b->stage;
-}
-
-/* The tag's cell, or the free one where it would go. */
-static struct cell *tag_cell(struct mfs_rmlq *queue, const struct mfs_tag *tag, uint32_t hash)
-{
-    uint32_t at = hash & queue->table_mask;
-
-    while (queue->table[at].flow != NO_FLOW &&
-           (queue->table[at].hash != hash ||
-            !tag_equal(&queue->flows[queue->table[at].flow].info.tag, tag)))
-        at = (at + 1) & queue->table_mask;
-    return &queue->table[at];
-}
-
-/* Backward-shift deletion: no tombstones, look-ups stay short for ever. */
-static void flow_forget(struct mfs_rmlq *queue, uint32_t index)
-{
-    const uint32_t mask = queue->table_mask;
-    uint32_t hole = tag_hash(&queue->flows[index].info.tag) & mask, at;
-
-    while (queue->table[hole].flow != index)
-        hole = (hole + 1) & mask;
-    for (at = (hole + 1) & mask; queue->table[at].flow != NO_FLOW; at = (at + 1) & mask) {
-        if (((at - queue->table[at].hash) & mask) >= ((at - hole) & mask)) {
-            queue->table[hole] = queue->table[at];
-            hole = at;
-        }
-    }
-    queue->table[hole].flow = NO_FLOW;
-}
-
-static inline uint32_t flow_index(const struct mfs_rmlq *queue, const struct mfs_flow *flow)
-{
-    return (uint32_t)(flow - queue->flows);
-}
-
-static inline struct mfs_heap *flow_order(struct mfs_rmlq *queue, const struct mfs_flow *flow)
-{
-    return &queue->order[flow->info.tag.request == MFS_REQUEST_NONE ? UNTAGGED : TAGGED];
-}
-
-static void flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow)
-{
-    if (flow->dirty)
-        return;
-    flow->dirty = true;
-    flow->prev = NO_FLOW;
-    flow->next = queue->dirty_flows;
-    queue->dirty_flows = flow_index(queue, flow);
-    if (flow->next != NO_FLOW)
-        queue->flows[flow->next].prev = queue->dirty_flows;
-}
-
-static void flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow)
-{
-    if (!flow->dirty)
-        return;
-    flow->dirty = false;
-    if (flow->prev != NO_FLOW)
-        queue->flows[flow->prev].next = flow->next;
-    else
-        queue->dirty_flows = flow->next;
-    if (flow->next != NO_FLOW)
-        queue->flows[flow->next].prev = flow->prev;
-}
-
-static struct mfs_flow *flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag)
-{
-    const uint32_t hash = tag_hash(tag);
-    struct cell *cell = tag_cell(queue, tag, hash);
-    struct mfs_flow *flow;
-
-    if (cell->flow != NO_FLOW)
-        return &queue->flows[cell->flow];
-    if (queue->free_flows == NO_FLOW)
-        return NULL;
-    *cell = (struct cell){queue->free_flows, hash};
-    flow = &queue->flows[cell->flow];
-    queue->free_flows = flow->next;
-    memset(flow, 0, sizeof(*flow));
-    flow->info.tag = *tag;
-    flow->info.active_ns = queue->now_ns;
-    flow->info.arrival_ns = queue->now_ns;
-    flow->info.share_bytes = queue->share_bytes;
-    flow->info.level = MFS_LEVELS_MAX;
-    flow->sequence = queue->sequence++;
-    queue->active++;
-    return flow;
-}
-
-static __attribute__((noinline, cold)) void flow_tell(struct mfs_rmlq *queue,
-                                                      const struct mfs_flow *flow,
-                                                      enum mfs_flow_event event,
-                                                      uint32_t level_before)
-{
-    queue->watch.told(queue->watch.ctx, event, &flow->info, level_before, queue->now_ns);
-}
-
-/* The flow ran empty. */
-static void flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
-{
-    uint32_t index = flow_index(queue, flow);
-
-    if (queue->watch.told)
-        flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level);
-    mfs_heap_remove(flow_order(queue, flow), index);
-    mfs_heap_remove(&queue->timers, index);
-    flow_forget(queue, index);
-    flow_clean(queue, flow);
-    queue->active--;
-    flow->next = queue->free_flows;
-    queue->free_flows = index;
-}
-
-/* --- placing --- */
-
-/* Ask the policy; a level only falls, but to the scavenger and back. */
-static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int64_t *recheck_ns)
-{
-    const uint32_t scavenger = queue->params.levels;
-    uint32_t level = flow->info.level;
-    struct mfs_place place = {queue->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
-    struct mfs_facts facts;
-
-    mfs_facts_init(&facts);
-    if (queue->source.read && flow->info.tag.request != MFS_REQUEST_NONE)
-        (void)queue->source.read(queue->source.ctx, flow->info.tag.request, &facts);
-    queue->policy->place(&queue->params, &flow->info, &facts, queue->now_ns, &place);
-    if (place.level > scavenger)
-        place.level = scavenger;
-    if (level < scavenger && place.level != scavenger && place.level > level)
-        place.level = level;
-    if (level < MFS_LEVELS_MAX && place.level < level)
-        queue->promotions++;
-    flow->info.level = place.level;
-    if (queue->watch.told && level != place.level)
-        flow_tell(queue, flow, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED,
-                  level < MFS_LEVELS_MAX ? level : place.level);
-    flow->moves = place.moves;
-    *recheck_ns = place.recheck_ns > queue->now_ns ? place.recheck_ns : queue->now_ns + 1;
-    return mfs_rank_make(place.level, place.key);
-}
-
-static void flow_place(struct mfs_rmlq *queue, struct mfs_flow *flow)
-{
-    uint32_t index = flow_index(queue, flow);
-    int64_t recheck_ns;
-    mfs_rank_t rank = flow_judge(queue, flow, &recheck_ns);
-
-    mfs_heap_set(flow_order(queue, flow), index, rank, flow->sequence);
-    if (recheck_ns == MFS_TIME_NEVER)
-        mfs_heap_remove(&queue->timers, index);
-    else
-        mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns, flow->sequence);
-}
-
-static void place_dirty(struct mfs_rmlq *queue)
-{
-    while (queue->dirty_flows != NO_FLOW) {
-        struct mfs_flow *flow = &queue->flows[queue->dirty_flows];
-
-        flow_clean(queue, flow);
-        flow_place(queue, flow);
-    }
-}
-
-static void place_all(struct mfs_rmlq *queue)
-{
-    place_dirty(queue);
-    while (queue->timers.count > 0)
-        queue->timers.where[mfs_heap_item(&queue->timers.entries[--queue->timers.count])] =
-            MFS_HEAP_NOWHERE;
-    for (int kind = 0; kind < KINDS; kind++) {
-        struct mfs_heap *order = &queue->order[kind];
-
-        for (uint32_t at = 0; at < order->count; at++) {
-            uint32_t index = mfs_heap_item(&order->entries[at]);
-            int64_t recheck_ns;
-
-            order->entries[at].rank = flow_judge(queue, &queue->flows[index], &recheck_ns);
-            if (recheck_ns != MFS_TIME_NEVER)
-                mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns,
-                             queue->flows[index].sequence);
-        }
-        mfs_heap_rebuild(order);
-    }
-}
-
-/* The clock never runs back here, and "never" does not come. */
-static void clock_set(struct mfs_rmlq *queue, int64_t now_ns)
-{
-    if (now_ns > queue->now_ns)
-        queue->now_ns = now_ns < MFS_TIME_NEVER ? now_ns : MFS_TIME_NEVER - 1;
-}
-
-/* Bring every flow to where it belongs at now_ns. */
-static void settle(struct mfs_rmlq *queue, int64_t now_ns)
-{
-    clock_set(queue, now_ns);
-    if (queue->source.version) {
-        uint64_t version = queue->source.version(queue->source.ctx);
-
-        if (version != queue->facts_version) {
-            queue->facts_version = version;
-            place_all(queue);
-        }
-    }
-    if (queue->dirty_flows != NO_FLOW)
-        place_dirty(queue);
-    while (queue->timers.count > 0 && queue->timers.entries[0].rank <= (uint64_t)queue->now_ns)
-        flow_place(queue, &queue->flows[mfs_heap_item(&queue->timers.entries[0])]);
-}
 
 /* --- the queue --- */
 
@@ -349,9 +70,9 @@ int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **out)
     }
     memset(queue->table, 0xff, sizeof(*queue->table) * cells);
     for (uint32_t i = 0; i < config->max_flows; i++)
-        queue->flows[i].next = i + 1 < config->max_flows ? i + 1 : NO_FLOW;
+        queue->flows[i].next = i + 1 < config->max_flows ? i + 1 : MFS_NO_FLOW;
     queue->table_mask = cells - 1;
-    queue->dirty_flows = NO_FLOW;
+    queue->dirty_flows = MFS_NO_FLOW;
     queue->policy = config->policy;
     queue->params = config->params;
     queue->source = config->facts;
@@ -383,8 +104,8 @@ int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_ta
 
     if (op->length == 0 || op->flow)
         return -EINVAL;
-    clock_set(queue, now_ns);
-    flow = flow_get(queue, queue->policy->ignores_tags ? &everything : tag);
+    mfs_rmlq_clock(queue, now_ns);
+    flow = mfs_flow_get(queue, queue->policy->ignores_tags ? &everything : tag);
     if (!flow)
         return -ENOSPC;
     op->flow = flow;
@@ -400,7 +121,7 @@ int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_ta
     flow->info.bytes_left += op->length;
     queue->bytes += op->length;
     queue->operations++;
-    flow_dirty(queue, flow);
+    mfs_flow_dirty(queue, flow);
     return 0;
 }
 
@@ -420,12 +141,12 @@ static void op_unlink(struct mfs_rmlq *queue, struct mfs_op *op)
     op->next = op->prev = NULL;
     queue->operations--;
     if (!flow->head) {
-        flow_put(queue, flow);
+        mfs_flow_put(queue, flow);
         return;
     }
     flow->info.arrival_ns = flow->head->posted_ns;
     if (flow->moves == MFS_MOVES_ARRIVAL)
-        flow_dirty(queue, flow);
+        mfs_flow_dirty(queue, flow);
 }
 
 static mfs_rank_t best_rank(const struct mfs_rmlq *queue)
@@ -441,7 +162,7 @@ static mfs_rank_t best_rank(const struct mfs_rmlq *queue)
 
 mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns)
 {
-    settle(queue, now_ns);
+    mfs_rmlq_settle(queue, now_ns);
     return best_rank(queue);
 }
 
@@ -507,7 +228,7 @@ void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_
     const struct mfs_heap *untagged = &queue->order[UNTAGGED];
     int kind;
 
-    settle(queue, now_ns);
+    mfs_rmlq_settle(queue, now_ns);
     kind = choose_kind(queue, max_bytes);
     next->rank = best_rank(queue);
     next->bytes = kind < 0 ? 0 : root_length(queue, kind, max_bytes);
@@ -541,7 +262,7 @@ static void take_root(struct mfs_rmlq *queue, int kind, uint64_t max_bytes, stru
     flow->info.share_bytes += length;
     queue->bytes -= length;
     if (flow->moves >= MFS_MOVES_SENT)
-        flow_dirty(queue, flow);
+        mfs_flow_dirty(queue, flow);
     if (chunk->last)
         op_unlink(queue, op);
 }
@@ -553,7 +274,7 @@ int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
 
     if (max_bytes < MFS_CHUNK_ALIGN)
         return -EINVAL;
-    settle(queue, now_ns);
+    mfs_rmlq_settle(queue, now_ns);
     kind = choose_kind(queue, max_bytes);
     if (kind < 0)
         return -EAGAIN;
@@ -582,7 +303,7 @@ int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op)
         return -ENOENT;
     op->flow->info.bytes_left -= left;
     queue->bytes -= left;
-    flow_dirty(queue, op->flow); /* its size was part of the judgement */
+    mfs_flow_dirty(queue, op->flow); /* its size was part of the judgement */
     op_unlink(queue, op);
     return 0;
 }
@@ -594,14 +315,14 @@ int mfs_rmlq_set_policy(struct mfs_rmlq *queue, const struct mfs_policy *policy,
         return -EINVAL;
     queue->policy = policy;
     queue->params = *params;
-    clock_set(queue, now_ns);
+    mfs_rmlq_clock(queue, now_ns);
     /* a flow that is not in the order yet is new anyway */
     for (int kind = 0; kind < KINDS; kind++) {
         for (uint32_t at = 0; at < queue->order[kind].count; at++)
             queue->flows[mfs_heap_item(&queue->order[kind].entries[at])].info.level =
                 MFS_LEVELS_MAX;
     }
-    place_all(queue);
+    mfs_rmlq_place_all(queue);
     return 0;
 }
 
@@ -613,13 +334,13 @@ void mfs_rmlq_set_rate(struct mfs_rmlq *queue, uint64_t rate_Bps, int64_t now_ns
     if (change_Bps <= old_Bps / 32)
         return;
     queue->params.rate_Bps = rate_Bps;
-    clock_set(queue, now_ns);
-    place_all(queue);
+    mfs_rmlq_clock(queue, now_ns);
+    mfs_rmlq_place_all(queue);
 }
 
 int64_t mfs_rmlq_next_ns(const struct mfs_rmlq *queue)
 {
-    if (queue->dirty_flows != NO_FLOW)
+    if (queue->dirty_flows != MFS_NO_FLOW)
         return queue->now_ns;
     return queue->timers.count > 0 ? (int64_t)queue->timers.entries[0].rank : MFS_TIME_NEVER;
 }

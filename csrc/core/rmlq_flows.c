@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The flows of a queue by their tags: a pool that is never grown, and a table of open addressing
+ * whose cells have the hash, so that a probe and a deletion touch no flow but the right one.
+ */
+#include <string.h>
+
+#include "core/rmlq_inside.h"
+
+static uint32_t tag_hash(const struct mfs_tag *tag)
+{
+    uint64_t hash =
+        tag->request ^ ((uint64_t)tag->layer << 32 | tag->stage) * UINT64_C(0x9E3779B97F4A7C15);
+
+    hash ^= hash >> 32;
+    hash *= UINT64_C(0xD6E8FEB86659FD93);
+    hash ^= hash >> 32;
+    return (uint32_t)hash;
+}
+
+static bool tag_equal(const struct mfs_tag *a, const struct mfs_tag *b)
+{
+    return a->request == b->request && a->layer == b->layer && a->stage == b->stage;
+}
+
+/* The tag's cell, or the free one where it would go. */
+static struct mfs_flow_cell *tag_cell(struct mfs_rmlq *queue, const struct mfs_tag *tag,
+                                      uint32_t hash)
+{
+    uint32_t at = hash & queue->table_mask;
+
+    while (queue->table[at].flow != MFS_NO_FLOW &&
+           (queue->table[at].hash != hash ||
+            !tag_equal(&queue->flows[queue->table[at].flow].info.tag, tag)))
+        at = (at + 1) & queue->table_mask;
+    return &queue->table[at];
+}
+
+/* Backward-shift deletion: no tombstones, look-ups stay short for ever. */
+static void flow_forget(struct mfs_rmlq *queue, uint32_t index)
+{
+    const uint32_t mask = queue->table_mask;
+    uint32_t hole = tag_hash(&queue->flows[index].info.tag) & mask, at;
+
+    while (queue->table[hole].flow != index)
+        hole = (hole + 1) & mask;
+    for (at = (hole + 1) & mask; queue->table[at].flow != MFS_NO_FLOW; at = (at + 1) & mask) {
+        if (((at - queue->table[at].hash) & mask) >= ((at - hole) & mask)) {
+            queue->table[hole] = queue->table[at];
+            hole = at;
+        }
+    }
+    queue->table[hole].flow = MFS_NO_FLOW;
+}
+
+void mfs_flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    if (flow->dirty)
+        return;
+    flow->dirty = true;
+    flow->prev = MFS_NO_FLOW;
+    flow->next = queue->dirty_flows;
+    queue->dirty_flows = mfs_flow_index(queue, flow);
+    if (flow->next != MFS_NO_FLOW)
+        queue->flows[flow->next].prev = queue->dirty_flows;
+}
+
+void mfs_flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    if (!flow->dirty)
+        return;
+    flow->dirty = false;
+    if (flow->prev != MFS_NO_FLOW)
+        queue->flows[flow->prev].next = flow->next;
+    else
+        queue->dirty_flows = flow->next;
+    if (flow->next != MFS_NO_FLOW)
+        queue->flows[flow->next].prev = flow->prev;
+}
+
+struct mfs_flow *mfs_flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag)
+{
+    const uint32_t hash = tag_hash(tag);
+    struct mfs_flow_cell *cell = tag_cell(queue, tag, hash);
+    struct mfs_flow *flow;
+
+    if (cell->flow != MFS_NO_FLOW)
+        return &queue->flows[cell->flow];
+    if (queue->free_flows == MFS_NO_FLOW)
+        return NULL;
+    *cell = (struct mfs_flow_cell){queue->free_flows, hash};
+    flow = &queue->flows[cell->flow];
+    queue->free_flows = flow->next;
+    memset(flow, 0, sizeof(*flow));
+    flow->info.tag = *tag;
+    flow->info.active_ns = queue->now_ns;
+    flow->info.arrival_ns = queue->now_ns;
+    flow->info.share_bytes = queue->share_bytes;
+    flow->info.level = MFS_LEVELS_MAX;
+    flow->sequence = queue->sequence++;
+    queue->active++;
+    return flow;
+}
+
+__attribute__((noinline, cold)) void mfs_flow_tell(struct mfs_rmlq *queue,
+                                                   const struct mfs_flow *flow,
+                                                   enum mfs_flow_event event, uint32_t level_before)
+{
+    queue->watch.told(queue->watch.ctx, event, &flow->info, level_before, queue->now_ns);
+}
+
+/* The flow ran empty. */
+void mfs_flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
+{
+    uint32_t index = mfs_flow_index(queue, flow);
+
+    if (queue->watch.told)
+        mfs_flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level);
+    mfs_heap_remove(mfs_flow_order(queue, flow), index);
+    mfs_heap_remove(&queue->timers, index);
+    flow_forget(queue, index);
+    mfs_flow_clean(queue, flow);
+    queue->active--;
+    flow->next = queue->free_flows;
+    queue->free_flows = index;
+}
