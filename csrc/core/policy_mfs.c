@@ -49,8 +49,8 @@
  * 0.006 and 0.007 of the targets at loads 0.8, 1.0 and 1.2 for a p99 of TTFT / target of 16, 32
  * and 73 instead of 17, 52 and 103; the mean TTFT falls as well. Rejected: a share of the port for
  * all that is given up (5 %: 0.019, 0.035 and 0.030 of the targets, p99 11, 24 and 37 instead of
- * 13, 27 and 39, in shorter runs); level 0 (0.025 at load 1.0) or 1 (0.014); 3 or 10 times the
- * target (0.09 and 0.03 in level 0 or 1 at load 1.0).
+ * 13, 27 and 39, in shorter runs); after 20 times the target level 0 (0.025 at load 1.0) or 1
+ * (0.014); level 1 after 3 or 10 times (0.065 and 0.026).
  *
  * Traffic without a deadline sits in level K-1 in order of arrival, behind all that
  * has one; a collective without one is in level 0, behind those that have.
