@@ -25,7 +25,7 @@ CASES = [
     "order_untagged_lanes",
     "pass_through",
     "sends_pass",
-    "counts_are_told",
+    "counts_are_seen",
     "counts_at_exit",
     "gpu_is_said",
     "flush_waits",

@@ -26,10 +26,36 @@ void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount)
                               memory_order_relaxed);
 }
 
+struct mfs_count_row *mfs_count_row_get(struct mfs_host *host)
+{
+    struct mfs_process_cell *cell = &host->segment->processes[host->process];
+
+    for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++) {
+        /* acquire: what its last user counted is seen */
+        if (!atomic_exchange_explicit(&cell->rows[i].used, 1, memory_order_acquire))
+            return &cell->rows[i];
+    }
+    return NULL;
+}
+
+void mfs_count_row_put(struct mfs_count_row *row)
+{
+    if (row)
+        atomic_store_explicit(&row->used, 0, memory_order_release);
+}
+
+static uint64_t count_of(const struct mfs_process_cell *cell, enum mfs_counter counter)
+{
+    uint64_t total = atomic_load_explicit(&cell->counters[counter], memory_order_relaxed);
+
+    for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++)
+        total += atomic_load_explicit(&cell->rows[i].counters[counter], memory_order_relaxed);
+    return total;
+}
+
 uint64_t mfs_count_process(struct mfs_host *host, enum mfs_counter counter)
 {
-    return atomic_load_explicit(&host->segment->processes[host->process].counters[counter],
-                                memory_order_relaxed);
+    return count_of(&host->segment->processes[host->process], counter);
 }
 
 uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter)
@@ -37,8 +63,7 @@ uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter)
     uint64_t total = atomic_load_explicit(&host->segment->past[counter], memory_order_relaxed);
 
     for (uint32_t i = 0; i < MFS_PROCESSES_MAX; i++)
-        total += atomic_load_explicit(&host->segment->processes[i].counters[counter],
-                                      memory_order_relaxed);
+        total += count_of(&host->segment->processes[i], counter);
     return total;
 }
 

@@ -198,6 +198,14 @@ static int segment_map(int fd, struct mfs_segment **out)
     return 0;
 }
 
+static void keep_counts(struct mfs_segment *segment, _Atomic uint64_t *counters)
+{
+    for (int i = 0; i < MFS_COUNT_LAST; i++)
+        atomic_fetch_add_explicit(&segment->past[i],
+                                  atomic_exchange_explicit(&counters[i], 0, memory_order_relaxed),
+                                  memory_order_relaxed);
+}
+
 /* Counters of a process that goes are kept; the rest of what it held is given back. */
 static void process_give_back(struct mfs_segment *segment, uint32_t process)
 {
@@ -205,11 +213,11 @@ static void process_give_back(struct mfs_segment *segment, uint32_t process)
 
     mfs_port_reap(segment, process);
     mfs_request_reap(segment, process);
-    for (int i = 0; i < MFS_COUNT_LAST; i++)
-        atomic_fetch_add_explicit(
-            &segment->past[i],
-            atomic_exchange_explicit(&cell->counters[i], 0, memory_order_relaxed),
-            memory_order_relaxed);
+    keep_counts(segment, cell->counters);
+    for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++) {
+        keep_counts(segment, cell->rows[i].counters);
+        mfs_count_row_put(&cell->rows[i]);
+    }
     atomic_store_explicit(&cell->used, 0, memory_order_release);
 }
 

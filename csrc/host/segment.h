@@ -14,11 +14,13 @@
 #include <sys/types.h>
 
 #include "host/event.h"
+#include "host/count.h"
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 6u
+#define MFS_LAYOUT_VERSION 7u
 #define MFS_PROCESSES_MAX 128u
+#define MFS_COUNT_ROWS 8u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
 #define MFS_PORTS_MAX 16u
 #define MFS_MEMBERS_MAX 128u    /* of one port */
@@ -75,6 +77,7 @@ struct mfs_process_cell {
     _Atomic uint32_t used;
     _Atomic int32_t pid;
     _Atomic uint64_t counters[MFS_COUNT_LAST];
+    struct mfs_count_row rows[MFS_COUNT_ROWS]; /* those of one thread each, to be added */
 };
 
 struct mfs_segment {

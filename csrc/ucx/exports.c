@@ -14,21 +14,12 @@
 #include "ucx/map.h"
 #include "ucx/shim.h"
 
-#define IDLE_A_TELL 64
-
 _Atomic int mfs_ucx_state;
 static struct mfs_ucx_map areas = {.mutex = PTHREAD_MUTEX_INITIALIZER}; /* of contexts */
 
 static void forked(void)
 {
     atomic_store_explicit(&mfs_ucx_state, MFS_UCX_DISABLED, memory_order_relaxed);
-}
-
-/* Programs that end without giving their workers back. */
-static void at_exit(void)
-{
-    if (mfs_ucx_enabled()) /* not a fork */
-        mfs_ucx_tell_all();
 }
 
 bool mfs_ucx_set_up(void)
@@ -40,7 +31,6 @@ bool mfs_ucx_set_up(void)
     if (atomic_compare_exchange_strong(&mfs_ucx_state, &expected, known) && enable) {
         pthread_atfork(NULL, NULL, forked);
         mfs_stats_at_exit();
-        (void)atexit(at_exit); /* goes before that one */
     }
     return enable;
 }
@@ -126,19 +116,8 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     (void)mfs_ucx_deliver(worker);
     worker->api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
     (void)mfs_ucx_deliver(worker);
-    mfs_ucx_tell(worker);
     mfs_stats_write(worker->host);
     mfs_ucx_worker_free(worker);
-}
-
-/*
- * Counters are told when there is nothing to do, but not each time: a program that waits for one
- * operation after the other finds nothing to do after each of them.
- */
-static __attribute__((noinline)) void idle(struct mfs_ucx_worker *worker)
-{
-    if (++worker->idle % IDLE_A_TELL == 0)
-        mfs_ucx_tell(worker);
 }
 
 /* What is left to do when UCX has done its part, and found `count` to do. */
@@ -162,8 +141,6 @@ static inline unsigned progress(struct mfs_ucx_worker *worker)
     if (!MFS_LIKELY(atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0 &&
                     atomic_load_explicit(&worker->done_count, memory_order_relaxed) == 0))
         count = progress_ours(worker, count);
-    if (count == 0 && worker->untold > 0)
-        idle(worker);
     return count;
 }
 
@@ -198,8 +175,6 @@ ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle)
 /* The caller is about to sleep; true: it must not, there is something for it to do. */
 static bool stays_awake(struct mfs_ucx_worker *worker)
 {
-    if (worker->untold > 0)
-        mfs_ucx_tell(worker);
     return mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker);
 }
 

@@ -73,9 +73,14 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
             mfs_ucx_drain(worker, NULL);
         straight = !defers || operation.bytes == 0;
     }
-    mfs_ucx_count_call(worker, operation.bytes, tag.request != MFS_REQUEST_NONE, straight);
-    if (straight)
+    mfs_ucx_count(worker, MFS_COUNT_CALLS, 1);
+    mfs_ucx_count(worker, MFS_COUNT_BYTES, operation.bytes);
+    if (tag.request != MFS_REQUEST_NONE)
+        mfs_ucx_count(worker, MFS_COUNT_TAGGED, 1);
+    if (straight) {
+        mfs_ucx_count(worker, MFS_COUNT_STRAIGHT, 1);
         return false;
+    }
     if (mfs_ucx_express(ep, &operation, result)) {
         mfs_ucx_count(worker, MFS_COUNT_DEFERRED, 1);
         mfs_ucx_count(worker, MFS_COUNT_CHUNKS, 1);

@@ -70,15 +70,3 @@ void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key)
     }
     pthread_mutex_unlock(&map->mutex);
 }
-
-void mfs_ucx_map_each(struct mfs_ucx_map *map, void (*visit)(void *value))
-{
-    pthread_mutex_lock(&map->mutex);
-    for (uint32_t cell = 0; cell < MFS_UCX_MAP_CELLS; cell++) {
-        void *value = atomic_load_explicit(&map->cells[cell].value, memory_order_relaxed);
-
-        if (value)
-            visit(value);
-    }
-    pthread_mutex_unlock(&map->mutex);
-}

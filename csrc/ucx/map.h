@@ -45,6 +45,4 @@ static inline void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
 int mfs_ucx_map_add(struct mfs_ucx_map *map, const void *key, void *value); /* -ENOSPC */
 void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key);
 
-void mfs_ucx_map_each(struct mfs_ucx_map *map, void (*visit)(void *value));
-
 #endif

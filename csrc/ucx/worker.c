@@ -43,6 +43,8 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
         return;
     }
     worker->settings_version = mfs_host_settings_version(worker->host);
+    if (!worker->shared)
+        worker->counts = mfs_count_row_get(worker->host);
     pthread_mutex_init(&worker->mutex, NULL);
 }
 
@@ -53,28 +55,6 @@ void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker)
         if (!ep->closed)
             mfs_ucx_ep_forget(ep);
     }
-}
-
-static void tell(void *one)
-{
-    struct mfs_ucx_worker *worker = one;
-
-    for (int i = 0; i < MFS_COUNT_LAST; i++) {
-        if (atomic_load_explicit(&worker->counts[i], memory_order_relaxed) > 0)
-            mfs_count(worker->host, (enum mfs_counter)i,
-                      atomic_exchange_explicit(&worker->counts[i], 0, memory_order_relaxed));
-    }
-}
-
-void mfs_ucx_tell(struct mfs_ucx_worker *worker)
-{
-    worker->untold = 0;
-    tell(worker);
-}
-
-void mfs_ucx_tell_all(void)
-{
-    mfs_ucx_map_each(&workers, tell);
 }
 
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
@@ -96,6 +76,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     mfs_ucx_scopes_free(worker);
     mfs_ucx_order_free(&worker->order);
     pthread_mutex_destroy(&worker->mutex);
+    mfs_count_row_put(worker->counts);
     free(worker);
 }
 

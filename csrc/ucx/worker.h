@@ -23,6 +23,7 @@
 
 #include "core/rmlq.h"
 #include "host/config.h"
+#include "host/count.h"
 #include "host/host.h"
 #include "host/port.h"
 #include "ucx/request.h"
@@ -81,10 +82,7 @@ struct mfs_ucx_worker {
     struct mfs_ucx_ep *eps;      /* also those closed that a request still refers to */
     int lost;                    /* error of an operation that nobody watched, to be told by the
                                   * next flush of the worker; UCS_OK: none */
-    /* Of a worker of one thread, not yet told to the host (a locked instruction each). */
-    _Atomic uint64_t counts[MFS_COUNT_LAST];
-    unsigned untold; /* additions to them */
-    unsigned idle;   /* times that progress found nothing to do, and counts untold */
+    struct mfs_count_row *counts; /* of a worker of one thread; NULL: none was left, or shared */
     bool sleepless; /* its events do not tell of sends */
     bool ending; /* in ucp_worker_destroy */
 };
@@ -129,45 +127,14 @@ static inline void mfs_ucx_unlock(struct mfs_ucx_worker *worker)
                           atomic_load_explicit(&(count), memory_order_relaxed) + (amount),         \
                           memory_order_relaxed)
 
-#define MFS_UCX_UNTOLD_MAX 256u
-
-/* To the host: now and then, when progress finds nothing to do for a while, and at the end. */
-void mfs_ucx_tell(struct mfs_ucx_worker *worker);
-void mfs_ucx_tell_all(void);
-
-/* Count what happens with it. A worker of one thread keeps the counts until mfs_ucx_tell. */
+/* Count what happens with it. */
 static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter counter,
                                  uint64_t amount)
 {
-    if (worker->shared) {
+    if (MFS_LIKELY(worker->counts))
+        mfs_count_in(worker->counts, counter, amount);
+    else
         mfs_count(worker->host, counter, amount);
-    } else {
-        MFS_UCX_ADD(worker->counts[counter], amount);
-        worker->untold++;
-    }
-}
-
-/* A put or get, as it comes in: most go straight on, so it is one step. */
-static inline void mfs_ucx_count_call(struct mfs_ucx_worker *worker, uint64_t bytes, bool tagged,
-                                      bool straight)
-{
-    if (worker->shared) {
-        mfs_count(worker->host, MFS_COUNT_CALLS, 1);
-        mfs_count(worker->host, MFS_COUNT_BYTES, bytes);
-        if (tagged)
-            mfs_count(worker->host, MFS_COUNT_TAGGED, 1);
-        if (straight)
-            mfs_count(worker->host, MFS_COUNT_STRAIGHT, 1);
-        return;
-    }
-    MFS_UCX_ADD(worker->counts[MFS_COUNT_CALLS], 1);
-    MFS_UCX_ADD(worker->counts[MFS_COUNT_BYTES], bytes);
-    if (tagged)
-        MFS_UCX_ADD(worker->counts[MFS_COUNT_TAGGED], 1);
-    if (straight)
-        MFS_UCX_ADD(worker->counts[MFS_COUNT_STRAIGHT], 1);
-    if (++worker->untold >= MFS_UCX_UNTOLD_MAX)
-        mfs_ucx_tell(worker);
 }
 
 /* NULL: not one of those we schedule for. */

@@ -152,6 +152,27 @@ static void open__more_than_there_are_slots(void)
     unlink(path);
 }
 
+static void count__rows_are_added_up(void)
+{
+    struct mfs_count_row *rows[MFS_COUNT_ROWS];
+    struct mfs_host *host = host_private();
+
+    mfs_count(host, MFS_COUNT_BYTES, 1000);
+    for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++) {
+        rows[i] = mfs_count_row_get(host);
+        CHECK(rows[i] != NULL);
+        mfs_count_in(rows[i], MFS_COUNT_BYTES, 1 + i);
+    }
+    CHECK(!mfs_count_row_get(host));
+    mfs_count_row_put(NULL);
+    mfs_count_row_put(rows[3]);
+    CHECK(mfs_count_row_get(host) == rows[3]);
+    mfs_count_in(rows[3], MFS_COUNT_BYTES, 100);
+    CHECK_EQ(mfs_count_process(host, MFS_COUNT_BYTES), 1000 + 36 + 100);
+    CHECK_EQ(mfs_count_total(host, MFS_COUNT_BYTES), 1000 + 36 + 100);
+    mfs_host_close(host);
+}
+
 /* --- processes that come and go --- */
 
 static struct mfs_host *child_host;
@@ -163,7 +184,8 @@ static void take_part(const char *path)
     struct mfs_port *port;
 
     child_host = host_open(path);
-    mfs_count(child_host, MFS_COUNT_CALLS, 5);
+    mfs_count(child_host, MFS_COUNT_CALLS, 3);
+    mfs_count_in(mfs_count_row_get(child_host), MFS_COUNT_CALLS, 2);
     if (mfs_request_put(child_host, (uint64_t)getpid(), "mine", &facts) != 0 ||
         mfs_port_open(child_host, "nic", MFS_EGRESS, &port) != 0 ||
         mfs_port_join(child_host, port, &child_member) != 0 ||
@@ -452,6 +474,7 @@ static const struct test tests[] = {
     TEST(open__maker_died_in_between),
     TEST(open__bad_paths),
     TEST(open__more_than_there_are_slots),
+    TEST(count__rows_are_added_up),
     TEST(attach__several_processes),
     TEST(attach__takes_the_slot_of_the_dead),
     TEST(lock__holder_is_killed),

@@ -9,6 +9,8 @@ It acts with MFS off and on alike, so it is no part of what is compared.
   in each server. It rests so long between two looks.
 - An engine that has nothing to compute but waits for KV looks for it without a pause, too,
   and takes the core that the other server computes with.
+- vLLM 0.32's attention with AMX tiles dies of SIGILL on some virtual machines (at tilezero, while
+  it decodes; so does vLLM alone). It computes with AVX-512 instead, as where there is no AMX.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def register() -> None:
 
     CpuPlatform.discover_numa_topology = classmethod(lambda _: [])
     rest_when_idle()
+    without_amx()
     cost.measure_hooks()
     try:
         import nixl_cu12._bindings as _bindings
@@ -59,3 +62,9 @@ def rest_when_idle() -> None:
 
     rested.mfs_rests = True  # type: ignore[attr-defined]
     runner.kv_connector_no_forward = staticmethod(rested)
+
+
+def without_amx() -> None:
+    import torch
+
+    torch.cpu._is_amx_tile_supported = lambda: False
