@@ -137,6 +137,17 @@ void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, co
     }
 }
 
+mfs_nccl_result_t mfs_nccl_comm_refuse(struct mfs_nccl_comm *comm)
+{
+    if (!comm->said) {
+        comm->said = true;
+        mfs_nccl_warn("%s %s: %s", comm->sender ? "sending to" : "receiving from",
+                      comm->peer ? comm->peer->name : "a peer that is being connected",
+                      comm->peer && comm->peer->failed ? comm->peer->reason : "it has failed");
+    }
+    return comm->result;
+}
+
 /* --- memory that NCCL takes back while it is in use --- */
 
 static bool uses(const struct mfs_nccl_request *request, const struct mfs_nccl_mr *mr)

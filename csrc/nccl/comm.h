@@ -193,6 +193,8 @@ static inline struct mfs_nccl_comm *mfs_nccl_comm_check(void *pointer, int sende
 void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
                              uint32_t generation);
 void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, const char *reason);
+/* What a call on a connection that has failed gets; says why, if no message was there to fail. */
+mfs_nccl_result_t mfs_nccl_comm_refuse(struct mfs_nccl_comm *comm);
 /* End a request; its slot is NCCL's to test. */
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result);
 /* Nothing of `mr` (NULL: of anything) is read or written any more when this returns; gives

@@ -259,7 +259,7 @@ mfs_nccl_result_t mfs_nccl_irecv(void *recv_comm, int n, void **data, size_t *si
     mfs_nccl_lock_take(&comm->engine->lock);
     request = &comm->requests[comm->next_seq % MFS_NCCL_RING];
     if (comm->result != MFS_NCCL_OK) {
-        result = comm->result;
+        result = mfs_nccl_comm_refuse(comm);
     } else if (atomic_load_explicit(&request->state, memory_order_acquire) != MFS_NCCL_FREE) {
         mfs_nccl_engine_progress(comm->engine);
     } else {

@@ -99,8 +99,10 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
     }
     mfs_nccl_lock_take(&comm->engine->lock);
     if (comm->result != MFS_NCCL_OK) {
+        const mfs_nccl_result_t result = mfs_nccl_comm_refuse(comm);
+
         mfs_nccl_lock_give(&comm->engine->lock);
-        return comm->result;
+        return result;
     }
     request = slot_of(comm, comm->next_seq);
     if (atomic_load_explicit(&request->state, memory_order_acquire) == MFS_NCCL_FREE &&
