@@ -129,7 +129,7 @@ def test_sweep__processes_give_what_one_does(tmp_path: Path):
 
 
 def test_sweep__dask(tmp_path: Path):
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    distributed = pytest.importorskip("distributed")
     file, path = tmp_path / "s.toml", tmp_path / "s.json"
     file.write_text(SWEEP)
     with distributed.LocalCluster(
@@ -138,7 +138,10 @@ def test_sweep__dask(tmp_path: Path):
         kept = ("--results", str(tmp_path / "k.jsonl"))
         address = ("--dask", cluster.scheduler_address)
         sim("sweep", str(file), *kept, *address, "--json", str(path))
-    assert len(read(path)["results"]) == 8
+    found = read(path)["results"]
+    assert len(found) == 8
+    sim("sweep", str(file), "--results", str(tmp_path / "here.jsonl"), "--json", str(path))
+    assert all(same(one, two) for one, two in zip(found, read(path)["results"], strict=True))
 
 
 def test_explain__time_line_and_the_latest():

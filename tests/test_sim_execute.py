@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import sys
 
 import pytest
 
@@ -34,9 +34,7 @@ def test_each__a_bad_point_ends_it_as_it_would_here():
         list(execute.each(wanted, jobs=2))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("distributed") is not None, reason="distributed is installed"
-)
-def test_each__dask_is_an_extra():
+def test_each__dask_is_an_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)  # as if it were not there
     with pytest.raises(InputError, match=r"pip install mfs-transport\[dask\]"):
         list(execute.each(POINTS, dask="tcp://127.0.0.1:1"))
