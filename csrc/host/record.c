@@ -11,7 +11,7 @@ void mfs_tag_set(const struct mfs_tag *tag)
     static const struct mfs_tag untagged;
 
     current_tag = tag ? *tag : untagged;
-    if (tag) /* read by this thread only after it, by others for their own tags */
+    if (tag) /* before this thread posts with it; other threads have tags of their own */
         atomic_store_explicit(&mfs_tag_used, true, memory_order_relaxed);
 }
 

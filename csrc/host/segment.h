@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "host/event.h"
 #include "host/count.h"
+#include "host/event.h"
 #include "host/host.h"
 #include "host/port.h"
 

@@ -20,17 +20,19 @@ extern _Atomic int mfs_ucx_state;
 
 bool mfs_ucx_set_up(void); /* at the first call */
 
+/* It has been set up, and this is not a fork of the process that was. */
 static inline bool mfs_ucx_is_on(void)
 {
     return atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed) == MFS_UCX_ENABLED;
 }
 
-/* MFS_ENABLE is set, and this is not a fork of the process that was set up. Cheap. */
+/* The same, and sets it up at the first call if MFS_ENABLE is set: where contexts and workers
+ * are made. */
 static inline bool mfs_ucx_enabled(void)
 {
-    const int known = atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed);
-
-    return known == MFS_UCX_ENABLED || (known == MFS_UCX_UNKNOWN && mfs_ucx_set_up());
+    return mfs_ucx_is_on() ||
+           (atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed) == MFS_UCX_UNKNOWN &&
+            mfs_ucx_set_up());
 }
 
 /*
