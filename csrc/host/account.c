@@ -81,9 +81,19 @@ bool mfs_account_pace(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns
     return true;
 }
 
+static uint64_t done_bytes(const struct mfs_port_cell *cell)
+{
+    const uint32_t high = atomic_load_explicit(&cell->members_high, memory_order_acquire);
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < high; i++)
+        bytes += atomic_load_explicit(&cell->members[i].done_bytes, memory_order_relaxed);
+    return bytes;
+}
+
 void mfs_account_begin(struct mfs_port_cell *cell, int64_t now_ns)
 {
-    atomic_store_explicit(&cell->sample_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&cell->sample_base, done_bytes(cell), memory_order_relaxed);
     atomic_store_explicit(&cell->sample_full, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->sample_since_ns, now_ns, memory_order_relaxed);
 }
@@ -94,18 +104,18 @@ bool mfs_account_sample_due(const struct mfs_port_cell *cell, int64_t now_ns)
            MFS_RATE_SAMPLE_NS;
 }
 
-void mfs_account_measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns)
+void mfs_account_measure(struct mfs_port_cell *cell, int64_t now_ns)
 {
     int64_t since_ns = atomic_load_explicit(&cell->sample_since_ns, memory_order_relaxed);
-    uint64_t rate_Bps;
+    uint64_t rate_Bps, total, bytes;
     bool full;
 
-    atomic_fetch_add_explicit(&cell->sample_bytes, bytes, memory_order_relaxed);
     if (now_ns - since_ns < MFS_RATE_SAMPLE_NS ||
         !atomic_compare_exchange_strong_explicit(&cell->sample_since_ns, &since_ns, now_ns,
                                                  memory_order_relaxed, memory_order_relaxed))
         return;
-    bytes = atomic_exchange_explicit(&cell->sample_bytes, 0, memory_order_relaxed);
+    total = done_bytes(cell);
+    bytes = total - atomic_exchange_explicit(&cell->sample_base, total, memory_order_relaxed);
     full = atomic_exchange_explicit(&cell->sample_full, 0, memory_order_relaxed);
     rate_Bps = atomic_load_explicit(&cell->rate_Bps, memory_order_relaxed);
     atomic_store_explicit(&cell->rate_Bps, mfs_rate_next(rate_Bps, bytes, now_ns - since_ns, full),

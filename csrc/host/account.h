@@ -23,7 +23,7 @@ bool mfs_account_pace(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns
 void mfs_account_begin(struct mfs_port_cell *cell, int64_t now_ns);
 /* Is the busy interval long enough for a sample? */
 bool mfs_account_sample_due(const struct mfs_port_cell *cell, int64_t now_ns);
-/* `bytes` were completed; moves the estimate when the interval is long enough. */
-void mfs_account_measure(struct mfs_port_cell *cell, uint64_t bytes, int64_t now_ns);
+/* Move the estimate if the interval is long enough: by what the members have completed in it. */
+void mfs_account_measure(struct mfs_port_cell *cell, int64_t now_ns);
 
 #endif

@@ -30,11 +30,18 @@
 #define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
 #define REAP_IDLE_NS (100 * REAP_EVERY_NS)  /* while nobody is */
 
+/* Completions of a member that takes no time for each: more of its bytes are under way. */
+#define UNTIMED_MAX 8
+
 struct mfs_member {
-    struct mfs_port *port;
     struct mfs_member_cell *cell;
-    struct mfs_room room;
+    struct mfs_port_cell *port_cell;
+    const struct mfs_config *config;
+    bool shared; /* by threads without a lock of their own around it */
     _Atomic bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
+    _Atomic uint8_t untimed; /* completions since the clock was read */
+    struct mfs_room room;
+    struct mfs_port *port;
 };
 
 /* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
@@ -163,7 +170,9 @@ int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_membe
         if (atomic_load_explicit(&port->cell->members_high, memory_order_relaxed) < next)
             atomic_store_explicit(&port->cell->members_high, next, memory_order_release);
         member->port = port;
+        member->port_cell = port->cell;
         member->cell = cell;
+        member->config = mfs_config_get();
         mfs_room_init(&member->room);
         atomic_store_explicit(&member->rested, true, memory_order_relaxed);
     }
@@ -182,6 +191,11 @@ static void cell_clear(struct mfs_member_cell *cell)
     atomic_store_explicit(&cell->untagged_rank, MFS_RANK_NONE, memory_order_relaxed);
     atomic_store_explicit(&cell->inflight_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->owner, 0, memory_order_release);
+}
+
+void mfs_member_share(struct mfs_member *member)
+{
+    member->shared = true;
 }
 
 void mfs_port_leave(struct mfs_member *member)
@@ -228,6 +242,32 @@ void mfs_member_publish(struct mfs_member *member, mfs_rank_t rank, int64_t now_
     rest(member);
 }
 
+/* One word of the member's own, which others only read. */
+static inline void add(const struct mfs_member *member, _Atomic uint64_t *word, uint64_t amount)
+{
+    if (member->shared)
+        atomic_fetch_add_explicit(word, amount, memory_order_relaxed);
+    else
+        atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + amount,
+                              memory_order_relaxed);
+}
+
+/* The same; never below zero, also when the cell was taken for dead and cleared meanwhile. */
+static inline void subtract(const struct mfs_member *member, _Atomic uint64_t *word,
+                            uint64_t amount)
+{
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+
+    if (!member->shared) {
+        atomic_store_explicit(word, before > amount ? before - amount : 0, memory_order_relaxed);
+        return;
+    }
+    while (!atomic_compare_exchange_weak_explicit(word, &before,
+                                                  before > amount ? before - amount : 0,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
 /* What the others of the port hold and want. */
 struct others {
     uint64_t inflight_bytes;
@@ -237,14 +277,14 @@ struct others {
     bool stale;
 };
 
-static struct others look_around(const struct mfs_port *port, const struct mfs_member_cell *self,
-                                 int64_t now_ns)
+static inline struct others look_around(const struct mfs_port_cell *port,
+                                        const struct mfs_member_cell *self, int64_t now_ns)
 {
-    const uint32_t high = atomic_load_explicit(&port->cell->members_high, memory_order_acquire);
+    const uint32_t high = atomic_load_explicit(&port->members_high, memory_order_acquire);
     struct others others = {.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
 
     for (uint32_t i = 0; i < high; i++) {
-        struct mfs_member_cell *cell = &port->cell->members[i];
+        const struct mfs_member_cell *cell = &port->members[i];
         mfs_rank_t rank, untagged_rank;
         uint64_t inflight;
 
@@ -300,42 +340,50 @@ static void reap_sometimes(struct mfs_port *port, bool stale, int64_t now_ns)
         mfs_process_reap(port->host);
 }
 
-int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next, int64_t now_ns,
-                            bool *turn_out, uint64_t *bytes_out)
+/* What mfs_member_acquire_next promises; what waits here, and that we move, has been published. */
+static inline int acquire(struct mfs_member *member, const struct mfs_next *next, int64_t now_ns,
+                          bool *turn_out, uint64_t *bytes_out)
 {
-    struct mfs_port *port = member->port;
-    struct others others;
-    uint64_t total, bytes;
+    struct mfs_port_cell *port = member->port_cell;
+    const struct others others = look_around(port, member->cell, now_ns);
+    const uint64_t total =
+        others.inflight_bytes +
+        atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
+    uint64_t bytes;
     bool turn;
 
-    publish(member->cell, next, now_ns);
-    others = look_around(port, member->cell, now_ns);
-    reap_sometimes(port, others.stale, now_ns);
-    total = others.inflight_bytes +
-            atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
+    reap_sometimes(member->port, others.stale, now_ns);
     mfs_room_look(&member->room, total == 0, now_ns);
-    if (whose_turn(port->cell, next, &others, &turn) != 0)
+    if (whose_turn(port, next, &others, &turn) != 0)
         return -EBUSY;
     bytes = turn ? next->untagged_bytes : next->bytes;
-    if (!mfs_room_fits(&member->room, mfs_port_rate_Bps(port), total, bytes)) {
-        atomic_store_explicit(&port->cell->sample_full, 1, memory_order_relaxed);
+    if (!mfs_room_fits(&member->room, atomic_load_explicit(&port->rate_Bps, memory_order_relaxed),
+                       total, bytes)) {
+        atomic_store_explicit(&port->sample_full, 1, memory_order_relaxed);
         return -ENOBUFS;
     }
-    if (!mfs_account_pace(port->cell, bytes, now_ns))
+    if (member->config->pace > 0 && !mfs_account_pace(port, bytes, now_ns))
         return -EAGAIN;
     if (total == 0 &&
         atomic_load_explicit(&member->rested,
                              memory_order_relaxed)) /* the port was idle: measure from here */
-        mfs_account_begin(port->cell, now_ns);
+        mfs_account_begin(port, now_ns);
     atomic_store_explicit(&member->rested, false, memory_order_relaxed);
-    atomic_fetch_add_explicit(&member->cell->inflight_bytes, bytes, memory_order_relaxed);
+    add(member, &member->cell->inflight_bytes, bytes);
     if (turn || next->untagged)
-        mfs_account_spend(port->cell, bytes);
+        mfs_account_spend(port, bytes);
     else if (next->untagged_rank != MFS_RANK_NONE || others.untagged_best != MFS_RANK_NONE)
-        mfs_account_earn(port->cell, bytes);
+        mfs_account_earn(port, bytes);
     *turn_out = turn;
     *bytes_out = bytes;
     return 0;
+}
+
+int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next, int64_t now_ns,
+                            bool *turn, uint64_t *bytes)
+{
+    publish(member->cell, next, now_ns);
+    return acquire(member, next, now_ns, turn, bytes);
 }
 
 int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t bytes, int64_t now_ns)
@@ -346,22 +394,11 @@ int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint64_t byte
     return mfs_member_acquire_next(member, &next, now_ns, &turn, &bytes);
 }
 
-void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
-{
-    uint64_t inflight = atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed);
-
-    /* never below zero, also when the cell was taken for dead and cleared meanwhile */
-    while (!atomic_compare_exchange_weak_explicit(&member->cell->inflight_bytes, &inflight,
-                                                  inflight > bytes ? inflight - bytes : 0,
-                                                  memory_order_relaxed, memory_order_relaxed))
-        ;
-    atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_relaxed);
-    rest(member);
-    if (mfs_config_get()->port_rate == 0)
-        mfs_account_measure(member->port->cell, bytes, now_ns);
-}
-
-int64_t mfs_member_now_ns(const struct mfs_member *member)
+/*
+ * The time, where nothing waits: from the coarse clock, some milliseconds late and several times
+ * cheaper than the other, unless a sample of the bandwidth begins or ends.
+ */
+static int64_t coarse_now_ns(const struct mfs_member *member)
 {
     struct timespec coarse;
     int64_t now_ns;
@@ -369,9 +406,59 @@ int64_t mfs_member_now_ns(const struct mfs_member *member)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
     now_ns = (int64_t)coarse.tv_sec * 1000000000 + coarse.tv_nsec;
     if (atomic_load_explicit(&member->rested, memory_order_relaxed) ||
-        mfs_account_sample_due(member->port->cell, now_ns))
+        mfs_account_sample_due(member->port_cell, now_ns))
         now_ns = mfs_now_ns();
     return now_ns;
+}
+
+int mfs_member_express(struct mfs_member *member, uint64_t bytes, uint64_t largest)
+{
+    /* the last rank of all: it goes only when nobody of this host waits for the port */
+    const struct mfs_next next = {
+        .rank = MFS_RANK_NONE - 1, .untagged_rank = MFS_RANK_NONE, .bytes = bytes};
+    int64_t now_ns;
+    bool turn;
+
+    if (bytes > (largest > 0 ? largest : mfs_member_chunk(member)))
+        return -EMSGSIZE;
+    now_ns = coarse_now_ns(member);
+    atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_release);
+    return acquire(member, &next, now_ns, &turn, &bytes);
+}
+
+static inline void completed(struct mfs_member *member, uint64_t bytes)
+{
+    subtract(member, &member->cell->inflight_bytes, bytes);
+    add(member, &member->cell->done_bytes, bytes);
+}
+
+static void timed(struct mfs_member *member, int64_t now_ns)
+{
+    atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_relaxed);
+    rest(member);
+    if (member->config->port_rate == 0)
+        mfs_account_measure(member->port_cell, now_ns);
+}
+
+void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
+{
+    completed(member, bytes);
+    timed(member, now_ns);
+}
+
+void mfs_member_done_now(struct mfs_member *member, uint64_t bytes)
+{
+    const uint8_t untimed = atomic_load_explicit(&member->untimed, memory_order_relaxed);
+    const bool more =
+        atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed) > bytes;
+
+    completed(member, bytes);
+    if (more && untimed < UNTIMED_MAX) {
+        atomic_store_explicit(&member->untimed, (uint8_t)(untimed + 1), memory_order_relaxed);
+        return;
+    }
+    atomic_store_explicit(&member->untimed, 0, memory_order_relaxed);
+    timed(member, coarse_now_ns(member));
 }
 
 uint64_t mfs_port_rate_Bps(const struct mfs_port *port)
@@ -403,10 +490,11 @@ uint64_t mfs_port_chunk(const struct mfs_port *port)
 
 uint64_t mfs_member_chunk(struct mfs_member *member)
 {
-    return mfs_room_chunk(&member->room, mfs_port_rate_Bps(member->port));
+    return mfs_room_chunk(&member->room,
+                          atomic_load_explicit(&member->port_cell->rate_Bps, memory_order_relaxed));
 }
 
 uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)
 {
-    return look_around(port, NULL, now_ns).inflight_bytes;
+    return look_around(port->cell, NULL, now_ns).inflight_bytes;
 }

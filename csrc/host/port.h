@@ -43,6 +43,9 @@ MFS_API const char *mfs_port_name_at(struct mfs_host *host, uint32_t index);
 MFS_API void mfs_port_close(struct mfs_port *port); /* after its members have left */
 /* -ENOSPC: too many members. */
 MFS_API int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **member);
+/* Its owner's threads use it at the same time; without, one at a time does. Before its first use.
+ */
+MFS_API void mfs_member_share(struct mfs_member *member);
 MFS_API void mfs_port_leave(struct mfs_member *member);
 
 /* Say what waits (MFS_RANK_NONE: nothing; none of it untagged) and that the owner is moving. */
@@ -62,16 +65,18 @@ MFS_API int mfs_member_acquire(struct mfs_member *member, mfs_rank_t rank, uint6
  */
 MFS_API int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_next *next,
                                     int64_t now_ns, bool *turn, uint64_t *bytes);
+/*
+ * The same, now, for a queue in which nothing waits: behind whatever waits elsewhere on this host.
+ * Nothing is published but that the owner moves: what goes at once makes nobody wait. -EMSGSIZE:
+ * more than `largest` bytes (0: than a chunk of this member's).
+ */
+MFS_API int mfs_member_express(struct mfs_member *member, uint64_t bytes, uint64_t largest);
 /* mfs_port_chunk() of its port, kept while the rate stays: for its owner, once a chunk. */
 MFS_API uint64_t mfs_member_chunk(struct mfs_member *member);
 /* `bytes` have left (or failed); moves the port's bandwidth estimate. */
 MFS_API void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns);
-/*
- * now_ns for mfs_member_done(), and to acquire for a queue where nothing waits: from the coarse
- * clock, some milliseconds late and several times cheaper than the other, unless a sample of the
- * bandwidth begins or ends.
- */
-MFS_API int64_t mfs_member_now_ns(const struct mfs_member *member);
+/* The same, now; the estimate may take note of it some completions later. */
+MFS_API void mfs_member_done_now(struct mfs_member *member, uint64_t bytes);
 
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
 /* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */

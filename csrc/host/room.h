@@ -13,12 +13,12 @@
 #include "core/window.h"
 
 struct mfs_room {
-    struct mfs_window_config config;
     _Atomic uint64_t rate_Bps, chunk_bytes, window_bytes; /* the sizes, and the rate they are for */
     _Atomic uint64_t more_bytes; /* that the window is larger, since the owner has looked late */
     _Atomic int64_t looked_ns; /* when it looked last */
     _Atomic int64_t late_ns; /* when it looked late last */
     _Atomic bool full; /* and found the window full */
+    struct mfs_window_config config;
 };
 
 /* By the configuration of the process, as the next. */

@@ -18,7 +18,7 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 7u
+#define MFS_LAYOUT_VERSION 8u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_COUNT_ROWS 8u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
@@ -56,16 +56,17 @@ struct mfs_member_cell {
     _Atomic uint64_t untagged_bytes;     /* of that one's chunk */
     _Atomic uint64_t inflight_bytes;
     _Atomic int64_t stamp_ns;            /* when the owner last moved */
+    _Atomic uint64_t done_bytes;         /* ever completed, by all owners it had */
 };
 
 struct mfs_port_cell {
     _Atomic uint32_t used;         /* 1 publishes name and direction */
     uint32_t direction;
     char name[MFS_PORT_NAME_MAX + 1];
-    _Atomic uint32_t members_high; /* cells ever used: bound of scans */
+    _Alignas(64) _Atomic uint32_t members_high; /* cells ever used: bound of scans */
     _Atomic uint64_t rate_Bps;
     _Atomic int64_t sample_since_ns; /* start of the busy interval being measured */
-    _Atomic uint64_t sample_bytes;   /* completed in it */
+    _Atomic uint64_t sample_base;    /* the members' done_bytes when it began */
     _Atomic uint32_t sample_full;    /* the window was full in it: it says how fast the port is */
     _Atomic uint64_t untagged_credit; /* thousandths of bytes that are owed to untagged traffic */
     _Atomic int64_t pace_next_ns;  /* pacer: the next chunk may leave then */

@@ -25,6 +25,7 @@ int mfs_nccl_lane_open(struct mfs_nccl_lane *lane, const char *port)
         error = mfs_port_join(lane->host, lane->port, &lane->member);
     if (error)
         return error;
+    mfs_member_share(lane->member);
     lane->settings_version = mfs_host_settings_version(lane->host);
     lane->scheduled = mfs_nccl_scheduled();
     return mfs_queue_create(lane->host, lane->port, &lane->queue);
@@ -108,15 +109,6 @@ static void dispatch(struct mfs_nccl_lane *lane, int64_t now_ns)
     mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
 }
 
-/* Straight through: nothing waits here, nobody better waits elsewhere, and there is room. */
-static bool express(struct mfs_nccl_lane *lane, uint64_t bytes, int64_t now_ns)
-{
-    const bool room = mfs_member_acquire(lane->member, MFS_RANK_NONE - 1, bytes, now_ns) == 0;
-
-    mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
-    return room;
-}
-
 static bool ask(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticket, uint64_t bytes,
                 const struct mfs_tag *tag, uint64_t *window_bytes)
 {
@@ -161,7 +153,8 @@ bool mfs_nccl_lane_ask(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticke
     if (atomic_load_explicit(&lane->waiting, memory_order_relaxed) == 0) {
         if (bytes <= mfs_config_get()->small)
             return true;
-        if (express(lane, bytes, mfs_now_ns())) {
+        /* straight through: nothing waits here, nobody better elsewhere, and there is room */
+        if (mfs_member_express(lane->member, bytes, WHOLE) == 0) {
             *window_bytes = bytes;
             return true;
         }
@@ -186,7 +179,7 @@ void mfs_nccl_lane_keep(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *tick
 void mfs_nccl_lane_done(struct mfs_nccl_lane *lane, uint64_t window_bytes)
 {
     if (window_bytes > 0)
-        mfs_member_done(lane->member, window_bytes, mfs_now_ns()); /* takes no lock */
+        mfs_member_done_now(lane->member, window_bytes); /* takes no lock */
 }
 
 void mfs_nccl_lane_leave(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticket)

@@ -8,6 +8,7 @@
 #include "ucx/chunk.h"
 
 #include "ucx/dispatch.h"
+#include "ucx/ep.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 
@@ -25,11 +26,6 @@ static void param_copy(struct mfs_ucx_request *request, const ucp_request_param_
         request->memh = param->memh;
 }
 
-static uint8_t own_lane(const struct mfs_ucx_operation *operation)
-{
-    return operation->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS;
-}
-
 struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
                                                      const struct mfs_ucx_operation *operation)
 {
@@ -37,7 +33,7 @@ struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
 
     if (!request)
         return NULL;
-    request->lane = own_lane(operation);
+    request->lane = mfs_ucx_own_lane(operation);
     request->op.length = operation->bytes;
     request->buffer = operation->buffer;
     request->remote_addr = operation->remote_addr;
@@ -45,11 +41,6 @@ struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
     param_copy(request, operation->param);
     return request;
 }
-
-/* Fields and flags of the caller's that each chunk carries on. */
-#define CHUNK_ATTRIBUTES                                                                           \
-    (UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_FAST_CMPL |         \
-     UCP_OP_ATTR_FLAG_MULTI_SEND)
 
 struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request)
 {
@@ -68,14 +59,6 @@ void mfs_ucx_settle(struct mfs_ucx_request *request)
         mfs_ucx_finish(request, (ucs_status_t)request->result);
 }
 
-/* The peer is gone for good: what waits for it will fail like this. */
-static bool is_failure(ucs_status_t status)
-{
-    return status == UCS_ERR_CONNECTION_RESET || status == UCS_ERR_ENDPOINT_TIMEOUT ||
-           status == UCS_ERR_UNREACHABLE || status == UCS_ERR_NOT_CONNECTED ||
-           status == UCS_ERR_REJECTED || status == UCS_ERR_IO_ERROR;
-}
-
 static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
 {
     struct mfs_ucx_request *request = chunk->request;
@@ -83,13 +66,12 @@ static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
 
     if (chunk->bytes > 0) {
         lane->inflight -= chunk->bytes;
-        mfs_member_done(lane->member, chunk->bytes, mfs_member_now_ns(lane->member));
+        mfs_member_done_now(lane->member, chunk->bytes);
     }
     if (status != UCS_OK) {
         if (request->result == UCS_OK)
             request->result = status;
-        if (is_failure(status))
-            request->ep->failed = status;
+        mfs_ucx_ep_outcome(request->ep, status);
         if (request->queued) /* the rest would be lost anyway */
             mfs_ucx_dequeue(request);
     }
@@ -129,8 +111,8 @@ static ucs_status_ptr_t hand_to_ucx(struct mfs_ucx_chunk *chunk,
     const struct mfs_ucx_api *api = request->worker->api;
     const ucp_ep_h ep = request->ep->handle;
     const ucp_request_param_t param = {
-        .op_attr_mask = (request->attributes & CHUNK_ATTRIBUTES) | UCP_OP_ATTR_FIELD_CALLBACK |
-                        UCP_OP_ATTR_FIELD_USER_DATA,
+        .op_attr_mask = (request->attributes & MFS_UCX_CHUNK_ATTRIBUTES) |
+                        UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
         .cb.send = chunk_done,
         .user_data = chunk,
         .memory_type = (ucs_memory_type_t)request->memory_type,
@@ -173,61 +155,4 @@ void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *req
     request->posting--;
     mfs_ucx_settle(request);
     mfs_ucx_unpin(ep);
-}
-
-/* --- an idle port --- */
-
-/* A chunk of the whole operation, if nothing waits and the port has room for it. Mutex held. */
-static struct mfs_ucx_chunk *express_take(struct mfs_ucx_ep *ep,
-                                          const struct mfs_ucx_operation *operation)
-{
-    struct mfs_ucx_worker *worker = ep->worker;
-    struct mfs_ucx_lane *lane = &worker->lanes[own_lane(operation)];
-    struct mfs_ucx_request *request;
-    struct mfs_ucx_chunk *chunk;
-    int64_t now_ns;
-
-    mfs_ucx_lane_settings(worker);
-    if (mfs_ucx_lane_ready(worker, lane) != 0 || mfs_rmlq_operations(lane->queue) > 0 ||
-        ep->untagged[!own_lane(operation)] > 0 || operation->bytes > mfs_member_chunk(lane->member))
-        return NULL;
-    now_ns = mfs_member_now_ns(lane->member);
-    /* the last rank of all: it goes only when nobody of this host waits for the port */
-    if (mfs_member_acquire(lane->member, MFS_RANK_NONE - 1, operation->bytes, now_ns) != 0) {
-        mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
-        return NULL;
-    }
-    mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
-    chunk = mfs_ucx_chunk_get(worker);
-    request = chunk ? mfs_ucx_request_of_operation(ep, operation) : NULL;
-    if (!request) {
-        if (chunk)
-            mfs_ucx_chunk_put(worker, chunk);
-        mfs_member_done(lane->member, operation->bytes, now_ns);
-        return NULL;
-    }
-    request->issued = true; /* before the post returns: no flush can come that must wait for it */
-    lane->inflight += operation->bytes;
-    mfs_ucx_chunk_begin(chunk, request, operation->bytes);
-    return chunk;
-}
-
-bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
-                     ucs_status_ptr_t *result)
-{
-    struct mfs_ucx_worker *worker = ep->worker;
-    struct mfs_ucx_request *request;
-    struct mfs_ucx_chunk *chunk;
-
-    mfs_ucx_lock(worker);
-    chunk = express_take(ep, operation);
-    if (chunk) {
-        request = chunk->request;
-        mfs_ucx_chunk_post(chunk, request, 0, operation->bytes);
-        *result = mfs_ucx_hand_over(request);
-    }
-    mfs_ucx_unlock(worker);
-    if (chunk)
-        mfs_ucx_issue(worker);
-    return chunk != NULL;
 }

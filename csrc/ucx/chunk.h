@@ -3,9 +3,6 @@
  * Chunks: from the worker's mutex into UCX and back.
  *
  *   begin -> post -> (UCX) -> over -> settle: issued? done?
- *
- * An operation of one chunk that finds the port idle takes a short way (express): it
- * sees the window, but no queue.
  */
 #ifndef MFS_UCX_CHUNK_H
 #define MFS_UCX_CHUNK_H
@@ -22,9 +19,15 @@ struct mfs_ucx_operation {
     const ucp_request_param_t *param;
 };
 
-/* Send it now if nothing waits and the port has room. false: nothing was done. */
-bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
-                     ucs_status_ptr_t *result);
+static inline uint8_t mfs_ucx_own_lane(const struct mfs_ucx_operation *operation)
+{
+    return operation->kind == MFS_UCX_PUT ? MFS_UCX_EGRESS : MFS_UCX_INGRESS;
+}
+
+/* Fields and flags of the caller's that each chunk carries on. */
+#define MFS_UCX_CHUNK_ATTRIBUTES                                                                   \
+    (UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_FAST_CMPL |         \
+     UCP_OP_ATTR_FLAG_MULTI_SEND)
 
 /* All of the following with the mutex held. */
 

@@ -54,3 +54,11 @@ void mfs_ucx_ep_reap(struct mfs_ucx_ep *ep)
     if (ep->closed && ep->refs == 0 && ep->pins == 0)
         mfs_ucx_ep_free(ep);
 }
+
+void mfs_ucx_ep_outcome(struct mfs_ucx_ep *ep, ucs_status_t status)
+{
+    if (status == UCS_ERR_CONNECTION_RESET || status == UCS_ERR_ENDPOINT_TIMEOUT ||
+        status == UCS_ERR_UNREACHABLE || status == UCS_ERR_NOT_CONNECTED ||
+        status == UCS_ERR_REJECTED || status == UCS_ERR_IO_ERROR)
+        ep->failed = status; /* what waits for that peer will fail like this */
+}

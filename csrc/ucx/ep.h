@@ -19,6 +19,9 @@ void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle);
 void mfs_ucx_ep_forget(struct mfs_ucx_ep *ep);
 /* Freed, if it is closed and no request refers to it. Mutex held. */
 void mfs_ucx_ep_reap(struct mfs_ucx_ep *ep);
+/* An operation of it ended like this: of a peer that is gone for good, that is noted. Mutex held.
+ */
+void mfs_ucx_ep_outcome(struct mfs_ucx_ep *ep, ucs_status_t status);
 /* At the end of its worker, whoever refers to it. */
 void mfs_ucx_ep_free(struct mfs_ucx_ep *ep);
 

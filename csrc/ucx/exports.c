@@ -157,18 +157,28 @@ MFS_UCX_EXPORT unsigned ucp_worker_progress(ucp_worker_h handle)
     return worker ? progress(worker) : caller.api->ucp_worker_progress(handle);
 }
 
-ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle)
+static ucs_status_t wait_ours(struct mfs_ucx_worker *worker, struct mfs_ucx_request *request)
 {
-    struct mfs_ucx_request *request;
+    ucs_status_t status;
+
+    while ((status = mfs_ucx_status(request)) == UCS_INPROGRESS)
+        (void)mfs_ucx_progress(worker);
+    atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+    mfs_ucx_release(request, false);
+    return status;
+}
+
+ucs_status_t mfs_ucx_wait(struct mfs_ucx_worker *worker, ucs_status_ptr_t handle)
+{
     ucs_status_t status;
 
     if (!UCS_PTR_IS_PTR(handle))
         return UCS_PTR_STATUS(handle);
-    request = mfs_ucx_request_of(handle);
-    while ((status = mfs_ucx_status(request)) == UCS_INPROGRESS)
-        (void)mfs_ucx_progress(request->worker);
-    atomic_store_explicit(&request->seen, true, memory_order_relaxed);
-    mfs_ucx_release(request, false);
+    if (mfs_ucx_request_ours(handle))
+        return wait_ours(worker, mfs_ucx_request_of(handle));
+    while ((status = worker->api->ucp_request_check_status(handle)) == UCS_INPROGRESS)
+        (void)mfs_ucx_progress(worker);
+    worker->api->ucp_request_free(handle);
     return status;
 }
 
@@ -268,10 +278,11 @@ MFS_UCX_EXPORT void ucp_ep_destroy(ucp_ep_h handle)
 {
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     struct mfs_ucx_ep *ep = mfs_ucx_ep_of(&caller, handle);
+    struct mfs_ucx_worker *worker = ep ? ep->worker : NULL;
     ucs_status_ptr_t result;
 
     if (close_old(ep, UCP_EP_CLOSE_MODE_FLUSH, &result))
-        (void)mfs_ucx_wait(result);
+        (void)mfs_ucx_wait(worker, result);
     else
         caller.api->ucp_ep_destroy(handle);
 }

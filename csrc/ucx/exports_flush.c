@@ -63,7 +63,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_ep_flush(ucp_ep_h handle)
     ucs_status_ptr_t result;
 
     if (ep && mfs_ucx_flush(ep->worker, ep, &no_param, &result))
-        return mfs_ucx_wait(result);
+        return mfs_ucx_wait(ep->worker, result);
     return caller.api->ucp_ep_flush(handle);
 }
 
@@ -74,7 +74,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_flush(ucp_worker_h handle)
     ucs_status_ptr_t result;
 
     if (worker && mfs_ucx_flush(worker, NULL, &no_param, &result))
-        return mfs_ucx_wait(result);
+        return mfs_ucx_wait(worker, result);
     return caller.api->ucp_worker_flush(handle);
 }
 

@@ -70,10 +70,16 @@ MFS_UCX_EXPORT void ucp_request_cancel(ucp_worker_h worker, void *request)
 
 MFS_UCX_EXPORT void ucp_request_free(void *request)
 {
-    if (MFS_LIKELY(!mfs_ucx_request_ours(request)))
-        MFS_UCX_CALLER().api->ucp_request_free(request);
-    else
+    if (MFS_LIKELY(!mfs_ucx_request_ours(request))) {
+        const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+
+        if (caller.inner || !mfs_ucx_is_on())
+            caller.api->ucp_request_free(request);
+        else
+            mfs_ucx_express_free(caller.api, request);
+    } else {
         mfs_ucx_release(mfs_ucx_request_of(request), true);
+    }
 }
 
 MFS_UCX_EXPORT void ucp_request_release(void *request)

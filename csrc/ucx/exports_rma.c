@@ -12,6 +12,7 @@
 #include "host/log.h"
 #include "host/tagged.h"
 #include "ucx/dispatch.h"
+#include "ucx/express.h"
 #include "ucx/finish.h"
 #include "ucx/shim.h"
 
@@ -59,15 +60,14 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
                   ucs_status_ptr_t *result)
 {
     struct mfs_ucx_worker *worker = ep->worker;
-    const struct mfs_config *config = worker->config;
     const struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
                                                 remote_addr, rkey,   param};
     const struct mfs_tag tag = mfs_tag_look();
     const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
-    bool straight = idle && operation.bytes <= config->small && config->pace == 0;
+    bool straight = idle && operation.bytes <= worker->config->small && worker->config->pace == 0;
 
     if (!straight) {
-        const bool defers = mfs_policy_defers(mfs_host_policy(worker->host)) || config->pace > 0;
+        const bool defers = mfs_ucx_defers(worker);
 
         if (!defers && !idle) /* the policy was switched off: what it held back comes first */
             mfs_ucx_drain(worker, NULL);
@@ -160,11 +160,14 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nb(ucp_ep_h handle, void *buffer, size_t
 static const ucp_request_param_t no_param;
 
 /* Nobody holds the request: its end is told by a flush. */
-static ucs_status_t implicit(ucs_status_ptr_t result)
+static ucs_status_t implicit(const struct mfs_ucx_api *api, ucs_status_ptr_t result)
 {
     if (!UCS_PTR_IS_PTR(result))
         return UCS_PTR_STATUS(result);
-    mfs_ucx_release(mfs_ucx_request_of(result), true);
+    if (mfs_ucx_request_ours(result))
+        mfs_ucx_release(mfs_ucx_request_of(result), true);
+    else
+        mfs_ucx_express_free(api, result);
     return UCS_INPROGRESS;
 }
 
@@ -175,7 +178,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_put_nbi(ucp_ep_h handle, const void *buffer, siz
     ucs_status_ptr_t result;
 
     if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
-        return implicit(result);
+        return implicit(caller.api, result);
     return caller.api->ucp_put_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
 
@@ -186,19 +189,33 @@ MFS_UCX_EXPORT ucs_status_t ucp_get_nbi(ucp_ep_h handle, void *buffer, size_t by
     ucs_status_ptr_t result;
 
     if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
-        return implicit(result);
+        return implicit(caller.api, result);
     return caller.api->ucp_get_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
 
 /* Blocking: in the queue like any other, with progress until it is done. */
+static bool blocking(struct mfs_ucx_caller *caller, enum mfs_ucx_kind kind, ucp_ep_h handle,
+                     const void *buffer, size_t bytes, uint64_t remote_addr, ucp_rkey_h rkey,
+                     ucs_status_t *status)
+{
+    struct mfs_ucx_ep *ep = mfs_ucx_ep_of(caller, handle);
+    ucs_status_ptr_t result;
+
+    if (!ep ||
+        !defer(ep, kind, (void *)(uintptr_t)buffer, bytes, remote_addr, rkey, &no_param, &result))
+        return false;
+    *status = mfs_ucx_wait(ep->worker, result);
+    return true;
+}
+
 MFS_UCX_EXPORT ucs_status_t ucp_put(ucp_ep_h handle, const void *buffer, size_t bytes,
                                     uint64_t remote_addr, ucp_rkey_h rkey)
 {
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    ucs_status_ptr_t result;
+    ucs_status_t status;
 
-    if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
-        return mfs_ucx_wait(result);
+    if (blocking(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &status))
+        return status;
     return caller.api->ucp_put(handle, buffer, bytes, remote_addr, rkey);
 }
 
@@ -206,9 +223,9 @@ MFS_UCX_EXPORT ucs_status_t ucp_get(ucp_ep_h handle, void *buffer, size_t bytes,
                                     uint64_t remote_addr, ucp_rkey_h rkey)
 {
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
-    ucs_status_ptr_t result;
+    ucs_status_t status;
 
-    if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
-        return mfs_ucx_wait(result);
+    if (blocking(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &status))
+        return status;
     return caller.api->ucp_get(handle, buffer, bytes, remote_addr, rkey);
 }

@@ -71,7 +71,7 @@ static inline ucp_request_param_t mfs_ucx_old_param(ucp_send_callback_t callback
 
 /* One round of progress: dispatch, UCX, callbacks. */
 unsigned mfs_ucx_progress(struct mfs_ucx_worker *worker);
-/* What a post returned that we deferred: progress until it is done, and give it back. */
-ucs_status_t mfs_ucx_wait(ucs_status_ptr_t handle);
+/* What a post, flush or close returned: progress until it is done, and give it back. */
+ucs_status_t mfs_ucx_wait(struct mfs_ucx_worker *worker, ucs_status_ptr_t handle);
 
 #endif

@@ -42,7 +42,9 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
         free(worker);
         return;
     }
-    worker->settings_version = mfs_host_settings_version(worker->host);
+    worker->settings = mfs_host_settings_word(worker->host);
+    mfs_ucx_settings_follow(worker);
+    mfs_ucx_express_open(worker);
     if (!worker->shared)
         worker->counts = mfs_count_row_get(worker->host);
     pthread_mutex_init(&worker->mutex, NULL);
@@ -75,6 +77,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     mfs_ucx_pool_free(&worker->requests);
     mfs_ucx_scopes_free(worker);
     mfs_ucx_order_free(&worker->order);
+    mfs_ucx_express_close(worker);
     pthread_mutex_destroy(&worker->mutex);
     mfs_count_row_put(worker->counts);
     free(worker);
@@ -127,13 +130,14 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
     return mfs_queue_create(worker->host, lane->port, &lane->queue);
 }
 
-void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker)
+void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
 {
     const uint64_t version = mfs_host_settings_version(worker->host);
+    const bool defers =
+        mfs_policy_defers(mfs_host_policy(worker->host)) || worker->config->pace > 0;
 
-    if (version == worker->settings_version)
-        return;
-    worker->settings_version = version;
+    atomic_store_explicit(&worker->defers, defers, memory_order_relaxed);
+    atomic_store_explicit(&worker->settings_version, version, memory_order_relaxed);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         struct mfs_ucx_lane *lane = &worker->lanes[i];
 

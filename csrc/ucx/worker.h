@@ -26,6 +26,7 @@
 #include "host/count.h"
 #include "host/host.h"
 #include "host/port.h"
+#include "ucx/express.h"
 #include "ucx/request.h"
 
 #define MFS_UCX_SCOPE_BUCKETS 64u
@@ -55,20 +56,26 @@ struct mfs_ucx_list {
 };
 
 struct mfs_ucx_worker {
-    ucp_worker_h handle;
+    /* What an operation at an idle port looks at stands together. */
     const struct mfs_ucx_api *api;
-    struct mfs_host *host;
+    ucp_worker_h handle;
     const struct mfs_config *config;
-    pthread_mutex_t mutex;
+    const _Atomic uint64_t *settings;  /* the host's version of them, now */
+    _Atomic uint64_t settings_version; /* that the lanes follow; with the mutex */
+    struct mfs_count_row *counts; /* of a worker of one thread; NULL: none was left, or shared */
+    /* Lengths of the lists, read without the mutex to skip work; written with it. */
+    _Atomic uint32_t queued_count, ready_count, done_count;
+    _Atomic bool defers; /* by these settings; mfs_ucx_defers() */
     bool shared; /* several threads may be in it at a time: UCS_THREAD_MODE_MULTI */
+    bool sleepless; /* its events do not tell of sends */
+    bool ending; /* in ucp_worker_destroy */
     struct mfs_ucx_lane lanes[MFS_UCX_LANES];
-    uint64_t settings_version;
+    struct mfs_ucx_express_pool express;
+    struct mfs_host *host;
+    pthread_mutex_t mutex;
     struct mfs_ucx_list queued; /* operations in the queues */
     struct mfs_ucx_list ready;
     struct mfs_ucx_list done;
-    /* Lengths of the lists, read without the mutex to skip work; written with it. */
-    _Atomic uint64_t queued_count;
-    _Atomic uint32_t ready_count, done_count;
     /* Chunks between the mutex and the return of their post, on two sides: a drain that must
      * be complete turns to the other side, and waits until the one before is empty. Added to
      * under the mutex. */
@@ -82,9 +89,6 @@ struct mfs_ucx_worker {
     struct mfs_ucx_ep *eps;      /* also those closed that a request still refers to */
     int lost;                    /* error of an operation that nobody watched, to be told by the
                                   * next flush of the worker; UCS_OK: none */
-    struct mfs_count_row *counts; /* of a worker of one thread; NULL: none was left, or shared */
-    bool sleepless; /* its events do not tell of sends */
-    bool ending; /* in ucp_worker_destroy */
 };
 
 struct mfs_ucx_ep {
@@ -150,7 +154,31 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker);
 /* The queue of a lane, made at first use. -errno: it cannot be (pass through). Mutex held. */
 int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane);
 /* Take over a changed policy. Mutex held. */
-void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker);
+void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker);
+
+static inline bool mfs_ucx_settings_old(const struct mfs_ucx_worker *worker)
+{
+    return atomic_load_explicit(worker->settings, memory_order_acquire) !=
+           atomic_load_explicit(&worker->settings_version, memory_order_relaxed);
+}
+
+/* Mutex held. */
+static inline void mfs_ucx_lane_settings(struct mfs_ucx_worker *worker)
+{
+    if (!MFS_LIKELY(!mfs_ucx_settings_old(worker)))
+        mfs_ucx_settings_follow(worker);
+}
+
+/* Does an operation wait for its turn, by the policy of now? Without the mutex. */
+static inline bool mfs_ucx_defers(struct mfs_ucx_worker *worker)
+{
+    if (!MFS_LIKELY(!mfs_ucx_settings_old(worker))) {
+        mfs_ucx_lock(worker);
+        mfs_ucx_settings_follow(worker);
+        mfs_ucx_unlock(worker);
+    }
+    return atomic_load_explicit(&worker->defers, memory_order_relaxed);
+}
 
 /* From and to the worker's list. get: NULL without memory. Mutex held. */
 struct mfs_ucx_chunk *mfs_ucx_chunk_get(struct mfs_ucx_worker *worker);

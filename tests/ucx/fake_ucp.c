@@ -292,7 +292,17 @@ API ucs_status_t ucp_request_check_status(void *request)
     return ((struct request *)request)->status;
 }
 
+/* In progress: no callback any more. */
 API void ucp_request_free(void *handle)
+{
+    struct request *request = handle;
+
+    if (request->status == UCS_INPROGRESS)
+        request->callback = NULL;
+    ucp_request_release(handle);
+}
+
+API void ucp_request_release(void *handle)
 {
     struct request *request = handle;
 
@@ -300,11 +310,6 @@ API void ucp_request_free(void *handle)
         request->freed = true;
     else
         free(request);
-}
-
-API void ucp_request_release(void *handle)
-{
-    ucp_request_free(handle);
 }
 
 API void ucp_request_cancel(ucp_worker_h worker, void *request)

@@ -90,7 +90,7 @@ def shim(sanitizer: str = "") -> Path:
 SOURCES = {
     "order": [
         "order.c",
-        *(f"order_{part}.c" for part in ("queue", "flush", "request", "close", "forms")),
+        *(f"order_{part}.c" for part in ("queue", "flush", "request", "express", "close", "forms")),
     ],
     "conformance": [
         *("conformance.c", "pair.c"),
