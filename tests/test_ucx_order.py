@@ -13,6 +13,7 @@ from ucx import toolbox
 POLICY = {"order_off": "off", "order_fifo": "fifo"}
 SETTINGS = {
     "arm_is_busy_when_paced": {"MFS_PACE": "1000"},
+    "express_asks": {"MFS_LEASE": "100s"},
     "order_untagged_share": {"MFS_UNTAGGED_SHARE": "500", "MFS_LEASE": "100s"},
 }
 CASES = [
@@ -51,6 +52,8 @@ CASES = [
     "express_many",
     "express_fails",
     "express_forms",
+    "express_leaves_room",
+    "express_asks",
     "close_drains",
     "close_forced",
     "close_old_forms",

@@ -30,16 +30,12 @@
 #define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
 #define REAP_IDLE_NS (100 * REAP_EVERY_NS)  /* while nobody is */
 
-/* Completions of a member that takes no time for each: more of its bytes are under way. */
-#define UNTIMED_MAX 8
-
 struct mfs_member {
     struct mfs_member_cell *cell;
     struct mfs_port_cell *port_cell;
     const struct mfs_config *config;
     bool shared; /* by threads without a lock of their own around it */
     _Atomic bool rested; /* it had nothing waiting and nothing in flight since its last acquire */
-    _Atomic uint8_t untimed; /* completions since the clock was read */
     struct mfs_room room;
     struct mfs_port *port;
 };
@@ -426,14 +422,11 @@ int mfs_member_express(struct mfs_member *member, uint64_t bytes, uint64_t large
     return acquire(member, &next, now_ns, &turn, &bytes);
 }
 
-static inline void completed(struct mfs_member *member, uint64_t bytes)
+static inline void done(struct mfs_member *member, uint64_t bytes, uint64_t released_bytes,
+                        int64_t now_ns)
 {
-    subtract(member, &member->cell->inflight_bytes, bytes);
+    subtract(member, &member->cell->inflight_bytes, released_bytes);
     add(member, &member->cell->done_bytes, bytes);
-}
-
-static void timed(struct mfs_member *member, int64_t now_ns)
-{
     atomic_store_explicit(&member->cell->stamp_ns, now_ns, memory_order_relaxed);
     rest(member);
     if (member->config->port_rate == 0)
@@ -442,23 +435,12 @@ static void timed(struct mfs_member *member, int64_t now_ns)
 
 void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns)
 {
-    completed(member, bytes);
-    timed(member, now_ns);
+    done(member, bytes, bytes, now_ns);
 }
 
-void mfs_member_done_now(struct mfs_member *member, uint64_t bytes)
+void mfs_member_done_now(struct mfs_member *member, uint64_t bytes, uint64_t released_bytes)
 {
-    const uint8_t untimed = atomic_load_explicit(&member->untimed, memory_order_relaxed);
-    const bool more =
-        atomic_load_explicit(&member->cell->inflight_bytes, memory_order_relaxed) > bytes;
-
-    completed(member, bytes);
-    if (more && untimed < UNTIMED_MAX) {
-        atomic_store_explicit(&member->untimed, (uint8_t)(untimed + 1), memory_order_relaxed);
-        return;
-    }
-    atomic_store_explicit(&member->untimed, 0, memory_order_relaxed);
-    timed(member, coarse_now_ns(member));
+    done(member, bytes, released_bytes, coarse_now_ns(member));
 }
 
 uint64_t mfs_port_rate_Bps(const struct mfs_port *port)

@@ -75,8 +75,10 @@ MFS_API int mfs_member_express(struct mfs_member *member, uint64_t bytes, uint64
 MFS_API uint64_t mfs_member_chunk(struct mfs_member *member);
 /* `bytes` have left (or failed); moves the port's bandwidth estimate. */
 MFS_API void mfs_member_done(struct mfs_member *member, uint64_t bytes, int64_t now_ns);
-/* The same, now; the estimate may take note of it some completions later. */
-MFS_API void mfs_member_done_now(struct mfs_member *member, uint64_t bytes);
+/* The same, now, but only released_bytes leave the window: the owner has sent others in the room
+ * of the rest, without acquire. */
+MFS_API void mfs_member_done_now(struct mfs_member *member, uint64_t bytes,
+                                 uint64_t released_bytes);
 
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
 /* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */

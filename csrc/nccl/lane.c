@@ -179,7 +179,7 @@ void mfs_nccl_lane_keep(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *tick
 void mfs_nccl_lane_done(struct mfs_nccl_lane *lane, uint64_t window_bytes)
 {
     if (window_bytes > 0)
-        mfs_member_done_now(lane->member, window_bytes); /* takes no lock */
+        mfs_member_done_now(lane->member, window_bytes, window_bytes); /* takes no lock */
 }
 
 void mfs_nccl_lane_leave(struct mfs_nccl_lane *lane, struct mfs_nccl_ticket *ticket)

@@ -64,10 +64,8 @@ static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
     struct mfs_ucx_request *request = chunk->request;
     struct mfs_ucx_lane *lane = mfs_ucx_lane_of(request);
 
-    if (chunk->bytes > 0) {
-        lane->inflight -= chunk->bytes;
-        mfs_member_done_now(lane->member, chunk->bytes);
-    }
+    if (chunk->bytes > 0)
+        mfs_ucx_lane_over(request->worker, lane, chunk->bytes, false);
     if (status != UCS_OK) {
         if (request->result == UCS_OK)
             request->result = status;

@@ -70,9 +70,8 @@ static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
     if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) > 0 &&
         (mfs_rmlq_operations(lane->queue) > 0 || ep->untagged[!own] > 0))
         return NULL;
-    if (mfs_member_express(lane->member, operation->bytes, 0) != 0)
+    if (!mfs_ucx_lane_room(lane, operation->bytes))
         return NULL;
-    lane->inflight += operation->bytes;
     ep->refs++;
     express = &worker->express.all[__builtin_ctzll(free)];
     atomic_store_explicit(&worker->express.used, ~free | (free & -free), memory_order_relaxed);
@@ -91,8 +90,7 @@ static void over(struct mfs_ucx_express *express, ucs_status_t status)
     struct mfs_ucx_lane *lane = &express->worker->lanes[express->lane];
     struct mfs_ucx_ep *ep = express->ep;
 
-    lane->inflight -= express->bytes;
-    mfs_member_done_now(lane->member, express->bytes);
+    mfs_ucx_lane_over(express->worker, lane, express->bytes, true);
     if (status != UCS_OK)
         mfs_ucx_ep_outcome(ep, status);
     ep->refs--;

@@ -11,6 +11,7 @@
 #include "ucx/scope.h"
 
 #define CHUNKS_IN_SLAB 64
+#define SPARE_SHARE 8 /* of a chunk may be kept: one part in so many */
 
 static struct mfs_ucx_map workers = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -144,6 +145,41 @@ void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
         if (lane->queue)
             mfs_queue_settings(worker->host, lane->port, lane->queue);
     }
+}
+
+/* Tell what is over, and give back what was kept. */
+static void settle(struct mfs_ucx_lane *lane)
+{
+    if (lane->untold > 0)
+        mfs_member_done_now(lane->member, lane->untold, lane->spare);
+    lane->untold = lane->spare = 0;
+}
+
+bool mfs_ucx_lane_room(struct mfs_ucx_lane *lane, uint64_t bytes)
+{
+    if (bytes <= lane->spare && lane->reused + bytes <= lane->reuse_max) {
+        lane->spare -= bytes;
+        lane->reused += bytes;
+    } else {
+        settle(lane);
+        if (mfs_member_express(lane->member, bytes, 0) != 0)
+            return false;
+        lane->reused = 0;
+        lane->reuse_max = mfs_member_chunk(lane->member);
+    }
+    lane->inflight += bytes;
+    return true;
+}
+
+void mfs_ucx_lane_over(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane, uint64_t bytes,
+                       bool keep)
+{
+    lane->inflight -= bytes;
+    lane->untold += bytes;
+    lane->spare += bytes;
+    if (!keep || lane->inflight == 0 || lane->spare > lane->reuse_max / SPARE_SHARE ||
+        atomic_load_explicit(&worker->queued_count, memory_order_relaxed) > 0)
+        settle(lane);
 }
 
 /* --- chunks --- */

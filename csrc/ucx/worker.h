@@ -41,7 +41,10 @@ struct mfs_ucx_lane {
     struct mfs_member *member;
     uint64_t promotions;    /* of the queue, as counted so far */
     uint64_t inflight;      /* our bytes in the window */
-    int blocked;            /* why the last dispatch stopped: 0, -ENOBUFS, -EBUSY, -EAGAIN */
+    /* Room of what is over, not given back yet; what is over and was not told to the port; what
+     * was sent in such room since the last look at the port, and may be. */
+    uint64_t spare, untold, reused, reuse_max;
+    int blocked; /* why the last dispatch stopped: 0, -ENOBUFS, -EBUSY, -EAGAIN */
 };
 
 /* A chunk on its way; from a list of the worker's. */
@@ -60,7 +63,7 @@ struct mfs_ucx_worker {
     const struct mfs_ucx_api *api;
     ucp_worker_h handle;
     const struct mfs_config *config;
-    const _Atomic uint64_t *settings;  /* the host's version of them, now */
+    const _Atomic uint64_t *settings; /* the host's version of them, now */
     _Atomic uint64_t settings_version; /* that the lanes follow; with the mutex */
     struct mfs_count_row *counts; /* of a worker of one thread; NULL: none was left, or shared */
     /* Lengths of the lists, read without the mutex to skip work; written with it. */
@@ -86,9 +89,9 @@ struct mfs_ucx_worker {
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
-    struct mfs_ucx_ep *eps;      /* also those closed that a request still refers to */
-    int lost;                    /* error of an operation that nobody watched, to be told by the
-                                  * next flush of the worker; UCS_OK: none */
+    struct mfs_ucx_ep *eps; /* also those closed that a request still refers to */
+    int lost; /* error of an operation that nobody watched, to be told by the
+               * next flush of the worker; UCS_OK: none */
 };
 
 struct mfs_ucx_ep {
@@ -153,6 +156,18 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker);
 
 /* The queue of a lane, made at first use. -errno: it cannot be (pass through). Mutex held. */
 int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane);
+/*
+ * Room in the window for `bytes` at once, where nothing waits; false: there is none. Mutex held.
+ *
+ * What is over may leave its room to the next such, as long as others of this worker are under
+ * way, so that not each asks the port. It is a small part of a chunk that is kept so; and once in
+ * a chunk the port is asked all the same, which may say that another is to go first. (A chunk may
+ * slip in front of a better one anyhow: host/port.c.)
+ */
+bool mfs_ucx_lane_room(struct mfs_ucx_lane *lane, uint64_t bytes);
+/* So many bytes of the window are over; keep: their room may be kept. Mutex held. */
+void mfs_ucx_lane_over(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane, uint64_t bytes,
+                       bool keep);
 /* Take over a changed policy. Mutex held. */
 void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker);
 

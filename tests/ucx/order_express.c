@@ -114,7 +114,57 @@ static void express_forms(void)
     LOG_IS("put 1 0 +128, get 1 1000 +128, put 1 2000 +128, get 1 3000 +128");
 }
 
+/* One that is over leaves its room to the next, while others are under way and nothing waits. */
+static void express_leaves_room(void)
+{
+    put(0, 2);
+    put(2, 2);
+    CHECK(inflight(MFS_EGRESS) == 4);
+    fake_complete(0, UCS_OK);
+    put(4, 2); /* in the room of the first */
+    CHECK(inflight(MFS_EGRESS) == 4);
+    fake_complete(0, UCS_OK);
+    put(10, 20); /* longer: it asks, and the room that was kept is given back */
+    CHECK(inflight(MFS_EGRESS) == 22);
+    put(1000, 512); /* what waits wants all the room there is */
+    LOG_IS("put 1 0 +2, put 1 2 +2, put 1 4 +2, put 1 10 +20, put 1 1000 +128");
+    fake_complete(0, UCS_OK);
+    CHECK(inflight(MFS_EGRESS) == 148);
+    finish_all();
+    CHECK(inflight(MFS_EGRESS) == 0);
+    put(0, 2);
+    put(10, 130); /* the last to end are chunks of the queue: they take what was kept along */
+    fake_complete(0, UCS_OK);
+    CHECK(inflight(MFS_EGRESS) == 132);
+    fake_complete_all();
+    CHECK(inflight(MFS_EGRESS) == 0);
+}
+
+/* But once in a chunk (128 bytes) the port is asked, where another may go first. */
+static void express_asks(void)
+{
+    struct mfs_member *other;
+    struct mfs_port *port;
+    unsigned sent = 0;
+
+    CHECK(mfs_port_open(mfs_host_get(), mfs_config_get()->port, MFS_EGRESS, &port) == 0);
+    CHECK(mfs_port_join(mfs_host_get(), port, &other) == 0);
+    put(0, 8);
+    put(8, 8);
+    mfs_member_publish(other, 0, mfs_now_ns());
+    while (fake_open() == 2) {
+        fake_complete(0, UCS_OK);
+        put(0, 8);
+        CHECK(++sent <= 17);
+    }
+    CHECK(sent == 17); /* the last of them waits */
+    mfs_port_leave(other);
+    finish_all();
+    CHECK(inflight(MFS_EGRESS) == 0);
+    mfs_port_close(port);
+}
+
 const struct order_case order_express_cases[] = {
-    CASE(express_given_back), CASE(express_early), CASE(express_many),
-    CASE(express_fails),      CASE(express_forms), {NULL, NULL},
+    CASE(express_given_back), CASE(express_early),       CASE(express_many), CASE(express_fails),
+    CASE(express_forms),      CASE(express_leaves_room), CASE(express_asks), {NULL, NULL},
 };
