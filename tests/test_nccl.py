@@ -33,6 +33,12 @@ def test_scene(scene: str, transport: str):
     toolbox.run(scene, UCX_TLS=transport, MFS_NCCL_PEER_TIMEOUT="5s", **puts)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_abandoned__with_a_copy_between_processes_under_way(seed: int):
+    """UCX would end the process if its worker went while one is pending."""
+    toolbox.run("abandon", seed=seed, UCX_TLS="shm", MFS_NCCL_PEER_TIMEOUT="5s")
+
+
 @pytest.mark.parametrize("version", range(7, 12))
 def test_older_tables(version: int):
     toolbox.run("ring", version=version, HARNESS_SLOW="1", UCX_TLS="shm")

@@ -63,7 +63,7 @@ void mfs_nccl_window_done(struct mfs_nccl_engine *engine, uint64_t bytes)
     if (bytes == 0)
         return;
     engine->inflight -= bytes;
-    mfs_member_done(engine->member, bytes, mfs_now_ns());
+    mfs_member_done_now(engine->member, bytes, bytes);
 }
 
 void mfs_nccl_engine_settle(struct mfs_nccl_request *request)
@@ -213,6 +213,32 @@ static void count(struct mfs_nccl_engine *engine, uint64_t bytes)
     engine->counts[MFS_COUNT_BYTES] += bytes;
 }
 
+/* A message of one chunk that finds the port idle: it sees the window, but no queue. */
+static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
+{
+    struct mfs_nccl_chunk *chunk = NULL;
+
+    if (engine->waiting || engine->classes > 1 || /* its class is that of its level */
+        mfs_member_express(engine->member, request->bytes, 0) != 0)
+        return false;
+    engine->inflight += request->bytes;
+    if (request->kind != MFS_NCCL_EAGER)
+        chunk = chunk_begin(request, 0, request->bytes, request->bytes);
+    engine->counts[MFS_COUNT_DEFERRED]++;
+    engine->counts[MFS_COUNT_CHUNKS]++;
+    if (chunk) {
+        request->sent = true;
+        chunk_put(chunk, 0);
+    } else if (request->kind == MFS_NCCL_EAGER) {
+        request->window_bytes += request->bytes;
+        mfs_nccl_eager_send(request, 0);
+    } else {
+        mfs_nccl_window_done(engine, request->bytes);
+        mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
+    }
+    return true;
+}
+
 void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
     const uint64_t bytes = request->bytes; /* it may be over before it is counted */
@@ -227,6 +253,8 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
     count(engine, bytes);
     tag = mfs_nccl_flow_tag(&engine->context->flow);
     engine->counts[MFS_COUNT_TAGGED] += tag.request != MFS_REQUEST_NONE;
+    if (express(engine, request))
+        return;
     request->op = (struct mfs_op){.length = request->bytes};
     if (push(engine->queue, &request->op, &tag) != 0) { /* fail open */
         engine->counts[MFS_COUNT_FAULTS]++;

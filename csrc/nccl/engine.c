@@ -147,13 +147,45 @@ static bool peers_close(struct mfs_nccl_engine *engine, struct mfs_nccl_peer *pe
     return all;
 }
 
+static bool any_inflight(const struct mfs_nccl_engine *engine)
+{
+    for (uint32_t i = 0, left = engine->comm_count; i < MFS_NCCL_COMMS_MAX && left > 0; i++) {
+        if (!engine->comms[i])
+            continue;
+        left--;
+        if (engine->comms[i]->inflight > 0)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Connections that NCCL has not closed: an aborted communicator. What UCX still has of theirs is
+ * waited for: it ends the process (UCX 1.21) when a worker goes with a copy between processes
+ * pending, which is made by our own progress.
+ */
+static void comms_abandon(struct mfs_nccl_engine *engine)
+{
+    const int64_t until_ns = mfs_now_ns() + CLOSE_NS;
+
+    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX; i++) {
+        if (!engine->comms[i])
+            continue;
+        engine->comms[i]->said = true; /* NCCL knows */
+        mfs_nccl_comm_fail(engine->comms[i], MFS_NCCL_REMOTE_ERROR, "it was aborted");
+    }
+    while (any_inflight(engine) && mfs_now_ns() < until_ns)
+        workers_progress(engine);
+    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {
+        if (engine->comms[i])
+            mfs_nccl_comm_free(engine->comms[i]);
+    }
+}
+
 void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
 {
     mfs_nccl_lock_take(&engine->lock);
-    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {
-        if (engine->comms[i]) /* abandoned by NCCL: an aborted communicator */
-            mfs_nccl_comm_free(engine->comms[i]);
-    }
+    comms_abandon(engine);
     for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next) {
         if (engine->workers[0] && may_close(peer) && !peers_close(engine, peer))
             mfs_nccl_info("the endpoints to %s did not close in time", peer->name);
