@@ -15,18 +15,25 @@ void mfs_window_config_init(struct mfs_window_config *config)
     config->depth_ns = 2000000;
 }
 
+static uint64_t whole(double bytes)
+{
+    return bytes < 9e18 ? (uint64_t)bytes : UINT64_C(9000000000000000000);
+}
+
 static uint64_t bytes_in(uint64_t rate_Bps, int64_t span_ns)
 {
-    double bytes = (double)rate_Bps * (double)span_ns * 1e-9;
-
-    return bytes < 9e18 ? (uint64_t)bytes : UINT64_C(9000000000000000000);
+    return whole((double)rate_Bps * (double)span_ns * 1e-9);
 }
 
 uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps)
 {
-    /* until the rate is known, be gentle to others: the smallest chunk */
     uint64_t chunk = bytes_in(rate_Bps, config->chunk_ns);
 
+    /* until the rate is known: the smallest chunk, to be gentle to others; or what the rate would
+     * be for which a fixed window was chosen (one that never fills teaches none) */
+    if (rate_Bps == 0 && config->window_bytes > 0 && config->depth_ns > 0)
+        chunk = whole((double)config->window_bytes * (double)config->chunk_ns /
+                      (double)config->depth_ns);
     if (chunk < config->chunk_min_bytes)
         chunk = config->chunk_min_bytes;
     if (chunk > config->chunk_max_bytes)

@@ -3,7 +3,8 @@
  * How far ahead of the wire we send, and how fast the wire is.
  *
  *   window = max(2 * chunk, rate * depth_ns, floor) + more   bytes in flight on a port
- *   chunk  = clamp(rate * chunk_ns, min, max)     cut to whole pages, a small one to 128 bytes
+ *   chunk  = clamp(rate * chunk_ns, min, max)     cut to whole pages, a small one to 128 bytes;
+ *            with a fixed window, the rate is window / depth_ns until it is known
  *
  * Priority only helps for bytes that are still ours, so the window is one
  * bandwidth-delay product plus a chunk, no more. But a sender that is not always

@@ -30,6 +30,24 @@ static void chunk__by_the_formula(void)
     }
 }
 
+/* Of a fixed window that never fills no rate is learned. */
+static void chunk__of_a_fixed_window(void)
+{
+    struct mfs_window_config config;
+
+    mfs_window_config_init(&config); /* 200 us of 2 ms */
+    config.window_bytes = 41943040;
+    CHECK_EQ(mfs_window_chunk(&config, 0), 4194304);
+    CHECK_EQ(mfs_window_chunk(&config, 1000000000), 196608); /* it is known: as ever */
+    config.window_bytes = 4194304;
+    CHECK_EQ(mfs_window_chunk(&config, 0), 417792);
+    config.window_bytes = 1000;
+    CHECK_EQ(mfs_window_chunk(&config, 0), 65536);
+    config.window_bytes = UINT64_MAX;
+    config.depth_ns = 1;
+    CHECK_EQ(mfs_window_chunk(&config, 0), 4194304);
+}
+
 static void bytes__by_the_formula(void)
 {
     struct mfs_window_config config;
@@ -116,9 +134,13 @@ static void next__finds_the_rate(void)
 }
 
 static const struct test tests[] = {
-    TEST(chunk__by_the_formula),       TEST(bytes__by_the_formula),
-    TEST(late__as_long_as_the_window), TEST(more__doubles_when_often_late_and_fades),
-    TEST(next__a_quarter_of_the_way),  TEST(next__little_traffic_only_raises),
+    TEST(chunk__by_the_formula),
+    TEST(chunk__of_a_fixed_window),
+    TEST(bytes__by_the_formula),
+    TEST(late__as_long_as_the_window),
+    TEST(more__doubles_when_often_late_and_fades),
+    TEST(next__a_quarter_of_the_way),
+    TEST(next__little_traffic_only_raises),
     TEST(next__finds_the_rate),
 };
 
