@@ -29,4 +29,14 @@ static inline void mfs_count_in(struct mfs_count_row *row, enum mfs_counter coun
     atomic_store_explicit(&row->counters[counter], before + amount, memory_order_relaxed);
 }
 
+/* The same for who may have found no row, or no host either. */
+static inline void mfs_count_by(struct mfs_host *host, struct mfs_count_row *row,
+                                enum mfs_counter counter, uint64_t amount)
+{
+    if (MFS_LIKELY(row))
+        mfs_count_in(row, counter, amount);
+    else if (host)
+        mfs_count(host, counter, amount);
+}
+
 #endif

@@ -9,6 +9,11 @@
 #include "nccl/eager.h"
 #include "nccl/peer.h"
 
+static void count(struct mfs_nccl_engine *engine, enum mfs_counter counter, uint64_t amount)
+{
+    mfs_count_by(engine->host, engine->counts, counter, amount);
+}
+
 /* --- the queue and the port --- */
 
 int mfs_nccl_queue_open(struct mfs_nccl_engine *engine)
@@ -190,7 +195,7 @@ static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag 
 
 static void send_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
-    engine->counts[MFS_COUNT_STRAIGHT]++;
+    count(engine, MFS_COUNT_STRAIGHT, 1);
     if (request->kind == MFS_NCCL_EAGER)
         mfs_nccl_eager_send(request, mfs_nccl_class_of(0));
     else if (put_now(engine, request) != 0)
@@ -207,10 +212,10 @@ static bool waits(struct mfs_nccl_engine *engine, const struct mfs_nccl_request 
     return engine->scheduled;
 }
 
-static void count(struct mfs_nccl_engine *engine, uint64_t bytes)
+static void count_call(struct mfs_nccl_engine *engine, uint64_t bytes)
 {
-    engine->counts[MFS_COUNT_CALLS]++;
-    engine->counts[MFS_COUNT_BYTES] += bytes;
+    count(engine, MFS_COUNT_CALLS, 1);
+    count(engine, MFS_COUNT_BYTES, bytes);
 }
 
 /* A message of one chunk that finds the port idle: it sees the window, but no queue. */
@@ -224,8 +229,8 @@ static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *req
     engine->inflight += request->bytes;
     if (request->kind != MFS_NCCL_EAGER)
         chunk = chunk_begin(request, 0, request->bytes, request->bytes);
-    engine->counts[MFS_COUNT_DEFERRED]++;
-    engine->counts[MFS_COUNT_CHUNKS]++;
+    count(engine, MFS_COUNT_DEFERRED, 1);
+    count(engine, MFS_COUNT_CHUNKS, 1);
     if (chunk) {
         request->sent = true;
         chunk_put(chunk, 0);
@@ -246,23 +251,23 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
 
     if (!waits(engine, request)) {
         send_now(engine, request); /* first: it travels while the rest is done */
-        count(engine, bytes);
-        engine->counts[MFS_COUNT_TAGGED] += mfs_batch_get().request != MFS_REQUEST_NONE;
+        count_call(engine, bytes);
+        count(engine, MFS_COUNT_TAGGED, mfs_batch_get().request != MFS_REQUEST_NONE);
         return;
     }
-    count(engine, bytes);
+    count_call(engine, bytes);
     tag = mfs_nccl_flow_tag(&engine->context->flow);
-    engine->counts[MFS_COUNT_TAGGED] += tag.request != MFS_REQUEST_NONE;
+    count(engine, MFS_COUNT_TAGGED, tag.request != MFS_REQUEST_NONE);
     if (express(engine, request))
         return;
     request->op = (struct mfs_op){.length = request->bytes};
     if (push(engine->queue, &request->op, &tag) != 0) { /* fail open */
-        engine->counts[MFS_COUNT_FAULTS]++;
+        count(engine, MFS_COUNT_FAULTS, 1);
         send_now(engine, request);
         return;
     }
     request->queued = engine->waiting = true;
-    engine->counts[MFS_COUNT_DEFERRED]++;
+    count(engine, MFS_COUNT_DEFERRED, 1);
     mfs_nccl_engine_dispatch(engine);
 }
 
@@ -337,8 +342,8 @@ void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine)
     settings(engine);
     while (engine->waiting && send_best(engine))
         sent++;
-    engine->counts[MFS_COUNT_CHUNKS] += sent;
+    count(engine, MFS_COUNT_CHUNKS, sent);
     promotions = mfs_rmlq_promotions(engine->queue);
-    engine->counts[MFS_COUNT_PROMOTIONS] += promotions - engine->promotions;
+    count(engine, MFS_COUNT_PROMOTIONS, promotions - engine->promotions);
     engine->promotions = promotions;
 }

@@ -18,15 +18,6 @@
 #define CLOSE_NS INT64_C(1000000000)
 #define LOOKS_A_CLOCK 64u /* rounds between two looks at the clock */
 
-static void counts_tell(struct mfs_nccl_engine *engine)
-{
-    for (int i = 0; i < MFS_COUNT_LAST && engine->host; i++) {
-        if (engine->counts[i] > 0)
-            mfs_count(engine->host, (enum mfs_counter)i, engine->counts[i]);
-        engine->counts[i] = 0;
-    }
-}
-
 /* --- begin and end --- */
 
 static int workers_open(struct mfs_nccl_engine *engine)
@@ -62,6 +53,7 @@ static struct mfs_nccl_engine *engine_make(struct mfs_nccl_context *context, int
     engine->context = context;
     engine->device = mfs_nccl_device_at(dev);
     engine->host = mfs_host_get();
+    engine->counts = engine->host ? mfs_count_row_get(engine->host) : NULL;
     engine->classes = mfs_nccl_classes(NULL);
     engine->channels = engine->classes * (unsigned)mfs_config_get()->nccl_channels;
     engine->scheduled = mfs_nccl_scheduled();
@@ -215,7 +207,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
     }
     if (engine->watch >= 0)
         close(engine->watch);
-    counts_tell(engine);
+    mfs_count_row_put(engine->counts);
     if (engine->host)
         mfs_stats_write(engine->host);
     free(engine);
@@ -270,7 +262,6 @@ struct mfs_nccl_comm *mfs_nccl_engine_comm(struct mfs_nccl_engine *engine, uint3
 
 static void tick(struct mfs_nccl_engine *engine, int64_t now_ns)
 {
-    counts_tell(engine);
     engine->tick_ns = now_ns + TICK_NS;
     mfs_nccl_peers_tick(engine, now_ns);
     for (uint32_t i = 0, left = engine->comm_count; i < MFS_NCCL_COMMS_MAX && left > 0; i++) {

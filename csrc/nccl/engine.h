@@ -27,7 +27,7 @@
 #include <stdatomic.h>
 
 #include "core/rmlq.h"
-#include "host/host.h"
+#include "host/count.h"
 #include "host/port.h"
 #include "nccl/device.h"
 #include "nccl/flow.h"
@@ -82,7 +82,7 @@ struct mfs_nccl_engine {
     uint64_t settings_version, promotions;
     uint64_t inflight; /* bytes in the window */
     uint64_t small_bytes; /* MFS_SMALL */
-    uint64_t counts[MFS_COUNT_LAST]; /* not yet in the segment: every tick, and at the end */
+    struct mfs_count_row *counts; /* under the lock; NULL: none was left */
     struct mfs_nccl_chunk *free_chunks, *slabs;
     struct mfs_nccl_control *free_controls;
     struct mfs_nccl_peer *peers;

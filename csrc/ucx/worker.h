@@ -138,10 +138,7 @@ static inline void mfs_ucx_unlock(struct mfs_ucx_worker *worker)
 static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter counter,
                                  uint64_t amount)
 {
-    if (MFS_LIKELY(worker->counts))
-        mfs_count_in(worker->counts, counter, amount);
-    else
-        mfs_count(worker->host, counter, amount);
+    mfs_count_by(worker->host, worker->counts, counter, amount);
 }
 
 /* NULL: not one of those we schedule for. */
