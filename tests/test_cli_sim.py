@@ -110,6 +110,7 @@ def test_sweep__resumes_after_a_kill(tmp_path: Path):
     assert "against" in out
     assert "8 points, 8 of them kept" in sim(*arguments)
     assert "4 points, 4 of them kept" in sim(*arguments, "--only", "mfs")
+    assert "variants" in sim(*arguments, "--best")
     assert "--only best: not in the file" in sim(*arguments, "--only", "best", status=2)
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from mfs_transport.sim import study
+from mfs_transport.sim.point import Point
 
 
 def rows(policy: str, curve: dict[float, float], noise: float = 0.0) -> list[dict[str, Any]]:
@@ -60,6 +62,32 @@ def test_summary__ratios():
     assert one.goodput["karuna"].mean == pytest.approx(4 / 3, rel=0.01)
     assert one.goodput["karuna"].count == 3
     assert one.utilisation == pytest.approx(0.5)
+
+
+def test_bests__of_each_policy_with_and_without_the_hopeless_rule():
+    attained = {
+        ("edf", "edf"): (0.5, 0.7),
+        ("edf+h", "edf+h"): (0.6, 0.7),
+        ("edf", "edf, collectives first"): (0.9, 0.2),
+        ("fair+h", "fair+h"): (0.4, 0.4),
+    }
+    edf, fair = study.bests(
+        (Point(policy=policy, label=name, load=load), value)
+        for (policy, name), values in attained.items()
+        for load, value in enumerate(values)
+    )
+    assert (edf.policy, edf.name, edf.variants) == ("edf", "edf+h", 3)
+    assert (edf.untuned, edf.score) == (pytest.approx(0.6), pytest.approx(0.65))
+    assert (fair.policy, fair.name, fair.score) == ("fair", "fair+h", 0.4)
+    assert math.isnan(fair.untuned)
+    out = io.StringIO()
+    Console(file=out, width=200).print(study.tuned([edf, fair]))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert lines[1:] == [
+        ["edf", "3", "0.600", "0.650", "edf+h"],
+        ["fair", "1", "0.400", "fair+h"],
+        ["all", "4"],
+    ]
 
 
 def test_tables__name_the_losses():

@@ -4,9 +4,9 @@
  * exact rates, whole coflows, the rest of a request's way.
  *
  *   fair        no order; max-min over all flows
- *   karuna      a stage 3 flow gets rem / (D - t), in front of all; the rest smallest flow
- *               first; what is left over goes to stage 3 by deadline. The due rate is set
- *               anew when it has moved by a tenth
+ *   karuna      a stage 3 flow gets rem / (D - t), times 1 + karuna_margin, in front of all; the
+ *               rest smallest flow first; what is left over goes to stage 3 by deadline. The due
+ *               rate is set anew when it has moved by a tenth
  *   pdq         by deadline, the request's for every stage; a flow that cannot end by it
  *               at full speed is stopped (served when nothing else is)
  *   varys       coflows by the time of their bottleneck port, least first
@@ -15,6 +15,8 @@
  *   lstf        D - loading left - computing left, per request
  *   llf_oracle  D - the rest of the request's way on an idle network, clairvoyant
  *   inf         no network: flows take no time
+ *
+ * As their papers have them; tuned.c has what somebody who wants them to win would try.
  *
  * A coflow is a batch's collective, a request's fetch, or a request's stage 3 (with the groups
  * not yet computed: coflow schedulers are told the size).
@@ -82,8 +84,8 @@ static double fetch_left_s(struct mfs_sim *sim, const struct mfs_sim_request *re
     return left / sim->cluster->link_Bps;
 }
 
-/* Computing and collective of one group of its batch, if it runs, or of itself. */
-static void group_s(struct mfs_sim *sim, uint32_t index, double *compute_s, double *collective_s)
+void mfs_request_group_s(struct mfs_sim *sim, uint32_t index, double *compute_s,
+                         double *collective_s)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
     const struct mfs_unit *unit = &sim->units[request->unit];
@@ -107,7 +109,7 @@ static double computing_left_s(struct mfs_sim *sim, uint32_t index)
 
     if (request->computed)
         return 0.0;
-    group_s(sim, index, &compute_s, &collective_s);
+    mfs_request_group_s(sim, index, &compute_s, &collective_s);
     return (compute_s + collective_s) *
            ((double)sim->model->groups - (double)request->facts.layer_now);
 }
@@ -124,7 +126,7 @@ static double way_left_s(struct mfs_sim *sim, uint32_t index)
 
     if (request->computed)
         return all_p2d_s;
-    group_s(sim, index, &compute_s, &collective_s);
+    mfs_request_group_s(sim, index, &compute_s, &collective_s);
     drained_s = all_p2d_s - p2d_s * (groups - request->p2d_groups);
     each_s = fetch_s / (groups - first);
     for (uint32_t group = first; group < groups; group++) {
@@ -207,7 +209,7 @@ static void bssi(struct mfs_sim *sim)
         for (uint32_t k = 0; k < bundle->lines; k++)
             mfs_line_advance(sim, &sim->lines[bundle->first_line + k]);
         add_load(sim, bundle, loads, 1.0);
-        weights[i] = 1.0;
+        weights[i] = mfs_tuned_weight(sim, sim->coflows.list[i]);
         bundle->key = -1.0;
     }
     for (uint32_t place = count; place-- > 0;) {
@@ -282,27 +284,28 @@ static void place_karuna(struct mfs_sim *sim, uint32_t index, struct mfs_place *
     const struct mfs_line *line = &sim->lines[index];
     const double deadline_s = sim->requests[sim->bundles[line->bundle].request].deadline_s;
     const double time_s = deadline_s - sim->now_s, left = mfs_line_left_all(line);
-    double due, apart;
+    double least, due, apart;
 
     set_key(place, deadline_key(deadline_s, 0.0));
     if (!isfinite(deadline_s) || time_s <= 0.0)
         return; /* late: stays in front */
-    due = left / time_s;
+    least = left / time_s;
+    due = least * (1.0 + sim->options->karuna_margin);
     *cap = due;
     if (due >= sim->cluster->link_Bps) {
         *cap = INFINITY;
         return;
     }
     /* when left(t) / (D - t) will be a tenth more, or less, at the present rate */
-    apart = line->rate > due ? 1.0 - KARUNA_DRIFT : 1.0 + KARUNA_DRIFT;
-    apart = (left - apart * left) / (line->rate - apart * due);
+    apart = line->rate > least ? 1.0 - KARUNA_DRIFT : 1.0 + KARUNA_DRIFT;
+    apart = (left - apart * left) / (line->rate - apart * least);
     place->recheck_ns = mfs_sim_ns(sim->now_s + fmin(fmax(apart, 1e-4), time_s));
 }
 
 static void place_pdq(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
 {
     const struct mfs_line *line = &sim->lines[index];
-    const double deadline_s = sim->requests[sim->bundles[line->bundle].request].deadline_s;
+    const double deadline_s = mfs_tuned_deadline_s(sim, line);
     const double latest_s = deadline_s - mfs_line_left(line, line->group) / sim->cluster->link_Bps;
 
     set_key(place, deadline_key(deadline_s, 0.0));
@@ -320,6 +323,7 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
     const uint32_t request = bundle->request;
     const double deadline_s = sim->requests[request].deadline_s;
+    double less_s;
 
     switch (sim->rule) {
     case MFS_RULE_FAIR:
@@ -334,15 +338,17 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
         place_pdq(sim, index, place);
         return true;
     case MFS_RULE_VARYS:
-        set_key(place, bottleneck_s(sim, line->bundle) * 1e9);
+        set_key(place, bottleneck_s(sim, line->bundle) / mfs_tuned_weight(sim, line->bundle) * 1e9);
         return true;
     case MFS_RULE_SINCRONIA:
         coflow_join(sim, line->bundle);
         set_key(place, sim->bundles[line->bundle].key);
         return true;
     case MFS_RULE_LSTF:
-        set_key(place, deadline_key(deadline_s, fetch_left_s(sim, &sim->requests[request]) +
-                                                    computing_left_s(sim, request)));
+        less_s = fetch_left_s(sim, &sim->requests[request]) + computing_left_s(sim, request);
+        if (bundle->stage != MFS_STAGE_P2D)
+            less_s += mfs_tuned_stage3_s(sim, request);
+        set_key(place, deadline_key(deadline_s, less_s));
         return true;
     case MFS_RULE_LLF:
         set_key(place, deadline_key(deadline_s, way_left_s(sim, request)));

@@ -17,8 +17,8 @@ void mfs_unit_dirty(struct mfs_sim *sim, uint32_t index)
     struct mfs_unit *unit = &sim->units[index];
 
     sim->paper_due = sim->paper;
-    if (unit->dirty ||
-        !(sim->plans || sim->paper || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF))
+    if (unit->dirty || !(sim->plans || sim->paper || sim->less != MFS_SIM_LESS_NOTHING ||
+                         sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF))
         return;
     unit->dirty = true;
     mfs_members_add(&sim->memory, &sim->dirty_units, index);

@@ -24,21 +24,10 @@
 
 static void map_tiers(struct mfs_sim *sim)
 {
-    const uint32_t levels = sim->params.levels;
     uint32_t tiers = 0;
 
-    for (uint32_t level = 0; level <= levels; level++) {
-        const bool by_share = sim->rule == MFS_RULE_FAIR || sim->options->level_order == 1;
-        const bool rest = strcmp(sim->options->policy, "edf_paper") == 0 && level > 0;
-
-        sim->tier_of_level[level] = 0;
-        if (sim->rule == MFS_RULE_FAIR && level > 0 && level < levels)
-            continue;
-        if (rest && level > 1 && level < levels)
-            continue;
-        if (by_share || rest)
-            sim->tier_of_level[level] = (uint8_t)++tiers;
-    }
+    for (uint32_t level = 0; level <= sim->params.levels; level++)
+        sim->tier_of_level[level] = mfs_tuned_shares(sim, level) ? (uint8_t)++tiers : 0;
     sim->net.tiers = tiers;
 }
 
@@ -74,6 +63,9 @@ int mfs_order_init(struct mfs_sim *sim)
     sim->paper = sim->policy == mfs_policy_find("mfs_paper");
     sim->hopeless = option(options->hopeless, own || sim->rule == MFS_RULE_PDQ);
     sim->shed = option(options->shed, own && sim->hopeless);
+    error = mfs_tuned_init(sim);
+    if (error)
+        return error;
     sim->plans = own || sim->hopeless || sim->shed;
     sim->by_bytes = options->level_order == 2 || sim->policy == mfs_policy_find("srpt");
     if (own && !sim->hopeless)
@@ -120,6 +112,10 @@ static void place_request(struct mfs_sim *sim, const struct mfs_flow_info *info,
     if (info->tag.stage == MFS_STAGE_P2D)
         facts.p2d_left_bytes =
             (uint64_t)(mfs_request_p2d_left(sim, request) * sim->requests[request].estimate);
+    if (sim->less != MFS_SIM_LESS_NOTHING && policy == sim->policy &&
+        facts.deadline_ns != MFS_TIME_NEVER)
+        facts.deadline_ns -=
+            mfs_sim_span_ns(mfs_tuned_less_s(sim, request, info->tag.stage, info->tag.layer));
     policy->place(&sim->params, info, &facts, sim->now_ns, place);
 }
 
@@ -251,6 +247,7 @@ static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
     mfs_line_advance(sim, &sim->lines[index]);
     if (!mfs_baseline_place(sim, index, place, cap))
         place_core(sim, index, place);
+    place->level = mfs_tuned_level(sim, sim->bundles[sim->lines[index].bundle].stage, place->level);
     place_given_up(sim, index, place);
     if (sim->by_bytes && sim->options->level_order == 2)
         place->key = (int64_t)mfs_line_left(&sim->lines[index], sim->lines[index].group);

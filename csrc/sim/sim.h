@@ -21,6 +21,14 @@ enum mfs_sim_enforcement {
     MFS_SIM_PRESSURE = 3, /* and receivers say what the best level is that waits for them */
 };
 
+enum mfs_sim_less { /* what of it is left out of a deadline: each has the one before it, too */
+                    MFS_SIM_LESS_NOTHING = 0,
+                    MFS_SIM_LESS_COMPUTING =
+                        1, /* of the groups that follow, with their collectives */
+                    MFS_SIM_LESS_GROUP = 2,     /* stage 3 of one group */
+                    MFS_SIM_LESS_STAGE3 = 3,    /* stage 3, what is left of it */
+};
+
 enum mfs_sim_trace_kind {
     MFS_SIM_ARRIVE = 0,
     MFS_SIM_FLOW_START = 1,
@@ -58,6 +66,11 @@ struct mfs_sim_options {
     bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;
     uint32_t replicas;
     double routing_slack, batch_slack_s;
+    /* of the baselines (tuned.c) */
+    uint32_t stage_first, stage_second; /* enum mfs_stage; MFS_STAGE_NONE: no order of stages */
+    uint32_t deadline_less; /* enum mfs_sim_less */
+    double karuna_margin;
+    bool weigh_deadline;
 };
 
 /* Arrays of `count`, in order of arrival. estimate: what estimates are multiplied with. */

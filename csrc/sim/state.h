@@ -119,6 +119,7 @@ struct mfs_sim {
     struct mfs_params params;
     enum mfs_rule rule;
     bool hopeless, shed, plans, paper, by_bytes; /* by_bytes: keys fall as bytes leave */
+    uint32_t stage_first, less; /* as in the options; 0 where the policy has none */
     uint8_t tier_of_level[MFS_LEVELS_MAX + 1]; /* 0: ordered */
 
     /* time */
@@ -250,7 +251,22 @@ void mfs_order_watch(struct mfs_sim *sim, uint32_t line); /* when its key passes
 int mfs_baseline_find(struct mfs_sim *sim, const char *name); /* sets rule; -EINVAL */
 bool mfs_baseline_place(struct mfs_sim *sim, uint32_t line, struct mfs_place *place, double *cap);
 void mfs_baseline_epoch(struct mfs_sim *sim);
+/* Of one group of its batch, if it runs, or of itself. */
+void mfs_request_group_s(struct mfs_sim *sim, uint32_t request, double *compute_s,
+                         double *collective_s);
 void mfs_paper_plan(struct mfs_sim *sim);
+
+/* --- tuned.c --- */
+int mfs_tuned_init(struct mfs_sim *sim); /* -EINVAL */
+/* The level of a stage's flow that the policy puts into `level`. */
+uint32_t mfs_tuned_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level);
+bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level);
+/* By how much a flow's deadline is earlier than its request's, and the part of stage 3 in it. */
+double mfs_tuned_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group);
+double mfs_tuned_stage3_s(struct mfs_sim *sim, uint32_t request);
+double mfs_tuned_deadline_s(struct mfs_sim *sim,
+                            const struct mfs_line *line); /* of its first flow */
+double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle); /* of a coflow */
 
 /* --- pressure.c --- */
 uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_line *line);

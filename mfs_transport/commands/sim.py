@@ -168,6 +168,7 @@ def compare(
 @click.option("--plot", type=click.Path(path_type=Path), help="Attainment over load.")
 @click.option("--only", default="", help="Of the file's policies these, by name or label.")
 @click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
+@click.option("--best", is_flag=True, help="Of each policy the variant that attains most.")
 @click.option("--seeds", type=int, help="Instead of the file's.")
 @_sim.where_options
 @_sim.json_option
@@ -179,6 +180,7 @@ def run_sweep(
     plot: Path | None,
     only: str,
     judge: bool,
+    best: bool,
     seeds: int | None,
     jobs: int,
     dask: str | None,
@@ -210,7 +212,10 @@ def run_sweep(
         if turn < plan.refine:
             wanted += sweep.more_loads(wanted, store)
     rows = store.table(wanted)
-    if judge:
+    if best:
+        done = [(one, store.rows[one.key()]["result"]["attainment"]) for one in wanted]
+        console.print(study.tuned(study.bests(done)), soft_wrap=True)
+    elif judge:
         _judge(console, rows, base)
     else:
         _show(console, rows, base)

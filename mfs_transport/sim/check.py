@@ -31,6 +31,7 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
         raise InputError(f"classes {options.classes}: 1 to {MOST_CLASSES}")
     if not options.mlu_base > 1:
         raise InputError(f"mlu_base {options.mlu_base}: more than 1")
+    _stages(options)
     if cluster.hosts > 1 << 20 or cluster.nics_per_host > 64 or cluster.unit_hosts > 256:
         raise InputError(
             f"cluster of {cluster.hosts} hosts: at most {1 << 20}, 256 a unit, 64 NICs a host"
@@ -40,6 +41,16 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
     if not 0 <= options.estimate_error[0] < 1:
         raise InputError(f"estimate_error {options.estimate_error[0]}: 0 or more, less than 1")
     _requests(requests)
+
+
+def _stages(options: Options) -> None:
+    if options.stage_second != "none" and options.stage_first in ("none", options.stage_second):
+        raise InputError(
+            f"stage_second {options.stage_second!r}: none, or another than stage_first, "
+            f"which is {options.stage_first!r}"
+        )
+    if options.stage_first != "none" and options.levels < 6:
+        raise InputError(f"levels {options.levels}: 6 or more with stage_first")
 
 
 def _numbers(source: Cluster | Model | Options) -> None:

@@ -133,7 +133,7 @@ class Options:
     mlu_top: float = 0.5
     """mfs_paper: E and U."""
     interval_s: float = 5e-3
-    """Least time between two looks at keys that move all the time (lstf, llf_oracle, sincronia)."""
+    """Least time between two looks at keys that move all the time (llf_oracle, sincronia)."""
     promote_interval_s: float = 0.0
     """Looks that the policy asks for (promotion with time) are made at multiples of it; 0: at the
     moment itself, as on the wire."""
@@ -168,8 +168,23 @@ class Options:
     routing_slack: float = 1.0
     batch_slack_s: float = 0.5
     """batching deadline: how near."""
+    stage_first: str = "none"
+    """Baselines: kv_reuse, collective or p2d goes before all other stages, whatever the key."""
+    stage_second: str = "none"
+    """And the stage that comes next."""
+    deadline_less: str = "nothing"
+    """edf, pdq, lstf (which is less computing by itself), and the weights of coflows: the deadline
+    of stages 1 and 2 is earlier by what has to follow. computing: with its collectives. group: and
+    stage 3 of one group. stage3: and all that is left of it. A collective's is the earliest of its
+    batch."""
+    coflow_weight: str = "one"
+    """varys, sincronia: one, or deadline: 1 / time left."""
+    karuna_margin: float = 0.0
+    """karuna: the due rate of stage 3 is so much higher (0.25: by a quarter)."""
 
 
+STAGES = ("none", "kv_reuse", "collective", "p2d")
+DEADLINE_LESS = ("nothing", "computing", "group", "stage3")
 DEFAULT = Options()
 
 

@@ -9,10 +9,16 @@ from typing import Any
 
 from ..native import InputError
 from ._sim import ffi
-from .interface import ENFORCEMENTS, Cluster, Model, Options
+from .interface import DEADLINE_LESS, ENFORCEMENTS, STAGES, Cluster, Model, Options
 
 _TRI = {None: -1, False: 0, True: 1}
-_CHOICES = {"enforcement": ENFORCEMENTS, "level_order": ("key", "fair", "srpt")}
+_CHOICES = {
+    "enforcement": ENFORCEMENTS,
+    "level_order": ("key", "fair", "srpt"),
+    "stage_first": STAGES,
+    "stage_second": STAGES,
+    "deadline_less": DEADLINE_LESS,
+}
 # option: the flag in C, what it is called when off, and when on
 _FLAGS = {
     "unit_order": ("unit_edf", "fifo", "edf"),
@@ -20,6 +26,7 @@ _FLAGS = {
     "store_choice": ("store_slack", "draw", "slack"),
     "batching": ("batch_deadline", "fifo", "deadline"),
     "routing": ("route_prefix", "tokens", "prefix"),
+    "coflow_weight": ("weigh_deadline", "one", "deadline"),
 }
 
 

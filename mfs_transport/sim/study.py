@@ -13,6 +13,9 @@ and over the loads of a case
     half     ours / fair at the load where fair attains half (linear between loads)
     best     the largest ours / fair of all loads
     goodput  highest rate with 90 % attained over that of another, mean over seeds
+
+And of a sweep of variants the best of each policy: the one of highest score, the mean attainment
+over all points. With and without the hopeless rule it is one policy.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import numpy as np
 from rich.table import Table
 
 from . import report, statistics
+from .point import Point, split_label
 from .report import Row, by, mean
 from .statistics import Interval
 
@@ -66,6 +70,32 @@ class Summary:
     """Of the busiest kind of port, at our goodput."""
     goodput: dict[str, Interval]
     """Ours over that of each other policy."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """Of the variants of a policy."""
+
+    policy: str
+    untuned: float
+    """Score of the policy as it is; NaN if it was not run."""
+    name: str
+    score: float
+    variants: int
+
+
+def bests(done: Iterable[tuple[Point, float]]) -> list[Best]:
+    """From points with what they attained; each variant at the same ones."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    for point, attained in done:
+        named = scores.setdefault(split_label(point.policy)[0], {})
+        named.setdefault(point.name, []).append(attained)
+    found = []
+    for policy, named in scores.items():
+        means = {name: float(np.mean(values)) for name, values in named.items()}
+        name = max(means, key=lambda one: means[one])
+        found.append(Best(policy, means.get(policy, math.nan), name, means[name], len(means)))
+    return found
 
 
 def _load(row: Row) -> float:
@@ -184,4 +214,16 @@ def promises(found: Sequence[Summary], others: Sequence[str] = ("fair", "karuna"
             *cells,
             "" if math.isnan(one.utilisation) else f"{one.utilisation:.2f}",
         )
+    return table
+
+
+def tuned(found: Sequence[Best]) -> Table:
+    """A line a policy: its best variant, and the score without and with it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("policy", "variants", "as it is", "best", "variant"):
+        table.add_column(name, justify="left" if name in ("policy", "variant") else "right")
+    for one in found:
+        plain = "" if math.isnan(one.untuned) else f"{one.untuned:.3f}"
+        table.add_row(one.policy, str(one.variants), plain, f"{one.score:.3f}", one.name)
+    table.add_row("all", str(sum(one.variants for one in found)))
     return table

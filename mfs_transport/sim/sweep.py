@@ -18,6 +18,9 @@
     label = "K = 4"
     policy = "mfs"
     levels = 4
+    [[case.variant]]                        a list in it: each combination, under the names of the
+    policy = ["edf", "edf+h"]               options that are not as usual
+    stage_first = ["none", "collective"]
 
 A result is appended as one line of JSON when its point is done, with the point's key and the
 build of the library; a point whose key is there already is not run again.
@@ -120,8 +123,7 @@ def _expand(where: str, table: Mapping[str, Any]) -> Iterator[Point]:
     for policy in _axis(where, table, "policy") if "policy" in table else []:
         variants.append(("", policy, {}))
     for one in table.get("variant", []):
-        own = {k: v for k, v in one.items() if k not in ("label", "policy")}
-        variants.append((str(one.get("label", "")), str(one.get("policy", "mfs")), own))
+        variants += _combinations(one)
     if not variants:
         raise InputError(f"{where}: a policy or a variant is needed")
     for values in itertools.product(*lists):
@@ -129,6 +131,23 @@ def _expand(where: str, table: Mapping[str, Any]) -> Iterator[Point]:
         for seed in range(first, first + _count(where, table, "seeds", 10)):
             for label, policy, own in variants:
                 yield with_options(base, label, policy, {**common, **own}, seed=seed, **given)
+
+
+def _combinations(variant: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(label, policy, options) of a variant: one, or as many as its lists have combinations."""
+    given = {"policy": "mfs", **variant}
+    label = str(given.pop("label", ""))
+    several = any(isinstance(value, list) for value in given.values())
+    lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    for values in itertools.product(*lists):
+        own = dict(zip(given, values, strict=True))
+        policy = str(own.pop("policy"))
+        if not several:
+            yield label, policy, own
+            continue
+        usual = {name: one.default for name, one in points.OPTIONS.items()}
+        words = [f"{name}={value}" for name, value in own.items() if usual.get(name) != value]
+        yield ", ".join([label or policy, *words]), policy, own
 
 
 def with_options(

@@ -156,6 +156,11 @@ static void run__nonsense_is_refused(void)
     REFUSED(run.options.classes = 37);
     REFUSED(run.options.pressure_delay_s = NAN);
     REFUSED(run.options.promote_interval_s = -1.0);
+    REFUSED(run.options.stage_first = 4);
+    REFUSED(run.options.stage_second = MFS_STAGE_P2D);
+    REFUSED(run.options.stage_first = run.options.stage_second = MFS_STAGE_P2D);
+    REFUSED(run.options.deadline_less = 4);
+    REFUSED(run.options.karuna_margin = -1.0);
     REFUSED(run.cluster.units = 0);
     REFUSED(run.cluster.link_Bps = NAN);
     REFUSED(run.cluster.oversubscription = 0.0);

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What somebody who wants a baseline to win would try besides what its paper says; nothing by
+ * default, and nothing of it is for mfs and mfs_paper.
+ *
+ *   stage_first, stage_second   a stage goes before all others whatever the policy's key is, then
+ *                               another one: of levels 0 1 | 2 3 | 4 5 each stage has two, which
+ *                               is what a baseline knows
+ *   deadline_less               of stages 1 and 2 the deadline is earlier by what has to follow:
+ *                               computing (with its collectives), and stage 3 of one group, or
+ *                               all that is left of it. A collective's is the earliest of its batch
+ *   coflow_weight               of a coflow 1, or 1 / time left to its deadline
+ *   karuna_margin               in baselines.c
+ */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "sim/state.h"
+
+#define LEVELS_EACH 2
+#define LEVELS_ALL (3 * LEVELS_EACH)
+#define TIME_LEFT_LEAST_S 1e-3
+
+static bool by_deadline(const struct mfs_sim *sim)
+{
+    if (sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_SINCRONIA)
+        return sim->options->weigh_deadline;
+    return sim->rule == MFS_RULE_PDQ || sim->rule == MFS_RULE_LSTF ||
+           sim->policy == mfs_policy_find("edf");
+}
+
+int mfs_tuned_init(struct mfs_sim *sim)
+{
+    const struct mfs_sim_options *options = sim->options;
+
+    if (options->stage_first > MFS_STAGE_P2D || options->stage_second > MFS_STAGE_P2D ||
+        options->deadline_less > MFS_SIM_LESS_STAGE3 || !(options->karuna_margin >= 0.0) ||
+        !isfinite(options->karuna_margin) ||
+        (options->stage_second != MFS_STAGE_NONE &&
+         (options->stage_first == MFS_STAGE_NONE ||
+          options->stage_first == options->stage_second)) ||
+        (options->stage_first != MFS_STAGE_NONE && options->levels < LEVELS_ALL))
+        return -EINVAL;
+    if (sim->policy == sim->ours || sim->paper)
+        return 0;
+    sim->stage_first = options->stage_first;
+    if (by_deadline(sim))
+        sim->less = options->deadline_less;
+    return 0;
+}
+
+/* --- the order of stages --- */
+
+uint32_t mfs_tuned_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level)
+{
+    uint32_t first;
+
+    if (sim->stage_first == MFS_STAGE_NONE || level >= sim->params.levels)
+        return level;
+    first = stage == sim->stage_first             ? 0
+            : stage == sim->options->stage_second ? LEVELS_EACH
+                                                  : 2 * LEVELS_EACH;
+    level += first;
+    return level < sim->params.levels ? level : sim->params.levels - 1;
+}
+
+/*
+ * Do flows of that level share, or go in order? An ordered level cannot come behind one that
+ * shares: what edf_paper has in front of stage 3 goes in order of arrival instead.
+ */
+bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level)
+{
+    const bool fair = sim->rule == MFS_RULE_FAIR;
+    const bool rest = strcmp(sim->options->policy, "edf_paper") == 0;
+    uint32_t most = sim->params.levels;
+
+    if (fair || rest)
+        most = sim->stage_first != MFS_STAGE_NONE ? LEVELS_ALL - 1 : rest ? 1 : 0;
+    if (level > most && level < sim->params.levels)
+        return false; /* nobody is there */
+    return fair || sim->options->level_order == 1 ||
+           (rest && level > mfs_tuned_level(sim, MFS_STAGE_P2D, 0));
+}
+
+/* --- deadlines of stages --- */
+
+double mfs_tuned_stage3_s(struct mfs_sim *sim, uint32_t request)
+{
+    const struct mfs_sim_request *one = &sim->requests[request];
+    double bytes = 0.0;
+
+    if (sim->less == MFS_SIM_LESS_GROUP)
+        bytes = mfs_sim_kv_bytes(sim->model, one->tokens);
+    else if (sim->less == MFS_SIM_LESS_STAGE3)
+        bytes = mfs_request_p2d_left(sim, request);
+    return bytes / sim->cluster->link_Bps * one->estimate;
+}
+
+double mfs_tuned_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group)
+{
+    const uint32_t next = stage == MFS_STAGE_COLLECTIVE ? group + 1 : group;
+    double compute_s, collective_s;
+
+    if (sim->less == MFS_SIM_LESS_NOTHING || stage == MFS_STAGE_P2D)
+        return 0.0;
+    mfs_request_group_s(sim, request, &compute_s, &collective_s);
+    return (compute_s + collective_s) * (sim->model->groups - next) *
+               sim->requests[request].estimate +
+           mfs_tuned_stage3_s(sim, request);
+}
+
+double mfs_tuned_deadline_s(struct mfs_sim *sim, const struct mfs_line *line)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    const struct mfs_unit *unit = &sim->units[bundle->unit];
+    double deadline_s = sim->requests[bundle->request].deadline_s -
+                        mfs_tuned_less_s(sim, bundle->request, bundle->stage, line->group);
+
+    if (sim->less == MFS_SIM_LESS_NOTHING || bundle->stage != MFS_STAGE_COLLECTIVE)
+        return deadline_s;
+    for (uint32_t i = 1; i < unit->running; i++) {
+        const uint32_t other = mfs_unit_request(unit, i);
+
+        deadline_s =
+            fmin(deadline_s, sim->requests[other].deadline_s -
+                                 mfs_tuned_less_s(sim, other, MFS_STAGE_COLLECTIVE, line->group));
+    }
+    return deadline_s;
+}
+
+/* --- coflows --- */
+
+double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle)
+{
+    const struct mfs_line *line = &sim->lines[sim->bundles[bundle].first_line];
+
+    if (!sim->options->weigh_deadline)
+        return 1.0;
+    return 1.0 / fmax(mfs_tuned_deadline_s(sim, line) - sim->now_s, TIME_LEFT_LEAST_S);
+}
