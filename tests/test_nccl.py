@@ -108,11 +108,27 @@ def test_without_eager_messages():
 
 
 @pytest.mark.parametrize("transport", ["tcp", "shm"])
-@pytest.mark.parametrize("sanitizer", ["", pytest.param("thread", marks=pytest.mark.slow)])
-def test_lines_of_128_bytes_beside_a_reader(sanitizer: str, transport: str):
-    """What is copied by us a thread of its own may read while it comes."""
-    by_us = {"MFS_NCCL_EAGER": "64k", "HARNESS_LL128": "beside"}
+@pytest.mark.parametrize(
+    ("sanitizer", "eager"),
+    [("", "64k"), ("", "1m"), pytest.param("thread", "1m", marks=pytest.mark.slow)],
+)
+def test_lines_of_128_bytes_beside_a_reader(sanitizer: str, eager: str, transport: str):
+    """What is copied by us a thread of its own may read while it comes: all NCCL sends, with 1m."""
+    by_us = {"MFS_NCCL_EAGER": eager, "HARNESS_LL128": {"64k": "65536", "1m": "1048576"}[eager]}
     toolbox.run("lines", sanitizer=sanitizer, UCX_TLS=transport, **by_us)
+
+
+@pytest.mark.parametrize("scene", ["ring", "lines", "close"])
+def test_eager_messages_longer_than_the_window(scene: str):
+    toolbox.run(
+        scene,
+        MFS_NCCL_EAGER="1m",
+        MFS_CHUNK_MIN="4k",
+        MFS_CHUNK_MAX="4k",
+        MFS_WINDOW="16k",
+        HARNESS_LL128="1048576",
+        HARNESS_SLOW="1",
+    )
 
 
 def test_flush_reads_back():

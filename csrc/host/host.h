@@ -82,8 +82,6 @@ MFS_API int mfs_host_set_policy(struct mfs_host *host, const char *name);
 MFS_API const struct mfs_policy *mfs_host_policy(struct mfs_host *host);
 /* Moves when a setting changes. */
 MFS_API uint64_t mfs_host_settings_version(struct mfs_host *host);
-/* Where it stands, for who looks at every call. */
-MFS_API const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host);
 
 /* --- the current tag of the calling thread --- */
 

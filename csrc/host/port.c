@@ -422,6 +422,11 @@ int mfs_member_express(struct mfs_member *member, uint64_t bytes, uint64_t large
     return acquire(member, &next, now_ns, &turn, &bytes);
 }
 
+void mfs_member_overdraw(struct mfs_member *member, uint64_t bytes)
+{
+    add(member, &member->cell->inflight_bytes, bytes);
+}
+
 static inline void done(struct mfs_member *member, uint64_t bytes, uint64_t released_bytes,
                         int64_t now_ns)
 {

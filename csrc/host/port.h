@@ -71,6 +71,8 @@ MFS_API int mfs_member_acquire_next(struct mfs_member *member, const struct mfs_
  * more than `largest` bytes (0: than a chunk of this member's).
  */
 MFS_API int mfs_member_express(struct mfs_member *member, uint64_t bytes, uint64_t largest);
+/* `bytes` more are in flight, whatever the window: they go with a chunk that was acquired. */
+MFS_API void mfs_member_overdraw(struct mfs_member *member, uint64_t bytes);
 /* mfs_port_chunk() of its port, kept while the rate stays: for its owner, once a chunk. */
 MFS_API uint64_t mfs_member_chunk(struct mfs_member *member);
 /* `bytes` have left (or failed); moves the port's bandwidth estimate. */

@@ -5,6 +5,7 @@
 
 #include "host/config.h"
 #include "host/event.h"
+#include "host/segment.h"
 
 static void params_init(const struct mfs_port *port, struct mfs_params *params)
 {
@@ -41,4 +42,9 @@ void mfs_queue_settings(struct mfs_host *host, struct mfs_port *port, struct mfs
 
     params_init(port, &params);
     (void)mfs_rmlq_set_policy(queue, mfs_host_policy(host), &params, mfs_now_ns());
+}
+
+const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host)
+{
+    return &host->segment->settings_version;
 }

@@ -510,8 +510,3 @@ uint64_t mfs_host_settings_version(struct mfs_host *host)
 {
     return atomic_load_explicit(&host->segment->settings_version, memory_order_acquire);
 }
-
-const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host)
-{
-    return &host->segment->settings_version;
-}

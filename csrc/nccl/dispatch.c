@@ -235,7 +235,7 @@ static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *req
         request->sent = true;
         chunk_put(chunk, 0);
     } else if (request->kind == MFS_NCCL_EAGER) {
-        request->window_bytes += request->bytes;
+        request->window_bytes = request->bytes;
         mfs_nccl_eager_send(request, 0);
     } else {
         mfs_nccl_window_done(engine, request->bytes);
@@ -290,6 +290,20 @@ void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_re
     rest(engine, mfs_now_ns());
 }
 
+/* It goes whole, however small chunks and window are, when its first chunk may. */
+static void take_whole(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request,
+                       int64_t now_ns)
+{
+    const uint64_t left = request->bytes - request->window_bytes;
+
+    (void)mfs_rmlq_remove(engine->queue, &request->op);
+    mfs_member_overdraw(engine->member, left);
+    engine->inflight += left;
+    request->window_bytes += left;
+    request->queued = false;
+    rest(engine, now_ns);
+}
+
 /* Take the best chunk if the port allows, and send it. */
 static bool send_best(struct mfs_nccl_engine *engine)
 {
@@ -316,10 +330,11 @@ static bool send_best(struct mfs_nccl_engine *engine)
     request->queued = !taken.last;
     if (taken.last)
         rest(engine, now_ns);
-    if (request->kind == MFS_NCCL_EAGER) { /* goes whole, however small the chunks are */
-        request->window_bytes += bytes;
-        if (taken.last)
-            mfs_nccl_eager_send(request, mfs_nccl_class_of(mfs_rank_level(taken.rank)));
+    if (request->kind == MFS_NCCL_EAGER) {
+        request->window_bytes = bytes;
+        if (!taken.last)
+            take_whole(engine, request, now_ns);
+        mfs_nccl_eager_send(request, mfs_nccl_class_of(mfs_rank_level(taken.rank)));
         return true;
     }
     chunk = chunk_begin(request, mfs_rank_level(taken.rank), taken.length, bytes);

@@ -7,8 +7,6 @@
 
 #include "harness.h"
 
-#define EAGER_MAX 65536 /* of MFS_NCCL_EAGER */
-
 /* LL: 32 bits of data and a flag in 8 bytes. */
 static void ll_fill(char *out, size_t bytes, uint32_t flag)
 {
@@ -33,7 +31,8 @@ static void ll128_fill(char *out, size_t bytes, uint64_t flag)
  * Reads as the GPU does: by a thread of its own, while the bytes come, and without asking whether
  * they have. Not so lines of 128 bytes that a processor puts, UCX's or the kernel's code, in an
  * order of its own (docs/nccl.md, Limits): `between` is by the progress thread, between two tests.
- * HARNESS_LL128=beside: of EAGER messages, by a thread of its own; none: not at all.
+ * HARNESS_LL128=none: not at all; a number: up to so many bytes (those of MFS_NCCL_EAGER, which we
+ * copy), by a thread of its own.
  */
 struct reader {
     struct world *world;
@@ -140,7 +139,7 @@ void lines(struct world *world)
             const uint32_t flag = 1 + round * 16 + s * 2;
 
             one(world, &both, sizes[s], flag, false);
-            if (!how || (strcmp(how, "beside") == 0 && sizes[s] <= EAGER_MAX))
+            if (!how || sizes[s] <= strtoull(how, NULL, 10))
                 one(world, &both, sizes[s], flag + 1, true);
         }
     }
