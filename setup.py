@@ -97,7 +97,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
             flags=["-isystem", include] if include != "/usr/include" else [],
             libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
         )
-        self.link("libnccl-net-mfs.so", ("nccl/front",), libraries=["-ldl"])
+        self.link("libnccl-net-mfs.so", ("nccl/abi",), libraries=["-ldl"])
         for extension in self.extensions:
             extension.library_dirs.append(str(self.library_folder))
         super().run()

@@ -32,7 +32,7 @@ import click
 
 from mfs_transport import results
 from mfs_transport.native import NCCL_PLUGIN
-from mfs_transport.surroundings import wheel_ucx
+from mfs_transport.nccl_env import wheel_ucx
 
 MISSING = 77
 PROTOCOLS = ("Simple", "LL", "LL128")

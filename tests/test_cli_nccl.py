@@ -9,7 +9,7 @@ import pytest
 
 from mfs_transport.commands import _nccl
 from mfs_transport.native import NCCL_PLUGIN
-from mfs_transport.surroundings import nccl_environment
+from mfs_transport.nccl_env import nccl_environment
 
 
 def status(rows: list[_nccl.Row]) -> dict[str, str]:

@@ -208,7 +208,7 @@ static void cut_off(struct mfs_nccl_peer *peer)
     }
 }
 
-static bool settled(struct mfs_nccl_comm *comm, const struct mfs_nccl_mr *mr, bool asked)
+static bool is_quiet(struct mfs_nccl_comm *comm, const struct mfs_nccl_mr *mr, bool asked)
 {
     bool flying = !mr && comm->inflight > 0;
 
@@ -246,7 +246,7 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
         if (comm->result == MFS_NCCL_OK)
             comm->result = MFS_NCCL_INTERNAL_ERROR;
     }
-    while (!settled(comm, mr, asked)) {
+    while (!is_quiet(comm, mr, asked)) {
         const int64_t waited_ns = mfs_now_ns() - start_ns;
 
         if (waited_ns > 2 * QUIESCE_NS || engine->stopped)

@@ -225,7 +225,8 @@ void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns);
 /* UCX is done with all chunks of a request (or its eager message, or the refusal). */
 void mfs_nccl_send_all_put(struct mfs_nccl_request *request);
 void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
-void mfs_nccl_send_settle(struct mfs_nccl_comm *comm);
+/* Answers a REVOKE that asked for it, once nothing of ours is on its way any more. */
+void mfs_nccl_send_answer_revoke(struct mfs_nccl_comm *comm);
 /* After a failure: what was put has arrived before what is sent next. true: it is so now;
  * false: not before comm->inflight is 0. */
 bool mfs_nccl_send_landed(struct mfs_nccl_comm *comm);

@@ -71,7 +71,7 @@ void mfs_nccl_window_done(struct mfs_nccl_engine *engine, uint64_t bytes)
     mfs_member_done_now(engine->member, bytes, bytes);
 }
 
-void mfs_nccl_engine_settle(struct mfs_nccl_request *request)
+void mfs_nccl_engine_finish_later(struct mfs_nccl_request *request)
 {
     struct mfs_nccl_engine *engine = request->comm->engine;
 
@@ -101,7 +101,7 @@ static void chunk_over(struct mfs_nccl_chunk *chunk, ucs_status_t status)
     }
     chunk->next = engine->free_chunks;
     engine->free_chunks = chunk;
-    mfs_nccl_engine_settle(request);
+    mfs_nccl_engine_finish_later(request);
 }
 
 static void on_chunk_done(void *ucx_request, ucs_status_t status, void *user)
@@ -256,7 +256,7 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
         return;
     }
     count_call(engine, bytes);
-    tag = mfs_nccl_flow_tag(&engine->context->flow);
+    tag = mfs_nccl_message_tag_get(&engine->context->message_tag);
     count(engine, MFS_COUNT_TAGGED, tag.request != MFS_REQUEST_NONE);
     if (express(engine, request))
         return;

@@ -25,6 +25,6 @@ void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_re
 void mfs_nccl_window_done(struct mfs_nccl_engine *engine, uint64_t bytes);
 /* UCX gave something of the request back; if that was all, the next is due (finish_puts),
  * outside of UCX's callback. */
-void mfs_nccl_engine_settle(struct mfs_nccl_request *request);
+void mfs_nccl_engine_finish_later(struct mfs_nccl_request *request);
 
 #endif

@@ -24,7 +24,7 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
     request->inflight--;
     comm->inflight--;
     over(request, status);
-    mfs_nccl_engine_settle(request);
+    mfs_nccl_engine_finish_later(request);
     ucx->ucp_request_free(ucx_request);
 }
 

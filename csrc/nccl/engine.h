@@ -30,7 +30,7 @@
 #include "host/count.h"
 #include "host/port.h"
 #include "nccl/device.h"
-#include "nccl/flow.h"
+#include "nccl/message_tag.h"
 #include "nccl/lock.h"
 
 #define MFS_NCCL_COMMS_MAX 4096u
@@ -43,7 +43,7 @@ struct mfs_nccl_request;
 
 /* Of a communicator: NCCL's ctx. */
 struct mfs_nccl_context {
-    struct mfs_nccl_flow flow;
+    struct mfs_nccl_message_tag message_tag;
     pthread_mutex_t mutex; /* of what follows */
     struct mfs_nccl_engine *engines[MFS_NCCL_DEVICES_MAX];
     struct mfs_nccl_engine *stopped; /* kept for the connections that they still have */

@@ -45,7 +45,7 @@ static void flush_over(struct mfs_nccl_request *request, ucs_status_t status)
     else if (request->inflight == 0 &&
              atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY)
         over(request);
-    mfs_nccl_send_settle(comm);
+    mfs_nccl_send_answer_revoke(comm);
 }
 
 static void on_flushed(void *ucx_request, ucs_status_t status, void *user)
@@ -108,7 +108,7 @@ void mfs_nccl_send_all_put(struct mfs_nccl_request *request)
 {
     if (atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY)
         over(request);
-    mfs_nccl_send_settle(request->comm);
+    mfs_nccl_send_answer_revoke(request->comm);
 }
 
 /* --- the end of the sending side --- */
@@ -121,7 +121,7 @@ static void on_landed(void *ucx_request, ucs_status_t status, void *user)
     comm->inflight--;
     if (status != UCS_OK && status != UCS_ERR_CANCELED)
         mfs_nccl_peer_fail(comm->peer, ucx->ucs_status_string(status));
-    mfs_nccl_send_settle(comm);
+    mfs_nccl_send_answer_revoke(comm);
     ucx->ucp_request_free(ucx_request);
 }
 
@@ -161,7 +161,7 @@ static void say_to_all(struct mfs_nccl_comm *comm, unsigned id, uint64_t seq)
 }
 
 /* Nothing of ours is on its way any more: the receiver may have its memory back. */
-void mfs_nccl_send_settle(struct mfs_nccl_comm *comm)
+void mfs_nccl_send_answer_revoke(struct mfs_nccl_comm *comm)
 {
     if (!comm->revoke_asked || comm->revoke_answered || !mfs_nccl_send_landed(comm))
         return;
@@ -175,7 +175,7 @@ void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer)
         return;
     comm->revoke_asked |= answer;
     mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, "it has closed the connection");
-    mfs_nccl_send_settle(comm);
+    mfs_nccl_send_answer_revoke(comm);
 }
 
 mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
@@ -189,7 +189,7 @@ mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
     mfs_nccl_lock_take(&engine->lock);
     mfs_nccl_comm_quiesce(comm, NULL);
     if (comm->peer) {
-        mfs_nccl_send_settle(comm);
+        mfs_nccl_send_answer_revoke(comm);
         say_to_all(comm, MFS_NCCL_WIRE_CLOSE,
                    comm->lost < comm->next_seq ? comm->lost : comm->next_seq);
         mfs_nccl_comm_drain(comm);

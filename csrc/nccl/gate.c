@@ -9,7 +9,7 @@
 
 #include "host/config.h"
 #include "nccl/device.h"
-#include "nccl/flow.h"
+#include "nccl/message_tag.h"
 #include "nccl/inner.h"
 #include "nccl/lane.h"
 #include "nccl/log.h"
@@ -21,7 +21,7 @@
 
 struct gate_context {
     void *inner;
-    struct mfs_nccl_flow flow;
+    struct mfs_nccl_message_tag flow;
 };
 
 struct gate_comm;
@@ -113,7 +113,7 @@ static mfs_nccl_result_t set_attr(void *ctx, struct mfs_nccl_attr *attr)
 {
     struct gate_context *context = ctx;
 
-    mfs_nccl_flow_attr(&context->flow, attr);
+    mfs_nccl_message_tag_attr(&context->flow, attr);
     return in->set_attr ? in->set_attr(context->inner, attr) : MFS_NCCL_OK;
 }
 
@@ -275,7 +275,7 @@ static mfs_nccl_result_t isend(void *send_comm, void *data, size_t size, int tag
     *out = NULL;
     if (!comm->lane || !request || !mfs_nccl_lane_orders(comm->lane))
         return in->isend(comm->inner, data, size, tag, mhandle, phandle, out);
-    flow = mfs_nccl_flow_tag(&comm->context->flow);
+    flow = mfs_nccl_message_tag_get(&comm->context->flow);
     if (!mfs_nccl_lane_ask(comm->lane, &comm->ticket, size, &flow, &window_bytes))
         return MFS_NCCL_OK; /* try again */
     result = in->isend(comm->inner, data, size, tag, mhandle, phandle, &inner);

@@ -15,7 +15,7 @@
 
 #include "nccl/address.h"
 #include "nccl/log.h"
-#include "nccl/meet.h"
+#include "nccl/handshake.h"
 
 #define LISTEN_MAGIC 0x4d46534cu
 
@@ -26,7 +26,7 @@ struct handle {
     uint64_t cookie;
     unsigned char uuid[16];
     union mfs_nccl_address address;
-    struct mfs_nccl_meet *meet; /* the connector's */
+    struct mfs_nccl_handshake *handshake; /* the connector's */
 };
 
 _Static_assert(sizeof(struct handle) <= MFS_NCCL_HANDLE_BYTES, "NCCL carries 128 bytes");
@@ -36,7 +36,7 @@ struct listener {
     struct mfs_nccl_engine *engine;
     int fd;
     uint64_t cookie;
-    struct mfs_nccl_meet *meets;
+    struct mfs_nccl_handshake *handshakes;
 };
 
 /* --- listen --- */
@@ -107,11 +107,11 @@ mfs_nccl_result_t mfs_nccl_close_listen(void *listen_comm)
     if (!listener)
         return MFS_NCCL_INTERNAL_ERROR;
     mfs_nccl_lock_take(&listener->engine->lock);
-    while (listener->meets) {
-        struct mfs_nccl_meet *meet = listener->meets;
+    while (listener->handshakes) {
+        struct mfs_nccl_handshake *handshake = listener->handshakes;
 
-        listener->meets = meet->next;
-        mfs_nccl_meet_free(meet);
+        listener->handshakes = handshake->next;
+        mfs_nccl_handshake_free(handshake);
     }
     mfs_nccl_lock_give(&listener->engine->lock);
     close(listener->fd);
@@ -129,24 +129,24 @@ static void take_in(struct listener *listener)
     int fd;
 
     while ((fd = accept4(listener->fd, &from.any, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct mfs_nccl_meet *meet =
-            mfs_nccl_meet_make(listener->engine, fd, false, listener->cookie);
-        struct mfs_nccl_meet **last = &listener->meets;
+        struct mfs_nccl_handshake *handshake =
+            mfs_nccl_handshake_make(listener->engine, fd, false, listener->cookie);
+        struct mfs_nccl_handshake **last = &listener->handshakes;
 
         bytes = sizeof(from);
-        if (!meet)
+        if (!handshake)
             continue;
-        mfs_nccl_address_text(&from, meet->other, sizeof(meet->other));
+        mfs_nccl_address_text(&from, handshake->other, sizeof(handshake->other));
         while (*last)
             last = &(*last)->next;
-        *last = meet;
+        *last = handshake;
     }
 }
 
 mfs_nccl_result_t mfs_nccl_accept(void *listen_comm, void **recv_comm, void **device_handle)
 {
     struct listener *listener = listener_check(listen_comm, "accept");
-    struct mfs_nccl_meet **at;
+    struct mfs_nccl_handshake **at;
 
     *recv_comm = NULL;
     (void)device_handle;
@@ -154,20 +154,20 @@ mfs_nccl_result_t mfs_nccl_accept(void *listen_comm, void **recv_comm, void **de
         return MFS_NCCL_INTERNAL_ERROR;
     mfs_nccl_lock_take(&listener->engine->lock);
     take_in(listener);
-    for (at = &listener->meets; *at && !*recv_comm;) {
-        struct mfs_nccl_meet *meet = *at;
+    for (at = &listener->handshakes; *at && !*recv_comm;) {
+        struct mfs_nccl_handshake *handshake = *at;
 
-        mfs_nccl_meet_step(meet);
-        if (meet->state < MFS_NCCL_MET) {
-            at = &meet->next;
+        mfs_nccl_handshake_step(handshake);
+        if (handshake->state < MFS_NCCL_MET) {
+            at = &handshake->next;
             continue;
         }
-        if (meet->state == MFS_NCCL_MET) {
-            *recv_comm = meet->comm;
-            meet->comm = NULL;
+        if (handshake->state == MFS_NCCL_MET) {
+            *recv_comm = handshake->comm;
+            handshake->comm = NULL;
         }
-        *at = meet->next;
-        mfs_nccl_meet_free(meet);
+        *at = handshake->next;
+        mfs_nccl_handshake_free(handshake);
     }
     mfs_nccl_engine_progress(listener->engine);
     mfs_nccl_lock_give(&listener->engine->lock);
@@ -193,12 +193,12 @@ static mfs_nccl_result_t handle_check(const struct handle *handle)
 }
 
 /* NULL: logged. */
-static struct mfs_nccl_meet *connect_begin(struct mfs_nccl_engine *engine,
-                                           const struct handle *handle)
+static struct mfs_nccl_handshake *connect_begin(struct mfs_nccl_engine *engine,
+                                                const struct handle *handle)
 {
     const union mfs_nccl_address *address = &handle->address;
     const struct mfs_nccl_peer *known = mfs_nccl_peer_find(engine, handle->uuid);
-    struct mfs_nccl_meet *meet = NULL;
+    struct mfs_nccl_handshake *handshake = NULL;
     char text[64];
     int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -210,21 +210,21 @@ static struct mfs_nccl_meet *connect_begin(struct mfs_nccl_engine *engine,
             close(fd);
         return NULL;
     }
-    meet = mfs_nccl_meet_make(engine, fd, true, handle->cookie);
-    if (!meet)
+    handshake = mfs_nccl_handshake_make(engine, fd, true, handle->cookie);
+    if (!handshake)
         return NULL;
-    snprintf(meet->other, sizeof(meet->other), "%s", text);
-    meet->keep = !known || !mfs_nccl_peer_watched(known);
-    meet->comm = mfs_nccl_comm_make(engine, true);
-    if (!meet->comm || mfs_nccl_engine_adopt(engine, meet->comm) != 0) {
+    snprintf(handshake->other, sizeof(handshake->other), "%s", text);
+    handshake->keep = !known || !mfs_nccl_peer_watched(known);
+    handshake->comm = mfs_nccl_comm_make(engine, true);
+    if (!handshake->comm || mfs_nccl_engine_adopt(engine, handshake->comm) != 0) {
         mfs_nccl_warn("connect to %s: no memory, or more than %u connections", text,
                       MFS_NCCL_COMMS_MAX);
-        free(meet->comm);
-        meet->comm = NULL;
-        mfs_nccl_meet_free(meet);
+        free(handshake->comm);
+        handshake->comm = NULL;
+        mfs_nccl_handshake_free(handshake);
         return NULL;
     }
-    return meet;
+    return handshake;
 }
 
 mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **send_comm,
@@ -232,7 +232,7 @@ mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **s
 {
     struct mfs_nccl_engine *engine = mfs_nccl_engine_get(ctx, dev);
     struct handle *handle = handle_in;
-    struct mfs_nccl_meet *meet;
+    struct mfs_nccl_handshake *handshake;
     mfs_nccl_result_t result;
 
     *send_comm = NULL;
@@ -243,23 +243,23 @@ mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **s
     if (result != MFS_NCCL_OK)
         return result;
     mfs_nccl_lock_take(&engine->lock);
-    if (!handle->meet)
-        handle->meet = connect_begin(engine, handle);
-    meet = handle->meet;
-    if (!meet) {
+    if (!handle->handshake)
+        handle->handshake = connect_begin(engine, handle);
+    handshake = handle->handshake;
+    if (!handshake) {
         result = MFS_NCCL_REMOTE_ERROR;
     } else {
-        mfs_nccl_meet_step(meet);
+        mfs_nccl_handshake_step(handshake);
         mfs_nccl_engine_progress(engine);
-        if (meet->state == MFS_NCCL_MEET_FAILED)
+        if (handshake->state == MFS_NCCL_HANDSHAKE_FAILED)
             result = MFS_NCCL_REMOTE_ERROR;
-        if (meet->state == MFS_NCCL_MET) {
-            *send_comm = meet->comm;
-            meet->comm = NULL;
+        if (handshake->state == MFS_NCCL_MET) {
+            *send_comm = handshake->comm;
+            handshake->comm = NULL;
         }
-        if (meet->state >= MFS_NCCL_MET) {
-            mfs_nccl_meet_free(meet);
-            handle->meet = NULL;
+        if (handshake->state >= MFS_NCCL_MET) {
+            mfs_nccl_handshake_free(handshake);
+            handle->handshake = NULL;
         }
     }
     mfs_nccl_lock_give(&engine->lock);

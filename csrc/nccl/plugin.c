@@ -14,7 +14,7 @@
 #include "host/log.h"
 #include "nccl/comm.h"
 #include "nccl/log.h"
-#include "nccl/meet.h"
+#include "nccl/handshake.h"
 
 static void say_once(void)
 {
@@ -56,7 +56,7 @@ static mfs_nccl_result_t init(void **ctx, uint64_t comm_id, struct mfs_nccl_conf
         return MFS_NCCL_SYSTEM_ERROR;
     }
     pthread_mutex_init(&context->mutex, NULL);
-    context->flow.traffic_class = config ? config->traffic_class : MFS_NCCL_UNDEFINED;
+    context->message_tag.traffic_class = config ? config->traffic_class : MFS_NCCL_UNDEFINED;
     say_once();
     mfs_stats_at_exit();
     *ctx = context;
@@ -106,7 +106,7 @@ static mfs_nccl_result_t set_attr(void *ctx, struct mfs_nccl_attr *attr)
     struct mfs_nccl_context *context = ctx;
 
     if (context)
-        mfs_nccl_flow_attr(&context->flow, attr);
+        mfs_nccl_message_tag_attr(&context->message_tag, attr);
     return MFS_NCCL_OK;
 }
 

@@ -68,7 +68,7 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
     if (control->request) {
         control->request->inflight--;
         control->request->comm->inflight--;
-        mfs_nccl_engine_settle(control->request);
+        mfs_nccl_engine_finish_later(control->request);
     }
     control_put(control->peer->engine, control);
     ucx->ucp_request_free(ucx_request);

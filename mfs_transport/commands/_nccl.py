@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..native import NCCL_PLUGIN
-from ..surroundings import nccl_environment
+from ..nccl_env import nccl_environment
 
 PROBE_S = 60
 

@@ -15,7 +15,7 @@ import click
 
 from ..config import FILE_VARIABLE, TCP_SEND_BUFFER, Settings, parse_assignment, resolve
 from ..native import UCX_SHIM, InputError
-from ..surroundings import nccl_environment
+from ..nccl_env import nccl_environment
 
 
 def preload(before: str, library: Path) -> str:

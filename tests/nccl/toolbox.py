@@ -55,8 +55,8 @@ def plugin(sanitizer: str = "") -> Path:
         *(*shared, "-Wl,-rpath,$ORIGIN", *sorted((CSRC / "nccl").glob("*.c"))),
         *(f"-L{place}", "-lmfs", "-ldl"),
     )
-    front = sorted((CSRC / "nccl" / "front").glob("*.c"))
-    return ucx.compile_(place / "libnccl-net-mfs.so", *shared, *front, "-ldl")
+    abi = sorted((CSRC / "nccl" / "abi").glob("*.c"))
+    return ucx.compile_(place / "libnccl-net-mfs.so", *shared, *abi, "-ldl")
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import os
 
 from ...config import TCP_SEND_BUFFER
 from ...native import UCX_SHIM
-from ...surroundings import nccl_environment
+from ...nccl_env import nccl_environment
 
 _library: ctypes.CDLL | None = None
 

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "nccl/front/front.h"
+#include "nccl/abi/abi.h"
 #include "nccl/versions.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -250,7 +250,7 @@ struct mfs_nccl_table_v7 ncclNetPlugin_v7;
 
 __attribute__((constructor)) static void fill(void)
 {
-    in = mfs_nccl_front_open();
+    in = mfs_nccl_abi_open();
     ncclNetPlugin_v12 = *in;
     ncclNetPlugin_v11 = (struct mfs_nccl_table_v11){
         COMMON,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "nccl/flow.h"
+#include "nccl/message_tag.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/atomic.h"
 #include "core/policy.h"
 #include "host/config.h"
 #include "host/host.h"
@@ -38,7 +38,7 @@ static uint32_t stage_of_class(int traffic_class)
         const uint32_t stage =
             colon ? stage_of(colon + 1, (size_t)(at + length - colon - 1)) : MFS_STAGE_NONE;
 
-        if ((end != colon || stage == MFS_STAGE_NONE) && !atomic_exchange(&said, true))
+        if ((end != colon || stage == MFS_STAGE_NONE) && !mfs_swap(&said, true))
             mfs_nccl_warn("MFS_NCCL_STAGES: %.*s is no number:stage, as 1:p2d", (int)length, at);
         if (end == colon && number == traffic_class && stage != MFS_STAGE_NONE)
             return stage;
@@ -47,22 +47,22 @@ static uint32_t stage_of_class(int traffic_class)
     return MFS_STAGE_NONE;
 }
 
-void mfs_nccl_flow_attr(struct mfs_nccl_flow *flow, const struct mfs_nccl_attr *attr)
+void mfs_nccl_message_tag_attr(struct mfs_nccl_message_tag *message_tag,
+                               const struct mfs_nccl_attr *attr)
 {
     const bool known = attr && attr->op != UINT32_MAX && attr->op != 0;
 
-    atomic_store_explicit(&flow->p2p_only, known && !(attr->op & COLLECTIVES),
-                          memory_order_relaxed);
+    mfs_set(&message_tag->p2p_only, known && !(attr->op & COLLECTIVES));
 }
 
-struct mfs_tag mfs_nccl_flow_tag(struct mfs_nccl_flow *flow)
+struct mfs_tag mfs_nccl_message_tag_get(struct mfs_nccl_message_tag *message_tag)
 {
     struct mfs_tag tag = mfs_batch_get();
-    const uint32_t stage = stage_of_class(flow->traffic_class);
+    const uint32_t stage = stage_of_class(message_tag->traffic_class);
 
     if (stage != MFS_STAGE_NONE) {
         tag.stage = stage;
-    } else if (atomic_load_explicit(&flow->p2p_only, memory_order_relaxed)) {
+    } else if (mfs_get(&message_tag->p2p_only)) {
         const char *name = mfs_config_get()->nccl_p2p_stage;
 
         tag.stage = stage_of(name, strlen(name));

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clang-format off: the sources themselves, which lie above the floors that C tests link */
 #include "nccl/log.c"
-#include "nccl/flow.c"
+#include "nccl/message_tag.c"
 /* clang-format on */
 
 #include "test.h"
 
-static struct mfs_nccl_flow flow_of(int traffic_class)
+static struct mfs_nccl_message_tag tag_of_class(int traffic_class)
 {
-    return (struct mfs_nccl_flow){.traffic_class = traffic_class};
+    return (struct mfs_nccl_message_tag){.traffic_class = traffic_class};
 }
 
 static void tag__a_collective_of_nothing_by_itself(void)
 {
-    struct mfs_nccl_flow flow = flow_of(-1);
-    const struct mfs_tag tag = mfs_nccl_flow_tag(&flow);
+    struct mfs_nccl_message_tag message_tag = tag_of_class(-1);
+    const struct mfs_tag tag = mfs_nccl_message_tag_get(&message_tag);
 
     CHECK_EQ(tag.request, MFS_REQUEST_NONE);
     CHECK_EQ(tag.stage, MFS_STAGE_COLLECTIVE);
@@ -22,11 +22,11 @@ static void tag__a_collective_of_nothing_by_itself(void)
 
 static void tag__of_the_batch(void)
 {
-    struct mfs_nccl_flow flow = flow_of(-1);
+    struct mfs_nccl_message_tag message_tag = tag_of_class(-1);
     struct mfs_tag tag;
 
     mfs_batch_set(77, 5);
-    tag = mfs_nccl_flow_tag(&flow);
+    tag = mfs_nccl_message_tag_get(&message_tag);
     CHECK_EQ(tag.request, 77);
     CHECK_EQ(tag.layer, 5);
     CHECK_EQ(tag.stage, MFS_STAGE_COLLECTIVE);
@@ -34,14 +34,15 @@ static void tag__of_the_batch(void)
 
 static void tag__stage_of_the_traffic_class(void)
 {
-    struct mfs_nccl_flow flows[] = {flow_of(1), flow_of(22), flow_of(2), flow_of(-1)};
+    struct mfs_nccl_message_tag tags[] = {tag_of_class(1), tag_of_class(22), tag_of_class(2),
+                                          tag_of_class(-1)};
     const uint32_t stages[] = {MFS_STAGE_KV_REUSE, MFS_STAGE_P2D, MFS_STAGE_COLLECTIVE,
                                MFS_STAGE_COLLECTIVE};
 
     setenv("MFS_NCCL_STAGES", "1:kv_reuse,22:p2d", 1);
     mfs_batch_set(9, 0);
-    for (size_t i = 0; i < COUNT(flows); i++) {
-        const struct mfs_tag tag = mfs_nccl_flow_tag(&flows[i]);
+    for (size_t i = 0; i < COUNT(tags); i++) {
+        const struct mfs_tag tag = mfs_nccl_message_tag_get(&tags[i]);
 
         CHECK_EQ_AT(tag.stage, stages[i], i);
         CHECK_EQ_AT(tag.request, 9, i);
@@ -50,27 +51,27 @@ static void tag__stage_of_the_traffic_class(void)
 
 static void tag__a_list_that_is_none_changes_nothing(void)
 {
-    struct mfs_nccl_flow flow = flow_of(1);
+    struct mfs_nccl_message_tag message_tag = tag_of_class(1);
 
     setenv("MFS_NCCL_STAGES", "1:first,x:p2d,1", 1);
-    CHECK_EQ(mfs_nccl_flow_tag(&flow).stage, MFS_STAGE_COLLECTIVE);
+    CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_COLLECTIVE);
 }
 
 static void attr__communicators_that_only_send_and_receive(void)
 {
-    struct mfs_nccl_flow flow = flow_of(-1);
+    struct mfs_nccl_message_tag message_tag = tag_of_class(-1);
     struct mfs_nccl_attr attr = {.op = 1u << 6 | 1u << 7}; /* ncclFuncSend, ncclFuncRecv */
 
     setenv("MFS_NCCL_P2P_STAGE", "p2d", 1);
-    CHECK_EQ(mfs_nccl_flow_tag(&flow).stage, MFS_STAGE_COLLECTIVE);
-    mfs_nccl_flow_attr(&flow, &attr);
-    CHECK_EQ(mfs_nccl_flow_tag(&flow).stage, MFS_STAGE_P2D);
+    CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_COLLECTIVE);
+    mfs_nccl_message_tag_attr(&message_tag, &attr);
+    CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_P2D);
     attr.op |= 1u << 4; /* ncclFuncAllReduce */
-    mfs_nccl_flow_attr(&flow, &attr);
-    CHECK_EQ(mfs_nccl_flow_tag(&flow).stage, MFS_STAGE_COLLECTIVE);
+    mfs_nccl_message_tag_attr(&message_tag, &attr);
+    CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_COLLECTIVE);
     attr.op = UINT32_MAX; /* not known */
-    mfs_nccl_flow_attr(&flow, &attr);
-    CHECK_EQ(mfs_nccl_flow_tag(&flow).stage, MFS_STAGE_COLLECTIVE);
+    mfs_nccl_message_tag_attr(&message_tag, &attr);
+    CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_COLLECTIVE);
 }
 
 static const struct test tests[] = {

@@ -7,19 +7,20 @@
  *                    MFS_NCCL_P2P_STAGE when setNetAttr says that it only sends and
  *                    receives, else `collective`
  */
-#ifndef MFS_NCCL_FLOW_H
-#define MFS_NCCL_FLOW_H
+#ifndef MFS_NCCL_MESSAGE_TAG_H
+#define MFS_NCCL_MESSAGE_TAG_H
 
 #include "core/types.h"
 #include "nccl/net.h"
 
 /* Of a communicator; any thread may set it, hence the atomic word. */
-struct mfs_nccl_flow {
+struct mfs_nccl_message_tag {
     int traffic_class;        /* negative: not given */
     _Atomic uint32_t p2p_only; /* setNetAttr */
 };
 
-void mfs_nccl_flow_attr(struct mfs_nccl_flow *flow, const struct mfs_nccl_attr *attr);
-struct mfs_tag mfs_nccl_flow_tag(struct mfs_nccl_flow *flow);
+void mfs_nccl_message_tag_attr(struct mfs_nccl_message_tag *message_tag,
+                               const struct mfs_nccl_attr *attr);
+struct mfs_tag mfs_nccl_message_tag_get(struct mfs_nccl_message_tag *message_tag);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "nccl/front/front.h"
+#include "nccl/abi/abi.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -37,14 +37,14 @@ static const struct mfs_nccl_table_v12 unusable = {
     .devices = no_devices,
 };
 
-const struct mfs_nccl_table_v12 *mfs_nccl_front_open(void)
+const struct mfs_nccl_table_v12 *mfs_nccl_abi_open(void)
 {
     const struct mfs_nccl_table_v12 *(*implementation)(const char *own_path);
     char own[PATH_MAX], path[PATH_MAX + 32], *slash;
     void *handle;
     Dl_info info;
 
-    if (!dladdr((const void *)&mfs_nccl_front_open, &info) || !info.dli_fname ||
+    if (!dladdr((const void *)&mfs_nccl_abi_open, &info) || !info.dli_fname ||
         !realpath(info.dli_fname, own) || !(slash = strrchr(own, '/'))) {
         snprintf(trouble, sizeof(trouble), "cannot tell where libnccl-net-mfs.so lies");
         return &unusable;

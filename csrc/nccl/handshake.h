@@ -11,8 +11,8 @@
  *
  * A hello is a fixed part and the addresses of the workers, one for each traffic class.
  */
-#ifndef MFS_NCCL_MEET_H
-#define MFS_NCCL_MEET_H
+#ifndef MFS_NCCL_HANDSHAKE_H
+#define MFS_NCCL_HANDSHAKE_H
 
 #include "nccl/comm.h"
 
@@ -40,19 +40,19 @@ struct mfs_nccl_hello {
     char name[MFS_NCCL_NAME_BYTES];
 };
 
-enum mfs_nccl_meet_state {
+enum mfs_nccl_handshake_state {
     MFS_NCCL_CONNECTING,
     MFS_NCCL_SAYING,
     MFS_NCCL_HEARING,
     MFS_NCCL_MET,
-    MFS_NCCL_MEET_FAILED,
+    MFS_NCCL_HANDSHAKE_FAILED,
 };
 
-struct mfs_nccl_meet {
+struct mfs_nccl_handshake {
     int fd; /* -1: given away */
     bool connector;
     bool keep; /* the socket, to see the peer die; the connector decides */
-    enum mfs_nccl_meet_state state;
+    enum mfs_nccl_handshake_state state;
     int64_t until_ns; /* then it is given up */
     uint64_t cookie;  /* to be heard, or to be said */
     char *out;
@@ -63,16 +63,16 @@ struct mfs_nccl_meet {
     struct mfs_nccl_comm *comm; /* the connector's: made at the start; else when heard */
     struct mfs_nccl_engine *engine;
     char other[64]; /* its address, for messages */
-    struct mfs_nccl_meet *next; /* listener's list */
+    struct mfs_nccl_handshake *next; /* listener's list */
 };
 
 /* One step, without blocking; the state says how far it is. Engine's lock held. */
-void mfs_nccl_meet_step(struct mfs_nccl_meet *meet);
+void mfs_nccl_handshake_step(struct mfs_nccl_handshake *handshake);
 /* A socket that is (being) connected. NULL: no memory, fd is closed. */
-struct mfs_nccl_meet *mfs_nccl_meet_make(struct mfs_nccl_engine *engine, int fd, bool connector,
-                                         uint64_t cookie);
+struct mfs_nccl_handshake *mfs_nccl_handshake_make(struct mfs_nccl_engine *engine, int fd,
+                                                   bool connector, uint64_t cookie);
 /* Without its comm when that was handed on. */
-void mfs_nccl_meet_free(struct mfs_nccl_meet *meet);
+void mfs_nccl_handshake_free(struct mfs_nccl_handshake *handshake);
 
 /* listen.c: calls of the table. */
 mfs_nccl_result_t mfs_nccl_listen(void *ctx, int dev, void *handle, void **listen_comm);

@@ -8,12 +8,12 @@
  * (libnccl-net.so in a folder of its own), and the loader looks for what a library needs
  * beside the link. The first needs nothing; it opens the second by its real place.
  */
-#ifndef MFS_NCCL_FRONT_H
-#define MFS_NCCL_FRONT_H
+#ifndef MFS_NCCL_ABI_H
+#define MFS_NCCL_ABI_H
 
 #include "nccl/plugin.h"
 
 /* Never NULL: when it cannot be loaded, a table whose init says why and fails. */
-const struct mfs_nccl_table_v12 *mfs_nccl_front_open(void);
+const struct mfs_nccl_table_v12 *mfs_nccl_abi_open(void);
 
 #endif
