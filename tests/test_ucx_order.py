@@ -31,6 +31,7 @@ CASES = [
     "gpu_is_said",
     "flush_waits",
     "flush_of_tag",
+    "tags_allocate_nothing",
     "flush_of_worker",
     "flush_blocking",
     "fence_keeps_order",

@@ -45,7 +45,7 @@ void mfs_ucx_ep_free(struct mfs_ucx_ep *ep)
         ep->worker->eps = ep->next;
     if (ep->next)
         ep->next->prev = ep->prev;
-    mfs_ucx_order_free(&ep->order);
+    mfs_ucx_epochs_end(&ep->epochs, &ep->worker->epoch_memory);
     free(ep);
 }
 

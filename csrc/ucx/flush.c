@@ -8,7 +8,7 @@
 #include "ucx/ep.h"
 #include "ucx/finish.h"
 #include "ucx/list.h"
-#include "ucx/scope.h"
+#include "ucx/tag_epochs.h"
 
 static void make_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_request *request)
 {
@@ -36,32 +36,32 @@ void mfs_ucx_unpin(struct mfs_ucx_ep *ep)
         mfs_ucx_ep_reap(ep);
 }
 
-static void collect(struct mfs_ucx_worker *worker, struct mfs_ucx_order *order)
+static void collect(struct mfs_ucx_worker *worker, struct mfs_ucx_epochs *epochs)
 {
     struct mfs_ucx_request *flush;
 
-    while ((flush = mfs_ucx_order_ready(order)) != NULL)
+    while ((flush = mfs_ucx_epochs_ready(epochs, &worker->epoch_memory)) != NULL)
         make_ready(worker, flush);
 }
 
 int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag)
 {
-    struct mfs_ucx_order *orders[MFS_UCX_EPOCHS] = {
-        [MFS_UCX_EPOCH_EP] = &request->ep->order,
-        [MFS_UCX_EPOCH_WORKER] = &request->worker->order,
+    struct mfs_ucx_epochs *counted_in[MFS_UCX_EPOCHS] = {
+        [MFS_UCX_EPOCH_EP] = &request->ep->epochs,
+        [MFS_UCX_EPOCH_WORKER] = &request->worker->epochs,
     };
 
     if (tag->request != MFS_REQUEST_NONE) {
-        struct mfs_ucx_scope *scope = mfs_ucx_scope_get(request->ep, tag);
+        struct mfs_ucx_tag_epochs *of_tag = mfs_ucx_tag_epochs_get(request->ep, tag);
 
-        if (!scope)
+        if (!of_tag)
             return -ENOMEM;
-        orders[MFS_UCX_EPOCH_SCOPE] = &scope->order;
+        counted_in[MFS_UCX_EPOCH_TAG] = &of_tag->epochs;
     }
     for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
-        if (!orders[i])
+        if (!counted_in[i])
             continue;
-        request->epochs[i] = mfs_ucx_order_enter(orders[i]);
+        request->epochs[i] = mfs_ucx_epochs_enter(counted_in[i], &request->worker->epoch_memory);
         if (!request->epochs[i]) {
             mfs_ucx_flush_left(request);
             return -ENOMEM;
@@ -72,8 +72,8 @@ int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *t
 
 void mfs_ucx_flush_left(struct mfs_ucx_request *request)
 {
-    struct mfs_ucx_epoch *last = request->epochs[MFS_UCX_EPOCH_SCOPE];
-    struct mfs_ucx_scope *scope = last ? (struct mfs_ucx_scope *)last->order : NULL;
+    struct mfs_ucx_epoch *last = request->epochs[MFS_UCX_EPOCH_TAG];
+    struct mfs_ucx_tag_epochs *of_tag = last ? (struct mfs_ucx_tag_epochs *)last->epochs : NULL;
 
     for (int i = 0; i < MFS_UCX_EPOCHS; i++) {
         struct mfs_ucx_epoch *epoch = request->epochs[i];
@@ -81,11 +81,11 @@ void mfs_ucx_flush_left(struct mfs_ucx_request *request)
         if (!epoch)
             continue;
         request->epochs[i] = NULL;
-        mfs_ucx_order_leave(epoch);
-        collect(request->worker, epoch->order);
+        mfs_ucx_epochs_leave(epoch);
+        collect(request->worker, epoch->epochs);
     }
-    if (scope)
-        mfs_ucx_scope_reap(scope);
+    if (of_tag)
+        mfs_ucx_tag_epochs_reap(of_tag);
 }
 
 static void issued_done(void *ucx_request, ucs_status_t status, void *user_data)
@@ -174,20 +174,20 @@ static struct mfs_ucx_request *waiter(struct mfs_ucx_worker *worker, struct mfs_
 }
 
 /* What a flush posted now must wait for; NULL: nothing. Mutex held. */
-static struct mfs_ucx_order *order_of(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
+static struct mfs_ucx_epochs *epochs_of(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
-    struct mfs_ucx_scope *scope;
+    struct mfs_ucx_tag_epochs *of_tag;
     struct mfs_tag tag;
 
-    if (!mfs_ucx_order_pending(&worker->order)) /* it counts all */
+    if (!mfs_ucx_epochs_pending(&worker->epochs)) /* it counts all */
         return NULL;
     if (!ep)
-        return &worker->order;
+        return &worker->epochs;
     tag = mfs_tag_look();
     if (tag.request == MFS_REQUEST_NONE)
-        return &ep->order;
-    scope = mfs_ucx_scope_find(ep, &tag);
-    return scope ? &scope->order : NULL;
+        return &ep->epochs;
+    of_tag = mfs_ucx_tag_epochs_find(ep, &tag);
+    return of_tag ? &of_tag->epochs : NULL;
 }
 
 bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
@@ -196,21 +196,21 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
     const bool theirs =
         param->op_attr_mask & (UCP_OP_ATTR_FIELD_REQUEST | UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL);
     struct mfs_ucx_request *flush = NULL;
-    struct mfs_ucx_order *order;
+    struct mfs_ucx_epochs *epochs;
     int lost = UCS_OK;
     bool pending;
 
     mfs_ucx_lock(worker);
-    order = order_of(worker, ep);
-    pending = order && mfs_ucx_order_pending(order);
+    epochs = epochs_of(worker, ep);
+    pending = epochs && mfs_ucx_epochs_pending(epochs);
     if (pending && !theirs) {
         flush = waiter(worker, ep, MFS_UCX_FLUSH, param);
-        if (flush && mfs_ucx_order_close(order, flush) != 0) {
+        if (flush && mfs_ucx_epochs_close(epochs, &worker->epoch_memory, flush) != 0) {
             mfs_ucx_request_put(flush);
             flush = NULL;
         }
         if (flush) /* what it waits for may just have been issued */
-            collect(worker, order);
+            collect(worker, epochs);
     } else if (!pending) {
         lost = ep ? ep->lost : worker->lost;
         if (!ep)

@@ -2,10 +2,10 @@
 /*
  * Flushes and closes: what must wait until operations have been handed to UCX.
  *
- *   flush --operations before it unissued--> epoch (order.h) --issued--> ready list --> UCX
+ *   flush --operations before it unissued--> epoch (epochs.h) --issued--> ready list --> UCX
  *   close --another thread is in UCX with the endpoint--> last unpin --> ready list --> UCX
  *
- * A flush of an endpoint that is posted under a tag waits for that tag only (scope.h).
+ * A flush of an endpoint that is posted under a tag waits for that tag only (tag_epochs.h).
  * UCX's own flush covers what it was handed; ours waits only for the rest.
  */
 #ifndef MFS_UCX_FLUSH_H

@@ -16,7 +16,7 @@
 #define MFS_UCX_REQUEST_H
 
 #include "core/rmlq.h"
-#include "ucx/order.h"
+#include "ucx/epochs.h"
 #include "ucx/symbols.h"
 
 struct mfs_ucx_worker;

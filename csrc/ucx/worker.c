@@ -8,7 +8,6 @@
 #include "host/queue.h"
 #include "ucx/ep.h"
 #include "ucx/map.h"
-#include "ucx/scope.h"
 
 #define CHUNKS_IN_SLAB 64
 #define SPARE_SHARE 8 /* of a chunk may be kept: one part in so many */
@@ -76,8 +75,8 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     while (worker->eps)
         mfs_ucx_ep_free(worker->eps);
     mfs_ucx_pool_free(&worker->requests);
-    mfs_ucx_scopes_free(worker);
-    mfs_ucx_order_free(&worker->order);
+    mfs_ucx_slabs_free(&worker->tag_memory);
+    mfs_ucx_slabs_free(&worker->epoch_memory);
     mfs_ucx_express_close(worker);
     pthread_mutex_destroy(&worker->mutex);
     mfs_count_row_put(worker->counts);

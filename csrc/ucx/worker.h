@@ -29,9 +29,9 @@
 #include "ucx/express.h"
 #include "ucx/request.h"
 
-#define MFS_UCX_SCOPE_BUCKETS 64u
+#define MFS_UCX_TAG_BUCKETS 64u
 
-struct mfs_ucx_scope;
+struct mfs_ucx_tag_epochs;
 
 enum { MFS_UCX_EGRESS, MFS_UCX_INGRESS, MFS_UCX_LANES };
 
@@ -84,8 +84,9 @@ struct mfs_ucx_worker {
      * under the mutex. */
     _Atomic uint32_t posting[2];
     unsigned posting_side; /* where chunks are added now */
-    struct mfs_ucx_order order;
-    struct mfs_ucx_scope *scopes[MFS_UCX_SCOPE_BUCKETS], *free_scopes;
+    struct mfs_ucx_epochs epochs;
+    struct mfs_ucx_tag_epochs *tag_epochs[MFS_UCX_TAG_BUCKETS];
+    struct mfs_ucx_slabs epoch_memory, tag_memory;
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
@@ -97,7 +98,7 @@ struct mfs_ucx_worker {
 struct mfs_ucx_ep {
     ucp_ep_h handle;
     struct mfs_ucx_worker *worker;
-    struct mfs_ucx_order order;
+    struct mfs_ucx_epochs epochs;
     struct mfs_ucx_list queued;
     uint32_t untagged[MFS_UCX_LANES]; /* of the queued ones, by lane */
     uint32_t refs; /* requests that point here */

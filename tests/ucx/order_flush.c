@@ -4,6 +4,7 @@
 #include <semaphore.h>
 #include <time.h>
 
+#include "allocations.h"
 #include "order.h"
 
 static void flush_waits(void)
@@ -65,6 +66,38 @@ static void flush_of_tag(void)
     finish_all();
     LOG_IS("put 1 256 +128, put 1 384 +128, flush 1, flush, flush 1");
     CHECK(status(one) == UCS_OK && status(every) == UCS_OK && status(all) == UCS_OK);
+}
+
+/* Transfers under tags of their own, four at a time, each with its flush. */
+static void transfers(unsigned first, unsigned count)
+{
+    ucs_status_ptr_t flushes[4];
+
+    for (unsigned i = first; i < first + count; i++) {
+        tag("many", i);
+        ucp_request_free(put(0, 384));
+        flushes[i % 4] = flush();
+        if (i % 4 < 3)
+            continue;
+        finish_all();
+        for (int j = 0; j < 4; j++) {
+            CHECK(status(flushes[j]) == UCS_OK);
+            ucp_request_free(flushes[j]);
+        }
+    }
+}
+
+static void tags_allocate_nothing(void)
+{
+    unsigned long before;
+
+    transfers(0, 8);
+    before = allocations;
+    CHECK(before > 0 || !allocations_are_seen);
+    transfers(8, 400);
+    CHECK(allocations == before);
+    tag(NULL, 0);
+    (void)fake_log();
 }
 
 static void flush_of_worker(void)
@@ -190,8 +223,7 @@ static void fence_gives_up(void)
 }
 
 const struct order_case order_flush_cases[] = {
-    CASE(flush_waits),       CASE(flush_of_tag),
-    CASE(flush_of_worker),   CASE(flush_blocking),
-    CASE(fence_keeps_order), CASE(fence_waits_for_post),
-    CASE(fence_gives_up),    {NULL, NULL},
+    CASE(flush_waits),          CASE(flush_of_tag),   CASE(tags_allocate_nothing),
+    CASE(flush_of_worker),      CASE(flush_blocking), CASE(fence_keeps_order),
+    CASE(fence_waits_for_post), CASE(fence_gives_up), {NULL, NULL},
 };

@@ -89,7 +89,7 @@ def shim(sanitizer: str = "") -> Path:
 
 SOURCES = {
     "order": [
-        "order.c",
+        *("order.c", "allocations.c"),
         *(f"order_{part}.c" for part in ("queue", "flush", "request", "express", "close", "forms")),
     ],
     "conformance": [
