@@ -47,7 +47,8 @@ SANITIZERS = {
     "none": ["-O2"],
     "asan": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     # TSan does not see fences; the words they order are atomic, which is what it checks here
-    "tsan": ["-O1", "-fsanitize=thread", "-Wno-tsan"],
+    # (-Wno-tsan is gcc's alone)
+    "tsan": ["-O1", "-fsanitize=thread", "-Wno-unknown-warning-option", "-Wno-tsan"],
 }
 # what must be 0 of every fault, and of the end in which all finish and leave
 ZERO = (

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C unit tests: each tests/c/test_*.c with the sources, plain and under sanitizers."""
+"""The C unit tests: each tests/c/test_*.c with the sources, plain and under sanitizers.
+
+CC names another compiler than gcc; scripts/sanitize runs those of one kind.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
+CC = shlex.split(os.environ.get("CC", "gcc"))
 SOURCES = sorted((ROOT / "tests" / "c").glob("test_*.c"))
 FLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-g", "-pthread"),
@@ -20,7 +25,8 @@ SANITIZERS = {
     "plain": ["-O2"],
     "asan": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     # TSan does not see fences; the words they order are atomic, which is what it checks here
-    "tsan": ["-O1", "-fsanitize=thread", "-Wno-tsan"],
+    # (-Wno-tsan is gcc's alone)
+    "tsan": ["-O1", "-fsanitize=thread", "-Wno-unknown-warning-option", "-Wno-tsan"],
 }
 WRAPPED = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc")]
 
@@ -47,7 +53,7 @@ def compile_sources(kind: str, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [file for floor in ("core", "host", "sim") for file in (CSRC / floor).glob("*.c")]
     subprocess.run(
-        ["gcc", *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
+        [*CC, *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
         check=True,
         cwd=folder,
     )
@@ -68,7 +74,7 @@ def test_c(
     wrapped = WRAPPED if "allocations.h" in source.read_text() else []
     subprocess.run(
         [
-            *("gcc", *FLAGS, *SANITIZERS[kind], *wrapped, f"-I{CSRC}"),
+            *(*CC, *FLAGS, *SANITIZERS[kind], *wrapped, f"-I{CSRC}"),
             *("-o", str(program), str(source), *objects[kind], "-lm"),
         ],
         check=True,

@@ -214,12 +214,13 @@ int mfs_plan_overload(const struct mfs_plan_overload *control, struct mfs_plan_b
                       size_t count, const int64_t *deadlines_ns, const uint64_t *loads,
                       int64_t now_ns, uint32_t *order, bool *dropped, uint64_t *scratch)
 {
-    uint64_t *before = scratch, *own = scratch + control->ports;
+    uint64_t *before = scratch, *own;
     int64_t computing_ns = 0;
     uint32_t drops = 0;
 
     if (control->ports == 0)
         return -EINVAL;
+    own = scratch + control->ports;
     for (uint32_t u = 0; u < control->ports; u++) {
         if (control->rates_Bps[u] == 0)
             return -EINVAL;

@@ -29,7 +29,8 @@ def folder() -> Path:
 
 
 def flags(sanitizer: str) -> list[str]:
-    return [f"-fsanitize={sanitizer}", "-Wno-tsan"] if sanitizer else []
+    quiet = ("-Wno-unknown-warning-option", "-Wno-tsan")  # gcc alone has the second
+    return [f"-fsanitize={sanitizer}", *quiet] if sanitizer else []
 
 
 @functools.cache

@@ -69,7 +69,8 @@ def shim(sanitizer: str = "") -> Path:
     place = folder() / sanitizer.replace(",", "-")
     place.mkdir(exist_ok=True)
     flags = ["-shared", "-fPIC", "-fvisibility=hidden", f"-fsanitize={sanitizer}"]
-    flags += ["-Wno-tsan"] if sanitizer == "thread" else []  # a fence of the sequence lock
+    quiet = ["-Wno-unknown-warning-option", "-Wno-tsan"]  # a fence of the sequence lock; gcc alone
+    flags += quiet if sanitizer == "thread" else []
     rpath = "-Wl,-rpath,$ORIGIN"
     core = sorted(p for floor in ("core", "host") for p in (ROOT / "csrc" / floor).glob("*.c"))
     compile_(place / "libmfs.so", *flags, "-Wl,-soname,libmfs.so", *core, "-lm")
