@@ -111,10 +111,13 @@ class Host:
 
     def ports(self) -> list[str]:
         """NICs whose ports have carried traffic on this host."""
-        names: list[str] = []
-        while name := lib.mfs_port_name_at(self.handle, len(names)):
-            names.append(text(name))
-        return sorted(set(names))
+        return sorted({name for i in range(lib.MFS_PORTS_MAX) if (name := self.port_at(i))})
+
+    def port_at(self, index: int) -> str:
+        """Name of the port at `index` of the segment; "" if none is there."""
+        name = ffi.new("char[]", lib.MFS_PORT_NAME_MAX + 1)
+        found = lib.mfs_port_name_at(self.handle, index, name) == 0
+        return text(name) if found else ""
 
     def egress_rate_Bps(self, name: str, *, at_most: bool = False) -> int:
         """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as

@@ -23,7 +23,6 @@
 
 #include "host/account.h"
 #include "host/config.h"
-#include "host/link.h"
 #include "host/room.h"
 #include "host/segment.h"
 
@@ -39,94 +38,6 @@ struct mfs_member {
     struct mfs_room room;
     struct mfs_port *port;
 };
-
-/* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
-static uint64_t seed_Bps(const char *name)
-{
-    const struct mfs_config *config = mfs_config_get();
-
-    if (config->port_rate)
-        return config->port_rate;
-    return config->pace ? config->pace : mfs_link_rate_Bps("/sys", name);
-}
-
-int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
-                  struct mfs_port **out)
-{
-    struct mfs_port_cell *cell = NULL;
-    struct mfs_port *port;
-    uint64_t rate_Bps;
-    int error;
-
-    if (!name || !*name || strlen(name) > MFS_PORT_NAME_MAX)
-        return -EINVAL;
-    rate_Bps = seed_Bps(name); /* may read a file: before the mutex is taken */
-    port = calloc(1, sizeof(*port));
-    if (!port)
-        return -ENOMEM;
-    error = mfs_segment_lock(host);
-    if (error) {
-        free(port);
-        return error;
-    }
-    for (uint32_t i = 0; i < MFS_PORTS_MAX && !cell; i++) {
-        struct mfs_port_cell *at = &host->segment->ports[i];
-
-        if (!atomic_load_explicit(&at->used, memory_order_acquire)) {
-            strcpy(at->name, name);
-            at->direction = direction;
-            atomic_store_explicit(&at->rate_Bps, rate_Bps, memory_order_relaxed);
-            atomic_store_explicit(&at->used, 1, memory_order_release);
-            cell = at;
-        } else if (at->direction == (uint32_t)direction && strcmp(at->name, name) == 0) {
-            cell = at;
-        }
-    }
-    mfs_segment_unlock(host);
-    if (!cell) {
-        free(port);
-        return -ENOSPC;
-    }
-    port->host = host;
-    port->cell = cell;
-    *out = port;
-    return 0;
-}
-
-int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction direction,
-                  struct mfs_port **out)
-{
-    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
-        struct mfs_port_cell *cell = &host->segment->ports[i];
-        struct mfs_port *port;
-
-        if (!atomic_load_explicit(&cell->used, memory_order_acquire))
-            break;
-        if (cell->direction != (uint32_t)direction || strcmp(cell->name, name) != 0)
-            continue;
-        port = calloc(1, sizeof(*port));
-        if (!port)
-            return -ENOMEM;
-        port->host = host;
-        port->cell = cell;
-        *out = port;
-        return 0;
-    }
-    return -ENOENT;
-}
-
-const char *mfs_port_name_at(struct mfs_host *host, uint32_t index)
-{
-    if (index >= MFS_PORTS_MAX ||
-        !atomic_load_explicit(&host->segment->ports[index].used, memory_order_acquire))
-        return NULL;
-    return host->segment->ports[index].name;
-}
-
-void mfs_port_close(struct mfs_port *port)
-{
-    free(port);
-}
 
 static struct mfs_member_cell *cell_free(struct mfs_port_cell *port)
 {
@@ -202,13 +113,14 @@ void mfs_port_leave(struct mfs_member *member)
     free(member);
 }
 
-void mfs_port_reap(struct mfs_segment *segment, uint32_t process)
+void mfs_members_reap(struct mfs_segment *segment, const struct mfs_living *living)
 {
     for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
         for (uint32_t j = 0; j < MFS_MEMBERS_MAX; j++) {
             struct mfs_member_cell *cell = &segment->ports[i].members[j];
+            const uint32_t owner = atomic_load_explicit(&cell->owner, memory_order_relaxed);
 
-            if (atomic_load_explicit(&cell->owner, memory_order_relaxed) == process + 1)
+            if (owner && !mfs_living_owner(living, owner))
                 cell_clear(cell);
         }
     }

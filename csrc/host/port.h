@@ -26,21 +26,25 @@
 #include "core/window.h"
 #include "host/host.h"
 
+#define MFS_PORTS_MAX 16u /* open at one time on a host */
+
 enum mfs_direction { MFS_EGRESS = 0, MFS_INGRESS = 1 };
 
 struct mfs_port;
 struct mfs_member;
 
 /* Port of the NIC `name`; made if new, with the speed of that device as the first estimate.
- * -ENOSPC: too many ports; -EINVAL: name empty or long. */
+ * -ENOSPC: live processes have too many ports open; -EINVAL: name empty or long. */
 MFS_API int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
                           struct mfs_port **port);
-/* The same, but only one that is there: -ENOENT. */
+/* The same, but only one that is there, and to look at: nobody joins it. -ENOENT. */
 MFS_API int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction direction,
                           struct mfs_port **port);
-/* Name of the port at `index`, for lists; NULL behind the last. */
-MFS_API const char *mfs_port_name_at(struct mfs_host *host, uint32_t index);
-MFS_API void mfs_port_close(struct mfs_port *port); /* after its members have left */
+/* Name (MFS_PORT_NAME_MAX + 1 bytes) of the port at index 0 to MFS_PORTS_MAX - 1, for lists.
+ * -ENOENT: none is there. */
+MFS_API int mfs_port_name_at(struct mfs_host *host, uint32_t index, char *name);
+/* After its members have left. A port that no live process has open gives way to a new name. */
+MFS_API void mfs_port_close(struct mfs_port *port);
 /* -ENOSPC: too many members. */
 MFS_API int mfs_port_join(struct mfs_host *host, struct mfs_port *port, struct mfs_member **member);
 /* Its owner's threads use it at the same time; without, one at a time does. Before its first use.

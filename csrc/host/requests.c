@@ -307,7 +307,7 @@ int mfs_request_drop(struct mfs_host *host, uint64_t key)
     return cell ? 0 : -ENOENT;
 }
 
-void mfs_request_reap(struct mfs_segment *segment, uint32_t process)
+void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living)
 {
     bool any = false;
 
@@ -315,7 +315,7 @@ void mfs_request_reap(struct mfs_segment *segment, uint32_t process)
         struct mfs_request_cell *cell = &segment->requests[i];
 
         if (atomic_load_explicit(&cell->live, memory_order_relaxed) &&
-            atomic_load_explicit(&cell->owner, memory_order_relaxed) == process + 1) {
+            !mfs_living_owner(living, atomic_load_explicit(&cell->owner, memory_order_relaxed))) {
             cell_drop(segment, cell);
             any = true;
         }

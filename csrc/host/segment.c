@@ -206,19 +206,81 @@ static void keep_counts(struct mfs_segment *segment, _Atomic uint64_t *counters)
                                   memory_order_relaxed);
 }
 
-/* Counters of a process that goes are kept; the rest of what it held is given back. */
-static void process_give_back(struct mfs_segment *segment, uint32_t process)
+/* A slot that is nobody's any more; what it counted is kept. */
+static void slot_give_back(struct mfs_segment *segment, uint32_t process)
 {
     struct mfs_process_cell *cell = &segment->processes[process];
 
-    mfs_port_reap(segment, process);
-    mfs_request_reap(segment, process);
     keep_counts(segment, cell->counters);
     for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++) {
         keep_counts(segment, cell->rows[i].counters);
         mfs_count_row_put(&cell->rows[i]);
     }
     atomic_store_explicit(&cell->used, 0, memory_order_release);
+}
+
+/* Mark the slots from `first` on, before `end`, that others hold. The kernel tells of one lock in
+ * a range, not of the first. */
+static int living_between(int fd, off_t first, off_t end, struct mfs_living *living)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    off_t from, to;
+    int error;
+
+    if (first >= end)
+        return 0;
+    lock.l_start = FIRST_SLOT + first;
+    lock.l_len = end - first;
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return -errno;
+    if (lock.l_type == F_UNLCK)
+        return 0;
+    from = lock.l_start - FIRST_SLOT > first ? lock.l_start - FIRST_SLOT : first;
+    to = lock.l_len > 0 && lock.l_start + lock.l_len - FIRST_SLOT < end
+             ? lock.l_start + lock.l_len - FIRST_SLOT
+             : end;
+    for (off_t slot = from; slot < to; slot++)
+        living->slots[slot / 64] |= UINT64_C(1) << slot % 64;
+    error = living_between(fd, first, from, living);
+    return error ? error : living_between(fd, to, end, living);
+}
+
+/*
+ * Who holds a slot. -errno: nobody can say, and then nobody is taken for dead. Who attaches from
+ * now on holds nothing yet: that takes the mutex, which the caller has.
+ */
+static int living_now(struct mfs_host *host, struct mfs_living *living)
+{
+    *living = (struct mfs_living){{0}};
+    if (host->process < MFS_PROCESSES_MAX)
+        living->slots[host->process / 64] |= UINT64_C(1) << host->process % 64;
+    return host->fd < 0 ? 0 : living_between(host->fd, 0, MFS_PROCESSES_MAX, living);
+}
+
+/* Give back what nobody alive owns. Requests are looked through, all of them, if a process has
+ * gone or `thorough` says so. */
+static void give_back(struct mfs_host *host, const struct mfs_living *living, bool thorough)
+{
+    for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
+        if (atomic_load_explicit(&host->segment->processes[process].used, memory_order_acquire) &&
+            !mfs_living_owner(living, process + 1) &&
+            (process == host->process || !mfs_process_alive(host, process))) {
+            slot_give_back(host->segment, process);
+            thorough = true;
+        }
+    }
+    mfs_members_reap(host->segment, living);
+    mfs_ports_reap(host->segment, living);
+    if (thorough)
+        mfs_request_reap(host->segment, living);
+}
+
+static void reap(struct mfs_host *host, bool thorough)
+{
+    struct mfs_living living;
+
+    if (living_now(host, &living) == 0)
+        give_back(host, &living, thorough);
 }
 
 static int slot_claim(struct mfs_host *host)
@@ -235,7 +297,7 @@ static int slot_claim(struct mfs_host *host)
                 continue;
             }
             if (atomic_load_explicit(&cell->used, memory_order_relaxed))
-                process_give_back(host->segment, slot);
+                reap(host, true);
             mfs_segment_unlock(host);
         }
         host->process = slot;
@@ -409,18 +471,14 @@ int mfs_host_open_private(struct mfs_host **out)
 
 void mfs_process_reap_locked(struct mfs_host *host)
 {
-    for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
-        if (atomic_load_explicit(&host->segment->processes[process].used, memory_order_relaxed) &&
-            !mfs_process_alive(host, process))
-            process_give_back(host->segment, process);
-    }
+    reap(host, true);
 }
 
 void mfs_process_reap(struct mfs_host *host)
 {
     if (mutex_taken(host->segment, pthread_mutex_trylock(&host->segment->mutex)) != 0)
         return;
-    mfs_process_reap_locked(host);
+    reap(host, false);
     mfs_segment_unlock(host);
 }
 
@@ -429,8 +487,13 @@ void mfs_host_close(struct mfs_host *host)
     if (!host)
         return;
     if (host->fd >= 0) {
+        struct mfs_living living;
+
         if (mfs_segment_lock(host) == 0) {
-            process_give_back(host->segment, host->process);
+            if (living_now(host, &living) == 0) {
+                living.slots[host->process / 64] &= ~(UINT64_C(1) << host->process % 64);
+                give_back(host, &living, true);
+            }
             mfs_segment_unlock(host);
         }
         forget(host);

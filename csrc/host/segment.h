@@ -18,11 +18,11 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 8u
+#define MFS_LAYOUT_VERSION 9u
 #define MFS_PROCESSES_MAX 128u
+#define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
 #define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
-#define MFS_PORTS_MAX 16u
 #define MFS_MEMBERS_MAX 128u    /* of one port */
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
 #define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
@@ -74,6 +74,11 @@ struct mfs_port_cell {
     struct mfs_member_cell members[MFS_MEMBERS_MAX];
 };
 
+/* Which processes have the port of the same index open: a bit each. */
+struct mfs_port_users {
+    _Atomic uint64_t bits[MFS_LIVING_WORDS];
+};
+
 struct mfs_process_cell {
     _Atomic uint32_t used;
     _Atomic int32_t pid;
@@ -93,6 +98,7 @@ struct mfs_segment {
     _Atomic uint64_t request_version;
     _Atomic uint64_t past[MFS_COUNT_LAST]; /* counters of processes that have gone */
     struct mfs_process_cell processes[MFS_PROCESSES_MAX];
+    struct mfs_port_users port_users[MFS_PORTS_MAX];
     struct mfs_port_cell ports[MFS_PORTS_MAX];
     struct mfs_request_cell requests[MFS_REQUESTS_MAX];
     _Atomic uint32_t tracing;      /* events are recorded */
@@ -105,12 +111,65 @@ struct mfs_host {
     int fd;              /* -1: private */
     uint32_t process;    /* our slot; UINT32_MAX while there is none */
     char path[256];
+    _Atomic uint32_t port_opens[MFS_PORTS_MAX]; /* handles of this process, by mfs_port_open */
 };
 
 struct mfs_port {
     struct mfs_host *host;
     struct mfs_port_cell *cell;
+    bool counted; /* in port_opens */
 };
+
+/* --- nothing that is read here is trusted: another process, or a fault of its, wrote it --- */
+
+/*
+ * Has the owner of this stamp moved within the lease? A stamp of the future is no proof: a lease
+ * ahead it may be (its writer has read the clock after us), beyond that nobody of this clock has
+ * written it.
+ */
+static inline bool mfs_stamp_fresh(int64_t stamp_ns, int64_t now_ns, int64_t lease_ns)
+{
+    const uint64_t lease = (uint64_t)lease_ns;
+
+    return (uint64_t)now_ns - (uint64_t)stamp_ns + lease <= 2 * lease;
+}
+
+/*
+ * Has a moment come that is shared by processes, and that each of them sets at most `most_ns`
+ * ahead? One that lies further ahead was set by nobody of this clock: it has come.
+ */
+static inline bool mfs_moment_come(int64_t moment_ns, int64_t now_ns, int64_t most_ns)
+{
+    return moment_ns <= now_ns || (uint64_t)moment_ns - (uint64_t)now_ns > (uint64_t)most_ns;
+}
+
+/* Time since a moment that is shared; 0 if that lies ahead. */
+static inline int64_t mfs_moment_age(int64_t moment_ns, int64_t now_ns)
+{
+    int64_t age_ns;
+
+    if (moment_ns >= now_ns)
+        return 0;
+    return __builtin_sub_overflow(now_ns, moment_ns, &age_ns) ? INT64_MAX : age_ns;
+}
+
+/* An index or a count that is read: at most `most`. */
+static inline uint32_t mfs_at_most(uint32_t value, uint32_t most)
+{
+    return value < most ? value : most;
+}
+
+/* The slots that live processes hold. */
+struct mfs_living {
+    uint64_t slots[MFS_LIVING_WORDS];
+};
+
+/* Is a cell's owner (its slot + 1; 0: nobody) alive? No number that is none of a slot is. */
+static inline bool mfs_living_owner(const struct mfs_living *living, uint32_t owner)
+{
+    return owner > 0 && owner <= MFS_PROCESSES_MAX &&
+           (living->slots[(owner - 1) / 64] >> (owner - 1) % 64 & 1);
+}
 
 /* 0, or -EAGAIN when it could not be had in 100 ms (its holder is stopped). */
 int mfs_segment_lock(struct mfs_host *host);
@@ -123,9 +182,11 @@ bool mfs_process_alive(struct mfs_host *host, uint32_t process);
  */
 void mfs_process_reap(struct mfs_host *host);
 void mfs_process_reap_locked(struct mfs_host *host); /* the mutex is held */
-/* The parts of a reap that each file knows; the mutex is held. */
-void mfs_port_reap(struct mfs_segment *segment, uint32_t process);
-void mfs_request_reap(struct mfs_segment *segment, uint32_t process);
+/* The parts of a reap that each file knows; the mutex is held. What nobody alive owns goes,
+ * whatever it says. */
+void mfs_members_reap(struct mfs_segment *segment, const struct mfs_living *living);
+void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living);
+void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
 /* After a holder of the mutex has died: drop the cells that it left half written. */
 void mfs_request_repair(struct mfs_segment *segment);
 

@@ -66,7 +66,7 @@ def _event(host: Host, raw: Any) -> Event:
         bytes_sent=int(raw.bytes_sent),
         deadline_ns=None if raw.deadline_ns == NEVER else int(raw.deadline_ns),
         given_up=bool(raw.given_up),
-        port=text(lib.mfs_port_name_at(host.handle, raw.port)),
+        port=host.port_at(raw.port),
         direction="egress" if raw.direction == lib.MFS_EGRESS else "ingress",
         pid=int(raw.pid),
     )

@@ -57,6 +57,7 @@ static void watch__a_flow_from_queued_to_left(void)
     const int64_t second = 1000000000;
     const struct mfs_tag tag = {request_put(host, "cmpl-1", 10 * second), 3, MFS_STAGE_P2D};
     struct mfs_op op = {.length = 1000};
+    char name[MFS_PORT_NAME_MAX + 1];
     struct mfs_chunk chunk;
     uint64_t next = 0, lost = 0;
     size_t count;
@@ -75,7 +76,8 @@ static void watch__a_flow_from_queued_to_left(void)
     CHECK(events[0].stage == MFS_STAGE_P2D && events[0].layer == 3);
     CHECK(events[0].deadline_ns == 10 * second && events[0].time_ns == second);
     CHECK(events[0].bytes_left == 1000 && events[0].pid == getpid());
-    CHECK(strcmp(mfs_port_name_at(host, events[0].port), "eth7") == 0);
+    CHECK_EQ(mfs_port_name_at(host, events[0].port, name), 0);
+    CHECK(strcmp(name, "eth7") == 0);
     CHECK(events[0].direction == MFS_EGRESS);
     level = events[0].level;
     CHECK(level > 0);

@@ -37,32 +37,6 @@ static void tear_down(void)
     mfs_host_close(host);
 }
 
-static void open__by_name_and_direction(void)
-{
-    struct mfs_port *same, *other, *last = NULL;
-    char name[MFS_PORT_NAME_MAX + 2];
-
-    set_up();
-    CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &same), 0);
-    CHECK_EQ(mfs_port_open(host, "nic", MFS_INGRESS, &other), 0);
-    CHECK(same->cell == port->cell && other->cell != port->cell);
-    mfs_port_close(same);
-    mfs_port_close(other);
-    memset(name, 'n', sizeof(name) - 1);
-    name[sizeof(name) - 1] = '\0';
-    CHECK_EQ(mfs_port_open(host, name, MFS_EGRESS, &last), -EINVAL);
-    CHECK_EQ(mfs_port_open(host, "", MFS_EGRESS, &last), -EINVAL);
-    CHECK_EQ(mfs_port_open(host, NULL, MFS_EGRESS, &last), -EINVAL);
-    for (uint32_t i = 2; i < MFS_PORTS_MAX; i++) {
-        snprintf(name, sizeof(name), "nic%u", i);
-        CHECK_EQ_AT(mfs_port_open(host, name, MFS_EGRESS, &other), 0, i);
-        mfs_port_close(other);
-    }
-    CHECK_EQ(mfs_port_open(host, "one more", MFS_EGRESS, &last), -ENOSPC);
-    CHECK(last == NULL);
-    tear_down();
-}
-
 static void join__as_many_as_there_are(void)
 {
     struct mfs_member *members[MFS_MEMBERS_MAX - 2], *last;
@@ -668,7 +642,6 @@ static void acquire__from_many_threads(void)
 
 static const struct test tests[] = {
     TEST(acquire__from_many_threads),
-    TEST(open__by_name_and_direction),
     TEST(join__as_many_as_there_are),
     TEST(acquire__window_is_shared),
     TEST(acquire__better_of_another_goes_first),

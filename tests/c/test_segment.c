@@ -223,6 +223,35 @@ static void attach__several_processes(void)
     unlink(path);
 }
 
+/* Whichever of the locks the kernel tells of first. */
+static void reap__the_dead_of_many_and_no_other(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path);
+    struct mfs_facts facts;
+    pid_t children[8];
+
+    for (size_t i = 0; i < COUNT(children); i++)
+        children[i] = child_start(take_part, path);
+    for (size_t i = 0; i < COUNT(children);
+         i += 3) { /* their slots go to others, that came later */
+        child_kill(children[i]);
+        mfs_process_reap(host);
+        children[i] = child_start(take_part, path);
+    }
+    for (size_t dead = 1; dead < COUNT(children); dead += 2) {
+        child_kill(children[dead]);
+        mfs_process_reap(host);
+        for (size_t i = 0; i < COUNT(children); i++)
+            CHECK_EQ_AT(mfs_request_get(host, (uint64_t)children[i], &facts) == 0,
+                        i % 2 == 0 || i > dead, i);
+    }
+    for (size_t i = 0; i < COUNT(children); i += 2)
+        child_kill(children[i]);
+    mfs_host_close(host);
+    unlink(path);
+}
+
 /* The slot of one that was killed goes to the next, without what the dead one held. */
 static void attach__takes_the_slot_of_the_dead(void)
 {
@@ -464,7 +493,92 @@ static void private__is_private(void)
     mfs_host_close(two);
 }
 
+/* --- what is read is not trusted --- */
+
+static void stamp__neither_old_nor_of_the_future(void)
+{
+    static const struct {
+        int64_t stamp_ns, now_ns;
+        bool fresh;
+    } rows[] = {
+        {1000, 1000, true},           {1000, 1020, true},
+        {1000, 1021, false},          {1020, 1000, true},
+        {1021, 1000, false},          {0, 1000, false},
+        {INT64_MAX, 1000, false},     {INT64_MIN, 1000, false},
+        {INT64_MIN, INT64_MAX, true}, {-5, 5, true},
+        {INT64_MAX, 0, false},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        CHECK_EQ_AT(mfs_stamp_fresh(rows[i].stamp_ns, rows[i].now_ns, 20), rows[i].fresh, i);
+}
+
+static void moment__no_further_ahead_than_anybody_sets_it(void)
+{
+    static const struct {
+        int64_t moment_ns, now_ns, age_ns;
+        bool come;
+    } rows[] = {
+        {1000, 1000, 0, true},
+        {1000, 1001, 1, true},
+        {1010, 1000, 0, false},
+        {1011, 1000, 0, true},
+        {INT64_MAX, 1000, 0, true},
+        {INT64_MAX, -1000, 0, true},
+        {INT64_MIN, 1000, INT64_MAX, true},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        CHECK_EQ_AT(mfs_moment_come(rows[i].moment_ns, rows[i].now_ns, 10), rows[i].come, i);
+        CHECK_EQ_AT(mfs_moment_age(rows[i].moment_ns, rows[i].now_ns), rows[i].age_ns, i);
+    }
+}
+
+/* Owners that are nobody's slot, and counts behind the end of their tables. */
+static void reap__cells_without_an_owner_whatever_they_say(void)
+{
+    static const uint32_t owners[] = {2, MFS_PROCESSES_MAX, MFS_PROCESSES_MAX + 1, UINT32_MAX};
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path);
+    struct mfs_facts facts = some_facts();
+    struct mfs_member *member;
+    struct mfs_port *port;
+
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_join(host, port, &member), 0);
+    CHECK_EQ(mfs_request_put(host, 7, "mine", &facts), 0);
+    for (size_t i = 0; i < COUNT(owners); i++) {
+        struct mfs_member_cell *phantom = &port->cell->members[MFS_MEMBERS_MAX - 1 - i];
+
+        phantom->rank = 0;
+        phantom->stamp_ns = INT64_MAX;
+        phantom->owner = owners[i];
+        CHECK_EQ(mfs_request_put(host, 100 + i, "phantom", &facts), 0);
+        for (uint32_t k = 0; k < MFS_REQUESTS_MAX; k++) {
+            if (host->segment->requests[k].key == 100 + i)
+                host->segment->requests[k].owner = owners[i];
+        }
+    }
+    port->cell->members_high = MFS_MEMBERS_MAX;
+    CHECK_EQ(mfs_segment_lock(host), 0);
+    mfs_process_reap_locked(host);
+    mfs_segment_unlock(host);
+    for (size_t i = 0; i < COUNT(owners); i++) {
+        CHECK_EQ_AT(port->cell->members[MFS_MEMBERS_MAX - 1 - i].owner, 0, i);
+        CHECK_EQ_AT(mfs_request_get(host, 100 + i, &facts), -ENOENT, i);
+    }
+    CHECK_EQ(port->cell->members[0].owner, host->process + 1);
+    CHECK_EQ(mfs_request_get(host, 7, &facts), 0);
+    mfs_port_leave(member);
+    mfs_port_close(port);
+    mfs_host_close(host);
+    unlink(path);
+}
+
 static const struct test tests[] = {
+    TEST(stamp__neither_old_nor_of_the_future),
+    TEST(moment__no_further_ahead_than_anybody_sets_it),
+    TEST(reap__cells_without_an_owner_whatever_they_say),
     TEST(open__file_is_ours_alone),
     TEST(open__refuses_a_file_others_can_touch),
     TEST(open__refuses_a_link),
@@ -476,6 +590,7 @@ static const struct test tests[] = {
     TEST(open__more_than_there_are_slots),
     TEST(count__rows_are_added_up),
     TEST(attach__several_processes),
+    TEST(reap__the_dead_of_many_and_no_other),
     TEST(attach__takes_the_slot_of_the_dead),
     TEST(lock__holder_is_killed),
     TEST(reap__does_not_wait),

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of ports: which cell of the segment is the NIC `name`. A cell belongs to its name as
+ * long as a live process has it open; after that it keeps name and learned bandwidth until
+ * another name needs the place.
+ *
+ * A process that dies leaves its bit in the users; reaping takes it away. Within a process the
+ * handles are counted, so that the bit goes with the last.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/atomic.h"
+#include "host/config.h"
+#include "host/link.h"
+#include "host/name.h"
+#include "host/port.h"
+#include "host/segment.h"
+
+/* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
+static uint64_t seed_Bps(const char *name)
+{
+    const struct mfs_config *config = mfs_config_get();
+
+    if (config->port_rate)
+        return config->port_rate;
+    return config->pace ? config->pace : mfs_link_rate_Bps("/sys", name);
+}
+
+static bool named(const struct mfs_port_cell *cell, const char *name, enum mfs_direction direction)
+{
+    char found[MFS_PORT_NAME_MAX + 1];
+
+    if (!mfs_see(&cell->used) || cell->direction != (uint32_t)direction)
+        return false;
+    mfs_name_clean(found, sizeof(found), cell->name, sizeof(cell->name));
+    return strcmp(found, name) == 0;
+}
+
+static struct mfs_port_cell *cell_find(struct mfs_segment *segment, const char *name,
+                                       enum mfs_direction direction)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        if (named(&segment->ports[i], name, direction))
+            return &segment->ports[i];
+    }
+    return NULL;
+}
+
+static bool in_use(struct mfs_host *host, uint32_t index)
+{
+    for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
+        const bool opened =
+            mfs_get(&host->segment->port_users[index].bits[process / 64]) >> process % 64 & 1;
+
+        if (opened && (process != host->process || mfs_get(&host->port_opens[index]) > 0))
+            return true;
+    }
+    return false;
+}
+
+/* A cell for another name; the lock is held. NULL: live processes use them all. */
+static struct mfs_port_cell *cell_free(struct mfs_host *host)
+{
+    struct mfs_segment *segment = host->segment;
+
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        if (!mfs_see(&segment->ports[i].used))
+            return &segment->ports[i];
+    }
+    mfs_process_reap_locked(host);
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        if (!in_use(host, i))
+            return &segment->ports[i];
+    }
+    return NULL;
+}
+
+static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,
+                                       enum mfs_direction direction, uint64_t rate_Bps)
+{
+    struct mfs_port_cell *cell = cell_free(host);
+
+    if (!cell)
+        return NULL;
+    mfs_set(&cell->used, 0);
+    memset(cell, 0, sizeof(*cell)); /* nobody uses it: as it is in a new segment */
+    strcpy(cell->name, name);
+    cell->direction = direction;
+    mfs_set(&cell->rate_Bps, rate_Bps);
+    mfs_publish(&cell->used, 1);
+    return cell;
+}
+
+/* This process has one handle more; the lock is held. */
+static void use(struct mfs_host *host, uint32_t index)
+{
+    mfs_add(&host->port_opens[index], 1);
+    atomic_fetch_or_explicit(&host->segment->port_users[index].bits[host->process / 64],
+                             UINT64_C(1) << host->process % 64, memory_order_relaxed);
+}
+
+static void disuse(struct mfs_segment *segment, uint32_t index, uint32_t process)
+{
+    atomic_fetch_and_explicit(&segment->port_users[index].bits[process / 64],
+                              ~(UINT64_C(1) << process % 64), memory_order_relaxed);
+}
+
+static int port_make(struct mfs_host *host, struct mfs_port_cell *cell, bool counted,
+                     struct mfs_port **out)
+{
+    struct mfs_port *port = calloc(1, sizeof(*port));
+
+    if (!port)
+        return -ENOMEM;
+    *port = (struct mfs_port){.host = host, .cell = cell, .counted = counted};
+    *out = port;
+    return 0;
+}
+
+int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                  struct mfs_port **out)
+{
+    char clean[MFS_PORT_NAME_MAX + 1];
+    struct mfs_port_cell *cell;
+    uint64_t rate_Bps;
+    int error;
+
+    if (!name || !*name || strlen(name) > MFS_PORT_NAME_MAX)
+        return -EINVAL;
+    rate_Bps = seed_Bps(name); /* may read a file: before the lock is taken */
+    mfs_name_clean(clean, sizeof(clean), name, sizeof(clean));
+    error = mfs_segment_lock(host);
+    if (error)
+        return error;
+    cell = cell_find(host->segment, clean, direction);
+    if (!cell)
+        cell = cell_make(host, clean, direction, rate_Bps);
+    error = cell ? port_make(host, cell, true, out) : -ENOSPC;
+    if (!error)
+        use(host, (uint32_t)(cell - host->segment->ports));
+    mfs_segment_unlock(host);
+    return error;
+}
+
+int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction direction,
+                  struct mfs_port **out)
+{
+    char clean[MFS_PORT_NAME_MAX + 1];
+    struct mfs_port_cell *cell;
+
+    mfs_name_clean(clean, sizeof(clean), name, sizeof(clean));
+    cell = cell_find(host->segment, clean, direction);
+    return cell ? port_make(host, cell, false, out) : -ENOENT;
+}
+
+int mfs_port_name_at(struct mfs_host *host, uint32_t index, char *name)
+{
+    const struct mfs_port_cell *cell;
+
+    if (index >= MFS_PORTS_MAX || !mfs_see(&host->segment->ports[index].used))
+        return -ENOENT;
+    cell = &host->segment->ports[index];
+    mfs_name_clean(name, MFS_PORT_NAME_MAX + 1, cell->name, sizeof(cell->name));
+    return 0;
+}
+
+void mfs_port_close(struct mfs_port *port)
+{
+    if (!port)
+        return;
+    if (port->counted) {
+        struct mfs_host *host = port->host;
+        const uint32_t index = (uint32_t)(port->cell - host->segment->ports);
+
+        /* the bit that stays when the lock cannot be had counts no longer: see in_use() */
+        if (mfs_sub(&host->port_opens[index], 1) == 1 && mfs_segment_lock(host) == 0) {
+            if (mfs_get(&host->port_opens[index]) == 0)
+                disuse(host->segment, index, host->process);
+            mfs_segment_unlock(host);
+        }
+    }
+    free(port);
+}
+
+void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        for (uint32_t k = 0; k < MFS_LIVING_WORDS; k++)
+            atomic_fetch_and_explicit(&segment->port_users[i].bits[k], living->slots[k],
+                                      memory_order_relaxed);
+    }
+}

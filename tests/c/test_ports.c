@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host.h"
+
+static struct mfs_port *port_open(struct mfs_host *host, const char *name)
+{
+    struct mfs_port *port;
+
+    CHECK_EQ(mfs_port_open(host, name, MFS_EGRESS, &port), 0);
+    return port;
+}
+
+static struct mfs_port *port_number(struct mfs_host *host, uint32_t number)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "nic%u", number);
+    return port_open(host, name);
+}
+
+static void open__by_name_and_direction(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_port *port = port_open(host, "nic"), *same, *other, *last = NULL;
+    char name[MFS_PORT_NAME_MAX + 2];
+
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &same), 0);
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_INGRESS, &other), 0);
+    CHECK(same->cell == port->cell && other->cell != port->cell);
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    CHECK_EQ(mfs_port_open(host, name, MFS_EGRESS, &last), -EINVAL);
+    CHECK_EQ(mfs_port_open(host, "", MFS_EGRESS, &last), -EINVAL);
+    CHECK_EQ(mfs_port_open(host, NULL, MFS_EGRESS, &last), -EINVAL);
+    mfs_port_close(NULL);
+    mfs_port_close(port);
+    mfs_port_close(same);
+    mfs_port_close(other);
+    mfs_host_close(host);
+}
+
+/* What a port has learned stays until another name needs its place. */
+static void open__a_port_that_nobody_has_open_gives_way(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_port *ports[MFS_PORTS_MAX], *twice, *last = NULL;
+    char name[MFS_PORT_NAME_MAX + 1];
+
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++)
+        ports[i] = port_number(host, i);
+    CHECK_EQ(mfs_port_open(host, "one more", MFS_EGRESS, &last), -ENOSPC);
+    CHECK(last == NULL);
+    twice = port_number(host, 5);
+    mfs_port_close(ports[5]);
+    CHECK_EQ(mfs_port_open(host, "one more", MFS_EGRESS, &last), -ENOSPC);
+    mfs_port_close(twice);
+    CHECK_EQ(mfs_port_name_at(host, 5, name), 0);
+    CHECK(strcmp(name, "nic5") == 0);
+    host->segment->ports[5].members_high = 77;
+    last = port_open(host, "one more");
+    CHECK(last->cell == &host->segment->ports[5]);
+    CHECK_EQ(last->cell->members_high, 0);
+    CHECK_EQ(mfs_port_name_at(host, 5, name), 0);
+    CHECK(strcmp(name, "one more") == 0);
+    CHECK_EQ(mfs_port_find(host, "nic5", MFS_EGRESS, &twice), -ENOENT);
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++)
+        mfs_port_close(i == 5 ? last : ports[i]);
+    for (uint32_t i = 0; i < 1000; i++) /* any number of names, one after the other */
+        mfs_port_close(port_number(host, i));
+    mfs_host_close(host);
+}
+
+static void take_all(const char *path)
+{
+    struct mfs_host *host = host_open(path);
+
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++)
+        (void)port_number(host, i);
+}
+
+static void open__those_of_the_dead_give_way(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path);
+    pid_t child = child_start(take_all, path);
+    struct mfs_port *port = port_number(host, 3), *last;
+
+    CHECK_EQ(mfs_port_open(host, "one more", MFS_EGRESS, &last), -ENOSPC);
+    child_kill(child);
+    for (int i = 0; i < 100; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "more%d", i);
+        last = port_open(host, name);
+        CHECK(last->cell != port->cell);
+        mfs_port_close(last);
+    }
+    mfs_port_close(port);
+    mfs_host_close(host);
+    unlink(path);
+}
+
+static void find__only_what_is_there(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_port *port = port_open(host, "nic"), *found;
+
+    CHECK_EQ(mfs_port_find(host, "nic", MFS_EGRESS, &found), 0);
+    CHECK(found->cell == port->cell);
+    mfs_port_close(found);
+    CHECK_EQ(mfs_port_find(host, "nic", MFS_INGRESS, &found), -ENOENT);
+    CHECK_EQ(mfs_port_find(host, "eth", MFS_EGRESS, &found), -ENOENT);
+    mfs_port_close(port);
+    mfs_host_close(host);
+}
+
+/* Other processes print the names. */
+static void name__is_text_whatever_it_was(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_port *port = port_open(host, "\x1b]0;\xff"), *same = port_open(host, "\x1b]0;\xff");
+    char name[MFS_PORT_NAME_MAX + 1];
+
+    CHECK_EQ(mfs_port_name_at(host, 0, name), 0);
+    CHECK(strcmp(name, "?]0;?") == 0 && same->cell == port->cell);
+    CHECK_EQ(mfs_port_name_at(host, 1, name), -ENOENT);
+    CHECK_EQ(mfs_port_name_at(host, MFS_PORTS_MAX, name), -ENOENT);
+    CHECK_EQ(mfs_port_name_at(host, UINT32_MAX, name), -ENOENT);
+    memset(port->cell->name, '\t', sizeof(port->cell->name)); /* no NUL is left of it */
+    CHECK_EQ(mfs_port_name_at(host, 0, name), 0);
+    CHECK(strcmp(name, "???????????????????????????????") == 0);
+    mfs_port_close(same);
+    CHECK_EQ(mfs_port_find(host, name, MFS_EGRESS, &same), 0);
+    mfs_port_close(same);
+    mfs_port_close(port);
+    mfs_host_close(host);
+}
+
+static const struct test tests[] = {
+    TEST(open__by_name_and_direction),      TEST(open__a_port_that_nobody_has_open_gives_way),
+    TEST(open__those_of_the_dead_give_way), TEST(find__only_what_is_there),
+    TEST(name__is_text_whatever_it_was),
+};
+
+TEST_MAIN(tests)
