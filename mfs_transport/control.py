@@ -400,9 +400,9 @@ class Egress:
         queues = []
         start = 0
         for unit in self.units:
-            queues.append(plan.Queue(facts + start, len(unit.queue), unit.batches()))
+            queues.append(plan.Queue(facts + start, *unit.batches()))
             start += len(unit.queue) + len(unit.sending)
-        work_out = plan.plan_paper if self.host.policy == "mfs_paper" else plan.plan_mfs
+        work_out = plan.WORK_OUT[lib.mfs_policy_plan(lib.mfs_host_policy(self.host.handle))]
         work_out(queues, facts, len(everyone), self.rate_Bps(), at)
         for index, request in enumerate(everyone):
             request.facts[0] = facts[index]
@@ -429,13 +429,13 @@ class Unit:
         self._batch.update(dict.fromkeys(requests, next(self._batches)))
         self.egress.replan()
 
-    def batches(self) -> list[int]:
-        """Sizes of the batches: those of the queue, then those that have been computed."""
-        return [
-            len(list(batch))
+    def batches(self) -> tuple[list[int], list[int]]:
+        """Sizes of the batches: of those that wait or compute, and of those computed."""
+        waiting, computed = (
+            [len(list(batch)) for _, batch in itertools.groupby(part, self._batch.get)]
             for part in (self.queue, self.sending)
-            for _, batch in itertools.groupby(part, self._batch.get)
-        ]
+        )
+        return waiting, computed
 
     def progress(
         self,
@@ -516,7 +516,8 @@ def batch(requests: Iterable[Request | str] | Request | str | None, layer: int =
     """Tell what this process computes now: its collectives belong to that, until the next call.
 
     requests: those of the batch, by object or by name; of several the one with the earliest
-    deadline counts (a name's deadline is read from the segment; one that is unknown has none).
+    deadline counts (what is known of a name is read from the segment; one that is unknown has no
+    deadline).
     None or an empty list: the process computes nothing that is known. Cheap enough for every
     layer of a step: some microseconds, no system call.
     """
@@ -530,7 +531,10 @@ def batch(requests: Iterable[Request | str] | Request | str | None, layer: int =
     if len(several) == 1:
         key = _request_key(several[0])
     elif several:
-        key = min(map(_key_and_deadline, several), key=lambda pair: pair[1])[0]
+        facts = ffi.new("struct mfs_facts[]", len(several))
+        for index, request in enumerate(several):
+            _read_facts(request, facts + index)
+        key = _request_key(several[lib.mfs_plan_collective(facts, len(several))])
     lib.mfs_batch_set(key, _count(layer, "layer"))
 
 
@@ -544,10 +548,8 @@ def _request_key(request: Request | str) -> int:
     return request.key if isinstance(request, Request) else _key(request)
 
 
-def _key_and_deadline(request: Request | str) -> tuple[int, int]:
+def _read_facts(request: Request | str, facts: Any) -> None:
     if isinstance(request, Request):
-        return request.key, request.deadline_ns
-    key = _key(request)
-    facts = ffi.new("struct mfs_facts *")
-    known = lib.mfs_request_get(default_host().handle, key, facts) == 0
-    return key, int(facts.deadline_ns) if known else NEVER
+        facts[0] = request.facts[0]
+    elif lib.mfs_request_get(default_host().handle, _key(request), facts) < 0:
+        lib.mfs_facts_init(facts)

@@ -14,37 +14,32 @@ from typing import Any
 
 from .native import NEVER, check, ffi, lib
 
-# B of Algorithm 1: requests that may be given up for one batch. The paper gives no number.
-DROP_BUDGET = 4
-
 
 @dataclass(frozen=True)
 class Queue:
     """One unit: its requests' facts, in the order in which they will be served.
 
-    facts    struct mfs_facts[]; [0, waiting) wait or compute, the rest have been computed
-    waiting  how many do
-    batches  sizes of the batches, in the same order; their sum is the number of requests
+    facts     struct mfs_facts[]; first those that wait or compute, then those that were computed
+    waiting   sizes of the batches that wait or compute
+    computed  sizes of the batches that were computed
     """
 
     facts: Any
-    waiting: int
-    batches: Sequence[int]
+    waiting: Sequence[int]
+    computed: Sequence[int]
 
 
 def plan_mfs(queues: Sequence[Queue], everyone: Any, count: int, rate_Bps: int, at_ns: int) -> None:
     """Start, inherited urgency and hopelessness along each queue; shedding over all of them.
 
-    One that has been computed is hopeless when its deadline has passed, whatever was thought of
-    it while it waited.
-
     everyone: struct mfs_facts[count], of which the queues' facts are parts; rate_Bps 0: nobody
     is given up for the port's sake.
     """
     for queue in queues:
-        lib.mfs_plan_unit(queue.facts, queue.waiting, at_ns)
-        for index in range(queue.waiting, sum(queue.batches)):
-            _computed(queue.facts[index], at_ns)
+        lib.mfs_plan_unit(queue.facts, queue.waiting, len(queue.waiting), at_ns)
+        waiting = sum(queue.waiting)
+        for index in range(waiting, waiting + sum(queue.computed)):
+            lib.mfs_plan_computed(queue.facts + index, at_ns)
     for index in range(count):
         everyone[index].red_ns = NEVER
         everyone[index].flags &= ~lib.MFS_REQUEST_SHED
@@ -53,32 +48,8 @@ def plan_mfs(queues: Sequence[Queue], everyone: Any, count: int, rate_Bps: int, 
         check(lib.mfs_plan_shed(everyone, count, rate_Bps, at_ns, scratch), "shedding")
 
 
-def _computed(facts: Any, at_ns: int) -> None:
-    """What the queue implied of it is over; the policy sees by the bytes left if it can make it."""
-    facts.next_start_ns = NEVER
-    if facts.deadline_ns < at_ns:
-        facts.flags |= lib.MFS_REQUEST_HOPELESS
-    else:
-        facts.flags &= ~lib.MFS_REQUEST_HOPELESS
-
-
-def _computing_ns(facts: Any, first: int, count: int) -> int:
-    """Of a batch: what its slowest request still has to compute."""
-    left = [0]
-    for index in range(first, first + count):
-        one = facts[index]
-        if not one.flags & lib.MFS_REQUEST_COMPUTED and one.layers > one.layer_now:
-            left.append((one.layers - one.layer_now) * one.layer_ns)
-    return max(left)
-
-
 def plan_paper(
-    queues: Sequence[Queue],
-    everyone: Any,
-    count: int,
-    rate_Bps: int,
-    at_ns: int,
-    budget: int = DROP_BUDGET,
+    queues: Sequence[Queue], everyone: Any, count: int, rate_Bps: int, at_ns: int
 ) -> None:
     """RED of each batch; Algorithm 1 drops requests (SHED) while a batch would be late.
 
@@ -88,12 +59,12 @@ def plan_paper(
     for index in range(count):
         everyone[index].flags &= ~given_up
         everyone[index].next_start_ns = NEVER
-    sizes = [size for queue in queues for size in queue.batches]
+    sizes = [size for queue in queues for size in (*queue.waiting, *queue.computed)]
     batches = ffi.new("struct mfs_plan_batch[]", max(1, len(sizes)))
     first = 0
     for batch, size in zip(batches, sizes, strict=False):
         batch.first, batch.count = first, size
-        batch.compute_ns = _computing_ns(everyone, first, size)
+        batch.compute_ns = lib.mfs_plan_computing_ns(everyone + first, size)
         first += size
     deadlines = ffi.new("int64_t[]", max(1, count))
     loads = ffi.new("uint64_t[]", max(1, count))
@@ -104,7 +75,7 @@ def plan_paper(
     if rate_Bps > 0:
         rates = ffi.new("uint64_t[]", [rate_Bps])
         control = ffi.new("struct mfs_plan_overload *")
-        control.ports, control.rates_Bps, control.budget = 1, rates, budget
+        control.ports, control.rates_Bps, control.budget = 1, rates, lib.MFS_DROPS_PER_BATCH
         control.drop_earlier = True
         order = ffi.new("uint32_t[]", max(1, len(sizes)))
         dropped = ffi.new("bool[]", max(1, count))
@@ -123,3 +94,7 @@ def plan_paper(
         )
         for index in range(batch.first, batch.first + batch.count):
             everyone[index].red_ns = red
+
+
+WORK_OUT = {lib.MFS_PLAN_UNIT: plan_mfs, lib.MFS_PLAN_PAPER: plan_paper}
+"""By what a policy says that it needs (enum mfs_policy_plan)."""

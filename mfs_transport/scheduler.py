@@ -334,10 +334,18 @@ def _address(pointer: Any) -> int:
     return int(ffi.cast("uintptr_t", pointer))
 
 
-def plan_unit(facts: Sequence[Facts], now_ns: int) -> list[Facts]:
-    """What a unit's queue, in its order, implies for each request in it: core/plan.h."""
+def plan_unit(
+    facts: Sequence[Facts], now_ns: int, batches: Sequence[int] | None = None
+) -> list[Facts]:
+    """What a unit's queue, in its order, implies for each request in it: core/plan.h.
+
+    batches: how many of them each batch has; None: every request is one.
+    """
+    sizes = [1] * len(facts) if batches is None else list(batches)
+    if sum(sizes) != len(facts) or any(size < 0 for size in sizes):
+        raise InputError(f"batches {sizes}: sizes, in all {len(facts)}, one for each of facts")
     structs = _structs(facts)
-    lib.mfs_plan_unit(structs, len(facts), now_ns)
+    lib.mfs_plan_unit(structs, sizes, len(sizes), now_ns)
     return [Facts.read(structs[index]) for index in range(len(facts))]
 
 

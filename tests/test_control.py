@@ -261,6 +261,20 @@ def test_unit__hopeless_is_who_cannot_make_it_behind_the_others(host: mfs.Host):
     assert not second.hopeless
 
 
+def test_unit__a_batch_is_computed_together(host: mfs.Host):
+    """As in the simulator: test_a_batch_is_computed_together."""
+    a, b, c = waiting(host, "a", 130), waiting(host, "b", 130), waiting(host, "c", 240)
+    unit = mfs.Unit(mfs.Egress(host))
+    unit.enqueue(a, b)
+    unit.enqueue(c)
+    unit.egress.replan(at_ns=0)
+    assert [one.hopeless for one in (a, b, c)] == [False] * 3
+    assert [one.facts.start_ns for one in (a, b, c)] == [0, 0, 100 * MS]
+    assert facts(host, "a").next_start_ns == 130 * MS  # b is due
+    unit.egress.replan(at_ns=31 * MS)
+    assert [one.hopeless for one in (a, b, c)] == [True, True, False]
+
+
 def test_unit__urgency_is_inherited_from_those_behind(host: mfs.Host):
     relaxed, urgent = waiting(host, "relaxed", 10_000), waiting(host, "urgent", 250)
     unit = unit_of(host, relaxed, urgent)
@@ -307,7 +321,7 @@ def test_unit__leave_keeps_it_registered(host: mfs.Host):
     request = waiting(host, "r", 100)
     unit = unit_of(host, request)
     unit.leave(request)
-    assert (unit.queue, unit.sending, unit.batches()) == ([], [], [])
+    assert (unit.queue, unit.sending, unit.batches()) == ([], [], ([], []))
     assert host.requests() == 1
     assert unit._batch == {}
 

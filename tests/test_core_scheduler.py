@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mfs_transport.native import NEVER, InputError
+from mfs_transport.native import NEVER, InputError, config_rows
 from mfs_transport.scheduler import (
     UNTAGGED,
     Facts,
     FactsTable,
     Queue,
     Tag,
+    params_make,
     plan_shed,
     plan_unit,
     request_key,
@@ -85,6 +86,12 @@ def test_bad_input_is_named() -> None:
         Queue("mfs").push(UNTAGGED, 0)
 
 
+def test_patience_has_one_default() -> None:
+    """The table of MFS_ variables says in words what core has as a number."""
+    (row,) = (row for row in config_rows() if row.name == "MFS_PATIENCE")
+    assert int(row.default) == params_make().patience
+
+
 def test_plan_of_a_unit_and_shedding() -> None:
     first = Facts(deadline_ns=1000, layers=10, layer_ns=10)
     second = Facts(deadline_ns=150, layers=10, layer_ns=10)
@@ -92,6 +99,10 @@ def test_plan_of_a_unit_and_shedding() -> None:
     assert [one.hopeless for one in planned] == [False, True]
     assert [one.start_ns for one in planned] == [0, 100]
     assert not second.hopeless  # what was given is not touched
+    together = plan_unit([first, second], now_ns=0, batches=[2])
+    assert [one.hopeless for one in together] == [False, False]
+    with pytest.raises(InputError, match=r"batches \[1\]: sizes, in all 2"):
+        plan_unit([first, second], now_ns=0, batches=[1])
     kept, shed = plan_shed(
         [Facts(deadline_ns=30, p2d_left_bytes=20), Facts(deadline_ns=40, p2d_left_bytes=30)],
         rate_Bps=1_000_000_000,

@@ -260,6 +260,29 @@ def test_options_make_a_difference_and_lose_nothing(option: dict[str, object]) -
     assert not np.array_equal(plain.ttft_s, other.ttft_s)
 
 
+def test_a_batch_is_computed_together() -> None:
+    """a and b, behind one that computes for 50 ms, compute 100 ms together and have 130 ms from
+    then on; c behind them has 240: none is hopeless. As on the wire:
+    test_unit__a_batch_is_computed_together."""
+    cluster = Cluster(1, 1, 1, link_Bps=1e15, token_budget=2)
+    model = Model(1, 1, 1.0, linear_flop_per_token_layer=1.0, flops=20.0, mfu_max=1.0, mfu_half=0.0)
+    model = dataclasses.replace(model, elementwise=0.0)
+
+    def run(due_s: float) -> engine.Outcome:
+        requests = Requests(
+            np.array([0.0, 0.01, 0.01, 0.01]),
+            np.array([1, 1, 1, 2]),
+            np.zeros(4, dtype=np.int64),
+            0.05 + np.array([0.24, due_s, due_s, 0.24]),
+        )
+        return simulate(cluster, model, requests)
+
+    outcome = run(0.13)
+    assert outcome.compute_done_s == pytest.approx([0.05, 0.15, 0.15, 0.25])
+    assert not outcome.given_up.any()
+    assert run(0.09).given_up.tolist() == [False, True, True, False]
+
+
 def test_shedding_gives_up_the_largest_so_that_others_are_in_time() -> None:
     """One sender, 10 tokens of KV a second: 60 due at 6.5 s, 30 at 7 s, 30 at 8 s. In order of
     deadline only the first is in time; without it both others are."""
@@ -293,7 +316,7 @@ def test_who_was_given_up_does_not_wait_for_ever() -> None:
     )
     cluster = Cluster(1, 1, 1, link_Bps=10 * 4096 * 32)
 
-    def ttft(patience: int) -> tuple[float, bool]:
+    def ttft(patience: int | None) -> tuple[float, bool]:
         outcome = simulate(
             cluster, model_of("llama3-8b", groups=1), requests, Options(patience=patience)
         )
@@ -303,6 +326,7 @@ def test_who_was_given_up_does_not_wait_for_ever() -> None:
 
     last, _ = ttft(0)
     assert last > count
+    assert ttft(20) == ttft(None) != ttft(19)  # as on the wire
     bounded, others_late = ttft(3)
     assert 9 < bounded < 12
     assert not others_late
@@ -444,6 +468,8 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"promote_interval_s": -1.0}, "promote_interval_s -1.0: 0 or more"),
         ({"classes": 37}, "classes 37: 1 to 36"),
         ({"replicas": 1.5}, "replicas 1.5: a whole number"),
+        ({"patience": -1}, "patience -1: 0 or more"),
+        ({"patience": 2.5}, "patience 2.5: a whole number"),
         ({"pressure_delay_s": float("nan")}, "pressure_delay_s nan: 0 or more"),
         ({"estimate_error": (1.5, 0)}, "estimate_error 1.5"),
     ],

@@ -16,36 +16,93 @@ static int64_t computing_left(const struct mfs_facts *facts)
     return mfs_span_times(facts->layer_ns, left);
 }
 
-void mfs_plan_unit(struct mfs_facts *facts, size_t count, int64_t now_ns)
+int64_t mfs_plan_computing_ns(const struct mfs_facts *facts, size_t count)
 {
-    int64_t free_ns = now_ns;
-    int64_t start_ns = MFS_TIME_NEVER; /* S of the request behind */
+    int64_t most_ns = 0;
 
     for (size_t i = 0; i < count; i++) {
-        int64_t finish_ns;
+        const int64_t left_ns = computing_left(&facts[i]);
+
+        most_ns = left_ns > most_ns ? left_ns : most_ns;
+    }
+    return most_ns;
+}
+
+static void set_hopeless(struct mfs_facts *facts, bool hopeless)
+{
+    facts->flags &= ~(uint32_t)MFS_REQUEST_HOPELESS;
+    if (hopeless)
+        facts->flags |= MFS_REQUEST_HOPELESS;
+}
+
+/* Start and HOPELESS of each request of a batch that starts at free_ns; when it ends. */
+static int64_t plan_forward(struct mfs_facts *facts, size_t count, int64_t free_ns)
+{
+    const int64_t end_ns = mfs_time_plus(free_ns, mfs_plan_computing_ns(facts, count));
+
+    for (size_t i = 0; i < count; i++) {
+        struct mfs_facts *one = &facts[i];
 
         /* start_ns is when group 0 started, or would have at this pace */
-        facts[i].start_ns =
-            mfs_time_minus(free_ns, mfs_span_times(facts[i].layer_ns, facts[i].layer_now));
-        free_ns = mfs_time_plus(free_ns, computing_left(&facts[i]));
-        finish_ns = mfs_time_plus(free_ns, facts[i].p2d_layer_ns);
-        if (facts[i].deadline_ns != MFS_TIME_NEVER && finish_ns > facts[i].deadline_ns)
-            facts[i].flags |= MFS_REQUEST_HOPELESS;
-        else
-            facts[i].flags &= ~(uint32_t)MFS_REQUEST_HOPELESS;
+        one->start_ns = mfs_time_minus(free_ns, mfs_span_times(one->layer_ns, one->layer_now));
+        set_hopeless(one, one->deadline_ns != MFS_TIME_NEVER &&
+                              mfs_time_plus(end_ns, one->p2d_layer_ns) > one->deadline_ns);
     }
-    for (size_t i = count; i-- > 0;) {
-        int64_t end_ns = start_ns;
+    return end_ns;
+}
 
-        facts[i].next_start_ns = start_ns;
-        if (!(facts[i].flags & MFS_REQUEST_HOPELESS)) {
-            int64_t own_ns = mfs_time_minus(facts[i].deadline_ns, facts[i].p2d_layer_ns);
+/* S' of each request of a batch, next_ns being S of the one behind it; its own S. */
+static int64_t plan_backward(struct mfs_facts *facts, size_t count, int64_t next_ns)
+{
+    int64_t least_ns = next_ns, second_ns = next_ns;
+    size_t tightest = count;
 
-            if (own_ns < end_ns)
-                end_ns = own_ns;
+    for (size_t i = 0; i < count; i++) {
+        int64_t own_ns;
+
+        if (facts[i].flags & MFS_REQUEST_HOPELESS)
+            continue;
+        own_ns = mfs_time_minus(facts[i].deadline_ns, facts[i].p2d_layer_ns);
+        if (own_ns < least_ns) {
+            second_ns = least_ns;
+            least_ns = own_ns;
+            tightest = i;
+        } else if (own_ns < second_ns) {
+            second_ns = own_ns;
         }
-        start_ns = mfs_time_minus(end_ns, computing_left(&facts[i]));
     }
+    for (size_t i = 0; i < count; i++)
+        facts[i].next_start_ns = i == tightest ? second_ns : least_ns;
+    return mfs_time_minus(least_ns, mfs_plan_computing_ns(facts, count));
+}
+
+void mfs_plan_unit(struct mfs_facts *facts, const uint32_t *batches, size_t count, int64_t now_ns)
+{
+    int64_t free_ns = now_ns, start_ns = MFS_TIME_NEVER;
+
+    for (size_t b = 0; b < count; facts += batches[b++])
+        free_ns = plan_forward(facts, batches[b], free_ns);
+    for (size_t b = count; b-- > 0;) {
+        facts -= batches[b];
+        start_ns = plan_backward(facts, batches[b], start_ns);
+    }
+}
+
+void mfs_plan_computed(struct mfs_facts *facts, int64_t now_ns)
+{
+    facts->next_start_ns = MFS_TIME_NEVER;
+    set_hopeless(facts, facts->deadline_ns < now_ns);
+}
+
+size_t mfs_plan_collective(const struct mfs_facts *facts, size_t count)
+{
+    size_t earliest = 0;
+
+    for (size_t i = 1; i < count; i++) {
+        if (facts[i].deadline_ns < facts[earliest].deadline_ns)
+            earliest = i;
+    }
+    return earliest;
 }
 
 /* Heapsort of indices by deadline (then index): no allocation, no recursion. */

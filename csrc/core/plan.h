@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a unit's queue implies for each request in it: who cannot make it, and
- * how late each may start without making one behind it late.
+ * What a unit's queue implies for each request in it: who cannot make it, and by when others
+ * need it to have been computed. The requests of a batch are computed together, and all wait for
+ * the one that takes longest. For batch b of the queue, request r of it:
  *
- *   forward  finish_i = start_i + G*w_i + x3_i          on an empty network
- *            hopeless iff finish_i > D_i
- *   backward E_i = min(D_i - x3_i, S_{i+1})              own term dropped if hopeless
- *            S_i = E_i - G*w_i
+ *   forward  finish_r = start_b + W_b + x3_r             on an empty network
+ *            hopeless iff finish_r > D_r                 W_b = most of G*w_r: what is left of it
+ *   backward E_b = min(S_{b+1}, D_r - x3_r of all r)     without those of the hopeless
+ *            S_b = E_b - W_b
+ *            S'_r = E_b without r's own term
  *
- * Units serve their queue in FIFO order, so a request inherits the urgency of
- * those behind it. Linear in the queue's length.
+ * Units serve their queue in FIFO order, so a request inherits the urgency of those that wait for
+ * it. Linear in the queue's length.
  *
  * And the paper's own plan across batches: RED, which orders them, and the overload
  * control that drops requests in that order (mfs_plan_red, mfs_plan_overload).
@@ -20,12 +22,30 @@
 #include "policy.h"
 
 /*
- * facts[0..count) in queue order, [0] running (or next to run). Reads deadline_ns,
- * layers, layer_now, layer_ns, p2d_layer_ns, flags & COMPUTED; writes start_ns
- * (expected, from now_ns on), next_start_ns, and HOPELESS in flags. A request
- * without layers or layer_ns takes no time.
+ * batches[0..count): how many requests each has, [0] running (or next to run); facts: of all of
+ * them, in queue order. Reads deadline_ns, layers, layer_now, layer_ns, p2d_layer_ns, flags &
+ * COMPUTED; writes start_ns (expected, from now_ns on), next_start_ns, and HOPELESS in flags. A
+ * request without layers or layer_ns takes no time.
  */
-MFS_API void mfs_plan_unit(struct mfs_facts *facts, size_t count, int64_t now_ns);
+MFS_API void mfs_plan_unit(struct mfs_facts *facts, const uint32_t *batches, size_t count,
+                           int64_t now_ns);
+
+/*
+ * One that has left the queue since it has been computed: nobody waits for it, and it is hopeless
+ * once its deadline has passed, whatever was thought of it while it waited. The policy sees by the
+ * bytes left whether it can make it.
+ */
+MFS_API void mfs_plan_computed(struct mfs_facts *facts, int64_t now_ns);
+
+/* W: how long a batch of `count` requests will still be computed. */
+MFS_API int64_t mfs_plan_computing_ns(const struct mfs_facts *facts, size_t count);
+
+/*
+ * The request (its number) that a batch's collective belongs to, count > 0: the one with the
+ * earliest deadline, the first of equals. It counts even if it was given up: its unit waits for the
+ * collective all the same, and what the others need of it is in its S'.
+ */
+MFS_API size_t mfs_plan_collective(const struct mfs_facts *facts, size_t count);
 
 /*
  * Shedding on one egress (Moore-Hodgson): requests with stage 3 bytes left, in any
@@ -57,6 +77,8 @@ struct mfs_plan_batch {
     int64_t compute_ns;    /* profiled computing time */
     int64_t finish_ns;     /* written: worst-case finish time F after the drops */
 };
+
+#define MFS_DROPS_PER_BATCH 8u /* a value for B: the paper gives no number */
 
 struct mfs_plan_overload {
     uint32_t ports;          /* u = 0..ports-1 */

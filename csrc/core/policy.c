@@ -16,7 +16,7 @@ void mfs_params_init(struct mfs_params *params)
     params->untagged_stage = MFS_STAGE_P2D;
     params->rate_margin = 1.0;
     params->theta_ns = INT64_C(5000000);
-    params->patience = 20;
+    params->patience = MFS_PATIENCE_DEFAULT;
     params->mlu_base = 4.0;
     params->mlu_top = 0.5;
 }
@@ -140,19 +140,25 @@ static void place_karuna(const struct mfs_params *params, const struct mfs_flow_
     }
 }
 
+/* Keys order all flows, and the facts are those of a unit's plan. */
+#define ORDERED .defers = true, .shares_from = MFS_LEVELS_MAX
+
 static const struct mfs_policy policies[] = {
-    {"off", "the caller's own order; nothing is deferred", false, true, place_fifo},
-    {"fifo", "flows in order of arrival", true, false, place_fifo},
-    {"fair", "equal shares", true, false, place_fair},
-    {"sjf", "smallest flow first", true, false, place_sjf},
-    {"srpt", "fewest remaining bytes first", true, false, place_srpt},
-    {"edf", "earliest request deadline first, every stage", true, false, place_edf},
-    {"edf_paper", "stage 3 by deadline first, the rest share", true, false, place_edf_paper},
-    {"karuna", "least rate for deadlines (stage 3), the rest smallest flow first", true, false,
-     place_karuna},
-    {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", true, false, mfs_place_paper},
-    {"mfs", "defer and promote by latest finish time, with inherited urgency", true, false,
-     mfs_place_mfs},
+    {"off", "the caller's own order; nothing is deferred", .ignores_tags = true,
+     .shares_from = MFS_LEVELS_MAX, .place = place_fifo},
+    {"fifo", "flows in order of arrival", ORDERED, .place = place_fifo},
+    {"fair", "equal shares", .defers = true, .shares_from = 0, .place = place_fair},
+    {"sjf", "smallest flow first", ORDERED, .place = place_sjf},
+    {"srpt", "fewest remaining bytes first", ORDERED, .place = place_srpt},
+    {"edf", "earliest request deadline first, every stage", ORDERED, .place = place_edf},
+    {"edf_paper", "stage 3 by deadline first, the rest share", .defers = true, .shares_from = 1,
+     .place = place_edf_paper},
+    {"karuna", "least rate for deadlines (stage 3), the rest smallest flow first", ORDERED,
+     .place = place_karuna},
+    {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", ORDERED, .plan = MFS_PLAN_PAPER,
+     .place = mfs_place_paper},
+    {"mfs", "defer and promote by latest finish time, with inherited urgency", ORDERED,
+     .place = mfs_place_mfs},
 };
 
 const struct mfs_policy *mfs_policy_at(size_t index)
@@ -184,4 +190,9 @@ const char *mfs_policy_help(const struct mfs_policy *policy)
 bool mfs_policy_defers(const struct mfs_policy *policy)
 {
     return policy->defers;
+}
+
+uint32_t mfs_policy_plan(const struct mfs_policy *policy)
+{
+    return policy->plan;
 }

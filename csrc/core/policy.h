@@ -16,6 +16,8 @@
 
 #include "types.h"
 
+#define MFS_PATIENCE_DEFAULT 20
+
 enum mfs_request_flags {
     MFS_REQUEST_HOPELESS = 1u << 0, /* cannot meet its deadline even on an empty network */
     MFS_REQUEST_SHED = 1u << 1, /* given up so that others can meet theirs */
@@ -26,8 +28,9 @@ enum mfs_request_flags {
 struct mfs_facts {
     int64_t arrival_ns;       /* when the request arrived; 0 if unknown */
     int64_t deadline_ns;      /* D: first token due; MFS_TIME_NEVER if it has none */
-    int64_t next_start_ns;    /* S_{i+1}: latest start of the request behind it in the
-                               * unit's queue; MFS_TIME_NEVER if nobody waits behind */
+    int64_t next_start_ns;    /* S': by when others need its batch to have been computed: the
+                               * latest start of the batch behind it in the unit's queue, or less
+                               * for those of its own; MFS_TIME_NEVER if nobody waits */
     int64_t red_ns;           /* RED of its batch (the paper); MFS_TIME_NEVER: use deadline_ns */
     int64_t start_ns;         /* when group 0 is expected to start (or started) computing;
                                * MFS_TIME_NEVER if unknown */
@@ -76,7 +79,7 @@ struct mfs_params {
     double rate_margin; /* mfs: the port may be so many times faster than rate_Bps; >= 1 [1] */
     int64_t theta_ns; /* mfs: urgency that counts as "now"; > 0 [5 ms] */
     uint32_t patience; /* mfs: a request that was given up and is late by so many times its target
-                        * is not last any more; 0: it stays last [20] */
+                        * is not last any more; 0: it stays last [MFS_PATIENCE_DEFAULT] */
     double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top; /* mfs_paper: U [0.5] */
     double load; /* mfs_paper: rho, share of the port that others use [0] */
@@ -100,11 +103,21 @@ struct mfs_place {
     int64_t recheck_ns; /* MFS_TIME_NEVER: nothing changes with time alone */
 };
 
+/* What it needs to be told of requests besides their deadlines (core/plan.h). */
+enum mfs_policy_plan {
+    MFS_PLAN_UNIT =
+        0, /* mfs_plan_unit and mfs_plan_shed; the baselines read what they know of it */
+    MFS_PLAN_PAPER, /* mfs_plan_red and mfs_plan_overload */
+};
+
 struct mfs_policy {
     const char *name;
     const char *help;
     bool defers; /* false: operations are handed on as they are posted */
     bool ignores_tags; /* all traffic is one flow: the order of posting exactly */
+    uint32_t plan; /* enum mfs_policy_plan */
+    uint32_t shares_from; /* flows of this level and of those behind it have equal shares of what
+                           * the levels in front leave; MFS_LEVELS_MAX: none do, keys order all */
     /* *place comes as {K-1, STILL, 0, NEVER}: last of all but the scavengers */
     void (*place)(const struct mfs_params *params, const struct mfs_flow_info *flow,
                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
@@ -120,6 +133,7 @@ MFS_API const struct mfs_policy *mfs_policy_at(size_t index);
 MFS_API const char *mfs_policy_name(const struct mfs_policy *policy);
 MFS_API const char *mfs_policy_help(const struct mfs_policy *policy);
 MFS_API bool mfs_policy_defers(const struct mfs_policy *policy);
+MFS_API uint32_t mfs_policy_plan(const struct mfs_policy *policy);
 
 /* "kv_reuse", "collective", "p2d", "none"; NULL for a number that is no stage. */
 MFS_API const char *mfs_stage_name(uint32_t stage);

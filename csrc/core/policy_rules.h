@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside csrc/core only: what the policy files share. Times that may be "never" or
- * lie far away are added with saturation: never stays never, nothing wraps. */
+/*
+ * What csrc/core's files share, and what a floor above includes that does the same sums (host,
+ * sim): the rule for levels, and times that are added with saturation: "never" stays never,
+ * nothing wraps.
+ */
 #ifndef MFS_CORE_POLICY_RULES_H
 #define MFS_CORE_POLICY_RULES_H
 
@@ -10,6 +13,17 @@ void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *
                    const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
 void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
+
+/*
+ * Where a flow goes that is in level `now` and that the policy puts into `wanted`, of `levels`
+ * levels: it is promoted only, but to the scavenger level and back. MFS_LEVELS_MAX: it is new.
+ */
+static inline uint32_t mfs_level_next(uint32_t levels, uint32_t now, uint32_t wanted)
+{
+    if (wanted >= levels)
+        return levels;
+    return now < levels && now < wanted ? now : wanted;
+}
 
 /* Spans longer than this (36 years) are cut to it; products of spans cannot overflow. */
 #define MFS_SPAN_MAX (INT64_C(1) << 60)

@@ -209,7 +209,7 @@ static void bssi(struct mfs_sim *sim)
         for (uint32_t k = 0; k < bundle->lines; k++)
             mfs_line_advance(sim, &sim->lines[bundle->first_line + k]);
         add_load(sim, bundle, loads, 1.0);
-        weights[i] = mfs_tuned_weight(sim, sim->coflows.list[i]);
+        weights[i] = mfs_tuned_weight(sim, sim->coflows.list[i], mfs_bundle_owner(sim, bundle));
         bundle->key = -1.0;
     }
     for (uint32_t place = count; place-- > 0;) {
@@ -302,10 +302,11 @@ static void place_karuna(struct mfs_sim *sim, uint32_t index, struct mfs_place *
     place->recheck_ns = mfs_sim_ns(sim->now_s + fmin(fmax(apart, 1e-4), time_s));
 }
 
-static void place_pdq(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
+static void place_pdq(struct mfs_sim *sim, uint32_t index, uint32_t request,
+                      struct mfs_place *place)
 {
     const struct mfs_line *line = &sim->lines[index];
-    const double deadline_s = mfs_tuned_deadline_s(sim, line);
+    const double deadline_s = mfs_tuned_deadline_s(sim, line, request);
     const double latest_s = deadline_s - mfs_line_left(line, line->group) / sim->cluster->link_Bps;
 
     set_key(place, deadline_key(deadline_s, 0.0));
@@ -321,10 +322,13 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
 {
     const struct mfs_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
-    const uint32_t request = bundle->request;
-    const double deadline_s = sim->requests[request].deadline_s;
-    double less_s;
+    uint32_t request;
+    double deadline_s, less_s;
 
+    if (sim->rule == MFS_RULE_CORE)
+        return false;
+    request = mfs_bundle_owner(sim, bundle);
+    deadline_s = sim->requests[request].deadline_s;
     switch (sim->rule) {
     case MFS_RULE_FAIR:
         place->level = 0;
@@ -335,10 +339,11 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
         place_karuna(sim, index, place, cap);
         return true;
     case MFS_RULE_PDQ:
-        place_pdq(sim, index, place);
+        place_pdq(sim, index, request, place);
         return true;
     case MFS_RULE_VARYS:
-        set_key(place, bottleneck_s(sim, line->bundle) / mfs_tuned_weight(sim, line->bundle) * 1e9);
+        set_key(place, bottleneck_s(sim, line->bundle) /
+                           mfs_tuned_weight(sim, line->bundle, request) * 1e9);
         return true;
     case MFS_RULE_SINCRONIA:
         coflow_join(sim, line->bundle);

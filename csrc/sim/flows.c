@@ -106,6 +106,13 @@ uint32_t mfs_bundle_collective(struct mfs_sim *sim, uint32_t unit)
     return index;
 }
 
+uint32_t mfs_bundle_owner(struct mfs_sim *sim, const struct mfs_bundle *bundle)
+{
+    if (bundle->stage != MFS_STAGE_COLLECTIVE)
+        return bundle->request;
+    return mfs_unit_collective(sim, &sim->units[bundle->unit]);
+}
+
 void mfs_line_route(struct mfs_sim *sim, uint32_t index, uint32_t from, uint32_t to, uint32_t nic)
 {
     struct mfs_line *line = &sim->lines[index];

@@ -4,9 +4,8 @@
  * own plans: mfs_plan_unit when the queue or the group that computes has changed, and
  * mfs_plan_shed over those whose stage 3 leaves the unit.
  *
- * BATCHES: requests of one batch compute together, each waits for all. In the plan the
- * first of a batch carries its computing time, the others none; afterwards all of them get
- * the batch's start, and the tightest of the batch as what they owe to others.
+ * BATCHES: the queue is cut into the batches that it will form. What is known of a batch's
+ * computing (estimate included) is that of its first request.
  */
 #include "sim/state.h"
 
@@ -44,13 +43,12 @@ static bool same(int64_t a, int64_t b)
            (a != MFS_TIME_NEVER && b != MFS_TIME_NEVER && a - b < SAME_NS && b - a < SAME_NS);
 }
 
-struct batch_group { /* one group of a batch */
+struct batch_group { /* one group of a batch, as estimated */
     uint32_t number;
     double compute_s, collective_s;
 };
 
-/* One plan entry; only the first of a batch carries its computing. */
-static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool first,
+static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request,
                        const struct batch_group *group)
 {
     const struct mfs_sim_request *one = &sim->requests[request];
@@ -58,9 +56,8 @@ static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool 
 
     *facts = one->facts;
     facts->layer_now = group->number;
-    facts->layers = first ? sim->model->groups : 0;
-    facts->layer_ns = mfs_sim_span_ns((group->compute_s + group->collective_s) * one->estimate);
-    facts->collective_ns = mfs_sim_span_ns(group->collective_s * one->estimate);
+    facts->layer_ns = mfs_sim_span_ns(group->compute_s + group->collective_s);
+    facts->collective_ns = mfs_sim_span_ns(group->collective_s);
     facts->p2d_layer_ns = mfs_sim_span_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
                                           sim->cluster->link_Bps * one->estimate);
     sim->plan_request[at] = request;
@@ -69,29 +66,21 @@ static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request, bool 
 /* What the plan says of one batch, into the facts of its requests. */
 static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
 {
-    int64_t end_ns = sim->plan[first + count - 1].next_start_ns;
     bool moved = false;
 
     for (uint32_t i = first; i < first + count; i++) {
-        const struct mfs_facts *facts = &sim->plan[i];
-
-        if (!(facts->flags & MFS_REQUEST_HOPELESS) && facts->deadline_ns != MFS_TIME_NEVER)
-            end_ns = mfs_sim_earliest(end_ns, facts->deadline_ns - facts->p2d_layer_ns);
-    }
-    for (uint32_t i = first; i < first + count; i++) {
         struct mfs_facts *facts = &sim->requests[sim->plan_request[i]].facts;
         const struct mfs_facts *plan = &sim->plan[i];
-        const int64_t next_ns = sim->options->inherit ? end_ns : MFS_TIME_NEVER;
+        const int64_t next_ns = sim->options->inherit ? plan->next_start_ns : MFS_TIME_NEVER;
         const uint32_t flags = sim->hopeless ? plan->flags & MFS_REQUEST_HOPELESS : 0;
 
-        if (same(facts->start_ns, sim->plan[first].start_ns) &&
-            same(facts->next_start_ns, next_ns) && facts->layer_ns == sim->plan[first].layer_ns &&
-            (facts->flags & MFS_REQUEST_HOPELESS) == flags)
+        if (same(facts->start_ns, plan->start_ns) && same(facts->next_start_ns, next_ns) &&
+            facts->layer_ns == plan->layer_ns && (facts->flags & MFS_REQUEST_HOPELESS) == flags)
             continue;
-        facts->start_ns = sim->plan[first].start_ns;
+        facts->start_ns = plan->start_ns;
         facts->next_start_ns = next_ns;
-        facts->layer_ns = sim->plan[first].layer_ns;
-        facts->collective_ns = sim->plan[first].collective_ns;
+        facts->layer_ns = plan->layer_ns;
+        facts->collective_ns = plan->collective_ns;
         facts->p2d_layer_ns = plan->p2d_layer_ns;
         facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_HOPELESS) | flags;
         mfs_request_dirty(sim, sim->plan_request[i]);
@@ -112,11 +101,13 @@ static void plan_room(struct mfs_sim *sim, uint32_t count)
 
 static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
 {
-    uint32_t at = 0;
+    uint32_t at = 0, batches = 0;
 
     plan_room(sim, unit->count);
+    MFS_ROOM(&sim->memory, sim->scratch, sim->scratch_capacity, unit->count);
     while (at < unit->count) {
         uint32_t count = unit->running;
+        double estimate;
         struct batch_group group = {unit->group, unit->compute_s, unit->collective_s};
 
         if (at > 0 || count == 0) {
@@ -126,19 +117,19 @@ static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
             count = batch.count;
             group = (struct batch_group){0, batch.compute_s, batch.collective_s};
         }
+        estimate = sim->requests[mfs_unit_request(unit, at)].estimate;
+        group.compute_s *= estimate;
+        group.collective_s *= estimate;
         for (uint32_t i = 0; i < count; i++)
-            plan_entry(sim, at + i, mfs_unit_request(unit, at + i), i == 0, &group);
+            plan_entry(sim, at + i, mfs_unit_request(unit, at + i), &group);
+        sim->scratch[batches++] = count;
         at += count;
     }
-    mfs_plan_unit(sim->plan, unit->count, sim->now_ns);
-    for (at = 0; at < unit->count;) {
-        uint32_t count = 1;
-
-        while (at + count < unit->count && sim->plan[at + count].layers == 0)
-            count++;
-        if (adopt_batch(sim, at, count) && at == 0 && unit->running > 0)
+    mfs_plan_unit(sim->plan, sim->scratch, batches, sim->now_ns);
+    at = 0;
+    for (uint32_t b = 0; b < batches; at += sim->scratch[b++]) {
+        if (adopt_batch(sim, at, sim->scratch[b]) && at == 0 && unit->running > 0)
             bundle_dirty(sim, unit->bundle);
-        at += count;
     }
 }
 
@@ -173,12 +164,45 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
     }
 }
 
+static void plan_computed(struct mfs_sim *sim, const struct mfs_unit *unit)
+{
+    for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d) {
+        struct mfs_facts *facts = &sim->requests[r].facts;
+        const uint32_t flags = facts->flags;
+
+        if (!sim->requests[r].computed)
+            continue;
+        mfs_plan_computed(facts, sim->now_ns);
+        if (!sim->hopeless)
+            facts->flags &= ~(uint32_t)MFS_REQUEST_HOPELESS;
+        if (facts->flags != flags)
+            bundle_dirty(sim, sim->requests[r].p2d);
+    }
+}
+
+uint32_t mfs_unit_collective(struct mfs_sim *sim, const struct mfs_unit *unit)
+{
+    plan_room(sim, unit->running);
+    for (uint32_t i = 0; i < unit->running; i++) {
+        const uint32_t request = mfs_unit_request(unit, i);
+        struct mfs_facts *facts = &sim->plan[i];
+
+        *facts = sim->requests[request].facts;
+        if (sim->less != MFS_SIM_LESS_NOTHING && facts->deadline_ns != MFS_TIME_NEVER)
+            facts->deadline_ns -=
+                mfs_sim_span_ns(mfs_tuned_less_s(sim, request, MFS_STAGE_COLLECTIVE, unit->group));
+    }
+    return mfs_unit_request(unit, (uint32_t)mfs_plan_collective(sim->plan, unit->running));
+}
+
 void mfs_order_plan(struct mfs_sim *sim, uint32_t index)
 {
     struct mfs_unit *unit = &sim->units[index];
 
     if (sim->plans && unit->count > 0)
         plan_queue(sim, unit);
+    if (sim->plans)
+        plan_computed(sim, unit);
     if (sim->shed)
         plan_shed(sim, unit);
     for (uint32_t i = 0; i < unit->running; i++) /* the group that computes has moved */

@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/policy_rules.h"
 #include "sim/state.h"
 
 #define SERVED_LOOK_S 50e-6
@@ -48,7 +49,8 @@ int mfs_order_init(struct mfs_sim *sim)
     sim->params.levels = options->levels;
     sim->params.rate_Bps = (uint64_t)sim->cluster->link_Bps;
     sim->params.theta_ns = mfs_sim_span_ns(options->theta_s);
-    sim->params.patience = options->patience;
+    if (options->patience >= 0)
+        sim->params.patience = (uint32_t)options->patience;
     sim->params.mlu_base = options->mlu_base;
     sim->params.mlu_top = options->mlu_top;
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
@@ -60,7 +62,7 @@ int mfs_order_init(struct mfs_sim *sim)
         return -EINVAL;
     sim->ours = mfs_policy_find("mfs");
     own = sim->policy == sim->ours;
-    sim->paper = sim->policy == mfs_policy_find("mfs_paper");
+    sim->paper = sim->policy && sim->policy->plan == MFS_PLAN_PAPER;
     sim->hopeless = option(options->hopeless, own || sim->rule == MFS_RULE_PDQ);
     sim->shed = option(options->shed, own && sim->hopeless);
     error = mfs_tuned_init(sim);
@@ -119,31 +121,14 @@ static void place_request(struct mfs_sim *sim, const struct mfs_flow_info *info,
     policy->place(&sim->params, info, &facts, sim->now_ns, place);
 }
 
-static bool earlier(const struct mfs_place *a, const struct mfs_place *b)
-{
-    return a->level < b->level || (a->level == b->level && a->key < b->key);
-}
-
-/* By csrc/core; a collective is its batch's, and as urgent as the most urgent of it. */
+/* By csrc/core. */
 static void place_core(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
 {
     const struct mfs_bundle *bundle = &sim->bundles[sim->lines[index].bundle];
-    const struct mfs_unit *unit = &sim->units[bundle->unit];
-    const struct mfs_place unplaced = *place;
     struct mfs_flow_info info;
 
     mfs_order_flow(sim, index, &info);
-    place_request(sim, &info, bundle->request, sim->policy, place);
-    if (bundle->stage != MFS_STAGE_COLLECTIVE)
-        return;
-    for (uint32_t i = 1; i < unit->running; i++) {
-        struct mfs_place other = unplaced;
-
-        place_request(sim, &info, mfs_unit_request(unit, i), sim->policy, &other);
-        other.recheck_ns = mfs_sim_earliest(other.recheck_ns, place->recheck_ns);
-        if (earlier(&other, place))
-            *place = other;
-    }
+    place_request(sim, &info, mfs_bundle_owner(sim, bundle), sim->policy, place);
 }
 
 /* For the baselines: would ours give this stage 3 up? Then it goes last here, too. */
@@ -198,14 +183,10 @@ static double look_s(const struct mfs_sim *sim, int64_t recheck_ns)
 static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *place, double cap)
 {
     struct mfs_line *line = &sim->lines[index];
-    uint32_t level = place->level;
     const uint32_t scavenger = sim->params.levels;
+    const uint32_t level = mfs_level_next(scavenger, line->level, place->level);
     uint32_t tier;
 
-    if (level > scavenger)
-        level = scavenger;
-    if (line->level < scavenger && level != scavenger && level > line->level)
-        level = line->level; /* promoted only */
     line->look_gap_s =
         level != line->level ? SERVED_LOOK_S : fmin(2.0 * line->look_gap_s, SERVED_LOOK_MOST_S);
     if (level != line->level)

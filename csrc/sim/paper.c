@@ -10,8 +10,6 @@
 
 #include "sim/state.h"
 
-#define DROPS_PER_BATCH 8 /* B; the paper gives no number */
-
 struct plan {
     struct mfs_plan_batch *batches;
     uint32_t batch_count, batch_capacity;
@@ -144,7 +142,7 @@ void mfs_paper_plan(struct mfs_sim *sim)
 {
     const uint32_t all = 2 * mfs_cluster_hosts(sim->cluster) * sim->cluster->nics;
     struct plan plan = {0};
-    struct mfs_plan_overload control = {.budget = DROPS_PER_BATCH, .drop_earlier = true};
+    struct mfs_plan_overload control = {.budget = MFS_DROPS_PER_BATCH, .drop_earlier = true};
     uint32_t *column = mfs_memory_new(&sim->memory, all, sizeof(*column)), ports = 0;
     uint64_t *loads, *rates, *scratch;
     uint32_t *order;

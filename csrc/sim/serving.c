@@ -195,7 +195,7 @@ static bool out_of_patience(const struct mfs_sim *sim, const struct mfs_sim_requ
 {
     const double target_s = request->deadline_s - request->arrival_s;
 
-    return sim->params.patience > 0 &&
+    return (sim->hopeless || sim->shed) && sim->params.patience > 0 &&
            sim->now_s >= request->deadline_s + target_s * sim->params.patience;
 }
 

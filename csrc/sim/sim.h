@@ -56,7 +56,7 @@ struct mfs_sim_options {
     double pressure_delay_s;
     uint32_t levels;
     double theta_s;
-    uint32_t patience;
+    int32_t patience; /* -1: csrc/core's default */
     double mlu_base, mlu_top;
     double interval_s;
     double

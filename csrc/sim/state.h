@@ -202,6 +202,7 @@ uint32_t mfs_cluster_hosts(const struct mfs_sim_cluster *cluster);
 uint32_t mfs_bundle_new(struct mfs_sim *sim, uint32_t stage, uint32_t request, uint32_t unit);
 void mfs_bundle_free(struct mfs_sim *sim, uint32_t bundle);
 uint32_t mfs_bundle_collective(struct mfs_sim *sim, uint32_t unit);
+uint32_t mfs_bundle_owner(struct mfs_sim *sim, const struct mfs_bundle *bundle); /* a request */
 void mfs_line_route(struct mfs_sim *sim, uint32_t line, uint32_t from, uint32_t to, uint32_t nic);
 /*
  * `count` flows of `bytes` each, of groups group.., created in the order sequence, sequence +
@@ -245,6 +246,8 @@ int mfs_order_init(struct mfs_sim *sim);
 void mfs_order_place(struct mfs_sim *sim, uint32_t line);
 void mfs_order_plan(struct mfs_sim *sim, uint32_t unit);
 void mfs_unit_dirty(struct mfs_sim *sim, uint32_t unit);
+/* The request of the running batch that its collective belongs to. */
+uint32_t mfs_unit_collective(struct mfs_sim *sim, const struct mfs_unit *unit);
 void mfs_request_dirty(struct mfs_sim *sim, uint32_t request); /* all its lines */
 void mfs_order_flow(struct mfs_sim *sim, uint32_t line, struct mfs_flow_info *info);
 void mfs_order_watch(struct mfs_sim *sim, uint32_t line); /* when its key passes another */
@@ -264,9 +267,9 @@ bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level);
 /* By how much a flow's deadline is earlier than its request's, and the part of stage 3 in it. */
 double mfs_tuned_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group);
 double mfs_tuned_stage3_s(struct mfs_sim *sim, uint32_t request);
-double mfs_tuned_deadline_s(struct mfs_sim *sim,
-                            const struct mfs_line *line); /* of its first flow */
-double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle); /* of a coflow */
+/* Of the line's first flow, and of a coflow; request: whose they are. */
+double mfs_tuned_deadline_s(struct mfs_sim *sim, const struct mfs_line *line, uint32_t request);
+double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request);
 
 /* --- pressure.c --- */
 uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_line *line);

@@ -14,7 +14,6 @@
  */
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "sim/state.h"
 
@@ -71,16 +70,15 @@ uint32_t mfs_tuned_level(const struct mfs_sim *sim, uint32_t stage, uint32_t lev
  */
 bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level)
 {
-    const bool fair = sim->rule == MFS_RULE_FAIR;
-    const bool rest = strcmp(sim->options->policy, "edf_paper") == 0;
+    const uint32_t from = sim->policy ? sim->policy->shares_from : MFS_LEVELS_MAX;
     uint32_t most = sim->params.levels;
 
-    if (fair || rest)
-        most = sim->stage_first != MFS_STAGE_NONE ? LEVELS_ALL - 1 : rest ? 1 : 0;
+    if (from < MFS_LEVELS_MAX)
+        most = sim->stage_first != MFS_STAGE_NONE ? LEVELS_ALL - 1 : from;
     if (level > most && level < sim->params.levels)
         return false; /* nobody is there */
-    return fair || sim->options->level_order == 1 ||
-           (rest && level > mfs_tuned_level(sim, MFS_STAGE_P2D, 0));
+    return from == 0 || sim->options->level_order == 1 ||
+           (from < MFS_LEVELS_MAX && level > mfs_tuned_level(sim, MFS_STAGE_P2D, from - 1));
 }
 
 /* --- deadlines of stages --- */
@@ -110,32 +108,19 @@ double mfs_tuned_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, u
            mfs_tuned_stage3_s(sim, request);
 }
 
-double mfs_tuned_deadline_s(struct mfs_sim *sim, const struct mfs_line *line)
+double mfs_tuned_deadline_s(struct mfs_sim *sim, const struct mfs_line *line, uint32_t request)
 {
-    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
-    const struct mfs_unit *unit = &sim->units[bundle->unit];
-    double deadline_s = sim->requests[bundle->request].deadline_s -
-                        mfs_tuned_less_s(sim, bundle->request, bundle->stage, line->group);
-
-    if (sim->less == MFS_SIM_LESS_NOTHING || bundle->stage != MFS_STAGE_COLLECTIVE)
-        return deadline_s;
-    for (uint32_t i = 1; i < unit->running; i++) {
-        const uint32_t other = mfs_unit_request(unit, i);
-
-        deadline_s =
-            fmin(deadline_s, sim->requests[other].deadline_s -
-                                 mfs_tuned_less_s(sim, other, MFS_STAGE_COLLECTIVE, line->group));
-    }
-    return deadline_s;
+    return sim->requests[request].deadline_s -
+           mfs_tuned_less_s(sim, request, sim->bundles[line->bundle].stage, line->group);
 }
 
 /* --- coflows --- */
 
-double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle)
+double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request)
 {
     const struct mfs_line *line = &sim->lines[sim->bundles[bundle].first_line];
 
     if (!sim->options->weigh_deadline)
         return 1.0;
-    return 1.0 / fmax(mfs_tuned_deadline_s(sim, line) - sim->now_s, TIME_LEFT_LEAST_S);
+    return 1.0 / fmax(mfs_tuned_deadline_s(sim, line, request) - sim->now_s, TIME_LEFT_LEAST_S);
 }

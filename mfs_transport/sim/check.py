@@ -56,11 +56,11 @@ def _stages(options: Options) -> None:
 def _numbers(source: Cluster | Model | Options) -> None:
     for field in dataclasses.fields(source):
         value: Any = getattr(source, field.name)
-        if field.type not in ("int", "float"):
+        if value is None or field.type not in ("int", "int | None", "float"):
             continue
-        kinds = (int, np.integer) if field.type == "int" else (int, float, np.number)
+        kinds = (int, float, np.number) if field.type == "float" else (int, np.integer)
         if isinstance(value, bool) or not isinstance(value, kinds):
-            words = "a whole number" if field.type == "int" else "a number"
+            words = "a number" if field.type == "float" else "a whole number"
             raise InputError(f"{field.name} {value!r}: {words}")
         if field.name in _POSITIVE and not 0 < value < math.inf:
             raise InputError(f"{field.name} {value}: more than 0")

@@ -126,9 +126,9 @@ class Options:
     """K."""
     theta_s: float = 5e-3
     """mfs: urgency that counts as now."""
-    patience: int = 0
+    patience: int | None = None
     """mfs: a request that was given up and is late by so many times its SLO goes before what can
-    wait. 0: it stays last (on the wire: MFS_PATIENCE, 20)."""
+    wait. 0: it stays last. None: as on the wire (MFS_PATIENCE) unless somebody changes it: 20."""
     mlu_base: float = 4.0
     mlu_top: float = 0.5
     """mfs_paper: E and U."""

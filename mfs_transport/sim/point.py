@@ -37,6 +37,8 @@ FIELDS = (
 """Of a result in --json FILE; everything else is in its `details`."""
 
 OPTIONS = {one.name: one for one in dataclasses.fields(engine.Options)}
+_LIKE: dict[str, Any] = {"shed": True, "patience": 20}
+"""Of options that are None by default: a value of the kind that they may have."""
 _OWN = ("policy", "hopeless", "enforcement", "estimate_error")
 
 
@@ -156,10 +158,10 @@ def make_options(point: Point) -> engine.Options:
             raise InputError(
                 f"option {name!r}: one of {', '.join(k for k in OPTIONS if k not in _OWN)}"
             )
-        default = OPTIONS[name].default
-        fits = isinstance(value, type(default)) or default is None or isinstance(default, float)
-        if isinstance(value, bool) != (isinstance(default, bool) or default is None) or not fits:
-            raise InputError(f"option {name} {value!r}: like {default!r}")
+        like = _LIKE.get(name, OPTIONS[name].default)
+        fits = isinstance(value, type(like)) or isinstance(like, float)
+        if isinstance(value, bool) != isinstance(like, bool) or not fits:
+            raise InputError(f"option {name} {value!r}: like {like!r}")
         given[name] = value
     if not 0 <= point.estimate_error < 1:
         raise InputError(f"estimate_error {point.estimate_error!r}: from 0 to below 1")

@@ -71,6 +71,8 @@ def options(source: Options) -> tuple[Any, Any]:
             setattr(made, one.name, place(value, _CHOICES[one.name], one.name))
         elif one.name in ("hopeless", "shed"):
             setattr(made, one.name, _TRI[value])
+        elif one.name == "patience":
+            made.patience = -1 if value is None else value
         elif one.name not in ("policy", "estimate_error"):
             setattr(made, one.name, value)
     policy = ffi.new("char[]", source.policy.encode())

@@ -34,8 +34,10 @@ static void unit__by_the_formulas(void)
         {270, 595, false}, {270, NEVER, false}, /* E = 695, S = 595 */
     };
 
+    static const uint32_t batches[] = {1, 1, 1, 1, 1};
+
     facts[0].layer_now = 4;
-    mfs_plan_unit(facts, COUNT(facts), 10);
+    mfs_plan_unit(facts, batches, COUNT(batches), 10);
     for (size_t i = 0; i < COUNT(facts); i++) {
         CHECK_EQ_AT(facts[i].start_ns, wanted[i].start_ns, i);
         CHECK_EQ_AT(facts[i].next_start_ns, wanted[i].next_start_ns, i);
@@ -43,14 +45,66 @@ static void unit__by_the_formulas(void)
     }
     /* the one in front is done: it can be met again */
     facts[0].flags |= MFS_REQUEST_COMPUTED;
-    mfs_plan_unit(facts, COUNT(facts), 20);
+    mfs_plan_unit(facts, batches, COUNT(batches), 20);
     CHECK_EQ(facts[1].flags, 0);
     CHECK_EQ(facts[1].start_ns, 20);
-    mfs_plan_unit(facts, 0, 0);
+    mfs_plan_unit(facts, batches, 0, 0);
+}
+
+/* All of a batch wait for the one that takes longest, and are due by the tightest of the others. */
+static void unit__batches(void)
+{
+    struct mfs_facts facts[] = {
+        request(130, 10, 10, 5), request(125, 10, 10, 5), request(104, 10, 4, 5), /* together */
+        request(240, 10, 10, 5), request(220, 10, 9, 5),
+    };
+    static const uint32_t batches[] = {3, 0, 2};
+    static const struct {
+        int64_t start_ns, next_start_ns;
+        bool hopeless;
+    } wanted[] = {
+        {0, 115, false},   /* S of the next is 215 - 100 = 115; the second is due at 120 */
+        {0, 115, false},   {0, 115, true}, /* at 100 + 5: it takes 40 itself, and waits for them */
+        {100, 215, false}, {100, 235, false},
+    };
+
+    mfs_plan_unit(facts, batches, COUNT(batches), 0);
+    for (size_t i = 0; i < COUNT(facts); i++) {
+        CHECK_EQ_AT(facts[i].start_ns, wanted[i].start_ns, i);
+        CHECK_EQ_AT(facts[i].next_start_ns, wanted[i].next_start_ns, i);
+        CHECK_EQ_AT((facts[i].flags & MFS_REQUEST_HOPELESS) != 0, wanted[i].hopeless, i);
+    }
+    CHECK_EQ(mfs_plan_computing_ns(facts, 3), 100);
+    CHECK_EQ(mfs_plan_computing_ns(facts, 0), 0);
+}
+
+static void computed__owes_nothing_and_has_hope_until_it_is_due(void)
+{
+    struct mfs_facts facts = request(100, 10, 10, 5);
+
+    facts.next_start_ns = 50;
+    facts.flags = MFS_REQUEST_HOPELESS | MFS_REQUEST_COMPUTED;
+    mfs_plan_computed(&facts, 100);
+    CHECK_EQ(facts.next_start_ns, NEVER);
+    CHECK_EQ(facts.flags, MFS_REQUEST_COMPUTED);
+    mfs_plan_computed(&facts, 101);
+    CHECK_EQ(facts.flags, MFS_REQUEST_COMPUTED | MFS_REQUEST_HOPELESS);
+}
+
+static void collective__is_of_the_earliest(void)
+{
+    const struct mfs_facts facts[] = {request(NEVER, 0, 0, 0), request(50, 0, 0, 0),
+                                      request(40, 0, 0, 0), request(40, 0, 0, 0)};
+
+    CHECK_EQ(mfs_plan_collective(facts, 1), 0);
+    CHECK_EQ(mfs_plan_collective(facts, 2), 1);
+    CHECK_EQ(mfs_plan_collective(facts, 4), 2);
 }
 
 static void unit__extremes(void)
 {
+    static const uint32_t batches[][4] = {{1, 1, 1, 1}, {2, 2}, {4}, {1, 3}};
+    static const size_t counts[] = {4, 2, 1, 2};
     static const int64_t values[] = {INT64_MIN,     -1,       0, 1, INT64_C(1) << 60,
                                      INT64_MAX - 1, INT64_MAX};
     uint64_t state = 9;
@@ -65,7 +119,8 @@ static void unit__extremes(void)
                                values[test_random(&state) % COUNT(values)]);
             facts[i].layer_now = (uint32_t)values[test_random(&state) % COUNT(values)];
         }
-        mfs_plan_unit(facts, COUNT(facts), values[test_random(&state) % COUNT(values)]);
+        mfs_plan_unit(facts, batches[step % 4], counts[step % 4],
+                      values[test_random(&state) % COUNT(values)]);
     }
 }
 
@@ -252,6 +307,9 @@ static const struct test tests[] = {
     TEST(overload__drops_of_batches_before),
     TEST(overload__refuses_no_port),
     TEST(unit__by_the_formulas),
+    TEST(unit__batches),
+    TEST(computed__owes_nothing_and_has_hope_until_it_is_due),
+    TEST(collective__is_of_the_earliest),
     TEST(unit__extremes),
     TEST(shed__largest_until_it_fits),
     TEST(shed__fewest),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/policy.h"
+#include "core/policy_rules.h"
 
 #include "test.h"
 
@@ -360,9 +361,21 @@ static void find__every_name(void)
         CHECK(mfs_policy_find(mfs_policy_name(policy)) == policy);
         CHECK(strlen(mfs_policy_help(policy)) > 0);
         CHECK(mfs_policy_defers(policy) == (strcmp(policy->name, "off") != 0));
+        CHECK(mfs_policy_plan(policy) ==
+              (strcmp(policy->name, "mfs_paper") == 0 ? MFS_PLAN_PAPER : MFS_PLAN_UNIT));
     }
     CHECK(count >= 9);
     CHECK(!mfs_policy_find("nothing") && !mfs_policy_find("") && !mfs_policy_find(NULL));
+}
+
+static void level_next__promotes_only(void)
+{
+    CHECK_EQ(mfs_level_next(8, MFS_LEVELS_MAX, 5), 5); /* a new one goes where it is put */
+    CHECK_EQ(mfs_level_next(8, 5, 3), 3);
+    CHECK_EQ(mfs_level_next(8, 3, 5), 3);
+    CHECK_EQ(mfs_level_next(8, 3, 8), 8); /* given up */
+    CHECK_EQ(mfs_level_next(8, 3, UINT32_MAX), 8);
+    CHECK_EQ(mfs_level_next(8, 8, 5), 5); /* and back */
 }
 
 static void stage_name__every_stage(void)
@@ -382,12 +395,13 @@ static void rank_make__clamps(void)
 }
 
 static const struct test tests[] = {
-    TEST(place__baselines),        TEST(place__mfs_collective),
-    TEST(place__mfs_fetch),        TEST(place__mfs_p2d),
-    TEST(place__mfs_patience),     TEST(place__mfs_margin),
-    TEST(place__paper_computing),  TEST(place__paper),
-    TEST(place__extremes),         TEST(find__every_name),
-    TEST(stage_name__every_stage), TEST(rank_make__clamps),
+    TEST(place__baselines),          TEST(place__mfs_collective),
+    TEST(place__mfs_fetch),          TEST(place__mfs_p2d),
+    TEST(place__mfs_patience),       TEST(place__mfs_margin),
+    TEST(place__paper_computing),    TEST(place__paper),
+    TEST(place__extremes),           TEST(find__every_name),
+    TEST(level_next__promotes_only), TEST(stage_name__every_stage),
+    TEST(rank_make__clamps),
 };
 
 TEST_MAIN(tests)
