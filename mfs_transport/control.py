@@ -506,6 +506,22 @@ def tag_set(value: Any) -> Iterator[None]:
         lib.mfs_tag_set(before)
 
 
+@contextmanager
+def abort() -> Iterator[None]:
+    """Transfers that this thread cancels inside the block are given up.
+
+    What waits of them is not sent any more, so that it cannot come behind what their memory
+    is used for next. It works by the shim's requests: whatever cancels them may be called
+    (NIXL's release_xfer_handle, ucp_request_cancel). Without the shim nothing is different.
+    """
+    before = bool(lib.mfs_abort_get())
+    lib.mfs_abort_set(True)
+    try:
+        yield
+    finally:
+        lib.mfs_abort_set(before)
+
+
 def tag_current() -> Any:
     """A copy of this thread's current tag, or None if it has none."""
     value = ffi.new("struct mfs_tag *", lib.mfs_tag_get())

@@ -46,7 +46,7 @@ class Fake:
         return "PROC"
 
     def release_xfer_handle(self, handle: object) -> None:
-        self.released.append(handle)
+        self.released.append((handle, bool(lib.mfs_abort_get())))
 
     def get_plugin_list(self) -> list[str]:
         return ["UCX"]
@@ -121,7 +121,8 @@ def test_release__forgets_the_tag_and_is_passed_on():
     handle = made(agent)
     agent.tag(handle, "r", stage="p2d")
     agent.release_xfer_handle(handle)
-    assert fake.released == [handle]
+    assert fake.released == [(handle, True)]  # what waits of it is taken back
+    assert not lib.mfs_abort_get()
     agent.transfer(handle)
     assert fake.tags == [None]
 
@@ -246,6 +247,52 @@ assert not os.path.exists(os.environ["MFS_SEGMENT"])
 """
         counters = real(tmp_path, body, LD_PRELOAD=str(UCX_SHIM))
         assert set(counters.values()) == {0}
+
+    @pytest.mark.parametrize("release", ["prefill", "prefill._agent"])
+    def test_release__in_progress_nothing_of_it_comes_behind_the_next(
+        self, tmp_path: Path, release: str
+    ):
+        """Of a transfer that is given up, to blocks that a more urgent one then uses: by the
+        proxy it is taken back, by the agent itself it goes first."""
+        body = f"""
+late, soon = mfs.register("late", ttft_s=600.0), mfs.register("soon", ttft_s=1.0)
+given_up = make(b"late")
+prefill.tag(given_up, late, stage="p2d")
+prefill.transfer(given_up)
+assert prefill.check_xfer_state(given_up) == "PROC"
+{release}.release_xfer_handle(given_up)
+kept, source = source, numpy.full(SIZE, 7, numpy.uint8)
+ends = numpy.zeros(64, numpy.uint8), numpy.zeros(64, numpy.uint8)
+prefill.register_memory([(source.ctypes.data, SIZE, 0, "")], "DRAM")
+for agent, array in zip((prefill, decode), ends):
+    agent.register_memory([(array.ctypes.data, 64, 0, "")], "DRAM")
+prefill.add_remote_agent(decode.get_agent_metadata())
+handle = make(b"soon")
+prefill.tag(handle, soon, stage="p2d")
+prefill.transfer(handle)
+notified = []
+while b"soon" not in notified:
+    prefill.check_xfer_state(handle)
+    notified += decode.get_new_notifs().get("prefill", [])
+assert (target == 7).all()
+lists = [prefill.get_xfer_descs([(a.ctypes.data, 64, 0)], "DRAM") for a in ends]
+behind = prefill.initialize_xfer("WRITE", *lists, peer)
+state = prefill.transfer(behind)  # its flush has no tag: it waits for all that went before
+while state == "PROC":
+    decode.get_new_notifs()
+    state = prefill.check_xfer_state(behind)
+assert (target == 7).all()
+"""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "UCX_"))}
+        held = {
+            "MFS_PACE": "50000000",
+            "MFS_SMALL": "0",
+            "MFS_WINDOW": "64k",
+            "MFS_CHUNK_MIN": "16k",
+            "MFS_CHUNK_MAX": "16k",
+        }
+        counters = real(tmp_path, body, **environment(resolve({}, {}), clean), **held)
+        assert counters["faults"] == 0
 
     def test_docs__the_example_runs_and_is_tagged(self, tmp_path: Path):
         page = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()

@@ -20,6 +20,7 @@ from mfs_transport.engines.nixl import Agent
 from mfs_transport.engines.vllm.blocks import Blocks
 from mfs_transport.engines.vllm.connector import Shape, Worker, faults
 from mfs_transport.engines.vllm.layerwise import Composite, Layerwise
+from mfs_transport.native import lib
 
 LAYERS = 3
 BLOCKS = 10  # of each region, on both sides
@@ -36,6 +37,7 @@ class Wire:
         self.states: dict[int, str] = {}
         self.notified: list[tuple[str, bytes]] = []
         self.released: list[int] = []
+        self.aborted: list[int] = []  # of those: what waits of it is taken back
         self.stuck: set[int] = set()  # handles that cannot be released
         self.peer_is_gone = False
         self.refuses = False
@@ -81,6 +83,8 @@ class Wire:
         if handle in self.stuck:
             raise RuntimeError("in use")
         self.released.append(handle)
+        if lib.mfs_abort_get():
+            self.aborted.append(handle)
 
 
 class PushWorker:
@@ -250,17 +254,17 @@ def test_notification__that_fails_is_not_taken_for_sent(parts: Any):
     assert len(wire.notified) == 1
 
 
-def test_given_up__its_layers_are_released_when_they_are_over(parts: Any):
+def test_given_up__its_layers_are_aborted_at_once(parts: Any):
+    """Their blocks are others' from now on: nothing of it may be sent later."""
     worker, layerwise, wire = parts
     worker._pending_d_registrations[AT_DECODE] = REGISTRATION
     layerwise.begin({NAME: ([2, 3],)}, ())
     layerwise.computed(2)
     wire.states = {0: "DONE", 1: "PROC", 2: "ERR"}
-    layerwise.begin({}, [NAME])
-    assert sorted(wire.released) == [0, 2]
-    wire.states[1] = "GONE"  # asking for it raises
+    wire.stuck = {2}
     before = faults.count
-    layerwise.begin({}, ())
+    layerwise.begin({}, [NAME])
+    assert wire.released == wire.aborted == [0, 1]
     assert faults.count == before + 1
     layerwise.begin({}, ())
     assert faults.count == before + 1  # it is not asked for for ever

@@ -67,8 +67,20 @@ CASES = [
     "requests_are_reused",
     "many_flows",
     "fork_passes",
+    "abort_takes_back",
+    "cancel_keeps_order",
+    "cancel_of_the_rest",
+    "abort_is_of_one_transfer",
+    "abort_without_tag",
+    "abort_too_late",
+    "abort_waits_for_post",
 ]
-THREADED = {"fence_waits_for_post", "fence_gives_up", "close_while_posting"}
+THREADED = {
+    "fence_waits_for_post",
+    "fence_gives_up",
+    "close_while_posting",
+    "abort_waits_for_post",
+}
 
 
 def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, str]:

@@ -89,6 +89,11 @@ MFS_API uint64_t mfs_host_settings_version(struct mfs_host *host);
 MFS_API void mfs_tag_set(const struct mfs_tag *tag);
 MFS_API struct mfs_tag mfs_tag_get(void);
 
+/* While it is set, a request that this thread cancels is given up: what waits of it is not sent
+ * any more. Otherwise a cancel, as in UCX, takes nothing back that others may wait for. */
+MFS_API void mfs_abort_set(bool aborts);
+MFS_API bool mfs_abort_get(void);
+
 /* --- the batch that this process computes now --- */
 
 /*

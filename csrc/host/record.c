@@ -20,6 +20,18 @@ struct mfs_tag mfs_tag_get(void)
     return current_tag;
 }
 
+static _Thread_local bool aborting;
+
+void mfs_abort_set(bool aborts)
+{
+    aborting = aborts;
+}
+
+bool mfs_abort_get(void)
+{
+    return aborting;
+}
+
 void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount)
 {
     atomic_fetch_add_explicit(&host->segment->processes[host->process].counters[counter], amount,

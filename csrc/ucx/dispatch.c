@@ -320,16 +320,21 @@ static int wait_for_posts(struct mfs_ucx_worker *worker)
     }
 }
 
-void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
+void mfs_ucx_wait_for_posts(struct mfs_ucx_worker *worker)
 {
     static _Atomic bool said;
 
-    mfs_ucx_drain(worker, ep);
     if (!worker->shared || wait_for_posts(worker) == 0)
         return;
     mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
     if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
         mfs_log(MFS_LOG_WARN, "a fence or flush did not wait for what another thread was posting");
+}
+
+void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
+{
+    mfs_ucx_drain(worker, ep);
+    mfs_ucx_wait_for_posts(worker);
 }
 
 void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_status_t status)

@@ -41,6 +41,8 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep);
  * lock that UCX holds around the callback we are in, that is given up: counted as a fault.
  */
 void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep);
+/* The second half of it: what other threads were just posting has reached UCX. */
+void mfs_ucx_wait_for_posts(struct mfs_ucx_worker *worker);
 /* End what is queued with an error (of a peer that is gone: with that); ep NULL: all. */
 void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_status_t status);
 /* Take one queued operation of which nothing has been sent out. false: too late. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ucx/epochs.h"
 
-#include <errno.h>
-
 static struct mfs_ucx_epoch *open_epoch(struct mfs_ucx_epochs *epochs, struct mfs_ucx_slabs *memory)
 {
     struct mfs_ucx_epoch *epoch = epochs->last;
@@ -51,16 +49,17 @@ bool mfs_ucx_epochs_pending(const struct mfs_ucx_epochs *epochs)
     return epochs->unissued > 0 || (epochs->first && epochs->first->closed);
 }
 
-int mfs_ucx_epochs_close(struct mfs_ucx_epochs *epochs, struct mfs_ucx_slabs *memory,
-                         struct mfs_ucx_request *flush)
+struct mfs_ucx_epoch *mfs_ucx_epochs_close(struct mfs_ucx_epochs *epochs,
+                                           struct mfs_ucx_slabs *memory,
+                                           struct mfs_ucx_request *flush)
 {
     struct mfs_ucx_epoch *epoch = open_epoch(epochs, memory);
 
-    if (!epoch)
-        return -ENOMEM;
-    epoch->flush = flush;
-    epoch->closed = true;
-    return 0;
+    if (epoch) {
+        epoch->flush = flush;
+        epoch->closed = true;
+    }
+    return epoch;
 }
 
 struct mfs_ucx_request *mfs_ucx_epochs_ready(struct mfs_ucx_epochs *epochs,

@@ -42,9 +42,10 @@ struct mfs_ucx_epoch *mfs_ucx_epochs_enter(struct mfs_ucx_epochs *epochs,
 void mfs_ucx_epochs_leave(struct mfs_ucx_epoch *epoch);
 /* Must a flush that is posted now wait? */
 bool mfs_ucx_epochs_pending(const struct mfs_ucx_epochs *epochs);
-/* Close the open epoch with this flush. -ENOMEM. */
-int mfs_ucx_epochs_close(struct mfs_ucx_epochs *epochs, struct mfs_ucx_slabs *memory,
-                         struct mfs_ucx_request *flush);
+/* Close the open epoch with this flush; it is returned. NULL: no memory. */
+struct mfs_ucx_epoch *mfs_ucx_epochs_close(struct mfs_ucx_epochs *epochs,
+                                           struct mfs_ucx_slabs *memory,
+                                           struct mfs_ucx_request *flush);
 /* The next flush that may be handed to UCX now, or NULL. */
 struct mfs_ucx_request *mfs_ucx_epochs_ready(struct mfs_ucx_epochs *epochs,
                                              struct mfs_ucx_slabs *memory);

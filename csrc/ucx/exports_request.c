@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a caller does with a request: ours is told from UCX's by its address. */
 #include "host/config.h"
-#include "ucx/dispatch.h"
+#include "ucx/abort.h"
 #include "ucx/finish.h"
 #include "ucx/shim.h"
 
@@ -62,8 +62,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_request_query(void *request, ucp_request_attr_t 
 MFS_UCX_EXPORT void ucp_request_cancel(ucp_worker_h worker, void *request)
 {
     if (mfs_ucx_request_ours(request))
-        (void)mfs_ucx_cancel(
-            mfs_ucx_request_of(request)); /* under way already: as UCX, it just goes on */
+        mfs_ucx_canceled(mfs_ucx_request_of(request));
     else
         MFS_UCX_CALLER().api->ucp_request_cancel(worker, request);
 }

@@ -47,7 +47,7 @@ static bool call_back(struct mfs_ucx_request *request)
 void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status)
 {
     if (request->kind == MFS_UCX_FLUSH && status == UCS_OK)
-        status = loss_of(request);
+        status = request->canceled ? UCS_ERR_CANCELED : loss_of(request);
     request->result = status;
     if (!request->returned) { /* hand_over does the rest */
         atomic_store_explicit(&request->status, status, memory_order_release);

@@ -40,8 +40,10 @@ static void collect(struct mfs_ucx_worker *worker, struct mfs_ucx_epochs *epochs
 {
     struct mfs_ucx_request *flush;
 
-    while ((flush = mfs_ucx_epochs_ready(epochs, &worker->epoch_memory)) != NULL)
+    while ((flush = mfs_ucx_epochs_ready(epochs, &worker->epoch_memory)) != NULL) {
+        flush->epochs[0] = NULL;
         make_ready(worker, flush);
+    }
 }
 
 int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag)
@@ -205,9 +207,12 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
     pending = epochs && mfs_ucx_epochs_pending(epochs);
     if (pending && !theirs) {
         flush = waiter(worker, ep, MFS_UCX_FLUSH, param);
-        if (flush && mfs_ucx_epochs_close(epochs, &worker->epoch_memory, flush) != 0) {
-            mfs_ucx_request_put(flush);
-            flush = NULL;
+        if (flush) {
+            flush->epochs[0] = mfs_ucx_epochs_close(epochs, &worker->epoch_memory, flush);
+            if (!flush->epochs[0]) {
+                mfs_ucx_request_put(flush);
+                flush = NULL;
+            }
         }
         if (flush) /* what it waits for may just have been issued */
             collect(worker, epochs);

@@ -30,6 +30,12 @@ bool mfs_ucx_close(struct mfs_ucx_ep *ep, const ucp_request_param_t *param,
 int mfs_ucx_flush_enter(struct mfs_ucx_request *request, const struct mfs_tag *tag);
 /* It has been issued (or dropped): flushes that wait for nothing more go on the ready list. */
 void mfs_ucx_flush_left(struct mfs_ucx_request *request);
+/* The epoch that a flush closed, while operations in it wait; NULL: none does, or it is no flush.
+ */
+static inline struct mfs_ucx_epoch *mfs_ucx_flush_waits_for(const struct mfs_ucx_request *request)
+{
+    return request->kind == MFS_UCX_FLUSH ? request->epochs[0] : NULL;
+}
 /* Hand what is on the ready list to UCX. */
 void mfs_ucx_issue(struct mfs_ucx_worker *worker);
 

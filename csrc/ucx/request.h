@@ -31,7 +31,9 @@ struct mfs_ucx_request {
     struct mfs_ucx_ep *ep;         /* holds a reference; NULL: flush of the whole worker */
     struct mfs_ucx_request *next, *prev; /* worker's queued operations; ready, done or free list */
     struct mfs_ucx_request *ep_next, *ep_prev; /* the endpoint's queued operations */
-    struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS]; /* that count it, until issued; NULL: none */
+    /* Of an operation: that count it, until issued; NULL: none. Of a flush: the first is the one
+     * that it closed, until what is in that has been issued. */
+    struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS];
     void *buffer;
     uint64_t remote_addr;
     ucp_rkey_h rkey;
@@ -54,7 +56,7 @@ struct mfs_ucx_request {
     bool released : 1; /* the caller gave it back before it was done */
     bool silent : 1; /* no callback any more (ucp_request_free) */
     bool listed : 1; /* on the done list, its callback still due */
-    bool canceled : 1; /* by the caller: no loss to report */
+    bool canceled : 1; /* by the caller: no loss to report; of a flush: it waits for none */
     bool untagged : 1; /* belongs to no request: kept in order with the endpoint's others */
     bool force : 1; /* close: UCP_EP_CLOSE_FLAG_FORCE */
 };

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..control import Request, tag_current, tag_make, tag_set
+from ..control import Request, abort, tag_current, tag_make, tag_set
 
 Tagger = Callable[[str, str, bytes], Any]
 
@@ -95,5 +95,7 @@ class Agent:
             return self._agent.transfer(handle, *args, **options)
 
     def release_xfer_handle(self, handle: Any) -> Any:
+        """Of a transfer in progress that is its end: NIXL cancels what it posted."""
         self._tags.pop(id(handle), None)
-        return self._agent.release_xfer_handle(handle)
+        with abort():
+            return self._agent.release_xfer_handle(handle)

@@ -125,8 +125,8 @@ void finish_all(void)
 }
 
 static const struct order_case *const lists[] = {
-    order_queue_cases,   order_flush_cases, order_request_cases,
-    order_express_cases, order_close_cases, order_forms_cases,
+    order_queue_cases, order_flush_cases, order_request_cases, order_express_cases,
+    order_close_cases, order_forms_cases, order_abort_cases,
 };
 
 int main(int argc, char **argv)

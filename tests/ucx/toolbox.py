@@ -88,10 +88,11 @@ def shim(sanitizer: str = "") -> Path:
     return place
 
 
+PARTS = ("queue", "flush", "request", "express", "close", "forms", "abort")
 SOURCES = {
     "order": [
         *("order.c", "allocations.c"),
-        *(f"order_{part}.c" for part in ("queue", "flush", "request", "express", "close", "forms")),
+        *(f"order_{part}.c" for part in PARTS),
     ],
     "conformance": [
         *("conformance.c", "pair.c"),

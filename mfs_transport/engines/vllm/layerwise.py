@@ -188,20 +188,17 @@ class Layerwise:
                 if plan is not None:  # given up before the connector asked for its transfer
                     self._abandoned += plan.handles
             abandoned, self._abandoned = self._abandoned, []
-        going = [one for one in abandoned if self._is_going(one)]
-        with self._lock:
-            self._abandoned += going
+        for handle in abandoned:
+            self._give_up(handle)
 
-    def _is_going(self, handle: Any) -> bool:
-        """Of an abandoned handle; when it is over, whatever came of it, it is released."""
+    def _give_up(self, handle: Any) -> None:
+        """At once, while it is under way too: the engines use its blocks for others now. One
+        that cannot be released is released by NIXL when nobody holds it any more."""
         assert self.recorder is not None
         try:
-            if self.recorder.check_xfer_state(handle) == "PROC":
-                return True
             self.recorder.release_xfer_handle(handle)
         except Exception as error:
             faults.note("ending a layer's transfer", error)
-        return False
 
     def computed(self, layer: int) -> None:
         """The batch has computed that layer."""
