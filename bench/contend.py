@@ -35,7 +35,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import UCX_SHIM
 from mfs_transport.testbed import network
 
@@ -138,7 +139,7 @@ def inside(
     records = [summary(scene, system, runs) for (scene, system), runs in rounds.items()]
     console.print(table(records))
     if json_path:
-        results.write(json_path, records, size_bytes=size)
+        json_report.write(json_path, records, size_bytes=size)
     os._exit(0)  # pid 1 of its namespace: everything else ends with it
 
 
@@ -195,7 +196,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     help="Which; those that are installed if not given.",
 )
 @click.option("--size", default=16, show_default=True, help="MiB of the urgent write.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--inside", "is_inside", is_flag=True, hidden=True)
 def main(
     pairs: int,

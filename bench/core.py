@@ -26,6 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mfs_transport import output_file
+
 ROOT = Path(__file__).parent.parent
 SCHEMA_VERSION = 1
 GRID = [
@@ -167,6 +169,8 @@ def main(argv: list[str]) -> int:
         "--record", action="store_true", help=f"only count instructions, into {RECORD.name}"
     )
     options = parser.parse_args(argv)
+    if options.json:
+        output_file.check(Path(options.json))
     if options.record:
         with tempfile.TemporaryDirectory() as folder:
             record = {**setting(), "instructions_per_pair": count_all(build(Path(folder)))}
@@ -187,7 +191,7 @@ def main(argv: list[str]) -> int:
             "argv": ["core.py", *argv],
             "results": results,
         }
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+        output_file.write(Path(options.json), json.dumps(report, indent=1) + "\n")
     return 0
 
 

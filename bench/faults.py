@@ -39,7 +39,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-g", "-pthread", "-Wall", "-Wextra", "-Werror"]
@@ -128,7 +129,7 @@ def table(records: list[dict[str, Any]]) -> Table:
 @click.option(
     "--sanitizer", type=click.Choice(list(SANITIZERS)), default="none", help="To compile with."
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 def main(
     faults: int, seed: int, stop_ms: int, wire: int, sanitizer: str, json_path: Path | None
 ) -> None:
@@ -156,7 +157,7 @@ def main(
     )
     console.print("\n".join(wrong) or "nothing lost, doubled or left behind")
     if json_path:
-        results.write(json_path, records, end=end, seed=seed, wire_Bps=wire, stop_ms=stop_ms)
+        json_report.write(json_path, records, end=end, seed=seed, wire_Bps=wire, stop_ms=stop_ms)
     sys.exit(1 if wrong else 0)
 
 

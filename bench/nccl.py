@@ -41,7 +41,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import InputError
 from mfs_transport.testbed import network
 
@@ -357,7 +358,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 @click.option("--inner", default="", help="A net plug-in to put the gate in front of.")
 @click.option("--gate", is_flag=True, help="Cost of the gate when nothing waits, CPU time.")
 @click.option("--contend", is_flag=True, help="Beside KV traffic on a shaped port.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--inside", is_flag=True, hidden=True)
 def main(**options: Any) -> None:
     console = Console()
@@ -385,7 +386,7 @@ def main(**options: Any) -> None:
                             rows.append(measure(program, folder, pattern, transport, size, options))
     show(rows, console)
     if options["json_path"]:
-        results.write(options["json_path"], rows)
+        json_report.write(options["json_path"], rows)
     if options["contend"]:
         sys.stdout.flush()
         os._exit(0)  # pid 1 of its namespace: everything else ends with it

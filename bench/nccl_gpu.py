@@ -30,7 +30,8 @@ from typing import Any
 
 import click
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import NCCL_PLUGIN
 from mfs_transport.nccl_env import wheel_ucx
 
@@ -251,7 +252,7 @@ def measure(protocol: str, ranks: int, options: dict[str, Any]) -> list[dict[str
 @click.option("--max", "largest", default="256m", show_default=True, help="Largest size.")
 @click.option("--pairs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 def main(
     ranks: tuple[int, ...],
     protocols: tuple[str, ...],
@@ -283,7 +284,7 @@ def main(
             records += measure(protocol, count, options)
     print(f"{len(records)} rows, every result right, every channel via NET/MFS")
     if json_path:
-        results.write(json_path, records, gpu=torch.cuda.get_device_name(0))
+        json_report.write(json_path, records, gpu=torch.cuda.get_device_name(0))
 
 
 if __name__ == "__main__":

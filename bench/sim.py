@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 from mfs_transport.sim import engine
 
 # name: units, hosts of a unit, link, requests, requests a second
@@ -91,7 +92,7 @@ def measure(name: str, shape: tuple[Any, ...], policy: str, progress: Progress) 
 @click.command()
 @click.option("--large", is_flag=True, help="100,000 requests on 1,024 hosts as well")
 @click.option("--policy", "policies", multiple=True, default=("mfs", "fair"), show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="write the results")
+@click.option("--json", "json_path", type=ResultFile(), help="write the results")
 def main(large: bool, policies: tuple[str, ...], json_path: Path | None) -> None:
     """Wall time, memory and events of a run."""
     console = Console()
@@ -123,7 +124,7 @@ def main(large: bool, policies: tuple[str, ...], json_path: Path | None) -> None
         )
     console.print(table)
     if json_path:
-        results.write(json_path, rows)
+        json_report.write(json_path, rows)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 from mfs_transport.sim import engine
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -137,7 +138,7 @@ def compare(program: Path, hosts: int, load: float, count: int, runs: int) -> di
 @click.command()
 @click.option("--flows", default=10_000, show_default=True)
 @click.option("--runs", default=3, show_default=True, help="the least time of so many")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="write the results")
+@click.option("--json", "json_path", type=ResultFile(), help="write the results")
 def main(flows: int, runs: int, json_path: Path | None) -> None:
     """Finish times beside SimGrid's, and flows per second."""
     console = Console()
@@ -163,7 +164,7 @@ def main(flows: int, runs: int, json_path: Path | None) -> None:
         )
     console.print(table)
     if json_path:
-        results.write(json_path, rows, simgrid=simgrid_version())
+        json_report.write(json_path, rows, simgrid=simgrid_version())
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mfs_transport import results
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import UCX_SHIM
 from mfs_transport.testbed import network
 
@@ -353,7 +354,7 @@ def inside(program: Path, link_Bps: float, size: int, flows: int, pairs: int) ->
 @click.option("--size", type=Size(), help="Of the urgent put [16m], of the many [45k].")
 @click.option("--rate", default=1000.0, show_default=True, help="Mbit/s of an emulated port.")
 @click.option("--instructions", "count", is_flag=True, help="Count them (valgrind).")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--inside", "is_inside", is_flag=True, hidden=True)
 def main(
     operations: tuple[str, ...],
@@ -420,7 +421,7 @@ def main(
             show(records, console)
     if json_path:
         variables = {k: v for k, v in os.environ.items() if k.startswith(("MFS_", "UCX_"))}
-        results.write(json_path, records, load=os.getloadavg(), variables=variables)
+        json_report.write(json_path, records, load=os.getloadavg(), variables=variables)
     if is_inside:
         sys.stdout.flush()
         os._exit(0)  # pid 1 of its namespace: everything else ends with it

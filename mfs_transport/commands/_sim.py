@@ -14,12 +14,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .. import results
+from .. import json_report
 from ..native import InputError
 from ..sim import execute
 from ..sim import point as points
 from ..sim.point import Point, Run
 from ..sim.sweep import Store, with_options
+from ._files import ResultFile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,9 +45,7 @@ _POINT = (
     click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the engine."),
 )
 
-json_option = click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON."
-)
+json_option = click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 
 
 def point_options(command: Command) -> Command:
@@ -181,5 +180,5 @@ def write(path: Path | None, console: Console, rows: Sequence[dict[str, Any]], *
         return
     chosen = [{name: row[name] for name in points.FIELDS} for row in rows]
     rest = [{k: v for k, v in row.items() if k not in points.FIELDS} for row in rows]
-    results.write(path, chosen, details=rest, **more)
+    json_report.write(path, chosen, details=rest, **more)
     console.print(f"results: {path}", soft_wrap=True)

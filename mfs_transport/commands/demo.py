@@ -18,12 +18,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from .. import native, results
+from .. import json_report, native
 from ..native import InputError
 from ..testbed import network, report, schedule, trace
 from ..testbed.coordinator import Coordinator, HostDied, Outcome
 from ..testbed.schedule import Job
 from ..testbed.setting import RANKS, Setting
+from ._files import PictureFile, ResultFile
 
 POLICIES = "off,fifo,edf,mfs"
 MOST_REGION_BYTES = 1 << 30
@@ -100,12 +101,12 @@ def number(name: str, value: float, least: float, most: float) -> float:
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=PictureFile(),
     default=Path("out/demo.png"),
     show_default=True,
     help="Where the picture goes.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--log", type=click.Path(path_type=Path), help="What the hosts print.")
 @click.option("--inside", type=int, hidden=True)
 def command(
@@ -219,7 +220,7 @@ def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     report.plot(outcomes, plot, f"{3 * RANKS} emulated hosts, {demo}")
     console.print(f"picture: {plot}")
     if json_path:
-        results.write(json_path, report.records(outcomes), network=hosts.kind, load=demo.load)
+        json_report.write(json_path, report.records(outcomes), network=hosts.kind, load=demo.load)
         console.print(f"results: {json_path}")
     found = report.faults(outcomes)
     for fault in found:

@@ -11,11 +11,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from .. import output_file
 from ..native import InputError
 from ..sim import engine, explain, models, plots, report, setting, study, sweep
 from ..sim import point as points
 from ..sim.sweep import Store
 from . import _sim
+from ._files import PictureFile
 
 POLICIES = "fair,srpt,edf,karuna,karuna+h,mfs_paper,mfs"
 
@@ -77,7 +79,7 @@ def _row(run: points.Run) -> dict[str, Any]:
 @_sim.point_options
 @click.option("--policy", default="mfs", show_default=True, help="With +h, -h: hopeless rule.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--plot", type=click.Path(path_type=Path), help="TTFT, earliness, utilisation.")
+@click.option("--plot", type=PictureFile(), help="TTFT, earliness, utilisation.")
 @_sim.json_option
 def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **given: Any) -> None:
     """One run, and all that is measured of it.
@@ -105,7 +107,7 @@ def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **giv
 @click.option("--base", default="", help="What they are compared with.  [default: the first]")
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--first-seed", default=0, show_default=True)
-@click.option("--plot", type=click.Path(path_type=Path), help="TTFT, earliness, ports.")
+@click.option("--plot", type=PictureFile(), help="TTFT, earliness, ports.")
 @_sim.where_options
 @_sim.json_option
 def compare(
@@ -165,7 +167,7 @@ def compare(
 )
 @click.option("--fresh", is_flag=True, help="Run again what is kept there.")
 @click.option("--base", default="mfs", show_default=True, help="What the others are compared with.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Attainment over load.")
+@click.option("--plot", type=PictureFile(), help="Attainment over load.")
 @click.option("--only", default="", help="Of the file's policies these, by name or label.")
 @click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
 @click.option("--best", is_flag=True, help="Of each policy the variant that attains most.")
@@ -197,7 +199,7 @@ def run_sweep(
     plan = sweep.read(file, {} if seeds is None else {"seeds": seeds})
     store_path = store_path or Path("out") / f"{file.stem}.jsonl"
     if fresh:
-        store_path.unlink(missing_ok=True)
+        output_file.remove(store_path)
     store = Store(store_path)
     wanted = _only(plan.points, only)
     for one in sweep.distinct(wanted):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from .. import results
+from .. import json_report
 from ..config import resolve
 from ..control import Host
 from ..native import InputError
 from ..observe.trace import Event, Trace
+from ._files import ResultFile
 from ._segment import look
 
 POLL_S = 0.05
@@ -77,7 +78,7 @@ def line(event: Event, since_ns: int) -> str:
     "--seconds", type=click.FloatRange(0, min_open=True), help="With --follow: stop after so long."
 )
 @click.option("--request", help="Only events of the request of this name.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write them here, too.")
+@click.option("--json", "json_path", type=ResultFile(), help="Write them here, too.")
 def command(
     following: bool, seconds: float | None, request: str | None, json_path: Path | None
 ) -> None:
@@ -117,4 +118,4 @@ def command(
         if trace.lost:
             click.echo(f"{trace.lost} events were overwritten before they were read", err=True)
     if json_path:
-        results.write(json_path, [event.as_dict() for event in kept], lost=trace.lost)
+        json_report.write(json_path, [event.as_dict() for event in kept], lost=trace.lost)

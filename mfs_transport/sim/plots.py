@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import output_file
 from .point import Run
 from .report import by, mean
 
@@ -63,8 +64,7 @@ def _save(figure: Figure, path: Path, title: str) -> None:
 
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    output_file.write_picture(path, figure, dpi=80)
     pyplot.close(figure)
 
 

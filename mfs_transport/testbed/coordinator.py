@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import output_file
 from ..native import UCX_SHIM
 from .network import Network, Place
 from .schedule import Job
@@ -82,7 +83,7 @@ class Coordinator:
         self.setting = setting
         self.hosts: dict[str, Host] = {}
         self._selector = selectors.DefaultSelector()
-        self._log = open(log, "wb") if log else None  # noqa: SIM115
+        self._log = output_file.open_log(log) if log else None
         self._watched: dict[int, str] = {}
 
     def watch(self, fd: int) -> None:

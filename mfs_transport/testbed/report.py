@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import output_file
 from .coordinator import Outcome
 
 if TYPE_CHECKING:
@@ -128,6 +129,5 @@ def plot(outcomes: list[Outcome], path: Path, title: str) -> None:
     right.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    output_file.write_picture(path, figure, dpi=110)
     pyplot.close(figure)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import output_file
 from ..native import InputError
 
 BLOCK = 512
@@ -106,4 +107,4 @@ def make(path: Path, requests: int = 512, seed: int = 17) -> None:
                 }
             )
         )
-    path.write_text("\n".join(lines) + "\n")
+    output_file.write(path, "\n".join(lines) + "\n")

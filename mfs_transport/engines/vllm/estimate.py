@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ... import output_file
+
 FORGET = 0.125
 # Warm-up: an 8B model on one recent GPU. Wrong elsewhere, and replaced by the first steps.
 DEFAULT_FIXED_S = 200e-6
@@ -124,9 +126,7 @@ class Estimates:
         self._published_s = now
         place = Path(segment)
         path = place.with_name(f"{place.name}.{PREFIX}{os.getpid()}.json")
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(self.report(engine)))
-        partial.replace(path)
+        output_file.write(path, json.dumps(self.report(engine)))
 
 
 def read_reports(segment: Path) -> list[dict[str, Any]]:

@@ -17,8 +17,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ... import native, results
+from ... import json_report, native
 from ...__main__ import fail
+from ...commands._files import PictureFile, ResultFile
 from ...control import Host
 from ...native import InputError
 from .. import network
@@ -93,9 +94,9 @@ def class_of(name: str, text: str, share: float) -> SloClass:
 @click.option("--calm", default=0, help="So many single requests on the idle port as well.")
 @click.option("--cost", "cost_too", is_flag=True, help="With --calm: our processor time.")
 @click.option("--faults", is_flag=True, help="At the end: delete the segments, kill decode.")
-@click.option("--trace", "trace_path", type=click.Path(path_type=Path), help="Events as JSON.")
-@click.option("--plot", type=click.Path(path_type=Path), default=Path("out/vllm-demo.png"))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Results as JSON.")
+@click.option("--trace", "trace_path", type=ResultFile(), help="Events as JSON.")
+@click.option("--plot", type=PictureFile(), default=Path("out/vllm-demo.png"))
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for model and logs.")
 @click.option("--loopback", is_flag=True, help="No namespaces; the shim paces the port.")
 @click.option("--inside", is_flag=True, hidden=True)
@@ -200,12 +201,12 @@ def show(
     console.print(f"picture: {plot}")
     about = {"network": net.kind, "mode": demo.options.mode, "load": demo.load}
     if json_path:
-        results.write(
+        json_report.write(
             json_path, rows, **about, checks=outcome.checks, runs=report.costs(outcome.runs)
         )
         console.print(f"results: {json_path}")
     if trace_path:
-        results.write(trace_path, outcome.events, **about)
+        json_report.write(trace_path, outcome.events, **about)
         console.print(f"events: {trace_path}")
     for name, check in outcome.checks.items():
         console.print(f"{name}: {check}")

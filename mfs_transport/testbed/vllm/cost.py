@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ... import output_file
+
 FOLDER = "VLLM_DEMO_COST"  # where each process writes what it has used
 WRITE_S = 0.5
 SCHEDULER = ("arrived", "message", "over", "step_ended", "finished")
@@ -63,9 +65,7 @@ class Meter:
         if not self.clock_ns or now - self._written_s < WRITE_S:
             return  # clock_ns: is being measured
         self._written_s = now
-        partial = self.path.with_suffix(".part")
-        partial.write_text(json.dumps(self.hooks))
-        partial.replace(self.path)
+        output_file.write(self.path, json.dumps(self.hooks))
 
 
 def measure_hooks() -> None:

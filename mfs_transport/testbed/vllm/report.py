@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import output_file
 from .replay import Done, Run
 
 if TYPE_CHECKING:
@@ -134,6 +135,5 @@ def plot(runs: list[Run], path: Path, title: str) -> None:
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    output_file.write_picture(path, figure, dpi=110)
     pyplot.close(figure)

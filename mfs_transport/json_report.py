@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import output_file
+
 SCHEMA_VERSION = 1
 
 
@@ -45,7 +47,4 @@ def document(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 def write(path: Path, results: list[dict[str, Any]], **more: Any) -> None:
     """Write the document at once: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(document(results, **more), indent=1) + "\n")
-    partial.replace(path)
+    output_file.write(path, json.dumps(document(results, **more), indent=1) + "\n")
