@@ -114,6 +114,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
             [
                 *compiler(),
                 *CFLAGS,
+                f'-DMFS_VERSION="{self.distribution.get_version()}"',
                 *shlex.split(os.environ.get("CFLAGS", "")),
                 f"-I{CSRC}",
                 *(flags or []),

@@ -51,6 +51,11 @@ def text(pointer: object) -> str:
     return ffi.string(pointer).decode() if pointer else ""
 
 
+def library_version() -> str:
+    """The version of the package that libmfs.so was built with."""
+    return text(lib.mfs_version())
+
+
 def now_ns() -> int:
     """The clock of deadlines: CLOCK_MONOTONIC in nanoseconds, shared by a host's processes."""
     return int(lib.mfs_now_ns())

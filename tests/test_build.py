@@ -67,6 +67,16 @@ def test_wheel__holds_the_libraries_and_types(wheel: Path):
     assert not any(name.startswith(("csrc/", "tests/")) for name in names)
 
 
+def test_version__stands_in_the_package_alone(wheel: Path, unpacked: Path):
+    (version,) = re.findall(
+        r'^__version__ = "(.+)"$', (ROOT / "mfs_transport" / "__init__.py").read_text(), re.M
+    )
+    assert f"-{version}-" in wheel.name
+    program = "from mfs_transport.native import library_version; print(library_version())"
+    done = run(sys.executable, "-c", program, cwd=unpacked, PYTHONPATH=str(unpacked))
+    assert done.stdout.strip() == version, done.stderr
+
+
 def test_wheel__one_for_every_python_from_3_11(wheel: Path):
     assert "-cp311-abi3-linux" in wheel.name
 

@@ -16,7 +16,7 @@ import pytest
 import mfs_transport as mfs
 from mfs_transport import __version__
 from mfs_transport.commands._segment import look
-from mfs_transport.commands.info import markdown
+from mfs_transport.commands.info import _version_lines, markdown
 from mfs_transport.engines.vllm.estimate import Estimates
 from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, ffi, lib, policies
 
@@ -46,10 +46,18 @@ def test_json__versions_libraries_policies(tmp_path: Path):
     found = report(tmp_path)
     assert found["schema_version"] == 1
     assert found["versions"]["mfs_transport"] == __version__
+    assert found["versions"]["libmfs"] == __version__
     assert found["libraries"]["libmfs.so"] == {"path": str(LIBRARY), "there": True}
     assert found["libraries"]["libmfs_ucx.so"] == {"path": str(UCX_SHIM), "there": True}
     assert [one["name"] for one in found["policies"]] == [row.name for row in policies()]
     assert [one["name"] for one in found["settings"]] == [row.name for row in config_rows()]
+
+
+def test_show__says_when_the_library_is_of_another_build():
+    versions = {"mfs_transport": "2.0.0", "libmfs": "1.0.0", "python": "3"}
+    versions |= {"ucx": [], "nixl": {}, "cuda": {}, "nccl": {}}
+    assert ("its libmfs.so", "1.0.0: install the package anew") in _version_lines(versions)
+    assert "its libmfs.so" not in dict(_version_lines({**versions, "libmfs": "2.0.0"}))
 
 
 def test_json__ucx_says_its_version_itself(tmp_path: Path):

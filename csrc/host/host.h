@@ -19,6 +19,9 @@
 
 struct mfs_host;
 
+/* Of the package whose build made this library, "0.1.0"; "unknown": another build made it. */
+MFS_API const char *mfs_version(void);
+
 #define MFS_REQUEST_NAME_MAX 63 /* longer names are cut for display; the key is of the whole */
 #define MFS_PORT_NAME_MAX 31
 

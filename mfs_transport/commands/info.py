@@ -21,7 +21,7 @@ import click
 from .. import __version__, _mfs
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
-from ..native import LIBRARY, UCX_SHIM, config_rows, policies
+from ..native import LIBRARY, UCX_SHIM, config_rows, library_version, policies
 from ._segment import Look, look
 
 SCHEMA_VERSION = 1
@@ -109,6 +109,7 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "versions": {
             "mfs_transport": __version__,
+            "libmfs": library_version(),
             "python": platform.python_version(),
             "nixl": packages(NIXL_PACKAGES),
             "ucx": [dataclasses.asdict(copy) for copy in ucx_copies()],
@@ -142,6 +143,8 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
 
 def _version_lines(versions: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [("mfs-transport", versions["mfs_transport"]), ("Python", versions["python"])]
+    if versions["libmfs"] != versions["mfs_transport"]:
+        lines.insert(1, ("its libmfs.so", f"{versions['libmfs']}: install the package anew"))
     for copy in versions["ucx"]:
         version = copy["version"] or "does not load"
         lines.append((f"UCX, {copy['where']}", f"{version}  {copy['path']}"))
