@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from mfs_transport import __version__
+
 ROOT = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("docs_pages", ROOT / "scripts" / "docs_pages.py")
 assert spec
@@ -89,6 +91,16 @@ def test_page__has_one_title(page: Path):
 )
 def test_in_site(page: str, link: str, there: str):
     assert docs_pages.in_site(page, link) == there
+
+
+def test_changelog__names_the_version_that_is_being_made():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == "Unreleased"
+    released = [heading.split(" - ")[0] for heading in headings[1:]]
+    assert __version__ == released[0]
+    assert released == sorted(released, key=lambda text: [*map(int, text.split("."))], reverse=True)
+    for heading in headings[1:]:
+        assert re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", heading)
 
 
 @pytest.mark.slow
