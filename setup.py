@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +28,8 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
+# the benches and the C that they compile, which a wheel has inside the package
+BENCHES = ("bench", "csrc/core", "csrc/host", "csrc/nccl")
 CFLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-fPIC", "-pthread", "-fvisibility=hidden"),
     # nobody replaces a function of ours by one of the same name: calls may be direct
@@ -98,9 +101,17 @@ class BuildNative(build_ext):  # type: ignore[misc]
             libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
         )
         self.link("libnccl-net-mfs.so", ("nccl/abi",), libraries=["-ldl"])
+        if not self.inplace:
+            self.copy_benches()
         for extension in self.extensions:
             extension.library_dirs.append(str(self.library_folder))
         super().run()
+
+    def copy_benches(self) -> None:
+        for name in BENCHES:
+            target = self.library_folder / name
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
 
     def link(
         self,

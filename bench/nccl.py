@@ -43,11 +43,10 @@ from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.native import InputError
+from mfs_transport.native import NCCL_PLUGIN, InputError
 from mfs_transport.testbed import network
 
 ROOT = Path(__file__).resolve().parent.parent
-PLUGIN = ROOT / "mfs_transport" / "libnccl-net-mfs.so"
 TRANSPORTS = {
     "tcp": {"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"},
     "shm": {"UCX_TLS": "shm,self"},
@@ -101,7 +100,7 @@ def environment(transport: str, folder: Path, **more: str) -> dict[str, str]:
 
 
 def loop(program: Path, env: Mapping[str, str], *arguments: object) -> list[float]:
-    command = [str(program), str(PLUGIN), *map(str, arguments)]
+    command = [str(program), str(NCCL_PLUGIN), *map(str, arguments)]
     done = subprocess.run(command, env=dict(env), check=True, text=True, stdout=subprocess.PIPE)
     return [float(line) for line in done.stdout.split()]
 
@@ -205,7 +204,7 @@ def gate_cost(folder: Path, pairs: int) -> list[dict[str, Any]]:
         runs = []
         for _ in range(pairs):
             times = []
-            for plugin, more in ((null, {}), (PLUGIN, {"MFS_NCCL_INNER": str(null)})):
+            for plugin, more in ((null, {}), (NCCL_PLUGIN, {"MFS_NCCL_INNER": str(null)})):
                 done = subprocess.run(
                     [str(program), str(plugin), str(size)],
                     env=environment("tcp", folder, **more),
@@ -362,8 +361,8 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 @click.option("--inside", is_flag=True, hidden=True)
 def main(**options: Any) -> None:
     console = Console()
-    if not PLUGIN.exists():
-        sys.exit(f"bench/nccl.py: {PLUGIN} is not built: pip install -e .")
+    if not NCCL_PLUGIN.exists():
+        sys.exit(f"bench/nccl.py: {NCCL_PLUGIN} is not built: pip install -e .")
     if options["contend"] and not options["inside"]:
         contend_run(options["json_path"])
     rows: list[dict[str, Any]] = []

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -22,9 +26,9 @@ MAY_NEED = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "ld-linux
 def sources(folder: Path) -> Path:
     """A copy of what the build reads, without anything that was built."""
     built = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info")
-    for name in ("csrc", "mfs_transport"):
+    for name in ("bench", "csrc", "mfs_transport"):
         shutil.copytree(ROOT / name, folder / name, ignore=built)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 
@@ -111,6 +115,65 @@ def test_installed__works_from_where_it_lies(unpacked: Path):
     maps = "import mfs_transport; print(open('/proc/self/maps').read())"
     done = run(sys.executable, "-c", maps, cwd=unpacked, PYTHONPATH=str(unpacked))
     assert f"{package}/libmfs.so" in done.stdout
+
+
+def test_source_distribution__can_be_built_from(tmp_path: Path):
+    folder = sources(tmp_path / "sources")
+    done = run(sys.executable, "setup.py", "sdist", "--dist-dir", str(tmp_path), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for top in ("csrc", "bench", "mfs_transport"):
+        ours = {file.relative_to(folder).as_posix() for file in (folder / top).rglob("*.*")}
+        assert ours <= names, top
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel; what it depends on comes from ours. Its folder."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    site = next(folder.glob("lib/python3*/site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    # a .pth behind the wheel's package, without the line that leads to the checkout
+    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+def bench(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = (str(installed / "bin" / "python"), "-m", "mfs_transport", "bench", *arguments)
+    return run(*command, cwd=installed)
+
+
+def test_installed__has_the_benches(installed: Path):
+    done = bench(installed)
+    assert done.returncode == 0, done.stderr
+    ours = {path.stem for path in (ROOT / "bench").glob("[!_]*.py")}
+    assert {line.split()[0] for line in done.stdout.splitlines()} == ours
+    done = bench(installed, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "mfs bench contend" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["contend", "core", "faults", "nccl", "sim", "ucx"])
+def test_installed__each_bench_starts(installed: Path, name: str):
+    done = bench(installed, name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--json" in done.stdout
+
+
+def test_installed__benches_compile_their_own_sources(installed: Path):
+    path = installed / "core.json"
+    options = ("--pairs", "1000", "--runs", "1", "--no-instructions", "--json", str(path))
+    done = bench(installed, "core", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(path.read_text())["results"]
+    assert {one["name"] for one in results} == {"mfs"}
+    done = bench(installed, "faults", "--faults", "4", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(path.read_text())["end"]["unfinished"] == 0
 
 
 def test_without_headers_of_ucx__says_how_to_get_them(tmp_path: Path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mfs bench: the benches of the source tree (bench/), by name."""
+"""mfs bench: the benches, by name: bench/ of the checkout, or what the wheel has of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 
 from ..native import PACKAGE, InputError
 
-BENCHES = PACKAGE.parent / "bench"
-
 
 def benches() -> dict[str, Path]:
-    paths = sorted(BENCHES.glob("*.py"))
+    # beside a package that is installed lies what others have called bench
+    inside = PACKAGE / "bench"
+    paths = sorted((inside if inside.is_dir() else PACKAGE.parent / "bench").glob("*.py"))
     return {path.stem: path for path in paths if not path.name.startswith("_")}
 
 
@@ -31,7 +31,7 @@ def first_line(path: Path) -> str:
 @click.argument("name", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(name: str | None, arguments: tuple[str, ...]) -> None:
-    """Run a bench of the source tree; without a name, list them.
+    """Run a bench; without a name, list them. Those in C are compiled first, with gcc or CC.
 
     \b
     Example:
@@ -40,10 +40,11 @@ def command(name: str | None, arguments: tuple[str, ...]) -> None:
     """
     known = benches()
     if not known:
-        raise InputError("bench: the benches are in the source tree; install it with -e")
+        raise InputError("bench: this installation has none; install the package anew")
     if name is None:
+        width = max(map(len, known)) + 2
         for bench, path in known.items():
-            click.echo(f"{bench:10}{first_line(path)}")
+            click.echo(f"{bench:{width}}{first_line(path)}")
         return
     if name not in known:
         raise InputError(f"bench {name!r}: one of {', '.join(known)}")
