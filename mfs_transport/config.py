@@ -16,13 +16,23 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .native import ConfigRow, InputError, config_check, config_rows, lib
+from . import input_file
+from .native import (
+    ConfigRow,
+    InputError,
+    config_check,
+    config_gone,
+    config_number,
+    config_rows,
+    encoded,
+    lib,
+    shown,
+)
 
 Source = Literal["command line", "environment", "file", "default"]
 
@@ -75,7 +85,7 @@ def parse_assignment(text: str) -> tuple[str, str]:
     """NAME=VALUE as a command line gives it."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"{text!r}: NAME=VALUE is expected, as in MFS_WINDOW=1m")
+        raise InputError(f"{shown(text)}: NAME=VALUE is expected, as in MFS_WINDOW=1m")
     return name, value
 
 
@@ -100,12 +110,7 @@ def _toml_text(value: Any, what: str) -> str:
 
 def read_file(path: Path) -> dict[str, str]:
     """Variables (by their full names) of the TOML file at `path`, each value checked."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from None
+    document = input_file.toml(path, str(path))
     table = document.get(SECTION)
     if not isinstance(table, dict):
         if not document:
@@ -115,12 +120,11 @@ def read_file(path: Path) -> dict[str, str]:
     known = {key: name for key, name in known.items() if key not in NOT_IN_FILE}
     values = {}
     for key, value in table.items():
-        where = f"{path}: {key}"
+        where = f"{path}: {shown(key)[1:-1]}"
         if key in NOT_IN_FILE:
             raise InputError(f"{where}: cannot be set in a file; {NOT_IN_FILE[key]}")
         if key not in known:
-            meant = nearest(key, known)
-            raise InputError(f"{where}: there is no such setting; did you mean {meant}?")
+            raise InputError(f"{where}: {_no_such(PREFIX + key.upper(), key, known)}")
         text = _toml_text(value, where)
         try:
             config_check(known[key], text)
@@ -132,17 +136,44 @@ def read_file(path: Path) -> dict[str, str]:
 
 def of_tools(name: str) -> bool:
     """A variable of the build, the scripts, the benches or the tests."""
-    return bool(lib.mfs_config_of_tools(name.encode()))
+    return bool(lib.mfs_config_of_tools(encoded(name, "variable")))
+
+
+def _no_such(variable: str, name: str, names: Iterable[str]) -> str:
+    """What to say of a name (of a variable, as it was given) that is not in the table."""
+    instead = config_gone(variable)
+    if instead:
+        return f"it is gone: {instead}"
+    return f"there is no such setting; did you mean {nearest(name, names)}?"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """One line for each MFS_ variable that is not in the table."""
     names = [row.name for row in config_rows()]
     return tuple(
-        f"{name} is no variable of mfs-transport; did you mean {nearest(name, names)}?"
+        f"{name}: {_no_such(name, name, names)}"
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in names and not of_tools(name)
     )
+
+
+# --- one variable, as a process that starts now reads it ---
+
+
+def string(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """A text. What cannot be used counts as unset, and the library has said so."""
+    text = (os.environ if environ is None else environ).get(name, "")
+    row = next(row for row in config_rows() if row.name == name)
+    try:
+        config_check(name, text)
+    except InputError:
+        return row.default
+    return text or row.default
+
+
+def flag(name: str, environ: Mapping[str, str] | None = None) -> bool:
+    """A truth value: every text that the table in C takes for one, and no other."""
+    return bool(config_number(name, string(name, environ)))
 
 
 def resolve(
@@ -162,16 +193,14 @@ def resolve(
     names = [row.name for row in rows]
     for name, value in given.items():
         if name not in names:
-            raise InputError(
-                f"{name}: there is no such variable; did you mean {nearest(name, names)}?"
-            )
+            raise InputError(f"{shown(name)}: {_no_such(name, name, names)}")
         config_check(name, value)
     remarks = list(unknown_variables(environ))
     from_environment = {}
     for row in rows:
         text = environ.get(row.name)
-        if text is None or (not text and row.type != "STRING"):
-            continue  # an empty number is an unset one
+        if not text:
+            continue  # empty is unset
         try:
             config_check(row.name, text)
         except InputError as error:

@@ -24,13 +24,12 @@ from __future__ import annotations
 import errno
 import itertools
 import math
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import plan
+from . import config, plan
 from .native import NEVER, InputError, check, ffi, lib, now_ns, policies, stage_number, text
 
 
@@ -379,7 +378,7 @@ class Egress:
     def __init__(self, host: Host | None = None, port: str | None = None) -> None:
         """port: name of the NIC; None: the process's own (MFS_PORT)."""
         self.host = host or default_host()
-        own = os.environ.get("MFS_PORT") or "default"
+        own = config.string("MFS_PORT")
         self.port = port or own
         self.units: list[Unit] = []
         if self.port != own:

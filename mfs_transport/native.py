@@ -7,6 +7,7 @@ Everything else in the package goes through here, so `ffi` and `lib` have one ow
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,44 @@ _STAGE_NUMBERS = {
 class InputError(ValueError):
     """A value from outside that cannot be used: one line naming it and what is allowed."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
+
+
+MOST_SHOWN = 500  # characters of a message
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 80
+
+
+def shown(value: object) -> str:
+    """A value as a message names it: its repr, cut where it is long."""
+    try:
+        return _one_line(_brief.repr(value))
+    except Exception:  # of an int of 5,000 digits, or an object whose repr is broken
+        return f"a {type(value).__name__}"
+
+
+def _one_line(message: str) -> str:
+    """What can be printed anywhere, on one line, its middle left out where it is long."""
+    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    if len(line) > MOST_SHOWN:
+        half = MOST_SHOWN // 2
+        line = f"{line[:half]} … {line[-half:]}"
+    return line
+
+
+def encoded(value: object, what: str) -> bytes:
+    """A text for C; InputError if it is none, or has a NUL or half a surrogate pair in it."""
+    if isinstance(value, str) and "\0" not in value:
+        try:
+            # bytes of a variable that are not UTF-8 come as half pairs, and go back as they were
+            return value.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            pass
+    raise InputError(f"{what} {shown(value)}: a text without NUL and half surrogate pairs")
+
 
 def check(result: int, what: str) -> int:
     """Pass a result of 0 or more on; raise OSError with the text of -errno otherwise."""
@@ -48,7 +87,7 @@ def check(result: int, what: str) -> int:
 
 def text(pointer: object) -> str:
     """A C string, "" for NULL."""
-    return ffi.string(pointer).decode() if pointer else ""
+    return ffi.string(pointer).decode(errors="replace") if pointer else ""
 
 
 def library_version() -> str:
@@ -65,8 +104,8 @@ def stage_number(stage: str) -> int:
     """The C enum of a stage's name."""
     try:
         return int(_STAGE_NUMBERS[stage])
-    except KeyError:
-        raise InputError(f"stage {stage!r}: one of {', '.join(STAGES)}") from None
+    except (KeyError, TypeError):
+        raise InputError(f"stage {shown(stage)}: one of {', '.join(STAGES)}") from None
 
 
 @dataclass(frozen=True)
@@ -87,10 +126,10 @@ def policies() -> list[PolicyRow]:
 
 def policy(name: str) -> object:
     """The C policy of that name."""
-    found = lib.mfs_policy_find(name.encode())
+    found = lib.mfs_policy_find(encoded(name, "policy"))
     if not found:
         names = ", ".join(row.name for row in policies())
-        raise InputError(f"policy {name!r}: one of {names}")
+        raise InputError(f"policy {shown(name)}: one of {names}")
     return found
 
 
@@ -115,9 +154,23 @@ def config_rows() -> Iterator[ConfigRow]:
 def config_check(name: str, value: str) -> None:
     """Raise InputError when `value` is not what the variable `name` allows."""
     message = ffi.new("char[512]")
-    result = lib.mfs_config_check(name.encode(), value.encode(), message, len(message))
+    variable = encoded(name, "variable")
+    result = lib.mfs_config_check(variable, encoded(value, name), message, len(message))
     if result == 0:
         return
     if message[0] != b"\0":
         raise InputError(text(message))
-    raise InputError(f"{name}: there is no such variable; `mfs info` lists them")
+    raise InputError(f"{shown(name)}: there is no such variable; `mfs info` lists them")
+
+
+def config_number(name: str, value: str) -> int | None:
+    """What `value` is as a number (a truth value is 0 or 1, a time nanoseconds); None: nothing
+    that the variable `name` allows."""
+    out = ffi.new("uint64_t *")
+    variable = encoded(name, "variable")
+    return int(out[0]) if lib.mfs_config_number(variable, encoded(value, name), out) == 0 else None
+
+
+def config_gone(name: str) -> str | None:
+    """What to do instead of setting a variable that is no more; None: there was none."""
+    return text(lib.mfs_config_gone(encoded(name, "variable"))) or None

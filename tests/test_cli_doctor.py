@@ -269,7 +269,7 @@ def test_check_transports(value: str, status: str):
 
 def test_check_enabled():
     assert check_enabled({"MFS_ENABLE": "yes"}).status == "ok"
-    for value in ("0", "off", ""):
+    for value in ("0", "off", "", "maybe"):
         assert check_enabled({"MFS_ENABLE": value}).status == "FAIL"
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mfs_transport.engines.vllm.deadline import Slo, due, parse_classes
-from mfs_transport.native import InputError
+from mfs_transport.native import InputError, config_check
 
 CLASSES = parse_classes("tight=300ms,loose=8x")
 
@@ -109,3 +109,31 @@ def test_due__whatever_a_client_sends_there_is_an_answer(params: Any, extra: Any
     answer = due(CLASSES, params, extra, age_ms, alone)
     assert answer.left_ms is None or abs(answer.left_ms) <= 1e9 + 1e6
     assert "\n" not in answer.complaint.replace("\\n", "")
+
+
+_PARTS = st.one_of(
+    st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,3}=[0-9]{0,3}\.?[0-9]{0,3}(x|ns|us|ms|s|h)?"),
+    st.text(alphabet="aZ09=.:,xms \t-_\n", max_size=8),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.one_of(st.lists(_PARTS, max_size=4).map(",".join), st.text(max_size=12)))
+@example("a=0." + "0" * 400 + "1s")
+@example("a=" + "9" * 400 + "s")
+@example("a=1000000000s,b=1000000000x")
+def test_parse_classes__and_the_table_in_c_agree(text: str):
+    """What `mfs run` and the library let pass is what the plug-in understands."""
+    try:
+        config_check("MFS_SLO", text)
+    except InputError:
+        passed = False
+    else:
+        passed = True
+    try:
+        parse_classes(text)
+    except InputError:
+        understood = False
+    else:
+        understood = True
+    assert passed == understood or "\0" in text, text

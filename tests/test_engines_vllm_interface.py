@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import sys
 import time
 import types
@@ -800,12 +801,40 @@ def test_plugin__untested_release_changes_nothing(
     assert factory.get_connector_class(named) is Small
 
 
-def test_slo__wrong_setting_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_slo__wrong_setting_is_one_line(tmp_path: Path):
+    program = (
+        "from mfs_transport import default_host\n"
+        "from mfs_transport.engines.vllm.connector import classes_of_environment\n"
+        "default_host(); print(classes_of_environment())\n"
+    )
+    variables = {"MFS_SLO": "tight=fast", "MFS_SEGMENT": str(tmp_path / "segment")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "{}\n"
+    assert done.stderr.startswith("mfs: MFS_SLO=tight=fast: each class once, as NAME=TIME")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["1", "y", "yes", "on", "true", "YES"])
+def test_flags__every_word_that_the_table_takes_is_heeded(
+    monkeypatch: pytest.MonkeyPatch, value: str
 ):
-    monkeypatch.setenv("MFS_SLO", "tight=fast")
-    assert sides.classes_of_environment() == {}
-    assert "MFS_SLO 'tight=fast'" in capsys.readouterr().err
+    for name in ("MFS_ENABLE", "MFS_LAYERWISE", "MFS_VLLM_UNTESTED"):
+        monkeypatch.setenv(name, value)
+    assert plugin.enabled()
+    assert interface.layerwise_wanted()
+    installed: list[bool] = []
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(__version__="9.1.0"))
+    monkeypatch.setattr(plugin, "prepare_environment", lambda: None)
+    monkeypatch.setattr(plugin, "load_shim", lambda: None)
+    monkeypatch.setattr(interface, "install", lambda wrapping=True: installed.append(wrapping))
+    plugin.register()
+    assert installed == [True]
 
 
 def test_entry_point__is_declared():

@@ -132,7 +132,7 @@ def test_eager_messages_longer_than_the_window(scene: str):
 
 
 def test_flush_reads_back():
-    toolbox.run("ring", MFS_NCCL_FLUSH="1", HARNESS_SLOW="1")
+    toolbox.run("ring", MFS_TEST_NCCL_FLUSH="1", HARNESS_SLOW="1")
 
 
 def test_under_the_ucx_shim__chunks_are_not_queued_twice(tmp_path: Path):

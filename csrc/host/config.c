@@ -15,7 +15,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/policy.h"
+#include "host/config_text.h"
 #include "host/log.h"
 
 #define MESSAGES_MAX 8
@@ -57,11 +57,28 @@ struct row {
     double minimum, maximum;
 };
 
-static const struct row rows[] = {
-#define MFS_CONFIG(field, NAME, TYPE, def, min, max, help)                                         \
+#define ROW(field, NAME, TYPE, def, min, max, help)                                                \
     {{#NAME, #TYPE, def, help}, TYPE_##TYPE, offsetof(struct mfs_config, field), min, max},
+
+/* Those that are shown, then the hooks of tests. */
+static const struct row rows[] = {
+#define MFS_CONFIG ROW
 #include "host/config.def"
-#undef MFS_CONFIG
+#define MFS_CONFIG_HOOK ROW
+#include "host/config.def"
+};
+
+#define COUNTED(...) +1
+static const size_t rows_shown = 0
+#define MFS_CONFIG COUNTED
+#include "host/config.def"
+    ;
+
+static const struct {
+    const char *name, *instead;
+} gone[] = {
+#define MFS_CONFIG_GONE(NAME, instead) {#NAME, instead},
+#include "host/config.def"
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -75,7 +92,7 @@ static _Atomic bool settled; /* parsed, and nothing is left to say */
 
 const struct mfs_config_entry *mfs_config_entry_at(size_t index)
 {
-    return index < ROWS ? &rows[index].entry : NULL;
+    return index < rows_shown ? &rows[index].entry : NULL;
 }
 
 static const struct row *row_find(const char *name)
@@ -124,36 +141,6 @@ static bool parse_number(const struct suffix *suffix, const char *text, double *
     return false;
 }
 
-/* Texts that stand for something must be one of a few words: number `index` of them, NULL
- * behind the last. Without any: every text is right. */
-static const char *word_of(const char *name, size_t index)
-{
-    static const char *const stages[] = {"kv_reuse", "collective", "p2d"};
-
-    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0 || strcmp(name, "MFS_NCCL_P2P_STAGE") == 0)
-        return index < sizeof(stages) / sizeof(stages[0]) ? stages[index] : NULL;
-    if (strcmp(name, "MFS_POLICY") == 0)
-        return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;
-    return NULL;
-}
-
-static int check_words(const struct row *row, const char *text, char *message, size_t size)
-{
-    const char *name = row->entry.name, *word;
-    size_t length;
-
-    if (!word_of(name, 0))
-        return 0;
-    for (size_t i = 0; (word = word_of(name, i)) != NULL; i++) {
-        if (strcmp(word, text) == 0)
-            return 0;
-    }
-    length = (size_t)snprintf(message, size, "%s=%s: one of", row->entry.name, text);
-    for (size_t i = 0; (word = word_of(name, i)) != NULL && length < size; i++)
-        length += (size_t)snprintf(message + length, size - length, "%s %s", i ? "," : "", word);
-    return -EINVAL;
-}
-
 /* Parse into *to (of the row's type); message says what is allowed when it fails. */
 static int parse(const struct row *row, const char *text, void *to, char *message, size_t size)
 {
@@ -161,7 +148,7 @@ static int parse(const struct row *row, const char *text, void *to, char *messag
     bool truth = false;
 
     if (row->type == TYPE_STRING) {
-        int error = check_words(row, text, message, size);
+        int error = mfs_config_text_check(row->entry.name, text, message, size);
 
         if (!error)
             *(const char **)to = text;
@@ -170,13 +157,14 @@ static int parse(const struct row *row, const char *text, void *to, char *messag
     if (row->type == TYPE_BOOL ? !parse_bool(text, &truth)
                                : !parse_number(numbers[row->type].suffixes, text, &number) ||
                                      (row->type == TYPE_UINT && number != floor(number))) {
-        snprintf(message, size, "%s=%s: %s is expected", row->entry.name, text,
+        snprintf(message, size, "%s=%.*s: %s is expected", row->entry.name, MFS_CONFIG_SHOWN, text,
                  numbers[row->type].form);
         return -EINVAL;
     }
     if (number < row->minimum || number > row->maximum) {
-        snprintf(message, size, "%s=%s: must lie between %.0f and %.0f%s", row->entry.name, text,
-                 row->minimum, row->maximum, row->type == TYPE_TIME ? " ns" : "");
+        snprintf(message, size, "%s=%.*s: must lie between %.0f and %.0f%s", row->entry.name,
+                 MFS_CONFIG_SHOWN, text, row->minimum, row->maximum,
+                 row->type == TYPE_TIME ? " ns" : "");
         return -EINVAL;
     }
     if (row->type == TYPE_BOOL)
@@ -188,19 +176,38 @@ static int parse(const struct row *row, const char *text, void *to, char *messag
     return 0;
 }
 
+union value {
+    bool truth;
+    uint64_t number;
+    int64_t time;
+    const char *text;
+};
+
 int mfs_config_check(const char *name, const char *value, char *message, size_t size)
 {
     const struct row *row = row_find(name);
-    union {
-        bool truth;
-        uint64_t number;
-        int64_t time;
-        const char *text;
-    } unused;
+    union value unused;
 
     if (!row)
         return -ENOENT;
     return parse(row, value, &unused, message, size);
+}
+
+int mfs_config_number(const char *name, const char *value, uint64_t *number)
+{
+    const struct row *row = row_find(name);
+    union value parsed;
+    char message[256];
+
+    if (!row)
+        return -ENOENT;
+    if (row->type == TYPE_STRING || parse(row, value, &parsed, message, sizeof(message)) != 0)
+        return -EINVAL;
+    if (row->type == TYPE_BOOL)
+        *number = parsed.truth;
+    else
+        *number = row->type == TYPE_TIME ? (uint64_t)parsed.time : parsed.number;
+    return 0;
 }
 
 /* --- names that nobody knows --- */
@@ -238,7 +245,8 @@ static void say(const char *text)
 
 bool mfs_config_of_tools(const char *name)
 {
-    static const char *const names[] = {"MFS_PYTHON", "MFS_UCX_INCLUDE"};
+    static const char *const names[] = {"MFS_PYTHON", "MFS_SETUP_APT", "MFS_UCX_INCLUDE",
+                                        "MFS_VLLM_VENV"};
     static const char *const prefixes[] = {"MFS_BENCH_", "MFS_TEST_"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -250,6 +258,15 @@ bool mfs_config_of_tools(const char *name)
             return true;
     }
     return false;
+}
+
+const char *mfs_config_gone(const char *name)
+{
+    for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++) {
+        if (strcmp(name, gone[i].name) == 0)
+            return gone[i].instead;
+    }
+    return NULL;
 }
 
 static void look_for_unknown(void)
@@ -266,7 +283,13 @@ static void look_for_unknown(void)
         name[length] = '\0';
         if (row_find(name) || mfs_config_of_tools(name))
             continue;
-        for (size_t i = 1; i < ROWS; i++) {
+        if (mfs_config_gone(name)) {
+            snprintf(text, sizeof(text), "%s is gone and is ignored: %s", name,
+                     mfs_config_gone(name));
+            say(text);
+            continue;
+        }
+        for (size_t i = 1; i < rows_shown; i++) {
             if (distance(name, rows[i].entry.name) < distance(name, nearest->entry.name))
                 nearest = &rows[i];
         }
@@ -283,7 +306,7 @@ static void parse_environment(void)
         char *text = getenv(rows[i].entry.name), message[256];
 
         (void)parse(&rows[i], rows[i].entry.def, to, message, sizeof(message));
-        if (!text || (!*text && rows[i].type != TYPE_STRING))
+        if (!text || !*text) /* empty is unset */
             continue;
         if (rows[i].type == TYPE_STRING)
             text = strdup(text); /* the environment may change; kept for the process's life */

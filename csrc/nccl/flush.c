@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * iflush: make what a NIC wrote into GPU memory visible to the GPU, by reading a byte of it
- * back over an endpoint to ourselves. Nothing to do for host memory, unless MFS_NCCL_FLUSH
+ * back over an endpoint to ourselves. Nothing to do for host memory, unless MFS_TEST_NCCL_FLUSH
  * asks for it (to try the way without a GPU).
  */
 #include "nccl/comm.h"

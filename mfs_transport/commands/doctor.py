@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import click
 
-from ..config import Settings, resolve
+from ..config import Settings, flag, resolve, string
 from ..native import LIBRARY, UCX_SHIM, InputError
 from ._segment import FOREIGN, Look, look
 from .run import environment
@@ -54,7 +54,7 @@ def check_library() -> Check:
 
 def check_enabled(environ: Mapping[str, str]) -> Check:
     value = environ.get("MFS_ENABLE", "")
-    if value.lower() not in OFF:
+    if flag("MFS_ENABLE", environ):
         return Check("enabled", "ok", f"MFS_ENABLE={value}")
     what = f"MFS_ENABLE={value}" if value else "MFS_ENABLE is not set"
     return Check("enabled", "FAIL", f"{what}: nothing is intercepted", LAUNCH)
@@ -222,7 +222,7 @@ def examine(environ: Mapping[str, str]) -> tuple[list[Check], dict[str, int]]:
         check_settings(environ),
         check_transports(environ),
     ]
-    found = look(environ.get("MFS_SEGMENT", ""))
+    found = look(string("MFS_SEGMENT", environ))
     segment = check_segment(found)
     if not LIBRARY.is_file():
         return [*checks, segment], {}
@@ -277,7 +277,7 @@ def examine_program(
     argv: tuple[str, ...], environ: Mapping[str, str], output: int | None
 ) -> tuple[list[Check], dict[str, int]]:
     """Run the user's command under `environ`, and see what was intercepted."""
-    found = look(environ.get("MFS_SEGMENT", ""))
+    found = look(string("MFS_SEGMENT", environ))
     checks = [check_library(), check_settings(environ), check_segment(found)]
     if any(check.status == "FAIL" for check in checks):
         reason = "not started: see above"

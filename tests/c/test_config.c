@@ -110,6 +110,72 @@ static void check__table(void)
     }
 }
 
+static void number__of_every_type(void)
+{
+    static const struct {
+        const char *name, *value;
+        int result;
+        uint64_t number;
+    } rows[] = {
+        {"MFS_ENABLE", "yes", 0, 1},         {"MFS_ENABLE", "off", 0, 0},
+        {"MFS_LEVELS", "4", 0, 4},           {"MFS_CHUNK_MAX", "64k", 0, 65536},
+        {"MFS_PORT_RATE", "8kbit", 0, 1000}, {"MFS_LEASE", "2ms", 0, 2000000},
+        {"MFS_TEST_NCCL_FLUSH", "y", 0, 1},  {"MFS_ENABLE", "maybe", -EINVAL, 77},
+        {"MFS_PORT", "1", -EINVAL, 77},      {"MFS_NOTHING", "1", -ENOENT, 77},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        uint64_t number = 77;
+
+        CHECK_EQ_AT(mfs_config_number(rows[i].name, rows[i].value, &number), rows[i].result, i);
+        CHECK_EQ_AT(number, rows[i].number, i);
+    }
+}
+
+static void set_gone(void)
+{
+    setenv("MFS_NCCL_FLUSH", "1", 1);
+    setenv("MFS_TEST_NCCL_FLUSH", "1", 1);
+    setenv("MFS_VLLM_VENV", "/somewhere", 1);
+    (void)mfs_config_get();
+}
+
+static void get__says_of_what_is_gone_what_to_do(void)
+{
+    const char *said = stderr_of(set_gone);
+
+    CHECK(strstr(said, "MFS_NCCL_FLUSH is gone and is ignored: it was for tests") != NULL);
+    CHECK(!strstr(said, "did you mean") && !strstr(said, "MFS_VLLM_VENV"));
+    CHECK(mfs_config_get()->nccl_flush);
+    CHECK(mfs_config_gone("MFS_NCCL_FLUSH") && !mfs_config_gone("MFS_POLICY"));
+}
+
+static void entry_at__hooks_of_tests_are_not_shown(void)
+{
+    const struct mfs_config_entry *entry;
+
+    for (size_t i = 0; (entry = mfs_config_entry_at(i)) != NULL; i++)
+        CHECK(strncmp(entry->name, "MFS_TEST_", 9) != 0);
+}
+
+static void set_long(void)
+{
+    static char value[5000];
+
+    memset(value, 'x', sizeof(value) - 1);
+    setenv("MFS_LEVELS", value, 1);
+    setenv("MFS_POLICY", value, 1);
+    (void)mfs_config_get();
+}
+
+static void get__says_what_is_allowed_also_of_a_long_value(void)
+{
+    const char *said = stderr_of(set_long);
+
+    CHECK(strstr(said, "a whole number is expected; the default is used") != NULL);
+    CHECK(strstr(said, "one of off, fifo,") != NULL);
+}
+
 static void of_tools__neither_ours_nor_a_mistake(void)
 {
     CHECK(mfs_config_of_tools("MFS_PYTHON") && mfs_config_of_tools("MFS_BENCH_ADDRESS"));
@@ -150,6 +216,10 @@ static const struct test tests[] = {
     TEST(get__says_what_is_wrong_once),
     TEST(get__can_be_silent),
     TEST(check__table),
+    TEST(number__of_every_type),
+    TEST(get__says_of_what_is_gone_what_to_do),
+    TEST(get__says_what_is_allowed_also_of_a_long_value),
+    TEST(entry_at__hooks_of_tests_are_not_shown),
     TEST(of_tools__neither_ours_nor_a_mistake),
     TEST(get__is_silent_about_the_tools),
     TEST(entry_at__every_default_is_right),

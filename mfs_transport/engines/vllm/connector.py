@@ -18,7 +18,6 @@ name, workers on another one register it with the time that the message says is 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sys
 import time
@@ -27,8 +26,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ... import control
-from ...native import NEVER, InputError, ffi, lib, now_ns
+from ... import config, control
+from ...native import NEVER, ffi, lib, now_ns
 from . import deadline
 from .batch import Batch
 from .estimate import Estimates
@@ -399,9 +398,5 @@ class Worker:
 
 
 def classes_of_environment() -> dict[str, deadline.Slo]:
-    """MFS_SLO, or no classes and one line on what is wrong with it."""
-    try:
-        return deadline.parse_classes(os.environ.get("MFS_SLO", ""))
-    except InputError as error:
-        say(f"{error}; no class has a deadline")
-        return {}
+    """MFS_SLO; no classes when it cannot be used, which the library has said."""
+    return deadline.parse_classes(config.string("MFS_SLO"))

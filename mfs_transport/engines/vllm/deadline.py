@@ -26,10 +26,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...native import InputError
+from ...native import InputError, shown
 
 LEFT, DEADLINE, CLASS = "mfs_left_ms", "mfs_deadline_ms", "mfs_slo_class"
 MOST_MS = 1e9  # eleven days: nobody waits longer for a first token
+MOST_S = 1e9  # of a class, or times the TTFT alone; csrc/host/config_text.c has the same form
 DEFAULT = "default"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _CLASS = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(x|ns|us|ms|s)")
@@ -66,14 +67,14 @@ def parse_classes(text: str) -> dict[str, Slo]:
         if not part.strip():
             continue
         found = _CLASS.fullmatch(part.strip())
-        if not found or float(found[2]) == 0:
+        if not found or not 0 < float(found[2]) * _UNITS.get(found[3], 1.0) <= MOST_S:
             raise InputError(
-                f"MFS_SLO {part.strip()!r}: NAME=TIME or NAME=FACTORx is expected, "
+                f"MFS_SLO {shown(part.strip())}: NAME=TIME or NAME=FACTORx is expected, "
                 "as in tight=300ms,loose=8x"
             )
         name, number, unit = found[1], float(found[2]), found[3]
         if name in classes:
-            raise InputError(f"MFS_SLO: the class {name!r} is there twice")
+            raise InputError(f"MFS_SLO: the class {shown(name)} is there twice")
         if unit == "x":
             classes[name] = Slo(name, factor=number)
         else:
@@ -87,11 +88,11 @@ def milliseconds(value: Any, what: str, *, negative: bool = False) -> float:
         if isinstance(value, bool):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} {value!r}: a number of milliseconds is expected") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{what} {shown(value)}: a number of milliseconds is expected") from None
     if not math.isfinite(number) or abs(number) > MOST_MS or (number <= 0 and not negative):
         least = f"{-MOST_MS:g} or more" if negative else "more than 0"
-        raise InputError(f"{what} {value!r}: {least} and at most {MOST_MS:g} milliseconds")
+        raise InputError(f"{what} {shown(value)}: {least} and at most {MOST_MS:g} milliseconds")
     return number
 
 
@@ -125,7 +126,7 @@ def due(
             return Due(value - age_ms, name, complaint)
     if (asked != DEFAULT and name not in classes) or name != asked:
         known = ", ".join(sorted(classes)) or "none; set MFS_SLO"
-        complaint = f"{CLASS} {asked!r}: there is no such class; classes: {known}"
+        complaint = f"{CLASS} {shown(asked)}: there is no such class; classes: {known}"
         name = DEFAULT
     slo = classes.get(name)
     left = None if slo is None else 1e3 * slo.ttft_s(alone_s) - age_ms

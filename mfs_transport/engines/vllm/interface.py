@@ -20,12 +20,12 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import os
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ...config import flag
 from ..nixl import Agent
 from .blocks import Blocks
 from .connector import Scheduler, Shape, Worker, classes_of_environment, faults, say
@@ -118,7 +118,7 @@ def resolved(config: Any, registry: Any) -> Any:
 
 
 def layerwise_wanted() -> bool:
-    return os.environ.get("MFS_LAYERWISE", "").lower() in ("1", "yes", "on")
+    return flag("MFS_LAYERWISE")
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from ...config import TCP_SEND_BUFFER
+from ...config import TCP_SEND_BUFFER, flag
 from ...native import UCX_SHIM
 from ...nccl_env import nccl_environment
 
@@ -19,7 +19,7 @@ _library: ctypes.CDLL | None = None
 
 
 def enabled() -> bool:
-    return os.environ.get("MFS_ENABLE", "").lower() in ("1", "yes", "on", "y", "true")
+    return flag("MFS_ENABLE")
 
 
 def ucx_is_open() -> bool:
@@ -62,7 +62,7 @@ def register() -> None:
         from .interface import install, why_not
 
         reason = why_not(vllm.__version__)
-        if reason and os.environ.get("MFS_VLLM_UNTESTED") != "1":
+        if reason and not flag("MFS_VLLM_UNTESTED"):
             say(reason)
             install(wrapping=False)
             return
