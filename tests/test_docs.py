@@ -93,6 +93,17 @@ def test_in_site(page: str, link: str, there: str):
     assert docs_pages.in_site(page, link) == there
 
 
+def test_decisions__are_named_and_numbered_once():
+    names = [path.name for path in (ROOT / "docs" / "decisions").glob("*")]
+    for one in names:
+        assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", one), one
+    numbers = [one[:4] for one in names]
+    assert sorted(set(numbers)) == sorted(numbers)
+    for path in (*(ROOT / "csrc").rglob("*.[ch]"), *(ROOT / "mfs_transport").rglob("*.py")):
+        for number in re.findall(r"docs/decisions/(\d+)", path.read_text()):
+            assert number in numbers, f"{name(path)} names decision {number}"
+
+
 def test_changelog__names_the_version_that_is_being_made():
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert headings[0] == "Unreleased"

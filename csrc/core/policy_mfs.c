@@ -20,37 +20,24 @@
  *   stage 3            D - now - 2 R/C: as long again is kept in hand as it takes
  *   level 0 if u <= theta, else min(K-2, 1 + floor(log4(u / theta)))
  *
- * NOT BEFORE ITS TURN (2026-11-25): stage 1 for g stays in level 1 until need - now <= w,
- * while the group in front of it computes. Before that no unit waits for it, but in level 0 it
- * would be in front of collectives, for each of which a unit does wait. In the simulator, 256
- * hosts of 8 NICs, load 0.8: 0.948 of the targets met instead of 0.935 (Karuna: 0.945). Rejected:
- * collectives strictly before all fetches (better there, but 0.83 -> 0.77 where ports are full:
- * then no other unit gets its KV), the shortest first in level 0, w/4, w/2 and 2 w instead of w.
+ * NOT BEFORE ITS TURN: stage 1 for g stays in level 1 until need - now <= w, while the group in
+ * front of it computes. Before that no unit waits for it, but in level 0 it would be in front of
+ * collectives, for each of which a unit does wait (docs/decisions/0010).
  *
- * SHORT COLLECTIVES (2026-11-25): a collective with c <= w/4 counts as due AHEAD_NS earlier, so it
- * goes before all else in level 0. The hosts of a unit wait for it and for nothing else, and since
- * a unit has one collective a group, its ports lose a quarter of their bandwidth to them at most.
- * By its finish time alone it would wait behind fetches that last ten times as long. In the
- * simulator (256 hosts of 8 NICs, c = w/6 for Mixtral): +0.006 of the targets in the mean of 24
- * points, +0.03 at best. Rejected: all collectives (see above); fetches that have laxity left
- * behind all collectives (the mean of 13 cases falls from 0.898 to 0.866-0.883); the size of a
- * fetch in its key (0.889-0.891).
+ * SHORT COLLECTIVES: a collective with c <= w/4 counts as due AHEAD_NS earlier, so it goes before
+ * all else in level 0. The hosts of a unit wait for it and for nothing else, and since a unit has
+ * one collective a group, its ports lose a quarter of their bandwidth to them at most
+ * (docs/decisions/0011).
  *
- * GIVEN UP: stage 3 of a hopeless or shed request, or of one that cannot be
- * delivered by D at rate_margin times the rate (an estimate may be low, and giving up
- * is worse than trying), goes to the scavenger level, and comes back when
- * it can be met again. Stages 1 and 2 are never demoted: a unit serves its queue in
- * order, so they would hold up everybody behind them.
+ * GIVEN UP: stage 3 of a hopeless or shed request, or of one that cannot be delivered by D at
+ * rate_margin times the rate (docs/decisions/0013), goes to the scavenger level, and comes back
+ * when it can be met again. Stages 1 and 2 are never demoted: a unit serves its queue in order, so
+ * they would hold up everybody behind them.
  *
- * PATIENCE (2026-11-29): one that was given up and is late by `patience` times its target (D less
- * its arrival) moves to level PATIENCE_LEVEL, where it is in front, since its D is the earliest:
- * before all that can wait 4 theta or longer, behind what is urgent. Otherwise it would wait for
- * as long as the port has anything else to send. In the simulator, five cases, 8 seeds: 0.002,
- * 0.006 and 0.007 of the targets at loads 0.8, 1.0 and 1.2 for a p99 of TTFT / target of 16, 32
- * and 73 instead of 17, 52 and 103; the mean TTFT falls as well. Rejected: a share of the port for
- * all that is given up (5 %: 0.019, 0.035 and 0.030 of the targets, p99 11, 24 and 37 instead of
- * 13, 27 and 39, in shorter runs); after 20 times the target level 0 (0.025 at load 1.0) or 1
- * (0.014); level 1 after 3 or 10 times (0.065 and 0.026).
+ * PATIENCE: a request that was given up and is late by `patience` times its target (D less its
+ * arrival) moves to level PATIENCE_LEVEL. It is in front there, since its D is the earliest: before
+ * all that can wait 4 theta or longer, behind what is urgent. Otherwise it would wait for as long
+ * as the port has anything else to send (docs/decisions/0012).
  *
  * Traffic without a deadline sits in level K-1 in order of arrival, behind all that
  * has one; a collective without one is in level 0, behind those that have.

@@ -10,7 +10,8 @@
  * requests   key -> mfs_facts, each under a sequence lock: readers never wait
  * ports      one direction of one NIC; members are the queues that send on it
  *
- * Everything below is a C call without a syscall, except open and close.
+ * Reading facts, settings and counters makes no system call. Attaching and leaving, registering a
+ * request and looking for dead processes take the segment's mutex, and ask the kernel who lives.
  */
 #ifndef MFS_HOST_HOST_H
 #define MFS_HOST_HOST_H

@@ -4,7 +4,8 @@
  *
  * Every word that two processes may touch is atomic. Words are relaxed unless a
  * comment says what they publish. The mutex is robust and taken by the control
- * plane and by reaping alone, never on the way of a chunk.
+ * plane and by reaping alone. On the way of a chunk nobody waits for it: once in a while a sender
+ * looks for dead owners, if the mutex is free (mfs_process_reap).
  */
 #ifndef MFS_HOST_SEGMENT_H
 #define MFS_HOST_SEGMENT_H

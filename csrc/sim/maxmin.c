@@ -17,7 +17,8 @@
  *
  * A full rim becomes INNER when an open slot of it freezes below what it had, or is still open at
  * what it had, which is looked at when x passes the level at which an inner link was full before
- * (`was`). What has less than x then is final, so each slot is opened and frozen once.
+ * (`was`). What has less than x then is final, so each slot is opened and frozen once
+ * (docs/decisions/0017).
  *
  * FLOOR: filling goes the same way as before up to the least rate of what has left and the
  * level at which a changed link would now be full if nobody had more than now. There the sweep

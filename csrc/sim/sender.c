@@ -13,8 +13,8 @@
  * turn, until none changes. Without links in the middle this comes down from above only: a
  * level that falls can only raise offers elsewhere, and lower levels there; so it ends in
  * the greatest solution, whatever the turn. With links in the middle turns may go on for ever;
- * they end at TURNS_A_LINK, what is over is cut, and what is left goes to whoever can use it,
- * in the order of each egress.
+ * they end at TURNS_A_LINK, rates that are too high are cut, and what is left of each egress goes
+ * to whoever can use it, in its order (docs/decisions/0018).
  *
  * CLASSES: the fabric serves strict classes; they are solved one after the other, each in
  * the room that those before it leave, on egress ports as well. One class is plain sender

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is not scheduled: sends by tag, active message and stream go on at once, as they
- * are, and are counted: their bytes use the port as well. Atomics are not looked at.
- *
- * Transfers that the GPU starts never come by the CPU. What does is the making of the
- * lists of memory that they work on, so that is what is counted.
+ * What is not scheduled: sends by tag, active message and stream go on at once, as they are, and
+ * are counted, since their bytes use the port as well (docs/decisions/0016). Atomic operations are
+ * not looked at. A transfer that a GPU starts never comes by the CPU; the making of the list of
+ * memory that it works on does, and is counted.
  */
 #include <stdatomic.h>
 

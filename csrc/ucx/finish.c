@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * LOST OPERATIONS: NIXL gives most of its requests back while they are in progress
- * and trusts the flush to tell of errors. UCX would have told the error of a post at
- * once; a deferred one fails later, when nobody looks any more. So it is told by the
- * flush: by every later one of that endpoint, and by the next one of the worker.
+ * LOST OPERATIONS: a caller may give a request back while its operation is deferred, and then
+ * nobody sees that it fails. The error is kept, and told by every later flush of that endpoint and
+ * by the next one of the worker (docs/decisions/0014).
  */
 #include "ucx/finish.h"
 

@@ -5,10 +5,9 @@
  *   put (tag A) put (tag A) put (tag B) put (tag B) flush (tag B)
  *     of A: 2 unissued        of B: 2 unissued -- the flush waits for these
  *
- * A tag says that its traffic is a transfer on its own, so a flush under a tag asks
- * only whether that transfer is over. Else no transfer to a peer could ever end before
- * one that was posted earlier, whatever its deadline. A flush without a tag, and every
- * flush of a worker, waits for all (epochs.h).
+ * A tag says that its traffic is a transfer on its own, so a flush under a tag asks only whether
+ * that transfer is over (docs/decisions/0015). A flush without a tag, and every flush of a worker,
+ * waits for all (epochs.h).
  */
 #ifndef MFS_UCX_TAG_EPOCHS_H
 #define MFS_UCX_TAG_EPOCHS_H
