@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -177,3 +178,21 @@ def test_address_sanitizer(scene: str):
 @pytest.mark.parametrize("scene", SCENES)
 def test_thread_sanitizer(scene: str):
     toolbox.run(scene, sanitizer="thread")
+
+
+# --- what comes over the wire (tests/nccl/wire.c) ---
+
+
+@pytest.mark.parametrize("sanitizer", ["", "address,undefined"])
+@pytest.mark.parametrize("part", ["forged", "strangers"])
+def test_wire(part: str, sanitizer: str):
+    toolbox.run_wire(part, sanitizer=sanitizer)
+
+
+def test_wire__changed_at_random():
+    """`FUZZ_SEEDS=FROM:COUNT` runs as many as one likes."""
+    first, count = os.environ.get("FUZZ_SEEDS", "1:150").split(":")
+    said = toolbox.run_wire(
+        "fuzz", first, count, sanitizer="address,undefined", timeout=60 + int(count)
+    )
+    assert f"{count} seeds" in said

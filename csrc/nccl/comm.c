@@ -97,11 +97,13 @@ void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *p
         struct mfs_nccl_early *early = comm->early;
 
         comm->early = early->next;
-        mfs_nccl_send_on_grant(comm, &early->header, early->payload, early->bytes);
+        mfs_nccl_wire_take(comm, MFS_NCCL_WIRE_GRANT, &early->header, early->payload, early->bytes);
         free(early);
     }
     if (peer->failed)
         mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, peer->reason);
+    else if (comm->sender)
+        mfs_nccl_send_answer_revoke(comm);
 }
 
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result)

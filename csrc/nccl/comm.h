@@ -7,7 +7,7 @@
  *       |        32 to be posted:                    |
  *       +------- EAGER #7 + data ------------------> copied to its place once, ascending
  *       |
- *       |        large:        <---- GRANT #7 -------+  address, key (once a registration)
+ *       |        large:        <---- GRANT #7 -------+  place, key (once a registration)
  *       +------- puts of chunks, on several channels > straight into the posted buffer
  *       +------- FIN #7 on each of them: its bytes > done when the sum is the whole
  *
@@ -28,51 +28,11 @@
 #include "nccl/engine.h"
 #include "nccl/mem.h"
 #include "nccl/peer.h"
+#include "nccl/wire.h"
 
-#define MFS_NCCL_RING 64u        /* messages of a connection at one time; a power of two */
-#define MFS_NCCL_EAGER_AHEAD 32u /* small messages that may come before their irecv */
 #define MFS_NCCL_FLUSHES 32u     /* as many requests as NCCL has */
 #define MFS_NCCL_KEYS 64u        /* registrations of the peer that a connection remembers */
 #define MFS_NCCL_COMM_MAGIC 0x4d465343u
-
-enum mfs_nccl_wire { /* ids of active messages */
-                     MFS_NCCL_WIRE_EAGER = 1,
-                     MFS_NCCL_WIRE_GRANT,
-                     MFS_NCCL_WIRE_FIN,
-                     MFS_NCCL_WIRE_WANT,
-                     MFS_NCCL_WIRE_CLOSE, /* from the sender, on every channel, behind its last put
-                                           * there: messages from `seq` on never come */
-                     MFS_NCCL_WIRE_REVOKE, /* from the receiver: send no more */
-                     MFS_NCCL_WIRE_REVOKED, /* the answer */
-                     MFS_NCCL_WIRE_LAST
-};
-
-enum mfs_nccl_header_flags {
-    MFS_NCCL_HEADER_KEYS = 1u << 0, /* GRANT: the registration's keys follow */
-    MFS_NCCL_HEADER_PLACE = 1u << 1, /* GRANT: of a message; else only `posted` is told */
-    MFS_NCCL_HEADER_HOST = 1u << 2, /* GRANT: host memory, EAGER will do */
-    MFS_NCCL_HEADER_TOO_LARGE = 1u << 3, /* FIN: it does not fit and was not sent */
-    MFS_NCCL_HEADER_ANSWER = 1u << 4, /* REVOKE: REVOKED is waited for */
-};
-
-/* In front of every active message but EAGER. Both sides have one byte order. */
-struct mfs_nccl_header {
-    uint32_t comm, generation; /* the receiver's id of the connection */
-    uint64_t seq;
-    uint64_t bytes; /* FIN: of the message; GRANT, WANT: room, wanted */
-    uint64_t at; /* GRANT: address; FIN: bytes on this channel; REVOKE: uuid, first half */
-    uint64_t posted; /* GRANT: irecvs so far; REVOKE: uuid, second half */
-    uint64_t mr; /* GRANT: id of the registration */
-    uint32_t flags;
-    uint32_t reserved;
-};
-
-/* In front of EAGER: with 8 bytes of data, and what UCX puts before it, one line of the memory
- * that processes share. */
-struct mfs_nccl_eager_header {
-    uint32_t comm, generation;
-    uint32_t seq; /* the lower half */
-};
 
 enum mfs_nccl_state { MFS_NCCL_FREE, MFS_NCCL_BUSY, MFS_NCCL_DONE };
 enum mfs_nccl_kind {
@@ -87,6 +47,7 @@ enum mfs_nccl_kind {
 /* A registration of the receiver's as the sender knows it. */
 struct mfs_nccl_key {
     uint64_t id;
+    uint64_t base, size; /* there */
     uint32_t refs; /* requests, and the connection's table */
     ucp_rkey_h rkeys[MFS_NCCL_CHANNELS_MAX];
 };
@@ -125,7 +86,7 @@ struct mfs_nccl_request {
 
 struct mfs_nccl_grant {
     uint64_t seq; /* + 1; 0: none */
-    uint64_t bytes, at;
+    uint64_t bytes, at; /* room, and where it is: an address of the receiver's */
     struct mfs_nccl_key *key;
     bool host;
 };
@@ -170,6 +131,7 @@ struct mfs_nccl_comm {
     struct mfs_nccl_grant grants[MFS_NCCL_RING]; /* sender, by seq */
     struct mfs_nccl_unexpected *unexpected; /* receiver: RING of them, by seq */
     struct mfs_nccl_early *early;
+    unsigned early_count;
     struct mfs_nccl_request requests[MFS_NCCL_RING]; /* by seq */
     struct mfs_nccl_request flushes[MFS_NCCL_FLUSHES];
 };
@@ -205,7 +167,6 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
 void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm);
 
 /* key.c */
-#define MFS_NCCL_KEYS_BYTES_MAX 4096u
 /* Receiver: how many bytes; 0: they are too large. */
 size_t mfs_nccl_keys_pack(const struct mfs_nccl_mr *mr, unsigned classes, char *payload);
 /* Sender: of the registration that a grant names, with one reference more. NULL: none. */
@@ -219,6 +180,9 @@ void mfs_nccl_key_put(struct mfs_nccl_comm *comm, struct mfs_nccl_key *key); /* 
 void mfs_nccl_send_try(struct mfs_nccl_request *request);
 void mfs_nccl_send_on_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
                             const char *payload, size_t bytes);
+/* One that comes before connect() has seen the end of the set-up. */
+void mfs_nccl_send_keep_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
+                              const char *payload, size_t bytes);
 void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns);
 
 /* finish.c */
@@ -239,6 +203,11 @@ void mfs_nccl_recv_on_want(struct mfs_nccl_comm *comm, const struct mfs_nccl_hea
 void mfs_nccl_recv_on_close(struct mfs_nccl_comm *comm, uint64_t seq);
 
 /* wire.c */
+/* A message that came for this connection: looked at, then done what it asks for. */
+void mfs_nccl_wire_take(struct mfs_nccl_comm *comm, unsigned id,
+                        const struct mfs_nccl_header *header, const void *data, size_t bytes);
+/* It must not be: everything with that peer fails. wrong: what it sent. */
+void mfs_nccl_wire_refuse(struct mfs_nccl_comm *comm, unsigned id, const char *wrong);
 /* Send a control message. payload is copied. Errors fail the peer. */
 void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
                         const struct mfs_nccl_header *header, const void *payload, size_t bytes);

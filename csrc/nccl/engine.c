@@ -11,6 +11,7 @@
 
 #include "nccl/comm.h"
 #include "nccl/dispatch.h"
+#include "nccl/handshake.h"
 #include "nccl/log.h"
 #include "nccl/peer.h"
 
@@ -177,6 +178,12 @@ static void comms_abandon(struct mfs_nccl_engine *engine)
 void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
 {
     mfs_nccl_lock_take(&engine->lock);
+    while (engine->connecting) {
+        struct mfs_nccl_handshake *handshake = engine->connecting;
+
+        engine->connecting = handshake->next;
+        mfs_nccl_handshake_free(handshake);
+    }
     comms_abandon(engine);
     for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next) {
         if (engine->workers[0] && may_close(peer) && !peers_close(engine, peer))

@@ -38,6 +38,7 @@
 struct mfs_nccl_comm;
 struct mfs_nccl_control;
 struct mfs_nccl_engine;
+struct mfs_nccl_handshake;
 struct mfs_nccl_peer;
 struct mfs_nccl_request;
 
@@ -86,6 +87,7 @@ struct mfs_nccl_engine {
     struct mfs_nccl_chunk *free_chunks, *slabs;
     struct mfs_nccl_control *free_controls;
     struct mfs_nccl_peer *peers;
+    struct mfs_nccl_handshake *connecting; /* those that connect() is called for again */
     struct mfs_nccl_comm *comms[MFS_NCCL_COMMS_MAX];
     uint32_t generation, comm_hint, comm_count;
     ucp_ep_h self; /* to ourselves, for iflush; NULL until the first; ends with its worker */

@@ -163,16 +163,14 @@ static void say_to_all(struct mfs_nccl_comm *comm, unsigned id, uint64_t seq)
 /* Nothing of ours is on its way any more: the receiver may have its memory back. */
 void mfs_nccl_send_answer_revoke(struct mfs_nccl_comm *comm)
 {
-    if (!comm->revoke_asked || comm->revoke_answered || !mfs_nccl_send_landed(comm))
-        return;
+    if (!comm->revoke_asked || comm->revoke_answered || !comm->peer || !mfs_nccl_send_landed(comm))
+        return; /* without a peer: connect() is not over, and comes here when it is */
     comm->revoke_answered = true;
     say_to_all(comm, MFS_NCCL_WIRE_REVOKED, 0);
 }
 
 void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer)
 {
-    if (!comm->sender)
-        return;
     comm->revoke_asked |= answer;
     mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, "it has closed the connection");
     mfs_nccl_send_answer_revoke(comm);

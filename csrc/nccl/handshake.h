@@ -9,36 +9,14 @@
  *      HEARING     <- hello --------------------- SAYING
  *      MET                                        MET
  *
- * A hello is a fixed part and the addresses of the workers, one for each traffic class.
+ * Who does not know the listener's cookie is a stranger, and turned away.
  */
 #ifndef MFS_NCCL_HANDSHAKE_H
 #define MFS_NCCL_HANDSHAKE_H
 
+#include "nccl/address.h"
 #include "nccl/comm.h"
-
-#define MFS_NCCL_WIRE_MAGIC UINT64_C(0x4c43434e53464d01) /* "\1MFSNCCL" */
-#define MFS_NCCL_WIRE_VERSION 2u
-#define MFS_NCCL_ADDRESSES_MAX 65536u
-
-enum mfs_nccl_hello_flags {
-    MFS_NCCL_HELLO_KEEP = 1u << 0,      /* this socket is to be kept, to see the peer die */
-    MFS_NCCL_HELLO_HOST_ONLY = 1u << 1, /* all memory is the host's */
-};
-
-struct mfs_nccl_hello {
-    uint64_t magic;
-    uint32_t version;
-    uint32_t bytes; /* of the addresses that follow */
-    uint64_t cookie; /* of the listener, from its handle */
-    unsigned char uuid[16];
-    uint32_t comm, generation;
-    uint32_t classes, channels;
-    uint32_t flags; /* enum mfs_nccl_hello_flags */
-    uint32_t address_bytes[MFS_NCCL_CLASSES_MAX];
-    uint32_t reserved;
-    uint64_t eager_bytes;
-    char name[MFS_NCCL_NAME_BYTES];
-};
+#include "nccl/hello.h"
 
 enum mfs_nccl_handshake_state {
     MFS_NCCL_CONNECTING,
@@ -49,9 +27,11 @@ enum mfs_nccl_handshake_state {
 };
 
 struct mfs_nccl_handshake {
-    int fd; /* -1: given away */
+    int fd; /* -1: given away, or not connected */
     bool connector;
     bool keep; /* the socket, to see the peer die; the connector decides */
+    bool quiet;    /* of a stranger nothing is said: of another one it was */
+    bool stranger; /* the listener's: it failed, and never spoke as one that knows the cookie */
     enum mfs_nccl_handshake_state state;
     int64_t until_ns; /* then it is given up */
     uint64_t cookie;  /* to be heard, or to be said */
@@ -63,15 +43,30 @@ struct mfs_nccl_handshake {
     struct mfs_nccl_comm *comm; /* the connector's: made at the start; else when heard */
     struct mfs_nccl_engine *engine;
     char other[64]; /* its address, for messages */
-    struct mfs_nccl_handshake *next; /* listener's list */
+    struct mfs_nccl_handshake *next; /* of the listener's list, or of the engine's `connecting` */
+    /* the connector's */
+    union mfs_nccl_address address; /* of the listener */
+    uint64_t token; /* by which NCCL's handle names it */
+    unsigned tries;
+    int64_t again_ns; /* with no fd: when it tries once more */
 };
 
 /* One step, without blocking; the state says how far it is. Engine's lock held. */
 void mfs_nccl_handshake_step(struct mfs_nccl_handshake *handshake);
-/* A socket that is (being) connected. NULL: no memory, fd is closed. */
-struct mfs_nccl_handshake *mfs_nccl_handshake_make(struct mfs_nccl_engine *engine, int fd,
-                                                   bool connector, uint64_t cookie);
-/* Without its comm when that was handed on. */
+/* Of a socket that was accepted. NULL: no memory, fd is closed. */
+struct mfs_nccl_handshake *mfs_nccl_handshake_accepted(struct mfs_nccl_engine *engine, int fd,
+                                                       uint64_t cookie,
+                                                       const union mfs_nccl_address *from);
+/* To a listener. NULL: no memory. */
+struct mfs_nccl_handshake *mfs_nccl_handshake_begin(struct mfs_nccl_engine *engine,
+                                                    const union mfs_nccl_address *to,
+                                                    uint64_t cookie);
+/* It has not said who it is. */
+static inline bool mfs_nccl_handshake_is_silent(const struct mfs_nccl_handshake *handshake)
+{
+    return handshake->state == MFS_NCCL_HEARING && handshake->in_done < sizeof(handshake->heard);
+}
+/* With its comm, unless that was handed on. */
 void mfs_nccl_handshake_free(struct mfs_nccl_handshake *handshake);
 
 /* listen.c: calls of the table. */

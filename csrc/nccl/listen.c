@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * listen, connect and accept: none of them blocks. NCCL carries the handle (128 bytes) from
- * the listener to the connector and calls connect again and again with the same buffer, so
- * the connector keeps its state in it. One listener accepts as many as come, in the order in
- * which they are ready; a stranger at its port is turned away and does no harm.
+ * the listener to the connector and calls connect again and again with the same buffer. The
+ * connector writes a number into it that nobody can guess, and finds its state by that; what a
+ * peer may have written there finds nothing. One listener accepts as many as come, in the order
+ * in which they are ready.
+ *
+ * STRANGERS: Anybody can connect to a listener. One that does not know its cookie is turned away
+ * as soon as it has said so, and of those that say nothing there are HALF_OPEN_MAX at most: the
+ * oldest is given up for a new one. So a flood of them costs that many descriptors, and a peer
+ * the time to get through the kernel's queue.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,12 +28,15 @@
 struct handle {
     uint64_t magic;
     uint32_t version;
-    uint32_t reserved;
+    uint32_t digest; /* of what follows, but for the token */
     uint64_t cookie;
     unsigned char uuid[16];
     union mfs_nccl_address address;
-    struct mfs_nccl_handshake *handshake; /* the connector's */
+    uint32_t reserved; /* 0 */
+    uint64_t token; /* the connector's: of its handshake; 0: not begun */
 };
+
+#define HALF_OPEN_MAX 64u
 
 _Static_assert(sizeof(struct handle) <= MFS_NCCL_HANDLE_BYTES, "NCCL carries 128 bytes");
 
@@ -36,8 +45,17 @@ struct listener {
     struct mfs_nccl_engine *engine;
     int fd;
     uint64_t cookie;
-    struct mfs_nccl_handshake *handshakes;
+    struct mfs_nccl_handshake *handshakes; /* oldest first */
+    unsigned count;                        /* of them */
+    bool met_strangers, said;              /* that one came; that accept fails */
 };
+
+static uint32_t digest_of(const struct handle *handle)
+{
+    const char *from = (const char *)&handle->cookie;
+
+    return mfs_nccl_payload_digest(from, (size_t)((const char *)&handle->token - from));
+}
 
 /* --- listen --- */
 
@@ -84,6 +102,7 @@ mfs_nccl_result_t mfs_nccl_listen(void *ctx, int dev, void *handle_out, void **l
     }
     handle.cookie = listener->cookie;
     memcpy(handle.uuid, engine->uuid, sizeof(handle.uuid));
+    handle.digest = digest_of(&handle);
     memset(handle_out, 0, MFS_NCCL_HANDLE_BYTES);
     memcpy(handle_out, &handle, sizeof(handle));
     *listen_comm = listener;
@@ -122,24 +141,60 @@ mfs_nccl_result_t mfs_nccl_close_listen(void *listen_comm)
 
 /* --- accept --- */
 
+static void drop(struct listener *listener, struct mfs_nccl_handshake **at)
+{
+    struct mfs_nccl_handshake *handshake = *at;
+
+    *at = handshake->next;
+    listener->count--;
+    listener->met_strangers |= handshake->stranger;
+    mfs_nccl_handshake_free(handshake);
+}
+
+/* Room for one more: the oldest that is silent goes, or else the oldest. */
+static void make_room(struct listener *listener)
+{
+    struct mfs_nccl_handshake **at = &listener->handshakes;
+
+    while (*at && !mfs_nccl_handshake_is_silent(*at))
+        at = &(*at)->next;
+    drop(listener, *at ? at : &listener->handshakes);
+}
+
+static void say_why_not(struct listener *listener, int error)
+{
+    if (error == EAGAIN || error == EINTR || error == ECONNABORTED || listener->said)
+        return;
+    listener->said = true;
+    mfs_nccl_warn("accept: %s%s", strerror(error),
+                  error == EMFILE ? "; raise `ulimit -n`: no connection can be set up" : "");
+}
+
+/* A round's worth: a flood must not keep us here. */
 static void take_in(struct listener *listener)
 {
-    union mfs_nccl_address from;
-    socklen_t bytes = sizeof(from);
-    int fd;
-
-    while ((fd = accept4(listener->fd, &from.any, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct mfs_nccl_handshake *handshake =
-            mfs_nccl_handshake_make(listener->engine, fd, false, listener->cookie);
+    for (unsigned i = 0; i < HALF_OPEN_MAX; i++) {
+        union mfs_nccl_address from;
+        socklen_t bytes = sizeof(from);
+        const int fd = accept4(listener->fd, &from.any, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
         struct mfs_nccl_handshake **last = &listener->handshakes;
 
-        bytes = sizeof(from);
-        if (!handshake)
-            continue;
-        mfs_nccl_address_text(&from, handshake->other, sizeof(handshake->other));
+        if (fd < 0) {
+            say_why_not(listener, errno);
+            return;
+        }
+        if (listener->count >= HALF_OPEN_MAX)
+            make_room(listener);
         while (*last)
             last = &(*last)->next;
-        *last = handshake;
+        *last = mfs_nccl_handshake_accepted(listener->engine, fd, listener->cookie, &from);
+        if (!*last)
+            continue;
+        listener->count++;
+        (*last)->quiet = listener->met_strangers;
+        mfs_nccl_handshake_step(*last); /* it may have said who it is */
+        if ((*last)->state == MFS_NCCL_HANDSHAKE_FAILED)
+            drop(listener, last);
     }
 }
 
@@ -157,6 +212,7 @@ mfs_nccl_result_t mfs_nccl_accept(void *listen_comm, void **recv_comm, void **de
     for (at = &listener->handshakes; *at && !*recv_comm;) {
         struct mfs_nccl_handshake *handshake = *at;
 
+        handshake->quiet = listener->met_strangers;
         mfs_nccl_handshake_step(handshake);
         if (handshake->state < MFS_NCCL_MET) {
             at = &handshake->next;
@@ -166,8 +222,7 @@ mfs_nccl_result_t mfs_nccl_accept(void *listen_comm, void **recv_comm, void **de
             *recv_comm = handshake->comm;
             handshake->comm = NULL;
         }
-        *at = handshake->next;
-        mfs_nccl_handshake_free(handshake);
+        drop(listener, at);
     }
     mfs_nccl_engine_progress(listener->engine);
     mfs_nccl_lock_give(&listener->engine->lock);
@@ -189,6 +244,11 @@ static mfs_nccl_result_t handle_check(const struct handle *handle)
                       handle->version, MFS_NCCL_WIRE_VERSION);
         return MFS_NCCL_INVALID_USAGE;
     }
+    if (handle->digest != digest_of(handle) ||
+        (handle->address.any.sa_family != AF_INET && handle->address.any.sa_family != AF_INET6)) {
+        mfs_nccl_warn("connect: the peer's handle is not as it was written");
+        return MFS_NCCL_INVALID_USAGE;
+    }
     return MFS_NCCL_OK;
 }
 
@@ -196,43 +256,70 @@ static mfs_nccl_result_t handle_check(const struct handle *handle)
 static struct mfs_nccl_handshake *connect_begin(struct mfs_nccl_engine *engine,
                                                 const struct handle *handle)
 {
-    const union mfs_nccl_address *address = &handle->address;
     const struct mfs_nccl_peer *known = mfs_nccl_peer_find(engine, handle->uuid);
-    struct mfs_nccl_handshake *handshake = NULL;
-    char text[64];
-    int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct mfs_nccl_handshake *handshake =
+        mfs_nccl_handshake_begin(engine, &handle->address, handle->cookie);
 
-    mfs_nccl_address_text(address, text, sizeof(text));
-    if (fd < 0 || (connect(fd, &address->any, mfs_nccl_address_bytes(address)) != 0 &&
-                   errno != EINPROGRESS)) {
-        mfs_nccl_warn("connect to %s: %s", text, strerror(errno));
-        if (fd >= 0)
-            close(fd);
+    if (handshake) {
+        handshake->keep = !known || !mfs_nccl_peer_watched(known);
+        handshake->comm = mfs_nccl_comm_make(engine, true);
+    }
+    if (!handshake || !handshake->comm || mfs_nccl_engine_adopt(engine, handshake->comm) != 0 ||
+        getrandom(&handshake->token, sizeof(handshake->token), 0) != sizeof(handshake->token)) {
+        mfs_nccl_warn("connect: no memory, or more than %u connections", MFS_NCCL_COMMS_MAX);
+        if (handshake)
+            mfs_nccl_handshake_free(handshake);
         return NULL;
     }
-    handshake = mfs_nccl_handshake_make(engine, fd, true, handle->cookie);
-    if (!handshake)
-        return NULL;
-    snprintf(handshake->other, sizeof(handshake->other), "%s", text);
-    handshake->keep = !known || !mfs_nccl_peer_watched(known);
-    handshake->comm = mfs_nccl_comm_make(engine, true);
-    if (!handshake->comm || mfs_nccl_engine_adopt(engine, handshake->comm) != 0) {
-        mfs_nccl_warn("connect to %s: no memory, or more than %u connections", text,
-                      MFS_NCCL_COMMS_MAX);
-        free(handshake->comm);
-        handshake->comm = NULL;
-        mfs_nccl_handshake_free(handshake);
-        return NULL;
-    }
+    handshake->token |= 1; /* 0 is none */
+    handshake->next = engine->connecting;
+    engine->connecting = handshake;
     return handshake;
 }
 
-mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **send_comm,
+/* Where the handshake hangs that the handle names; at NULL: there is none (any more). */
+static struct mfs_nccl_handshake **connecting_find(struct mfs_nccl_engine *engine,
+                                                   const struct handle *handle)
+{
+    struct mfs_nccl_handshake **at = &engine->connecting;
+
+    while (*at && ((*at)->token != handle->token || (*at)->cookie != handle->cookie))
+        at = &(*at)->next;
+    return at;
+}
+
+static mfs_nccl_result_t connect_step(struct mfs_nccl_engine *engine, struct handle *handle,
+                                      void **send_comm)
+{
+    struct mfs_nccl_handshake *handshake = *connecting_find(engine, handle), **at;
+    mfs_nccl_result_t result = MFS_NCCL_OK;
+
+    if (!handshake)
+        handshake = connect_begin(engine, handle);
+    if (!handshake)
+        return MFS_NCCL_REMOTE_ERROR;
+    handle->token = handshake->token;
+    mfs_nccl_handshake_step(handshake);
+    mfs_nccl_engine_progress(engine);
+    if (handshake->state < MFS_NCCL_MET)
+        return MFS_NCCL_OK;
+    if (handshake->state == MFS_NCCL_MET) {
+        *send_comm = handshake->comm;
+        handshake->comm = NULL;
+    } else {
+        result = MFS_NCCL_REMOTE_ERROR;
+    }
+    at = connecting_find(engine, handle);
+    *at = handshake->next;
+    handle->token = 0;
+    mfs_nccl_handshake_free(handshake);
+    return result;
+}
+
+mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle, void **send_comm,
                                    void **device_handle)
 {
     struct mfs_nccl_engine *engine = mfs_nccl_engine_get(ctx, dev);
-    struct handle *handle = handle_in;
-    struct mfs_nccl_handshake *handshake;
     mfs_nccl_result_t result;
 
     *send_comm = NULL;
@@ -243,25 +330,7 @@ mfs_nccl_result_t mfs_nccl_connect(void *ctx, int dev, void *handle_in, void **s
     if (result != MFS_NCCL_OK)
         return result;
     mfs_nccl_lock_take(&engine->lock);
-    if (!handle->handshake)
-        handle->handshake = connect_begin(engine, handle);
-    handshake = handle->handshake;
-    if (!handshake) {
-        result = MFS_NCCL_REMOTE_ERROR;
-    } else {
-        mfs_nccl_handshake_step(handshake);
-        mfs_nccl_engine_progress(engine);
-        if (handshake->state == MFS_NCCL_HANDSHAKE_FAILED)
-            result = MFS_NCCL_REMOTE_ERROR;
-        if (handshake->state == MFS_NCCL_MET) {
-            *send_comm = handshake->comm;
-            handshake->comm = NULL;
-        }
-        if (handshake->state >= MFS_NCCL_MET) {
-            mfs_nccl_handshake_free(handshake);
-            handle->handshake = NULL;
-        }
-    }
+    result = connect_step(engine, handle, send_comm);
     mfs_nccl_lock_give(&engine->lock);
     return result;
 }

@@ -68,18 +68,11 @@ static ucs_status_t ep_open(struct mfs_nccl_peer *peer, unsigned channel, const 
 }
 
 struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const unsigned char *uuid,
-                                         const char *name, const void *const *addresses,
-                                         unsigned classes, unsigned channels)
+                                         const char *name, const void *const *addresses)
 {
-    const unsigned own = engine->channels / engine->classes;
+    const unsigned channels = engine->channels, own = engine->channels / engine->classes;
     struct mfs_nccl_peer *peer;
 
-    if (classes != engine->classes || channels != engine->channels) {
-        mfs_nccl_warn("%s has %u channels in %u traffic classes, we have %u in %u: give both the "
-                      "same MFS_NCCL_CHANNELS and MFS_NCCL_CLASSES",
-                      name, channels, classes, engine->channels, engine->classes);
-        return NULL;
-    }
     peer = calloc(1, sizeof(*peer));
     if (!peer)
         return NULL;
@@ -152,16 +145,14 @@ static void take_end(struct mfs_nccl_peer *peer, int64_t now_ns)
         got = recv(peer->watches[i], &byte, 1, MSG_DONTWAIT);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
-        if (got <= 0 && peer->gone_ns == 0)
+        if (peer->gone_ns == 0)
             peer->gone_ns = now_ns;
-        if (got <= 0)
-            snprintf(peer->reason, sizeof(peer->reason), "%s",
-                     got == 0 || errno == ECONNRESET ? "the process has ended or closed its side"
-                                                     : strerror(errno));
-        if (got <= 0) {
-            close(peer->watches[i]);
-            peer->watches[i] = -1;
-        }
+        snprintf(peer->reason, sizeof(peer->reason), "%s",
+                 got > 0 ? "it broke the protocol (bytes where none are to come)"
+                 : got == 0 || errno == ECONNRESET ? "the process has ended or closed its side"
+                                                   : strerror(errno));
+        close(peer->watches[i]);
+        peer->watches[i] = -1;
     }
 }
 

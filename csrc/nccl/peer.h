@@ -44,10 +44,9 @@ void mfs_nccl_own_name(char *name, size_t size);
 /* All with the engine's lock held. */
 
 struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine, const unsigned char *uuid);
-/* addresses: of the peer's workers, one for each of its `classes`. NULL: logged. */
+/* addresses: of the peer's workers, one for each class. NULL: logged. */
 struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const unsigned char *uuid,
-                                         const char *name, const void *const *addresses,
-                                         unsigned classes, unsigned channels);
+                                         const char *name, const void *const *addresses);
 /* Keep fd to see it die; it is the peer's now (closed if there are enough). */
 void mfs_nccl_peer_watch(struct mfs_nccl_peer *peer, int fd);
 bool mfs_nccl_peer_watched(const struct mfs_nccl_peer *peer);

@@ -64,27 +64,44 @@ static uint64_t near_by(uint64_t number, uint32_t half)
     return number + (uint64_t)(int64_t)(int32_t)(half - (uint32_t)number);
 }
 
+/* What is wrong with a small message; NULL: nothing. */
+static const char *eager_wrong(const struct mfs_nccl_comm *comm,
+                               const struct mfs_nccl_request *request, uint64_t seq, size_t bytes)
+{
+    const struct mfs_nccl_mr *mr = request ? request->mr : NULL;
+
+    if (bytes > comm->eager_bytes)
+        return "more bytes than a small message has";
+    if (bytes > 0 && (request ? mr && mr->type != MFS_NCCL_PTR_HOST : comm->engine->device->cuda))
+        return "a small message for memory that takes none";
+    if (request)
+        return NULL;
+    if (seq < comm->next_seq || seq >= comm->next_seq + MFS_NCCL_EAGER_AHEAD)
+        return "a message further than it can be";
+    return comm->is_unexpected >> seq % MFS_NCCL_RING & 1 ? "a message twice" : NULL;
+}
+
 void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_eager_header *header,
                             const char *data, size_t bytes)
 {
     const uint64_t seq = near_by(comm->next_seq, header->seq);
-    const uint64_t bit = UINT64_C(1) << seq % MFS_NCCL_RING;
     struct mfs_nccl_unexpected *cell;
     struct mfs_nccl_request *request;
+    const char *wrong;
 
-    if (comm->sender || comm->result != MFS_NCCL_OK)
+    if (comm->result != MFS_NCCL_OK)
         return;
     request = posted(comm, seq);
+    wrong = comm->sender ? "this side sends" : eager_wrong(comm, request, seq, bytes);
+    if (wrong) {
+        mfs_nccl_wire_refuse(comm, MFS_NCCL_WIRE_EAGER, wrong);
+        return;
+    }
     if (request) {
         arrive(request, data, bytes);
         return;
     }
     cell = &comm->unexpected[seq % MFS_NCCL_RING];
-    if (seq < comm->next_seq || seq >= comm->next_seq + MFS_NCCL_RING ||
-        comm->is_unexpected & bit || bytes > comm->eager_bytes) {
-        mfs_nccl_peer_fail(comm->peer, "it sent more than it may");
-        return;
-    }
     if (bytes > 0 && !cell->data)
         cell->data = malloc(comm->eager_bytes);
     if (bytes > 0 && !cell->data) {
@@ -94,12 +111,12 @@ void mfs_nccl_recv_on_eager(struct mfs_nccl_comm *comm, const struct mfs_nccl_ea
     if (bytes > 0)
         memcpy(cell->data, data, bytes);
     cell->bytes = bytes;
-    comm->is_unexpected |= bit;
+    comm->is_unexpected |= UINT64_C(1) << seq % MFS_NCCL_RING;
 }
 
 void mfs_nccl_recv_on_fin(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header)
 {
-    struct mfs_nccl_request *request = comm->sender ? NULL : posted(comm, header->seq);
+    struct mfs_nccl_request *request = posted(comm, header->seq);
 
     if (!request)
         return;
@@ -114,8 +131,6 @@ void mfs_nccl_recv_on_fin(struct mfs_nccl_comm *comm, const struct mfs_nccl_head
 
 void mfs_nccl_recv_on_close(struct mfs_nccl_comm *comm, uint64_t seq)
 {
-    if (comm->sender)
-        return;
     comm->closes++;
     comm->closed_at = seq;
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
@@ -137,7 +152,7 @@ static void grant(struct mfs_nccl_request *request)
         .generation = comm->remote_generation,
         .seq = request->seq,
         .bytes = request->bytes,
-        .at = (uint64_t)(uintptr_t)request->data,
+        .at = mr && request->bytes > 0 ? (uint64_t)(request->data - mr->data) : 0,
         .posted = comm->next_seq,
         .mr = mr ? mr->id : 0,
         .flags = MFS_NCCL_HEADER_PLACE,
@@ -149,6 +164,11 @@ static void grant(struct mfs_nccl_request *request)
         header.flags |= MFS_NCCL_HEADER_HOST;
     if (mr && comm->sent_keys[mr->id % MFS_NCCL_KEYS] != mr->id) {
         bytes = mfs_nccl_keys_pack(mr, comm->engine->classes, payload);
+        if (bytes == 0) {
+            mfs_nccl_comm_fail(comm, MFS_NCCL_INTERNAL_ERROR, "its memory has too long a key");
+            return;
+        }
+        header.digest = mfs_nccl_payload_digest(payload, bytes);
         header.flags |= MFS_NCCL_HEADER_KEYS;
         comm->sent_keys[mr->id % MFS_NCCL_KEYS] = mr->id;
     }
@@ -173,11 +193,11 @@ static void tell_posted(struct mfs_nccl_comm *comm)
 /* Without memory to put into, the sender only learns how much room there is. */
 void mfs_nccl_recv_on_want(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header)
 {
-    struct mfs_nccl_request *request = comm->sender ? NULL : posted(comm, header->seq);
+    struct mfs_nccl_request *request = posted(comm, header->seq);
 
     if (request && !request->granted)
         grant(request);
-    else if (!comm->sender && comm->result == MFS_NCCL_OK)
+    else
         tell_posted(comm);
 }
 

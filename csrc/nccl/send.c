@@ -93,6 +93,11 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
     *out = NULL;
     if (!comm)
         return MFS_NCCL_INTERNAL_ERROR;
+    if (size > MFS_NCCL_MESSAGE_BYTES_MAX) {
+        mfs_nccl_warn("isend of %zu bytes: a message has %llu at most", size,
+                      (unsigned long long)MFS_NCCL_MESSAGE_BYTES_MAX);
+        return MFS_NCCL_INVALID_USAGE;
+    }
     if (mr && size > 0 && !mfs_nccl_mr_holds(mr, data, size)) {
         mfs_nccl_warn("isend: [%p, +%zu) does not lie in its registration", data, size);
         return MFS_NCCL_INVALID_ARGUMENT;
@@ -132,15 +137,19 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
 
 /* --- what the receiver says --- */
 
-static void keep_for_later(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
-                           const char *payload, size_t bytes)
+void mfs_nccl_send_keep_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
+                              const char *payload, size_t bytes)
 {
-    struct mfs_nccl_early *early = malloc(sizeof(*early) + bytes), **last = &comm->early;
+    const bool fits = comm->early_count < MFS_NCCL_EARLY_MAX && bytes <= MFS_NCCL_KEYS_BYTES_MAX;
+    struct mfs_nccl_early *early = fits ? malloc(sizeof(*early) + bytes) : NULL;
+    struct mfs_nccl_early **last = &comm->early;
 
     if (!early) { /* it comes once only */
-        mfs_nccl_comm_fail(comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
+        mfs_nccl_comm_fail(comm, fits ? MFS_NCCL_SYSTEM_ERROR : MFS_NCCL_REMOTE_ERROR,
+                           fits ? "no memory" : "it sent more than it may before it is connected");
         return;
     }
+    comm->early_count++;
     early->next = NULL;
     early->header = *header;
     early->bytes = bytes;
@@ -150,31 +159,47 @@ static void keep_for_later(struct mfs_nccl_comm *comm, const struct mfs_nccl_hea
         last = &(*last)->next;
     *last = early;
 }
+
+/* Where the message goes. false: the peer has failed. */
+static bool grant_take(struct mfs_nccl_comm *comm, struct mfs_nccl_grant *grant,
+                       const struct mfs_nccl_header *header, const char *payload, size_t bytes)
+{
+    struct mfs_nccl_key *key = NULL;
+
+    if (header->mr) {
+        key = mfs_nccl_key_of(comm, header, payload, bytes);
+        if (!key) {
+            mfs_nccl_wire_refuse(comm, MFS_NCCL_WIRE_GRANT, "memory whose keys are of no use here");
+            return false;
+        }
+        if (header->at > key->size || header->bytes > key->size - header->at) {
+            mfs_nccl_key_put(comm, key);
+            mfs_nccl_wire_refuse(comm, MFS_NCCL_WIRE_GRANT, "a place outside of its registration");
+            return false;
+        }
+    }
+    mfs_nccl_key_put(comm, grant->key); /* of a message that went eager */
+    *grant = (struct mfs_nccl_grant){
+        .seq = header->seq + 1,
+        .bytes = header->bytes,
+        .at = key ? key->base + header->at : 0,
+        .key = key,
+        .host = header->flags & MFS_NCCL_HEADER_HOST,
+    };
+    return true;
+}
+
 void mfs_nccl_send_on_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header,
                             const char *payload, size_t bytes)
 {
     const uint64_t before = comm->posted;
     struct mfs_nccl_grant *grant = &comm->grants[header->seq % MFS_NCCL_RING];
 
-    if (!comm->sender || comm->result != MFS_NCCL_OK)
-        return;
-    if (!comm->peer) {
-        keep_for_later(comm, header, payload, bytes);
-        return;
-    }
     if (header->posted > comm->posted)
         comm->posted = header->posted;
-    if (header->flags & MFS_NCCL_HEADER_PLACE && grant->seq != header->seq + 1) {
-        mfs_nccl_key_put(comm, grant->key); /* of a message that went eager */
-        *grant = (struct mfs_nccl_grant){
-            .seq = header->seq + 1,
-            .bytes = header->bytes,
-            .at = header->at,
-            .key = header->mr ? mfs_nccl_key_of(comm, header, payload, bytes) : NULL,
-            .host = header->flags & MFS_NCCL_HEADER_HOST,
-        };
-        if (header->mr && !grant->key)
-            mfs_nccl_peer_fail(comm->peer, "it refers to memory that we do not know");
+    if (header->flags & MFS_NCCL_HEADER_PLACE && grant->seq < header->seq + 1) {
+        if (!grant_take(comm, grant, header, payload, bytes))
+            return;
         if (is_waiting(slot_of(comm, header->seq), header->seq))
             mfs_nccl_send_try(slot_of(comm, header->seq));
     }
@@ -185,6 +210,7 @@ void mfs_nccl_send_on_grant(struct mfs_nccl_comm *comm, const struct mfs_nccl_he
             mfs_nccl_send_try(request);
     }
 }
+
 /* A message that has been posted room for without a grant is found out by asking. */
 void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns)
 {

@@ -5,6 +5,7 @@
  * answered even then: whoever closed has nothing in flight any more.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,14 +145,35 @@ static void answer_for_closed(struct mfs_nccl_engine *engine, const struct mfs_n
         mfs_nccl_wire_send(peer, channel, MFS_NCCL_WIRE_REVOKED, &answer, NULL, 0);
 }
 
-static void receive(struct mfs_nccl_engine *engine, unsigned id,
-                    const struct mfs_nccl_header *header, const void *data, size_t bytes)
+void mfs_nccl_wire_refuse(struct mfs_nccl_comm *comm, unsigned id, const char *wrong)
 {
-    struct mfs_nccl_comm *comm = mfs_nccl_engine_comm(engine, header->comm, header->generation);
+    static const char *const names[MFS_NCCL_WIRE_LAST] = {
+        [MFS_NCCL_WIRE_EAGER] = "EAGER",     [MFS_NCCL_WIRE_GRANT] = "GRANT",
+        [MFS_NCCL_WIRE_FIN] = "FIN",         [MFS_NCCL_WIRE_WANT] = "WANT",
+        [MFS_NCCL_WIRE_CLOSE] = "CLOSE",     [MFS_NCCL_WIRE_REVOKE] = "REVOKE",
+        [MFS_NCCL_WIRE_REVOKED] = "REVOKED",
+    };
+    char reason[sizeof(comm->peer->reason)];
 
-    if (!comm) {
-        if (id == MFS_NCCL_WIRE_REVOKE && header->flags & MFS_NCCL_HEADER_ANSWER)
-            answer_for_closed(engine, header);
+    snprintf(reason, sizeof(reason), "it broke the protocol (%s: %s)", names[id], wrong);
+    if (comm->peer)
+        mfs_nccl_peer_fail(comm->peer, reason);
+    else
+        mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, reason);
+}
+
+void mfs_nccl_wire_take(struct mfs_nccl_comm *comm, unsigned id,
+                        const struct mfs_nccl_header *header, const void *data, size_t bytes)
+{
+    const bool ends =
+        id == MFS_NCCL_WIRE_CLOSE || id == MFS_NCCL_WIRE_REVOKE || id == MFS_NCCL_WIRE_REVOKED;
+    const char *wrong;
+
+    if (comm->result != MFS_NCCL_OK && !ends)
+        return; /* nothing goes on here but its end */
+    wrong = mfs_nccl_wire_wrong(comm, id, header, data, bytes);
+    if (wrong) {
+        mfs_nccl_wire_refuse(comm, id, wrong);
         return;
     }
     switch (id) {
@@ -170,11 +192,49 @@ static void receive(struct mfs_nccl_engine *engine, unsigned id,
     case MFS_NCCL_WIRE_REVOKE:
         mfs_nccl_send_on_revoke(comm, header->flags & MFS_NCCL_HEADER_ANSWER);
         break;
-    case MFS_NCCL_WIRE_REVOKED:
+    default: /* REVOKED; wire_wrong knows no other */
         comm->revoked++;
         break;
-    default:
-        break;
+    }
+}
+
+/* What UCX hands us lies there whole: nothing that is still to be fetched, and of the length that
+ * its kind has. A header that is too short to name a connection is nobody's. */
+static struct mfs_nccl_comm *whose(struct mfs_nccl_engine *engine, unsigned id, const void *header,
+                                   size_t header_bytes, size_t wanted_bytes,
+                                   const ucp_am_recv_param_t *param)
+{
+    uint32_t name[2];
+    struct mfs_nccl_comm *comm = NULL;
+
+    if (header_bytes >= sizeof(name)) {
+        memcpy(name, header, sizeof(name));
+        comm = mfs_nccl_engine_comm(engine, name[0], name[1]);
+    }
+    if (comm && (header_bytes != wanted_bytes || param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV)) {
+        mfs_nccl_wire_refuse(comm, id, "a header of a length that cannot be");
+        return NULL;
+    }
+    return comm;
+}
+
+static void receive(struct mfs_nccl_engine *engine, unsigned id, const void *header,
+                    size_t header_bytes, const void *data, size_t bytes,
+                    const ucp_am_recv_param_t *param)
+{
+    struct mfs_nccl_header whole;
+    struct mfs_nccl_comm *comm = whose(engine, id, header, header_bytes, sizeof(whole), param);
+
+    if (header_bytes != sizeof(whole) || param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV)
+        return;
+    memcpy(&whole, header, sizeof(whole));
+    if (!comm) {
+        if (id == MFS_NCCL_WIRE_REVOKE && whole.flags & MFS_NCCL_HEADER_ANSWER)
+            answer_for_closed(engine, &whole);
+    } else if (id == MFS_NCCL_WIRE_GRANT && comm->sender && !comm->peer) {
+        mfs_nccl_send_keep_grant(comm, &whole, data, bytes);
+    } else {
+        mfs_nccl_wire_take(comm, id, &whole, data, bytes);
     }
 }
 
@@ -182,11 +242,7 @@ static void receive(struct mfs_nccl_engine *engine, unsigned id,
     static ucs_status_t on_##id(void *engine, const void *header, size_t header_bytes, void *data, \
                                 size_t bytes, const ucp_am_recv_param_t *param)                    \
     {                                                                                              \
-        struct mfs_nccl_header whole = {0};                                                        \
-                                                                                                   \
-        (void)param;                                                                               \
-        memcpy(&whole, header, header_bytes < sizeof(whole) ? header_bytes : sizeof(whole));       \
-        receive(engine, MFS_NCCL_WIRE_##id, &whole, data, bytes);                                  \
+        receive(engine, MFS_NCCL_WIRE_##id, header, header_bytes, data, bytes, param);             \
         return UCS_OK;                                                                             \
     }
 
@@ -194,15 +250,13 @@ static ucs_status_t on_EAGER(void *engine, const void *header, size_t header_byt
                              size_t bytes, const ucp_am_recv_param_t *param)
 {
     struct mfs_nccl_eager_header whole;
-    struct mfs_nccl_comm *comm;
+    struct mfs_nccl_comm *comm =
+        whose(engine, MFS_NCCL_WIRE_EAGER, header, header_bytes, sizeof(whole), param);
 
-    (void)param;
-    if (header_bytes != sizeof(whole))
-        return UCS_OK; /* none of ours */
-    memcpy(&whole, header, sizeof(whole));
-    comm = mfs_nccl_engine_comm(engine, whole.comm, whole.generation);
-    if (comm)
+    if (comm) {
+        memcpy(&whole, header, sizeof(whole));
         mfs_nccl_recv_on_eager(comm, &whole, data, bytes);
+    }
     return UCS_OK;
 }
 

@@ -42,6 +42,29 @@ def harness(sanitizer: str = "") -> Path:
 
 
 @functools.cache
+def wire(sanitizer: str = "") -> Path:
+    """The program that forges and fuzzes what goes over the wire; it sets the plug-in's clock."""
+    sources = sorted(HERE.glob("wire*.c"))
+    return ucx.compile_(
+        folder() / f"wire-{sanitizer or 'plain'}",
+        *(*flags(sanitizer), "-rdynamic", f"-I{HERE}", *sources, CSRC / "nccl" / "inner.c", "-ldl"),
+    )
+
+
+@functools.cache
+def loop_ucp(sanitizer: str = "") -> Path:
+    output = folder() / f"loop_ucp-{sanitizer or 'plain'}.so"
+    return ucx.compile_(output, "-shared", "-fPIC", *flags(sanitizer), HERE / "loop_ucp.c")
+
+
+def run_wire(*arguments: str | int, sanitizer: str = "", timeout: float = 100) -> str:
+    """What the program printed; fails with what it said when it does not exit with 0."""
+    env = ucx.environment(preload=False, **(ucx.SANITIZER_OPTIONS if sanitizer else {}))
+    command = [wire(sanitizer), plugin(sanitizer), loop_ucp(sanitizer), *map(str, arguments)]
+    return ucx.run(command, {**env, "NCCL_SOCKET_IFNAME": "lo"}, timeout)
+
+
+@functools.cache
 def plugin(sanitizer: str = "") -> Path:
     """libnccl-net-mfs.so with what it opens beside it."""
     if not sanitizer:
