@@ -29,21 +29,24 @@ def libucp_of_nixl() -> Path:
     return found[0]
 
 
-def run(*arguments: str, preload: bool, plugins: list[Path]) -> dict[str, int]:
-    stats = toolbox.folder() / f"copies-{preload}-{len(plugins)}"
-    stats.unlink(missing_ok=True)
+def output_of(*arguments: str, preload: bool, plugins: list[Path], **more: str) -> str:
     env = toolbox.environment(
         preload=preload,
         UCX_TLS="tcp",
         UCX_NET_DEVICES="lo",
         UCX_LOG_LEVEL="error",
-        MFS_ENABLE="1",
-        MFS_POLICY="mfs",
-        MFS_STATS=str(stats),
+        **more,
     )
     script = toolbox.HERE / "copies.py"
-    output = toolbox.run([sys.executable, script, *arguments, *map(str, plugins)], env)
-    assert len(output.split()) == 2 * len(plugins)
+    return toolbox.run([sys.executable, script, *arguments, *map(str, plugins)], env)
+
+
+def run(*arguments: str, preload: bool, plugins: list[Path]) -> dict[str, int]:
+    stats = toolbox.folder() / f"copies-{preload}-{len(plugins)}"
+    stats.unlink(missing_ok=True)
+    more = {"MFS_ENABLE": "1", "MFS_POLICY": "mfs", "MFS_STATS": str(stats)}
+    output = output_of(*arguments, preload=preload, plugins=plugins, **more)
+    assert len(output.splitlines()) == 2 * len(plugins)
     counts: dict[str, int] = json.loads(stats.read_text().splitlines()[-1])
     assert counts["faults"] == 0
     return counts
@@ -64,3 +67,25 @@ def test_two_copies_each_with_its_own() -> None:
     plugins = [toolbox.plugin(libucp(), "own"), toolbox.plugin(libucp_of_nixl(), "nixl")]
     counts = run(preload=True, plugins=plugins)
     assert counts["calls"] == counts["deferred"] == 4
+
+
+@pytest.mark.parametrize("enable", ["1", "0"])
+def test_closed_and_another_in_its_place(enable: str) -> None:
+    """Calls from the same addresses, of a plug-in with another UCX: they go to that one."""
+    own, nixl = toolbox.plugin(libucp(), "own"), toolbox.plugin(libucp_of_nixl(), "nixl")
+    plugins = [own, nixl, own, nixl]
+    output = output_of("--close", preload=True, plugins=plugins, MFS_ENABLE=enable)
+    versions, places = zip(*(line.split() for line in output.splitlines()), strict=True)
+    assert versions[:2] == versions[2:]
+    assert versions[0] != versions[1]
+    assert len(set(places)) < len(places), f"each was loaded at another place: {places}"
+
+
+def test_closed_with_its_worker_left() -> None:
+    """Its copy of UCX stays as long as a worker of it is known, and harms nobody."""
+    plugins = [toolbox.plugin(libucp(), "own"), toolbox.plugin(libucp_of_nixl(), "nixl")] * 2
+    more = {"MFS_ENABLE": "1", "PLUGIN_LEAVES": "1"}
+    output = output_of("--close", preload=True, plugins=plugins, **more)
+    versions = [line.split()[0] for line in output.splitlines()]
+    assert versions[:2] == versions[2:]
+    assert versions[0] != versions[1]

@@ -3,7 +3,6 @@
  * Contexts, workers, endpoints. Loading the shim does nothing: bash, git and
  * compilers inherit LD_PRELOAD as well. All set-up is at the first call.
  */
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "host/config.h"
@@ -61,7 +60,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_init_version(unsigned major, unsigned minor,
                                              const ucp_params_t *params, const ucp_config_t *config,
                                              ucp_context_h *context)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    const struct mfs_ucx_caller caller = MFS_UCX_CALLER_CHECKED();
     const ucs_status_t status = caller.api->ucp_init_version(major, minor, params, config, context);
 
     if (status == UCS_OK && !caller.inner && mfs_ucx_enabled())
@@ -71,7 +70,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_init_version(unsigned major, unsigned minor,
 
 MFS_UCX_EXPORT void ucp_cleanup(ucp_context_h context)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    const struct mfs_ucx_caller caller = MFS_UCX_CALLER_CHECKED();
     struct mfs_ucx_area *area =
         caller.inner || !mfs_ucx_enabled() ? NULL : mfs_ucx_map_find(&areas, context);
 
@@ -88,7 +87,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_create(ucp_context_h context,
                                               const ucp_worker_params_t *params,
                                               ucp_worker_h *worker)
 {
-    const struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    const struct mfs_ucx_caller caller = MFS_UCX_CALLER_CHECKED();
     const ucs_status_t status = caller.api->ucp_worker_create(context, params, worker);
     const struct mfs_ucx_area *area = status != UCS_OK || caller.inner || !mfs_ucx_enabled()
                                           ? NULL
@@ -96,13 +95,16 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_create(ucp_context_h context,
 
     if (area)
         mfs_ucx_worker_add(caller.api, *worker, area, params);
+    if (area && mfs_ucx_worker_find(*worker))
+        mfs_ucx_api_hold(caller.api);
     return status;
 }
 
 MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
 {
-    struct mfs_ucx_caller caller = MFS_UCX_CALLER();
+    struct mfs_ucx_caller caller = MFS_UCX_CALLER_CHECKED();
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
+    const struct mfs_ucx_api *api = caller.api;
 
     if (!worker) {
         caller.api->ucp_worker_destroy(handle);
@@ -114,10 +116,11 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     mfs_ucx_abandon(worker, NULL, UCS_ERR_CANCELED);
     mfs_ucx_worker_drop(worker);
     (void)mfs_ucx_deliver(worker);
-    worker->api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
+    api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
     (void)mfs_ucx_deliver(worker);
     mfs_stats_write(worker->host);
     mfs_ucx_worker_free(worker);
+    mfs_ucx_api_let_go(api);
 }
 
 /* What is left to do when UCX has done its part, and found `count` to do. */

@@ -13,6 +13,8 @@
 
 /* The real functions of whoever called the exported symbol we are in. */
 #define MFS_UCX_CALLER() mfs_ucx_caller(__builtin_extract_return_addr(__builtin_return_address(0)))
+/* The same where a part of a program begins or ends: it may lie where another one was. */
+#define MFS_UCX_CALLER_CHECKED() (mfs_ucx_callers_check(), MFS_UCX_CALLER())
 
 enum { MFS_UCX_UNKNOWN, MFS_UCX_ENABLED, MFS_UCX_DISABLED };
 

@@ -3,25 +3,25 @@
  * RTLD_NEXT does not see a UCX that was opened RTLD_LOCAL, hence the way through
  * the caller's own dependencies. For the main program (whose handle is the global
  * scope, where the shim itself comes first) RTLD_NEXT is right; the last resort is
- * to walk all loaded objects. Answers are kept by return address.
+ * to walk all loaded objects. Answers are kept by return address, until a library is unloaded.
  */
 #include "ucx/symbols.h"
 
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
-#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "host/log.h"
 
-#define COPIES_MAX 16
+static const char gone;
+#define GONE ((const void *)&gone) /* address of a site whose library is no longer there */
 
-static pthread_mutex_t resolve_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct mfs_ucx_api copies[COPIES_MAX];
+static pthread_mutex_t table_mutex = PTHREAD_MUTEX_INITIALIZER; /* held for moments */
+struct mfs_ucx_site mfs_ucx_sites[MFS_UCX_SITES]; /* sites are added under the mutex */
 _Atomic unsigned mfs_ucx_copies; /* written under the mutex */
-struct mfs_ucx_site mfs_ucx_sites[MFS_UCX_SITES];
 
 static const void *object_of(const void *address)
 {
@@ -75,33 +75,130 @@ static void *resolve_probe(const void *address)
     return found;
 }
 
-static const struct mfs_ucx_api *copy_of(void *function)
+/* --- copies of UCX --- */
+
+/*
+ * Never freed and never changed but for what the mutex guards: another thread may be about to
+ * call through it. A copy that is loaded anew, at the same addresses, is the same one.
+ */
+struct copy {
+    struct mfs_ucx_api api; /* first */
+    struct copy *next;
+    unsigned holds; /* the mutex guards it and the next */
+    void *handle;   /* while it is held */
+    _Atomic bool used; /* it was, when the answers were found last */
+};
+
+static _Atomic(struct copy *) copies;
+
+static struct copy *copy_from(const struct mfs_ucx_api *api)
 {
-    const void *base = object_of(function);
-    struct mfs_ucx_api *api;
+    return (struct copy *)(uintptr_t)api;
+}
+
+/* The functions of the libucp that `function` is one of. false: it is no longer there. */
+static bool api_read(void *function, struct mfs_ucx_api *api)
+{
     void *handle;
     Dl_info info;
 
-    const unsigned count = atomic_load_explicit(&mfs_ucx_copies, memory_order_relaxed);
-
-    for (unsigned i = 0; i < count; i++) {
-        if (copies[i].base == base)
-            return &copies[i];
-    }
-    if (count == COPIES_MAX || !dladdr(function, &info))
-        return NULL;
-    handle = dlopen(info.dli_fname, RTLD_NOLOAD | RTLD_LAZY); /* kept: pins this copy */
+    if (!dladdr(function, &info))
+        return false;
+    handle = dlopen(info.dli_fname, RTLD_NOLOAD | RTLD_LAZY);
     if (!handle)
-        return NULL;
-    api = &copies[count];
-    api->base = base;
+        return false;
+    memset(api, 0, sizeof(*api));
+    api->base = info.dli_fbase;
 #define MFS_UCX_CALL(type, name, parameters) *(void **)&api->name = dlsym(handle, #name);
 #include "ucx/calls.def"
 #undef MFS_UCX_CALL
-    atomic_store_explicit(&mfs_ucx_copies, count + 1, memory_order_release);
-    mfs_log(MFS_LOG_INFO, "UCX found: %s", info.dli_fname);
-    return api;
+    dlclose(handle);
+    return true;
 }
+
+static struct copy *copy_find(const struct mfs_ucx_api *api)
+{
+    struct copy *copy = mfs_see(&copies);
+
+    while (copy && memcmp(&copy->api, api, sizeof(*api)) != 0)
+        copy = copy->next;
+    return copy;
+}
+
+static const struct mfs_ucx_api *copy_of(void *function)
+{
+    struct mfs_ucx_api api;
+    struct copy *copy;
+    bool is_new = false;
+    Dl_info info;
+
+    if (!api_read(function, &api))
+        return NULL;
+    pthread_mutex_lock(&table_mutex);
+    copy = copy_find(&api);
+    if (!copy) {
+        copy = calloc(1, sizeof(*copy));
+        is_new = copy != NULL;
+    }
+    if (is_new) {
+        copy->api = api;
+        copy->next = mfs_get(&copies);
+        mfs_publish(&copies, copy);
+    }
+    pthread_mutex_unlock(&table_mutex);
+    if (is_new && dladdr(function, &info))
+        mfs_log(MFS_LOG_INFO, "UCX found: %s", info.dli_fname);
+    return copy ? &copy->api : NULL;
+}
+
+/* The only copy in use, then, is right for our own places. Mutex held. */
+static void copies_are(unsigned count)
+{
+    const struct copy *copy = mfs_get(&copies);
+
+    while (copy && !mfs_get(&copy->used))
+        copy = copy->next;
+    for (unsigned i = 0; count == 1 && i < MFS_UCX_SITES; i++) {
+        if (mfs_ucx_sites[i].own && mfs_ucx_sites[i].caller.api != &copy->api)
+            mfs_ucx_sites[i].caller.api = &copy->api;
+    }
+    mfs_publish(&mfs_ucx_copies, count);
+}
+
+void mfs_ucx_api_hold(const struct mfs_ucx_api *api)
+{
+    struct copy *copy = copy_from(api);
+    void *handle = NULL;
+    Dl_info info;
+
+    if (dladdr((const void *)api->ucp_worker_progress, &info))
+        handle = dlopen(info.dli_fname, RTLD_NOLOAD | RTLD_LAZY);
+    pthread_mutex_lock(&table_mutex);
+    if (copy->holds++ == 0) {
+        copy->handle = handle;
+        handle = NULL;
+    }
+    pthread_mutex_unlock(&table_mutex);
+    if (handle)
+        dlclose(handle);
+}
+
+void mfs_ucx_api_let_go(const struct mfs_ucx_api *api)
+{
+    struct copy *copy = copy_from(api);
+    void *handle = NULL;
+
+    pthread_mutex_lock(&table_mutex);
+    if (--copy->holds == 0) {
+        handle = copy->handle;
+        copy->handle = NULL;
+    }
+    pthread_mutex_unlock(&table_mutex);
+    if (handle)
+        dlclose(handle);
+}
+
+/* --- places that call --- */
 
 /*
  * libucp ends some of its functions with a jump to another exported one (as
@@ -111,63 +208,160 @@ static const struct mfs_ucx_api *copy_of(void *function)
  */
 static _Thread_local const struct mfs_ucx_api *last_api;
 
-static struct mfs_ucx_caller answer(const struct mfs_ucx_site *site)
+static const struct mfs_ucx_api *some_api(void)
 {
-    if (atomic_load_explicit(&mfs_ucx_copies, memory_order_acquire) == 1)
-        return site->caller;
-    if (site->own)
-        return (struct mfs_ucx_caller){last_api ? last_api : &copies[0], true};
-    last_api = site->caller.api;
-    return site->caller;
+    const struct copy *copy = mfs_see(&copies);
+
+    while (copy && !mfs_get(&copy->used))
+        copy = copy->next;
+    return copy ? &copy->api : NULL;
 }
 
-static struct mfs_ucx_site resolve(const void *return_address)
+static struct mfs_ucx_caller answer(struct mfs_ucx_caller found, bool own)
 {
-    struct mfs_ucx_site site = {.address = return_address};
+    if (mfs_see(&mfs_ucx_copies) == 1)
+        return found;
+    if (!own)
+        last_api = found.api;
+    else if (last_api && mfs_get(&copy_from(last_api)->used))
+        found.api = last_api;
+    return found;
+}
+
+static bool is_own(const void *return_address)
+{
+    return object_of(return_address) == object_of((const void *)&probe);
+}
+
+/* The answer for a place that calls; api NULL: there is no UCX behind it. */
+static struct mfs_ucx_caller resolve(const void *return_address)
+{
+    struct mfs_ucx_caller found = {NULL, false};
     void *function;
 
-    site.own = object_of(return_address) == object_of((const void *)&probe);
-    if (site.own) {
-        site.caller = (struct mfs_ucx_caller){&copies[0], true};
-        return site;
-    }
+    if (is_own(return_address))
+        return (struct mfs_ucx_caller){some_api(), true};
     function = resolve_probe(return_address);
-    site.caller.api = function ? copy_of(function) : NULL;
-    if (!site.caller.api) {
-        mfs_log(MFS_LOG_WARN, "no UCX behind the shim: a ucp_ function was called, but no libucp "
-                              "is loaded that has it");
-        abort();
+    if (function)
+        found.api = copy_of(function);
+    if (found.api)
+        found.inner = object_of(return_address) == found.api->base;
+    return found;
+}
+
+static void site_add(const void *return_address, struct mfs_ucx_caller found, bool own)
+{
+    struct copy *copy = copy_from(found.api);
+    unsigned at = mfs_ucx_site_home(return_address);
+
+    pthread_mutex_lock(&table_mutex);
+    if (!own && !mfs_get(&copy->used)) {
+        mfs_set(&copy->used, true);
+        copies_are(mfs_get(&mfs_ucx_copies) + 1);
     }
-    site.caller.inner = object_of(return_address) == site.caller.api->base;
-    return site;
+    for (unsigned probes = 0; probes < MFS_UCX_SITES / 2; probes++, at++) {
+        struct mfs_ucx_site *site = &mfs_ucx_sites[at % MFS_UCX_SITES];
+        const void *address = mfs_get(&site->address);
+
+        if (!address || address == GONE) {
+            site->caller = found;
+            site->own = own;
+            mfs_publish(&site->address, return_address);
+        }
+        if (!address || address == GONE || address == return_address)
+            break;
+    }
+    pthread_mutex_unlock(&table_mutex);
 }
 
 struct mfs_ucx_caller mfs_ucx_caller_of(const void *return_address)
 {
     unsigned at = mfs_ucx_site_home(return_address);
-    struct mfs_ucx_site found;
+    struct mfs_ucx_caller found;
+    bool own;
 
     for (unsigned probes = 0; probes < MFS_UCX_SITES; probes++, at++) {
         const struct mfs_ucx_site *site = &mfs_ucx_sites[at % MFS_UCX_SITES];
-        const void *address = atomic_load_explicit(&site->address, memory_order_acquire);
+        const void *address = mfs_see(&site->address);
 
         if (address == return_address)
-            return answer(site);
+            return answer(site->caller, site->own);
         if (!address)
             break;
     }
-    pthread_mutex_lock(&resolve_mutex);
+    mfs_ucx_callers_check(); /* somebody new */
+    own = is_own(return_address);
     found = resolve(return_address);
-    for (unsigned probes = 0; probes < MFS_UCX_SITES / 2; probes++, at++) {
-        struct mfs_ucx_site *site = &mfs_ucx_sites[at % MFS_UCX_SITES];
-
-        if (!atomic_load_explicit(&site->address, memory_order_relaxed)) {
-            site->caller = found.caller;
-            site->own = found.own;
-            atomic_store_explicit(&site->address, return_address, memory_order_release);
-            break;
-        }
+    if (!found.api) {
+        mfs_log(MFS_LOG_WARN, "no UCX behind the shim: a ucp_ function was called, but no libucp "
+                              "is loaded that has it");
+        abort();
     }
-    pthread_mutex_unlock(&resolve_mutex);
-    return answer(&found);
+    site_add(return_address, found, own);
+    return answer(found, own);
+}
+
+/* --- when libraries come and go --- */
+
+static int read_unloads(struct dl_phdr_info *info, size_t size, void *result)
+{
+    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof(info->dlpi_subs))
+        *(unsigned long long *)result = info->dlpi_subs;
+    return 1;
+}
+
+/* The loader's lock is never taken with our mutex held: who has the loader's may call us, from a
+ * library's constructor. So two threads may do this at a time; both find the same. */
+static void site_check(struct mfs_ucx_site *site)
+{
+    const void *address = mfs_see(&site->address);
+    struct mfs_ucx_caller found = {NULL, false};
+
+    if (!address || address == GONE || site->own)
+        return;
+    if (object_of(address))
+        found = resolve(address);
+    pthread_mutex_lock(&table_mutex);
+    if (mfs_get(&site->address) == address) {
+        if (!found.api)
+            mfs_set(&site->address, GONE);
+        else if (found.api != site->caller.api || found.inner != site->caller.inner)
+            site->caller = found;
+    }
+    pthread_mutex_unlock(&table_mutex);
+}
+
+/* Which copies are in use now. */
+static void copies_count(void)
+{
+    unsigned count = 0;
+
+    pthread_mutex_lock(&table_mutex);
+    for (struct copy *copy = mfs_get(&copies); copy; copy = copy->next)
+        mfs_set(&copy->used, copy->holds > 0);
+    for (unsigned i = 0; i < MFS_UCX_SITES; i++) {
+        const struct mfs_ucx_site *site = &mfs_ucx_sites[i];
+        const void *address = mfs_get(&site->address);
+
+        if (address && address != GONE && !site->own)
+            mfs_set(&copy_from(site->caller.api)->used, true);
+    }
+    for (struct copy *copy = mfs_get(&copies); copy; copy = copy->next)
+        count += mfs_get(&copy->used);
+    copies_are(count);
+    pthread_mutex_unlock(&table_mutex);
+}
+
+void mfs_ucx_callers_check(void)
+{
+    static _Atomic unsigned long long seen;
+    unsigned long long unloads = 0;
+
+    dl_iterate_phdr(read_unloads, &unloads);
+    if (mfs_see(&seen) == unloads)
+        return;
+    for (unsigned i = 0; i < MFS_UCX_SITES; i++)
+        site_check(&mfs_ucx_sites[i]);
+    copies_count();
+    mfs_publish(&seen, unloads);
 }

@@ -7,14 +7,17 @@
  *
  * Calls that libucp makes to its own exported functions come by here as well; they
  * are marked `inner` and jump straight on.
+ *
+ * A plug-in can be closed, its UCX with it, and another one can come to lie at the same addresses.
+ * We keep none of them loaded: that would change which UCX the next plug-in gets (the loader takes
+ * what it has under that name). Only a copy with a worker of ours is held until the worker ends.
  */
 #ifndef MFS_UCX_SYMBOLS_H
 #define MFS_UCX_SYMBOLS_H
 
-#include <stdatomic.h>
-
 #include <ucp/api/ucp.h>
 
+#include "core/atomic.h"
 #include "core/types.h"
 
 #define MFS_UCX_SITES 1024u /* a power of two */
@@ -33,7 +36,9 @@ struct mfs_ucx_caller {
 
 /*
  * A place in the program that calls us, and the answer for it. There are some tens of them in a
- * process. Written once: the address last, which publishes the rest.
+ * process. The address is written last, which publishes the rest. The answer changes later only
+ * when the library that the place was in has been unloaded: then nobody calls from there, until
+ * whoever comes to lie there has seen mfs_ucx_callers_check.
  */
 struct mfs_ucx_site {
     _Atomic(const void *) address; /* NULL: free */
@@ -42,10 +47,19 @@ struct mfs_ucx_site {
 };
 
 extern struct mfs_ucx_site mfs_ucx_sites[MFS_UCX_SITES];
-extern _Atomic unsigned mfs_ucx_copies; /* of UCX that are known */
+extern _Atomic unsigned mfs_ucx_copies; /* of UCX that are in use */
 
 /* Not where it would be, perhaps never asked for before; or there are several copies. */
 struct mfs_ucx_caller mfs_ucx_caller_of(const void *return_address);
+/*
+ * Has a library been unloaded since the last time? Then all answers are found anew. Called where
+ * a program begins to use UCX, or a part of it: it asks the loader, which is too much for each
+ * put. Whoever comes to lie where another one was begins like that.
+ */
+void mfs_ucx_callers_check(void);
+/* While it is held, that copy of UCX stays where it is, whatever the program closes. */
+void mfs_ucx_api_hold(const struct mfs_ucx_api *api);
+void mfs_ucx_api_let_go(const struct mfs_ucx_api *api);
 
 static inline unsigned mfs_ucx_site_home(const void *return_address)
 {
@@ -57,8 +71,7 @@ static inline struct mfs_ucx_caller mfs_ucx_caller(const void *return_address)
 {
     const struct mfs_ucx_site *site = &mfs_ucx_sites[mfs_ucx_site_home(return_address)];
 
-    if (MFS_LIKELY(atomic_load_explicit(&site->address, memory_order_acquire) == return_address &&
-                   atomic_load_explicit(&mfs_ucx_copies, memory_order_relaxed) == 1))
+    if (MFS_LIKELY(mfs_see(&site->address) == return_address && mfs_see(&mfs_ucx_copies) == 1))
         return site->caller;
     return mfs_ucx_caller_of(return_address);
 }

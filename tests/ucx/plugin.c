@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A plug-in that brings its own UCX, as NIXL's does: one put to itself, checked. */
+/* A plug-in that brings its own UCX, as NIXL's does: one put to itself, checked. With
+ * PLUGIN_LEAVES=1 it gives its worker and context not back. */
+#include <stdlib.h>
 #include <string.h>
 #include <ucp/api/ucp.h>
 
@@ -58,7 +60,9 @@ int plugin_run(const char **version)
     ucp_worker_release_address(worker, address);
     ucp_rkey_buffer_release(packed);
     ucp_mem_unmap(context, memh);
-    ucp_worker_destroy(worker);
-    ucp_cleanup(context);
+    if (!getenv("PLUGIN_LEAVES")) {
+        ucp_worker_destroy(worker);
+        ucp_cleanup(context);
+    }
     return memcmp(source, target, sizeof(source)) != 0;
 }
