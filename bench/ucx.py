@@ -88,7 +88,8 @@ def built() -> Iterator[Path]:
     """The measuring program, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="mfs-bench-") as folder:
         program = Path(folder) / "ucx_loop"
-        sources = [str(ROOT / "bench" / f"ucx_{part}.c") for part in ("loop", "side", "contend")]
+        parts = ("loop", "side", "contend", "tag")
+        sources = [str(ROOT / "bench" / f"ucx_{part}.c") for part in parts]
         command = [
             *(*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-D_GNU_SOURCE", "-O2"),
             *("-isystem", str(wheel("include")), f"-I{ROOT / 'csrc'}", "-o", str(program)),

@@ -1,55 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An urgent put beside others of the same process: OPERATION contend of ucx_loop.c. */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "host/host.h"
 #include "ucx_side.h"
+#include "ucx_tag.h"
 
 #define FLOWS_MAX 64u
-
-/* What the library offers, if it is loaded. */
-static struct {
-    void (*tag_set)(const struct mfs_tag *tag);
-    uint64_t (*request_key)(const char *name);
-    struct mfs_host *(*host_get)(void);
-    void (*facts_init)(struct mfs_facts *facts);
-    int (*request_put)(struct mfs_host *host, uint64_t key, const char *name,
-                       const struct mfs_facts *facts);
-    int64_t (*now_ns)(void);
-} library;
-
-static void library_find(void)
-{
-    *(void **)&library.tag_set = dlsym(RTLD_DEFAULT, "mfs_tag_set");
-    *(void **)&library.request_key = dlsym(RTLD_DEFAULT, "mfs_request_key");
-    *(void **)&library.host_get = dlsym(RTLD_DEFAULT, "mfs_host_get");
-    *(void **)&library.facts_init = dlsym(RTLD_DEFAULT, "mfs_facts_init");
-    *(void **)&library.request_put = dlsym(RTLD_DEFAULT, "mfs_request_put");
-    *(void **)&library.now_ns = dlsym(RTLD_DEFAULT, "mfs_now_ns");
-}
-
-/* What is posted from now on belongs to a request that is due in so many seconds; NULL: none. */
-static void tagged(const char *request, double due_s)
-{
-    struct mfs_tag tag = {.stage = MFS_STAGE_P2D};
-    struct mfs_facts facts;
-
-    if (!library.tag_set)
-        return;
-    if (!request) {
-        library.tag_set(NULL);
-        return;
-    }
-    tag.request = library.request_key(request);
-    library.facts_init(&facts);
-    facts.deadline_ns = library.now_ns() + (int64_t)(due_s * 1e9);
-    if (library.request_put(library.host_get(), tag.request, request, &facts) != 0)
-        die("request", UCS_ERR_NO_MEMORY);
-    library.tag_set(&tag);
-}
 
 static struct {
     ucs_status_ptr_t requests[FLOWS_MAX];
@@ -135,7 +93,6 @@ void contend(size_t bytes, size_t background_bytes, unsigned flows, double span_
     double alone_s, contended_s, before_Bps, start_s, elapsed_s;
     uint64_t done;
 
-    library_find();
     (void)urgent(bytes); /* warm up */
     alone_s = urgent(bytes);
     background.bytes = background_bytes;

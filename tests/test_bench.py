@@ -105,3 +105,65 @@ def test_ucx_bad_input() -> None:
     done = mfs("bench", "ucx", "--connect", "somewhere")
     assert done.returncode == 2
     assert "ADDRESS:PORT" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("scene", "operation", "stuck", "transport"),
+    [("slow", "get", "same", "tcp"), ("down", "message", "other", "nccl")],
+)
+def test_stall(scene: str, operation: str, stuck: str, transport: str, tmp_path: Path) -> None:
+    reason = network.why_not_namespaces()
+    if reason:
+        pytest.skip(f"no namespaces: {reason}")
+    path = tmp_path / "stall.json"
+    options = ("--rounds", "1", "--seconds", "0.4", "--policy", "fifo")
+    case = ("--scene", scene, "--operation", operation, "--stuck", stuck)
+    done = mfs("bench", "stall", *case, *options, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    (one,) = json.loads(path.read_text())["results"]
+    assert (one["scene"], one["transport"], one["policy"]) == (scene, transport, "fifo")
+    assert one["stuck"] == stuck
+    # what the healthy get fits the sender's link, and the sick one's is as the scene says
+    assert 0 < one["plain"] < 130
+    assert 0 <= one["mfs"] < 130
+    assert one["ratio"] == pytest.approx(one["mfs"] / one["plain"])
+    assert one["met"] == (one["ratio"] >= 0.95)
+    for system in ("sick_plain", "sick_mfs"):
+        assert one[system] == 0 if scene == "down" else 0 <= one[system] < 25
+
+
+def test_stall_short_of_a_core(tmp_path: Path) -> None:
+    path = tmp_path / "stall.json"
+    case = ("--scene", "quota", "--transport", "shm")
+    options = ("--rounds", "1", "--seconds", "0.1", "--json", str(path))
+    done = mfs("bench", "stall", *case, *options)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())["results"]
+    assert [one["size_bytes"] for one in rows] == [64 << 10, 512 << 10, 4 << 20]
+    for one in rows:
+        assert one["plain"] > 0
+        assert one["mfs"] > 0
+        assert one["by"].startswith(("cgroup", "SIGSTOP"))
+
+
+def test_stall_halves_without_a_cgroup() -> None:
+    """The way that needs no cgroup: the command goes on after each stop, and its status stays."""
+    halve = Path(__file__).parents[1] / "bench" / "_short.py"
+    code = (
+        "import signal, sys, threading\n"
+        "seen = threading.Semaphore(0)\n"
+        "signal.signal(signal.SIGCONT, lambda *_: seen.release())\n"
+        "sys.exit(3 if all(seen.acquire(timeout=20) for _ in range(3)) else 4)"
+    )
+    done = subprocess.run([sys.executable, halve, sys.executable, "-c", code], check=False)
+    assert done.returncode == 3
+
+
+def test_stall_bad_input() -> None:
+    done = mfs("bench", "stall", "--scene", "urgent", "--transport", "nccl")
+    assert done.returncode == 2
+    assert "no scene has all of that" in done.stderr
+    done = mfs("bench", "stall", "--rate", "0")
+    assert done.returncode == 2
+    assert "from 1 to 10000 Mbit/s" in done.stderr

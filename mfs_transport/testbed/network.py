@@ -79,8 +79,9 @@ class Namespaces:
 
     def __init__(self, link_Bps: float) -> None:
         find_tools()
-        self._rate = f"{round(link_Bps * 8)}bit"
+        self._link_Bps = link_Bps
         self._count = 0
+        self._ports: dict[str, str] = {}  # of the bridge, by the host's name
         self._reaches = False
         _run("mount", "-t", "tmpfs", "tmpfs", "/run")
         os.mkdir("/run/netns")
@@ -93,7 +94,7 @@ class Namespaces:
     def add(self, name: str) -> Place:
         self._count += 1
         address = PREFIX + str(self._count)
-        port = f"port{self._count}"
+        port = self._ports[name] = f"port{self._count}"
         inside = ["ip", "netns", "exec", name]
         _run("ip", "netns", "add", name)
         _run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -113,12 +114,26 @@ class Namespaces:
             self._reaches = True
         return address
 
+    def slow_down(self, place: Place, times: float) -> None:
+        """Its link carries so many times less from now on, both ways; 1: as much as any."""
+        self._class([], self._ports[place.name], "change", times)
+        self._class([*place.command], place.device, "change", times)
+
+    def plug(self, place: Place, *, up: bool) -> None:
+        """Its link is up, or down: nothing comes through, and nobody is told."""
+        _run("ip", "link", "set", self._ports[place.name], "up" if up else "down")
+
     def _shape(self, inside: list[str], device: str) -> None:
-        rate = ["rate", self._rate, "ceil", self._rate, "burst", "32k", "cburst", "32k"]
         tc = [*inside, "tc"]
         _run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "1")
-        _run(*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:1", "htb", *rate)
+        self._class(inside, device, "add", 1)
         _run(*tc, "qdisc", "add", "dev", device, "parent", "1:1", "bfifo", "limit", "1m")
+
+    def _class(self, inside: list[str], device: str, verb: str, times: float) -> None:
+        rate = f"{round(self._link_Bps * 8 / times)}bit"
+        limits = ["rate", rate, "ceil", rate, "burst", "32k", "cburst", "32k"]
+        place = ["dev", device, "parent", "1:", "classid", "1:1"]
+        _run(*inside, "tc", "class", verb, *place, "htb", *limits)
 
 
 class Loopback:
