@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
-from mfs_transport.commands._probe import BYTES
 from mfs_transport.commands.doctor import (
     check_enabled,
     check_preload,
@@ -24,6 +23,7 @@ from mfs_transport.commands.doctor import (
     check_transports,
     read_stats,
 )
+from mfs_transport.diagnose.transfer import BYTES
 from mfs_transport.native import UCX_SHIM
 
 MOVED = 2 * BYTES  # a put and a get
@@ -242,7 +242,7 @@ def test_command__that_fails_or_is_not_there(doctor: Doctor):
 @needs_nixl
 class TestCommand:
     def test_command__that_moves_bytes(self, doctor: Doctor):
-        program = "from mfs_transport.commands._probe import probe; assert not probe()['error']"
+        program = "from mfs_transport.diagnose.transfer import probe; assert not probe()['error']"
         found = doctor.report("--", sys.executable, "-c", program)
         assert failed(found) == set(), found
         assert found["report"]["counters"]["bytes"] == MOVED

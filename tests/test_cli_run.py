@@ -203,4 +203,4 @@ def test_subcommand__is_a_file_without_an_underscore(tmp_path: Path):
         "import click\n\n\n@click.command()\ndef command():\n    click.echo('hello')\n"
     )
     assert mfs("hello", cwd=tmp_path).stdout == "hello\n"
-    assert "'_probe'" in one_line(mfs("_probe", cwd=tmp_path), 2)
+    assert "'_files'" in one_line(mfs("_files", cwd=tmp_path), 2)

@@ -18,7 +18,7 @@ import click
 
 from ..config import Settings, flag, resolve, string
 from ..native import LIBRARY, UCX_SHIM, InputError
-from ._segment import FOREIGN, Look, look
+from ..observe.segment import FOREIGN, Look, look
 from .run import environment
 
 SCHEMA_VERSION = 1
@@ -130,13 +130,13 @@ def check_transports(environ: Mapping[str, str]) -> Check:
 
 
 def run_probe(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What `_probe` says, started under `environ`; with "error" set when it says nothing."""
+    """What diagnose/transfer.py says under `environ`; with "error" set when it says nothing."""
     own = {name: value for name, value in environ.items() if name != "MFS_STATS"}
     with tempfile.TemporaryDirectory(prefix="mfs-doctor-") as folder:
         result = Path(folder) / "result.json"
         try:
             done = subprocess.run(
-                [sys.executable, "-m", f"{__package__}._probe", str(result)],
+                [sys.executable, "-m", "mfs_transport.diagnose.transfer", str(result)],
                 env=own,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -362,10 +362,10 @@ def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
     as_is = here or check_enabled(os.environ).status == "ok"
     environ = dict(os.environ) if as_is and not argv else launched(os.environ)
     if argv == ("nccl",):
-        from . import _nccl
+        from ..diagnose import nccl
 
         environ = dict(os.environ) if as_is else launched(os.environ)
-        checks = [Check(*row) for row in _nccl.examine(environ)]
+        checks = [Check(*row) for row in nccl.examine(environ)]
         counters: dict[str, int] = {}
     elif argv:
         checks, counters = examine_program(argv, environ, sys.stderr.fileno() if as_json else None)

@@ -22,7 +22,7 @@ from .. import __version__, _mfs
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
 from ..native import LIBRARY, UCX_SHIM, config_rows, library_version, policies
-from ._segment import Look, look
+from ..observe.segment import Look, look
 
 SCHEMA_VERSION = 1
 NIXL_PACKAGES = ("nixl", "nixl-cu12", "nixl-cu13")

@@ -13,9 +13,9 @@ from .. import json_report
 from ..config import resolve
 from ..control import Host
 from ..native import InputError
+from ..observe.segment import look
 from ..observe.trace import Event, Trace
 from ._files import ResultFile
-from ._segment import look
 
 POLL_S = 0.05
 COLUMNS = (

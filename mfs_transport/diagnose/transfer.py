@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program that `mfs doctor` starts: moves bytes, and tells what the shim saw of it.
 
-    python -m mfs_transport.commands._probe RESULT.json
+    python -m mfs_transport.diagnose.transfer RESULT.json
 
 It moves them with NIXL, or with UCX where NIXL is not installed, from one memory of this
 process to another, once by a put and once by a get, and compares them. It exits 0 whether or
