@@ -15,7 +15,8 @@ import pytest
 
 import mfs_transport as mfs
 from mfs_transport import __version__
-from mfs_transport.commands.info import _version_lines, markdown
+from mfs_transport.commands.info import _version_lines
+from mfs_transport.config_page import markdown
 from mfs_transport.engines.vllm.estimate import Estimates
 from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, ffi, lib, policies
 from mfs_transport.observe.segment import look
