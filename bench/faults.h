@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 
 #include "core/rmlq.h"
-#include "host/segment.h"
+#include "host/attach.h"
 
 #define FAULTS_PROCESSES 4u
 #define FAULTS_SEATS (FAULTS_PROCESSES + 1) /* the last one is the spare's */
@@ -57,7 +57,7 @@ struct faults_seat {
     _Atomic uint64_t beat; /* moves with every look at its queue */
     _Atomic uint64_t rank; /* of its best chunk, or MFS_RANK_NONE */
     _Atomic uint64_t inflight_bytes; /* on the wire */
-    _Atomic uint64_t refused; /* control calls that gave up: the mutex was not to be had */
+    _Atomic uint64_t refused; /* control calls that gave up: the lock was not to be had */
     _Atomic int64_t stall_ns; /* longest of the epoch: could have sent, was kept from it */
     _Atomic int64_t silence_ns; /* longest of the epoch that its sending ended */
     _Atomic int64_t away_ns; /* longest of the epoch between two looks at its queue: no CPU */

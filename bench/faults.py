@@ -6,10 +6,10 @@ port in one segment; the wire is emulated. Every fault hits a random one at a ra
 
     none                 nothing: what is measured without a fault
     kill, stop           SIGKILL; SIGSTOP, and SIGCONT after 5 to --stop-ms milliseconds
-    kill_locked, stop_locked    the same while the victim has the segment's mutex
+    kill_locked, stop_locked    the same while the victim has the segment's lock
     kill_idle            one is killed that has nothing queued and nothing in flight
     kill_young           a fifth process is killed while it opens the segment or just after
-    both                 one is stopped with the mutex, then another is killed
+    both                 one is stopped with the lock, then another is killed
 
 stall is the longest time for which a process that was not hit could have sent and was kept
 from it; silence the longest for which nobody sent, whatever the reason; away the longest for
@@ -68,7 +68,7 @@ def compile_program(folder: Path, sanitizer: str) -> Path:
     ]
     command = [
         *(*shlex.split(os.environ.get("CC", "gcc")), *FLAGS, *SANITIZERS[sanitizer]),
-        *("-Wl,--wrap=pthread_mutex_unlock", f"-I{ROOT / 'csrc'}", "-o", str(program)),
+        *("-Wl,--wrap=mfs_segment_unlock", f"-I{ROOT / 'csrc'}", "-o", str(program)),
         *(*map(str, sources), "-lm"),
     ]
     subprocess.run(command, check=True)

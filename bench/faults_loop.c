@@ -6,10 +6,10 @@
  *
  *   none         nothing: what the same measurement shows without a fault
  *   kill, stop   SIGKILL; SIGSTOP, and SIGCONT after 5 to STOP_MS ms
- *   kill_locked, stop_locked   the same with the mutex of the segment in the victim's hand
+ *   kill_locked, stop_locked   the same with the lock of the segment in the victim's hand
  *   kill_idle    one that has nothing queued and nothing in flight
  *   kill_young   a process that is killed while it opens the segment or just after
- *   both         one is stopped with the mutex, then another is killed
+ *   both         one is stopped with the lock, then another is killed
  *
  * A line of JSON for each fault, and one for the end. After each fault everybody holds
  * still for a moment, and what the segment says is compared with what the living have.

@@ -53,14 +53,14 @@ static struct {
     int64_t stalled_since_ns, looked_ns; /* 0: not stalled; last look at the queue */
 } self;
 
-/* --- dying and stopping with the segment's mutex in hand --- */
+/* --- dying and stopping with the segment's lock in hand --- */
 
-int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
-int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+void __real_mfs_segment_unlock(struct mfs_host *host);
+void __wrap_mfs_segment_unlock(struct mfs_host *host);
 
-int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+void __wrap_mfs_segment_unlock(struct mfs_host *host)
 {
-    if (self.host && mutex == &self.host->segment->mutex) {
+    if (host == self.host) {
         const uint32_t signal = atomic_exchange(&self.seat->at_unlock, 0);
 
         if (signal) {
@@ -68,7 +68,7 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
             kill(getpid(), (int)signal);
         }
     }
-    return __real_pthread_mutex_unlock(mutex);
+    __real_mfs_segment_unlock(host);
 }
 
 static void must(int error, const char *what)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import itertools
 import math
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -61,29 +62,41 @@ class Host:
 
     Without a path: the process-wide one, by MFS_SEGMENT, which the shim of this process
     uses as well. With a path: that file (made if it is not there), to be closed by `close`.
+    In a child that is forked it attaches anew at its first use.
     """
 
     def __init__(self, path: str | None = None) -> None:
-        self._owned = path is not None
-        if path is None:
+        self._path = path
+        self._attach()
+
+    def _attach(self) -> None:
+        if self._path is None:
             self._host = lib.mfs_host_get()
             if not self._host:
                 raise OSError("no memory for a segment")
         else:
             out = ffi.new("struct mfs_host **")
-            check(lib.mfs_host_open(path.encode(), out), f"segment {path}")
+            check(lib.mfs_host_open(self._path.encode(), out), f"segment {self._path}")
             self._host = out[0]
+        self._process = os.getpid()
 
     @property
     def handle(self) -> Any:
         if self._host is None:
             raise ValueError("the host segment is closed")
+        if self._process != os.getpid():  # the parent's is private and empty here
+            self._attach()
         return self._host
 
     @property
     def path(self) -> str:
         """The segment's file; "" when it is private to this process."""
         return text(lib.mfs_host_path(self.handle))
+
+    @property
+    def reason(self) -> str:
+        """Why it is private, though a file was asked for; "" otherwise."""
+        return text(lib.mfs_host_reason(self.handle))
 
     @property
     def policy(self) -> str:
@@ -135,7 +148,7 @@ class Host:
         return rate
 
     def close(self) -> None:
-        if self._owned and self._host is not None:
+        if self._path is not None and self._host is not None:
             lib.mfs_host_close(self._host)
         self._host = None
 
@@ -315,16 +328,20 @@ def publish_all(host: Host, requests: list[Request]) -> None:
     facts = ffi.new("struct mfs_facts[]", len(changed))
     for index, request in enumerate(changed):
         facts[index] = request.facts[0]
-    check(
-        lib.mfs_request_put_all(
-            host.handle,
-            ffi.new("uint64_t[]", [request.key for request in changed]),
-            ffi.new("char *[]", names),
-            facts,
-            len(changed),
-        ),
-        f"{len(changed)} requests",
+    result = lib.mfs_request_put_all(
+        host.handle,
+        ffi.new("uint64_t[]", [request.key for request in changed]),
+        ffi.new("char *[]", names),
+        facts,
+        len(changed),
     )
+    if result == -errno.ENOSPC:
+        raise OSError(
+            errno.ENOSPC,
+            f"{lib.MFS_REQUESTS_MAX} requests are registered on this host, and no more fit: "
+            "finish() those that are over",
+        )
+    check(result, f"{len(changed)} requests")
     for request in changed:
         request._published = bytes(ffi.buffer(request.facts))
 

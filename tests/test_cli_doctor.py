@@ -160,6 +160,27 @@ class TestNixl:
         assert failed(found) == {"segment"}
         assert "another user" in found["segment"]["reason"]
 
+    def test_segment_without_room(self, doctor: Doctor):
+        small = "mount -t tmpfs -o size=64k,mode=1777 none /dev/shm || exit 77; exec "
+        done = subprocess.run(
+            [
+                *("unshare", "-Urm", "sh", "-c", small + '"$@"', "sh"),
+                *(sys.executable, "-m", "mfs_transport", "doctor", "--json"),
+            ],
+            cwd=doctor.folder,
+            env={**doctor.environ, "MFS_SEGMENT": "/dev/shm/segment"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+        if done.returncode == 77 or "unshare" in done.stderr:
+            pytest.skip("a /dev/shm of our own needs namespaces")
+        found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+        assert failed(found) == {"segment"}
+        assert "no room for its" in found["segment"]["reason"]
+        assert "MFS_SEGMENT" in found["segment"]["remedy"]
+
     def test_segment_of_another_version(self, doctor: Doctor):
         path = doctor.folder / "segment"
         with mfs.Host(str(path)):

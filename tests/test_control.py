@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
-from mfs_transport.control import batch_current, tag_current, tag_make
+from mfs_transport.control import batch_current, publish_all, tag_current, tag_make
 from mfs_transport.native import NEVER, InputError, ffi, lib, now_ns
 
 S = 1_000_000_000
@@ -172,6 +173,50 @@ def test_host__port_that_does_not_exist(host: mfs.Host):
         host.egress_rate_Bps("nic2")
     with pytest.raises(InputError, match="port 'nic2'"):
         mfs.Egress(host, "nic2")
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_host__a_forked_child_attaches_for_itself(tmp_path: Path, by_path: bool):
+    code = """
+import os, sys
+import mfs_transport as mfs
+host = mfs.Host(sys.argv[1]) if sys.argv[2] == "True" else mfs.default_host()
+first = mfs.register("of-the-parent", ttft_s=9.0, host=host)
+ends = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    mfs.register("of-the-child", ttft_s=9.0, host=host)
+    os.write(ends[0][1], b"x")
+    os.read(ends[1][0], 1)
+    os._exit(0)
+os.read(ends[0][0], 1)
+print(host.requests())
+os.write(ends[1][1], b"x")
+os.waitpid(child, 0)
+"""
+    path = str(tmp_path / "segment")
+    done = subprocess.run(
+        [sys.executable, "-c", code, path, str(by_path)],
+        env={**os.environ, "MFS_SEGMENT": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_register__table_is_full(host: mfs.Host):
+    requests = [
+        mfs.register(f"request-{i}", ttft_s=9.0, host=host, publish=False)
+        for i in range(lib.MFS_REQUESTS_MAX)
+    ]
+    publish_all(host, requests)
+    assert host.requests() == lib.MFS_REQUESTS_MAX == 16384
+    with pytest.raises(OSError, match=r"16384 requests are registered .* finish\(\) those"):
+        mfs.register("one-more", ttft_s=9.0, host=host)
+    requests[0].finish()
+    mfs.register("one-more", ttft_s=9.0, host=host)
 
 
 def test_host__closed(tmp_path: Path):

@@ -13,23 +13,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host/segment.h"
+#include "core/atomic.h"
+#include "host/attach.h"
+#include "host/name.h"
 
 #define GIVE_UP_AFTER 256u /* numbers drawn since, before an event half written is passed by */
 
 void mfs_event_trace(struct mfs_host *host, bool on)
 {
-    atomic_store_explicit(&host->segment->tracing, on, memory_order_relaxed);
+    mfs_set(&host->segment->tracing, on);
 }
 
 bool mfs_event_tracing(struct mfs_host *host)
 {
-    return atomic_load_explicit(&host->segment->tracing, memory_order_relaxed) != 0;
+    return mfs_get(&host->segment->tracing) != 0;
 }
 
 uint64_t mfs_event_count(struct mfs_host *host)
 {
-    return atomic_load_explicit(&host->segment->events_count, memory_order_acquire);
+    return mfs_see(&host->segment->events_count);
 }
 
 static struct mfs_event_cell *cell_of(struct mfs_segment *segment, uint64_t number)
@@ -45,11 +47,11 @@ static void record(struct mfs_segment *segment, const struct mfs_event *event)
     uint64_t words[MFS_EVENT_WORDS];
 
     memcpy(words, event, sizeof(words));
-    atomic_store_explicit(&cell->number, 0, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release); /* no word is written before the 0 */
+    mfs_set(&cell->number, 0);
+    mfs_fence_release(); /* no word is written before the 0 */
     for (size_t i = 0; i < MFS_EVENT_WORDS; i++)
-        atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
-    atomic_store_explicit(&cell->number, number + 1, memory_order_release);
+        mfs_set(&cell->words[i], words[i]);
+    mfs_publish(&cell->number, number + 1);
 }
 
 static void told(void *ctx, enum mfs_flow_event kind, const struct mfs_flow_info *flow,
@@ -89,29 +91,38 @@ struct mfs_flow_watch mfs_event_watch(struct mfs_port *port)
     return (struct mfs_flow_watch){port, told};
 }
 
+/* Every number in it is one that there is, and its name ends. */
+static bool sound(struct mfs_event *event)
+{
+    mfs_name_clean(event->name, sizeof(event->name), event->name, sizeof(event->name));
+    return event->kind <= MFS_FLOW_LEFT && event->stage <= MFS_STAGE_P2D &&
+           event->direction <= MFS_INGRESS && event->level < MFS_LEVELS_MAX &&
+           event->level_before < MFS_LEVELS_MAX;
+}
+
 /* 1: copied; 0: not there yet; -1: gone. */
 static int read_one(struct mfs_segment *segment, uint64_t number, struct mfs_event *event)
 {
     struct mfs_event_cell *cell = cell_of(segment, number);
     uint64_t words[MFS_EVENT_WORDS];
-    uint64_t before = atomic_load_explicit(&cell->number, memory_order_acquire);
+    uint64_t before = mfs_see(&cell->number);
 
     if (before != number + 1)
         return before > number + 1 ? -1 : 0;
     for (size_t i = 0; i < MFS_EVENT_WORDS; i++)
-        words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
-    atomic_thread_fence(memory_order_acquire);
-    if (atomic_load_explicit(&cell->number, memory_order_relaxed) != number + 1)
+        words[i] = mfs_get(&cell->words[i]);
+    mfs_fence_acquire();
+    if (mfs_get(&cell->number) != number + 1)
         return -1;
     memcpy(event, words, sizeof(words));
-    return 1;
+    return sound(event) ? 1 : -1;
 }
 
 size_t mfs_event_read(struct mfs_host *host, uint64_t *next, struct mfs_event *events, size_t room,
                       uint64_t *lost)
 {
     const uint64_t count = mfs_event_count(host);
-    uint64_t number = *next, passed = 0;
+    uint64_t number = *next < count ? *next : count, passed = 0; /* the segment may be a new one */
     size_t copied = 0;
 
     if (count > MFS_EVENTS_MAX && number < count - MFS_EVENTS_MAX) {

@@ -11,7 +11,8 @@
  * ports      one direction of one NIC; members are the queues that send on it
  *
  * Reading facts, settings and counters makes no system call. Attaching and leaving, registering a
- * request and looking for dead processes take the segment's mutex, and ask the kernel who lives.
+ * request and looking for dead processes take the segment's lock, which is one of the kernel's
+ * (some microseconds), and ask the kernel who lives.
  */
 #ifndef MFS_HOST_HOST_H
 #define MFS_HOST_HOST_H
@@ -23,6 +24,7 @@ struct mfs_host;
 /* Of the package whose build made this library, "0.1.0"; "unknown": another build made it. */
 MFS_API const char *mfs_version(void);
 
+#define MFS_REQUESTS_MAX 16384u /* registered at one time on a host */
 #define MFS_REQUEST_NAME_MAX 63 /* longer names are cut for display; the key is of the whole */
 #define MFS_PORT_NAME_MAX 31
 
@@ -30,12 +32,13 @@ MFS_API const char *mfs_version(void);
  * Attach to the segment at path, making it if it is not there; NULL or "": the
  * default place. A file nobody is attached to any more is started afresh.
  * -EPROTO: another layout version, or no segment at all; -EACCES, -ENOENT, ...: from the system;
- * -EUSERS: no free process slot.
+ * -EUSERS: no free process slot; -ENOSPC, -EFBIG: its file system has no room for all of it.
  */
 MFS_API int mfs_host_open(const char *path, struct mfs_host **host);
 /* A private one, in this process's memory only: the fallback when none can be opened. */
 MFS_API int mfs_host_open_private(struct mfs_host **host);
-/* A forked child keeps no share in its parent's segment: what it inherits is private and empty. */
+/* A forked child keeps no share in its parent's segment: what it inherits is private and empty.
+ * What it opens itself, or asks mfs_host_get() for, is its own. */
 MFS_API void mfs_host_close(struct mfs_host *host);
 /*
  * The process-wide one, by MFS_SEGMENT: opened at the first call, kept. When the
@@ -44,6 +47,13 @@ MFS_API void mfs_host_close(struct mfs_host *host);
  */
 MFS_API struct mfs_host *mfs_host_get(void);
 MFS_API const char *mfs_host_path(const struct mfs_host *host); /* "" when private */
+/* Why it is private, though a file was asked for; "" otherwise. */
+MFS_API const char *mfs_host_reason(const struct mfs_host *host);
+/*
+ * The file that `path`, as above, stands for in this process; nothing is made. In a time namespace
+ * it is another one: see place.c. 0, -ENAMETOOLONG; -EACCES: the default places are others'.
+ */
+MFS_API int mfs_host_place(const char *path, char *place, size_t size);
 
 /* 64-bit key of a request's name: never MFS_REQUEST_NONE. FNV-1a. */
 MFS_API uint64_t mfs_request_key(const char *name);

@@ -24,7 +24,7 @@
 #include "host/account.h"
 #include "host/config.h"
 #include "host/room.h"
-#include "host/segment.h"
+#include "host/attach.h"
 
 #define REAP_EVERY_NS INT64_C(10000000)     /* while somebody in the way does not move */
 #define REAP_IDLE_NS (100 * REAP_EVERY_NS)  /* while nobody is */

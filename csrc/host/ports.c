@@ -16,7 +16,7 @@
 #include "host/link.h"
 #include "host/name.h"
 #include "host/port.h"
-#include "host/segment.h"
+#include "host/attach.h"
 
 /* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
 static uint64_t seed_Bps(const char *name)

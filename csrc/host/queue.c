@@ -5,7 +5,7 @@
 
 #include "host/config.h"
 #include "host/event.h"
-#include "host/segment.h"
+#include "host/attach.h"
 
 static void params_init(const struct mfs_port *port, struct mfs_params *params)
 {

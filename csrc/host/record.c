@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counters and the tag of the calling thread. */
-#include "host/segment.h"
+#include "core/atomic.h"
+#include "host/attach.h"
 #include "host/tagged.h"
 
 static _Thread_local struct mfs_tag current_tag;
@@ -12,7 +13,7 @@ void mfs_tag_set(const struct mfs_tag *tag)
 
     current_tag = tag ? *tag : untagged;
     if (tag) /* before this thread posts with it; other threads have tags of their own */
-        atomic_store_explicit(&mfs_tag_used, true, memory_order_relaxed);
+        mfs_set(&mfs_tag_used, true);
 }
 
 struct mfs_tag mfs_tag_get(void)
@@ -34,8 +35,7 @@ bool mfs_abort_get(void)
 
 void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount)
 {
-    atomic_fetch_add_explicit(&host->segment->processes[host->process].counters[counter], amount,
-                              memory_order_relaxed);
+    mfs_add(&host->segment->processes[host->process].counters[counter], amount);
 }
 
 struct mfs_count_row *mfs_count_row_get(struct mfs_host *host)
@@ -43,8 +43,8 @@ struct mfs_count_row *mfs_count_row_get(struct mfs_host *host)
     struct mfs_process_cell *cell = &host->segment->processes[host->process];
 
     for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++) {
-        /* acquire: what its last user counted is seen */
-        if (!atomic_exchange_explicit(&cell->rows[i].used, 1, memory_order_acquire))
+        /* what its last user counted is seen */
+        if (!mfs_swap(&cell->rows[i].used, 1))
             return &cell->rows[i];
     }
     return NULL;
@@ -53,15 +53,15 @@ struct mfs_count_row *mfs_count_row_get(struct mfs_host *host)
 void mfs_count_row_put(struct mfs_count_row *row)
 {
     if (row)
-        atomic_store_explicit(&row->used, 0, memory_order_release);
+        mfs_publish(&row->used, 0);
 }
 
 static uint64_t count_of(const struct mfs_process_cell *cell, enum mfs_counter counter)
 {
-    uint64_t total = atomic_load_explicit(&cell->counters[counter], memory_order_relaxed);
+    uint64_t total = mfs_get(&cell->counters[counter]);
 
     for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++)
-        total += atomic_load_explicit(&cell->rows[i].counters[counter], memory_order_relaxed);
+        total += mfs_get(&cell->rows[i].counters[counter]);
     return total;
 }
 
@@ -72,7 +72,7 @@ uint64_t mfs_count_process(struct mfs_host *host, enum mfs_counter counter)
 
 uint64_t mfs_count_total(struct mfs_host *host, enum mfs_counter counter)
 {
-    uint64_t total = atomic_load_explicit(&host->segment->past[counter], memory_order_relaxed);
+    uint64_t total = mfs_get(&host->segment->past[counter]);
 
     for (uint32_t i = 0; i < MFS_PROCESSES_MAX; i++)
         total += count_of(&host->segment->processes[i], counter);

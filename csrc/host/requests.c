@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * key -> facts: a table of cells with open addressing, at most PROBES cells from
- * the key's own. Writers hold the segment's mutex; readers take no lock: they copy
+ * the key's own. Writers hold the segment's lock; readers take none: they copy
  * the words between two looks at the cell's sequence and try again if it moved, a
  * bounded number of times (a writer may have died half-way: then it is unknown).
+ *
+ * CAPACITY: two thirds of the cells are used at most. The longest row of used cells is then some
+ * 140 long, and a key's own cell is within PROBES of it (with as many cells as requests, the
+ * table of version 8 refused requests when it was 0.7 full).
  */
 #include <errno.h>
 #include <string.h>
 
-#include "host/segment.h"
+#include "core/atomic.h"
+#include "host/attach.h"
+#include "host/name.h"
 
-#define PROBES 64u
+#define PROBES 256u
 #define READ_TRIES 1000
+#define SPAN_MAX_NS (INT64_C(1) << 60)
+
+_Static_assert(3 * MFS_REQUESTS_MAX <= 2 * MFS_REQUEST_CELLS, "two thirds of the cells");
 
 uint64_t mfs_request_key(const char *name)
 {
@@ -22,10 +31,17 @@ uint64_t mfs_request_key(const char *name)
     return hash == MFS_REQUEST_NONE ? 1 : hash;
 }
 
+static uint32_t cell_index(uint64_t key, uint32_t probe)
+{
+    const uint64_t mixed = key * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+    return ((uint32_t)(mixed * MFS_REQUEST_CELLS >> 32) + probe) % MFS_REQUEST_CELLS;
+}
+
 static inline struct mfs_request_cell *cell_at(struct mfs_segment *segment, uint64_t key,
                                                uint32_t probe)
 {
-    return &segment->requests[((uint32_t)(key ^ key >> 32) + probe) & (MFS_REQUESTS_MAX - 1)];
+    return &segment->requests[cell_index(key, probe)];
 }
 
 /* The live cell of key; NULL: none. */
@@ -33,11 +49,11 @@ static struct mfs_request_cell *cell_find(struct mfs_segment *segment, uint64_t 
 {
     for (uint32_t probe = 0; probe < PROBES; probe++) {
         struct mfs_request_cell *cell = cell_at(segment, key, probe);
-        uint64_t found = atomic_load_explicit(&cell->key, memory_order_acquire);
+        uint64_t found = mfs_see(&cell->key);
 
         if (found == MFS_REQUEST_NONE)
             return NULL;
-        if (found == key && atomic_load_explicit(&cell->live, memory_order_relaxed))
+        if (found == key && mfs_get(&cell->live))
             return cell;
     }
     return NULL;
@@ -48,7 +64,7 @@ static struct mfs_request_cell *cell_make(struct mfs_segment *segment, uint64_t 
     for (uint32_t probe = 0; probe < PROBES; probe++) {
         struct mfs_request_cell *cell = cell_at(segment, key, probe);
 
-        if (!atomic_load_explicit(&cell->live, memory_order_relaxed))
+        if (!mfs_get(&cell->live))
             return cell;
     }
     return NULL;
@@ -57,17 +73,13 @@ static struct mfs_request_cell *cell_make(struct mfs_segment *segment, uint64_t 
 /* Odd: under way. The fence keeps the words behind the odd sequence. */
 static void write_begin(struct mfs_request_cell *cell)
 {
-    uint32_t sequence = atomic_load_explicit(&cell->sequence, memory_order_relaxed);
-
-    atomic_store_explicit(&cell->sequence, sequence | 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
+    mfs_set(&cell->sequence, mfs_get(&cell->sequence) | 1);
+    mfs_fence_release();
 }
 
 static void write_end(struct mfs_request_cell *cell)
 {
-    uint32_t sequence = atomic_load_explicit(&cell->sequence, memory_order_relaxed);
-
-    atomic_store_explicit(&cell->sequence, sequence + 1, memory_order_release);
+    mfs_publish(&cell->sequence, mfs_get(&cell->sequence) + 1);
 }
 
 static void changed(struct mfs_segment *segment)
@@ -79,38 +91,83 @@ static void name_write(struct mfs_request_cell *cell, const char *name)
 {
     uint64_t words[MFS_NAME_WORDS] = {0};
 
-    memcpy(words, name, strnlen(name, MFS_REQUEST_NAME_MAX));
+    mfs_name_clean((char *)words, sizeof(words), name, strlen(name));
     for (size_t i = 0; i < MFS_NAME_WORDS; i++)
-        atomic_store_explicit(&cell->name[i], words[i], memory_order_relaxed);
+        mfs_set(&cell->name[i], words[i]);
 }
 
-/* Add or replace one; the mutex is held. -ENOSPC. */
-static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
-                    const struct mfs_facts *facts)
+static void facts_write(struct mfs_request_cell *cell, const struct mfs_facts *facts)
 {
-    struct mfs_segment *segment = host->segment;
-    struct mfs_request_cell *cell = cell_find(segment, key);
     uint64_t words[MFS_FACTS_WORDS];
 
     memcpy(words, facts, sizeof(words));
+    for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
+        mfs_set(&cell->words[i], words[i]);
+}
+
+static int64_t span_tame(int64_t span_ns)
+{
+    return span_ns < 0 ? 0 : span_ns < SPAN_MAX_NS ? span_ns : SPAN_MAX_NS;
+}
+
+/* Whatever the words were: spans that sums do not leave, and sizes. */
+static void facts_read(const struct mfs_request_cell *cell, struct mfs_facts *facts)
+{
+    uint64_t words[MFS_FACTS_WORDS];
+
+    for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
+        words[i] = mfs_get(&cell->words[i]);
+    memcpy(facts, words, sizeof(words));
+    facts->layer_ns = span_tame(facts->layer_ns);
+    facts->collective_ns = span_tame(facts->collective_ns);
+    facts->p2d_layer_ns = span_tame(facts->p2d_layer_ns);
+    if (facts->p2d_left_bytes > INT64_MAX)
+        facts->p2d_left_bytes = INT64_MAX;
+}
+
+/* How many there are is a word like any other: before the table is called full, they are counted.
+ */
+static void recount(struct mfs_segment *segment)
+{
+    uint32_t live = 0;
+
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++)
+        live += mfs_get(&segment->requests[i].live) != 0;
+    mfs_set(&segment->request_count, live);
+}
+
+/* A cell for a new request; the lock is held. NULL: none is left. */
+static struct mfs_request_cell *cell_new(struct mfs_host *host, uint64_t key)
+{
+    struct mfs_request_cell *cell = cell_make(host->segment, key);
+
+    if (!cell || mfs_get(&host->segment->request_count) >= MFS_REQUESTS_MAX) {
+        mfs_process_reap_locked(host); /* perhaps the dead hold some */
+        recount(host->segment);
+        cell = cell_make(host->segment, key);
+    }
+    return mfs_get(&host->segment->request_count) < MFS_REQUESTS_MAX ? cell : NULL;
+}
+
+/* Add or replace one; the lock is held. -ENOSPC. */
+static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
+                    const struct mfs_facts *facts)
+{
+    struct mfs_request_cell *cell = cell_find(host->segment, key);
+
     if (!cell) {
-        cell = cell_make(segment, key);
-        if (!cell) { /* perhaps the dead hold some */
-            mfs_process_reap_locked(host);
-            cell = cell_make(segment, key);
-        }
+        cell = cell_new(host, key);
         if (!cell)
             return -ENOSPC;
-        atomic_fetch_add_explicit(&segment->request_count, 1, memory_order_relaxed);
+        mfs_add(&host->segment->request_count, 1);
     }
     write_begin(cell);
-    atomic_store_explicit(&cell->key, key, memory_order_release);
-    for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
-        atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
-    atomic_store_explicit(&cell->owner, host->process + 1, memory_order_relaxed);
+    mfs_publish(&cell->key, key);
+    facts_write(cell, facts);
+    mfs_set(&cell->owner, host->process + 1);
     if (name)
         name_write(cell, name);
-    atomic_store_explicit(&cell->live, 1, memory_order_relaxed);
+    mfs_set(&cell->live, 1);
     write_end(cell);
     return 0;
 }
@@ -158,25 +215,20 @@ int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t cou
         return result;
     for (size_t i = 0; i < count; i++) {
         struct mfs_request_cell *cell = cell_find(segment, keys[i]);
-        uint64_t words[MFS_FACTS_WORDS];
         struct mfs_facts facts;
 
         if (!cell)
             continue;
         known++;
-        for (size_t k = 0; k < MFS_FACTS_WORDS; k++)
-            words[k] = atomic_load_explicit(&cell->words[k], memory_order_relaxed);
-        memcpy(&facts, words, sizeof(facts));
+        facts_read(cell, &facts);
         facts.layer_now = layer;
         facts.layer_since_ns = since_ns;
         if (layer_ns > 0)
             facts.layer_ns = layer_ns;
         if (collective_ns > 0)
             facts.collective_ns = collective_ns;
-        memcpy(words, &facts, sizeof(facts));
         write_begin(cell);
-        for (size_t k = 0; k < MFS_FACTS_WORDS; k++)
-            atomic_store_explicit(&cell->words[k], words[k], memory_order_relaxed);
+        facts_write(cell, &facts);
         write_end(cell);
     }
     if (known)
@@ -187,27 +239,24 @@ int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t cou
 
 static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
 {
-    struct mfs_request_cell *cell = cell_find(segment, key);
-    uint64_t words[MFS_FACTS_WORDS];
+    const struct mfs_request_cell *cell = cell_find(segment, key);
 
     if (!cell)
         return false;
     for (int tries = 0; tries < READ_TRIES; tries++) {
-        uint32_t before = atomic_load_explicit(&cell->sequence, memory_order_acquire), after;
+        const uint32_t before = mfs_see(&cell->sequence);
+        struct mfs_facts found;
         bool ours;
 
         if (before & 1)
             continue;
-        for (size_t i = 0; i < MFS_FACTS_WORDS; i++)
-            words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
-        ours = atomic_load_explicit(&cell->key, memory_order_relaxed) == key &&
-               atomic_load_explicit(&cell->live, memory_order_relaxed);
-        atomic_thread_fence(memory_order_acquire);
-        after = atomic_load_explicit(&cell->sequence, memory_order_relaxed);
-        if (before != after)
+        facts_read(cell, &found);
+        ours = mfs_get(&cell->key) == key && mfs_get(&cell->live);
+        mfs_fence_acquire();
+        if (mfs_get(&cell->sequence) != before)
             continue;
         if (ours)
-            memcpy(facts, words, sizeof(words));
+            *facts = found;
         return ours;
     }
     return false;
@@ -217,8 +266,8 @@ void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
 {
     for (uint32_t probe = 0; probe < PROBES; probe++) {
         struct mfs_request_cell *cell = cell_at(host->segment, key, probe);
-        const uint32_t before = atomic_load_explicit(&cell->sequence, memory_order_acquire);
-        const uint64_t found = atomic_load_explicit(&cell->key, memory_order_acquire);
+        const uint32_t before = mfs_see(&cell->sequence);
+        const uint64_t found = mfs_see(&cell->key);
         uint64_t words[MFS_NAME_WORDS];
 
         if (found == MFS_REQUEST_NONE)
@@ -226,11 +275,11 @@ void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
         if (found != key)
             continue;
         for (size_t i = 0; i < MFS_NAME_WORDS; i++)
-            words[i] = atomic_load_explicit(&cell->name[i], memory_order_relaxed);
-        atomic_thread_fence(memory_order_acquire);
-        if ((before & 1) || atomic_load_explicit(&cell->sequence, memory_order_relaxed) != before)
+            words[i] = mfs_get(&cell->name[i]);
+        mfs_fence_acquire();
+        if ((before & 1) || mfs_get(&cell->sequence) != before)
             break; /* it is being written: for display, not worth waiting */
-        memcpy(name, words, sizeof(words));
+        mfs_name_clean(name, MFS_REQUEST_NAME_MAX + 1, (const char *)words, sizeof(words));
         return;
     }
     name[0] = '\0';
@@ -248,46 +297,40 @@ int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts
  */
 static void cells_clean(struct mfs_segment *segment, uint32_t at)
 {
-    const uint32_t mask = MFS_REQUESTS_MAX - 1;
-
-    if (atomic_load_explicit(&segment->requests[(at + 1) & mask].key, memory_order_relaxed) !=
-        MFS_REQUEST_NONE)
+    if (mfs_get(&segment->requests[(at + 1) % MFS_REQUEST_CELLS].key) != MFS_REQUEST_NONE)
         return;
-    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++, at--) {
-        struct mfs_request_cell *cell = &segment->requests[at & mask];
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++) {
+        struct mfs_request_cell *cell = &segment->requests[at];
 
-        if (atomic_load_explicit(&cell->live, memory_order_relaxed) ||
-            atomic_load_explicit(&cell->key, memory_order_relaxed) == MFS_REQUEST_NONE)
+        if (mfs_get(&cell->live) || mfs_get(&cell->key) == MFS_REQUEST_NONE)
             return;
         write_begin(cell);
-        atomic_store_explicit(&cell->key, MFS_REQUEST_NONE, memory_order_relaxed);
+        mfs_set(&cell->key, MFS_REQUEST_NONE);
         write_end(cell);
+        at = (at > 0 ? at : MFS_REQUEST_CELLS) - 1;
     }
 }
 
 static void cell_drop(struct mfs_segment *segment, struct mfs_request_cell *cell)
 {
     write_begin(cell);
-    atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
+    mfs_set(&cell->live, 0);
     write_end(cell);
-    atomic_fetch_sub_explicit(&segment->request_count, 1, memory_order_relaxed);
+    mfs_sub(&segment->request_count, 1);
     cells_clean(segment, (uint32_t)(cell - segment->requests));
 }
 
 void mfs_request_repair(struct mfs_segment *segment)
 {
-    uint32_t live = 0;
-
-    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++) {
         struct mfs_request_cell *cell = &segment->requests[i];
 
-        if (atomic_load_explicit(&cell->sequence, memory_order_relaxed) & 1) {
-            atomic_store_explicit(&cell->live, 0, memory_order_relaxed);
+        if (mfs_get(&cell->sequence) & 1) {
+            mfs_set(&cell->live, 0);
             write_end(cell);
         }
-        live += atomic_load_explicit(&cell->live, memory_order_relaxed);
     }
-    atomic_store_explicit(&segment->request_count, live, memory_order_relaxed);
+    recount(segment);
     changed(segment);
 }
 
@@ -311,11 +354,10 @@ void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *livi
 {
     bool any = false;
 
-    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++) {
         struct mfs_request_cell *cell = &segment->requests[i];
 
-        if (atomic_load_explicit(&cell->live, memory_order_relaxed) &&
-            !mfs_living_owner(living, atomic_load_explicit(&cell->owner, memory_order_relaxed))) {
+        if (mfs_get(&cell->live) && !mfs_living_owner(living, mfs_get(&cell->owner))) {
             cell_drop(segment, cell);
             any = true;
         }
@@ -326,12 +368,12 @@ void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *livi
 
 uint64_t mfs_request_version(struct mfs_host *host)
 {
-    return atomic_load_explicit(&host->segment->request_version, memory_order_acquire);
+    return mfs_see(&host->segment->request_version);
 }
 
 uint32_t mfs_request_count(struct mfs_host *host)
 {
-    return atomic_load_explicit(&host->segment->request_count, memory_order_relaxed);
+    return mfs_at_most(mfs_get(&host->segment->request_count), MFS_REQUESTS_MAX);
 }
 
 static uint64_t source_version(void *ctx)

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside csrc/host only: the layout of the shared segment.
+ * Inside csrc/host only: the layout of the shared segment, and how its words are read.
  *
- * Every word that two processes may touch is atomic. Words are relaxed unless a
- * comment says what they publish. The mutex is robust and taken by the control
- * plane and by reaping alone. On the way of a chunk nobody waits for it: once in a while a sender
- * looks for dead owners, if the mutex is free (mfs_process_reap).
+ * Every word that two processes may touch is atomic, and nothing that is read is trusted. Words
+ * are relaxed unless a comment says what they publish. The tables are written under the segment's
+ * lock (attach.h), by the control plane and by reaping alone. On the way of a chunk nobody waits
+ * for it: once in a while a sender looks for dead owners, if the lock is free (mfs_process_reap).
  */
 #ifndef MFS_HOST_SEGMENT_H
 #define MFS_HOST_SEGMENT_H
 
-#include <pthread.h>
 #include <stdatomic.h>
-#include <sys/types.h>
 
 #include "host/count.h"
 #include "host/event.h"
@@ -23,7 +21,7 @@
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
-#define MFS_REQUESTS_MAX 16384u /* cells; a power of two */
+#define MFS_REQUEST_CELLS 24576u /* half as many again as requests: see requests.c */
 #define MFS_MEMBERS_MAX 128u    /* of one port */
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
 #define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
@@ -92,7 +90,7 @@ struct mfs_segment {
     uint32_t version;
     uint32_t reserved;
     uint64_t size;
-    pthread_mutex_t mutex;
+    _Atomic uint32_t writer; /* process slot + 1 of who changes the tables; it holds the lock */
     _Atomic uint64_t settings_version;
     _Atomic uint32_t policy;            /* index in the table of policies */
     _Atomic uint32_t request_count;
@@ -101,24 +99,10 @@ struct mfs_segment {
     struct mfs_process_cell processes[MFS_PROCESSES_MAX];
     struct mfs_port_users port_users[MFS_PORTS_MAX];
     struct mfs_port_cell ports[MFS_PORTS_MAX];
-    struct mfs_request_cell requests[MFS_REQUESTS_MAX];
+    struct mfs_request_cell requests[MFS_REQUEST_CELLS];
     _Atomic uint32_t tracing;      /* events are recorded */
     _Atomic uint64_t events_count; /* ever recorded: the next one's number */
     struct mfs_event_cell events[MFS_EVENTS_MAX];
-};
-
-struct mfs_host {
-    struct mfs_segment *segment;
-    int fd;              /* -1: private */
-    uint32_t process;    /* our slot; UINT32_MAX while there is none */
-    char path[256];
-    _Atomic uint32_t port_opens[MFS_PORTS_MAX]; /* handles of this process, by mfs_port_open */
-};
-
-struct mfs_port {
-    struct mfs_host *host;
-    struct mfs_port_cell *cell;
-    bool counted; /* in port_opens */
 };
 
 /* --- nothing that is read here is trusted: another process, or a fault of its, wrote it --- */
@@ -171,24 +155,5 @@ static inline bool mfs_living_owner(const struct mfs_living *living, uint32_t ow
     return owner > 0 && owner <= MFS_PROCESSES_MAX &&
            (living->slots[(owner - 1) / 64] >> (owner - 1) % 64 & 1);
 }
-
-/* 0, or -EAGAIN when it could not be had in 100 ms (its holder is stopped). */
-int mfs_segment_lock(struct mfs_host *host);
-void mfs_segment_unlock(struct mfs_host *host);
-/* Does a process hold slot? Own slot: yes. A syscall. */
-bool mfs_process_alive(struct mfs_host *host, uint32_t process);
-/*
- * Give back what dead processes held: members, requests, counters. A syscall a process.
- * Waits for nobody: nothing is done while somebody else holds the mutex.
- */
-void mfs_process_reap(struct mfs_host *host);
-void mfs_process_reap_locked(struct mfs_host *host); /* the mutex is held */
-/* The parts of a reap that each file knows; the mutex is held. What nobody alive owns goes,
- * whatever it says. */
-void mfs_members_reap(struct mfs_segment *segment, const struct mfs_living *living);
-void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living);
-void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
-/* After a holder of the mutex has died: drop the cells that it left half written. */
-void mfs_request_repair(struct mfs_segment *segment);
 
 #endif

@@ -14,11 +14,22 @@
 
 static _Atomic int registered; /* the process that has asked for it; a forked child has not */
 
+/* The same path is written to again and again: what is wrong with it is said once. */
+static void warn(const char *path, int error)
+{
+    static _Atomic bool told;
+
+    if (!atomic_exchange(&told, true))
+        mfs_log(MFS_LOG_WARN, "MFS_STATS=%s: %s", path,
+                error == ENXIO ? "nobody reads from it" : strerror(error));
+}
+
 void mfs_stats_write(struct mfs_host *host)
 {
     const char *path = mfs_config_get()->stats;
     char line[1024];
     size_t length;
+    ssize_t wrote;
     int fd;
 
     if (!*path)
@@ -30,11 +41,16 @@ void mfs_stats_write(struct mfs_host *host)
                              mfs_counter_name((enum mfs_counter)i),
                              (unsigned long long)mfs_count_process(host, (enum mfs_counter)i));
     length += (size_t)snprintf(line + length, sizeof(line) - length, "}\n");
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, line, length) != (ssize_t)length)
-        mfs_log(MFS_LOG_WARN, "MFS_STATS=%s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
+    /* a pipe that nobody reads is no reason to wait */
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+    if (fd < 0) {
+        warn(path, errno);
+        return;
+    }
+    wrote = write(fd, line, length);
+    if (wrote != (ssize_t)length)
+        warn(path, wrote < 0 ? errno : ENOSPC);
+    close(fd);
 }
 
 static void at_exit(void)

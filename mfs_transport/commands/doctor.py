@@ -203,11 +203,15 @@ def check_interception(result: Mapping[str, Any], before: list[Check]) -> Check:
 def check_attached(result: Mapping[str, Any], segment: Check) -> Check:
     """The segment again, now that a process has tried to attach to it."""
     if segment.status == "ok" and result.get("segment") == "":
+        reason = result.get("segment_reason") or "a process could not attach to it"
+        remedy = "see why: MFS_LOG=1 mfs doctor; or name another file with MFS_SEGMENT"
+        if "no room" in reason:
+            remedy = "make room there (docker run --shm-size), or elsewhere: MFS_SEGMENT=FILE"
         return dataclasses.replace(
             segment,
             status="FAIL",
-            reason=f"{segment.reason}: a process could not attach to it",
-            remedy="see why: MFS_LOG=1 mfs doctor; or name another file with MFS_SEGMENT",
+            reason=f"{segment.reason}: {reason}; each process is scheduled on its own",
+            remedy=remedy,
         )
     return segment
 

@@ -249,6 +249,7 @@ def probe() -> dict[str, Any]:
             )
     host = default_host()
     result["segment"] = host.path
+    result["segment_reason"] = host.reason
     result["counters"] = host.counters(process=True)
     result["loaded"] = "/libmfs_ucx.so" in Path("/proc/self/maps").read_text()
     return result

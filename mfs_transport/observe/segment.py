@@ -4,7 +4,7 @@
 Attaching to a segment that nobody is attached to starts it afresh, and the first bytes of a
 file that is none would be lost. So the file is looked at first: its magic, and whether a
 process holds a lock on one of the bytes by which processes prove that they are alive
-(csrc/host/segment.c).
+(csrc/host/process.c).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..control import Host
+from ..native import check, ffi, lib, text
 
 MAGIC = b"MFSSEG\n\0"
 SLOTS_AT, SLOTS = 64, 128  # bytes of the file that processes lock
@@ -39,11 +40,11 @@ class Look:
     egress_Bps: dict[str, int] = field(default_factory=dict)  # of each port; 0: not known yet
 
 
-def default_path() -> Path:
-    """Where the library puts it; it falls back to /tmp where /dev/shm cannot be used."""
-    uid = os.geteuid()
-    shared, fallback = Path(f"/dev/shm/mfs-{uid}/host"), Path(f"/tmp/mfs-{uid}/host")
-    return fallback if fallback.exists() and not shared.parent.exists() else shared
+def place_of(path: str) -> Path:
+    """The file that the library uses for `path` ("": the default place); nothing is made."""
+    place = ffi.new("char[256]")
+    check(lib.mfs_host_place(path.encode(), place, len(place)), f"segment {path}".strip())
+    return Path(text(place))
 
 
 def attached(descriptor: int) -> bool:
@@ -55,7 +56,10 @@ def attached(descriptor: int) -> bool:
 
 def look(path: str) -> Look:
     """What lies at `path` ("": the default place)."""
-    place = Path(path) if path else default_path()
+    try:
+        place = place_of(path)
+    except OSError as error:
+        return Look(Path(path or "default place"), "unusable", reason_of(error))
     try:
         descriptor = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -78,7 +82,7 @@ def look(path: str) -> Look:
     finally:
         os.close(descriptor)
     try:
-        with Host(str(place)) as host:
+        with Host(path) as host:
             rates = {name: host.egress_rate_Bps(name) for name in host.ports()}
             return Look(place, "live", "", host.policy, host.requests(), host.counters(), rates)
     except OSError as error:

@@ -188,6 +188,42 @@ static void read__passes_by_what_never_comes(void)
     mfs_host_close(host);
 }
 
+/* What no process has written is lost, not told: numbers of no kind, a name without an end. */
+static void read__what_nobody_has_told(void)
+{
+    struct mfs_host *host = host_private();
+    struct mfs_port *port = port_open(host);
+    uint64_t next = 0, lost = 0;
+    struct mfs_event event;
+
+    mfs_event_trace(host, true);
+    for (uint64_t i = 0; i < 7; i++)
+        tell(port, i);
+    CHECK_EQ(mfs_event_read(host, &next, events, 7, NULL), 7);
+    for (uint64_t i = 0; i < 7; i++) {
+        event = events[i];
+        event.kind = i == 0 ? MFS_FLOW_LEFT + 1 : event.kind;
+        event.stage = i == 1 ? UINT16_MAX : event.stage;
+        event.direction = i == 2 ? 2 : event.direction;
+        event.level = i == 3 ? MFS_LEVELS_MAX : event.level;
+        event.level_before = i == 4 ? UINT16_MAX : event.level_before;
+        memset(event.name, i == 5 ? '\x1b' : 'n', sizeof(event.name));
+        memcpy((void *)host->segment->events[i].words, &event, sizeof(event));
+    }
+    next = 0;
+    CHECK_EQ(mfs_event_read(host, &next, events, 7, &lost), 2);
+    CHECK(next == 7 && lost == 5);
+    CHECK(strspn(events[0].name, "?") == MFS_REQUEST_NAME_MAX);
+    CHECK(strspn(events[1].name, "n") == MFS_REQUEST_NAME_MAX);
+    host->segment->events_count = 3; /* it has gone back: from there on */
+    CHECK_EQ(mfs_event_read(host, &next, events, 7, &lost), 0);
+    CHECK_EQ(next, 3);
+    host->segment->events_count = UINT64_MAX;
+    CHECK_EQ(mfs_event_read(host, &next, events, 7, &lost), 0);
+    mfs_port_close(port);
+    mfs_host_close(host);
+}
+
 #define WRITERS 3
 #define EACH 20000
 
@@ -239,7 +275,7 @@ static const struct test tests[] = {
     TEST(watch__a_flow_from_queued_to_left),   TEST(watch__records_nothing_unless_asked),
     TEST(trace__from_the_configuration),       TEST(watch__a_request_given_up_and_one_unknown),
     TEST(read__in_pieces_and_behind_the_ring), TEST(read__passes_by_what_never_comes),
-    TEST(read__beside_many_writers),
+    TEST(read__what_nobody_has_told),          TEST(read__beside_many_writers),
 };
 
 TEST_MAIN(tests)

@@ -60,10 +60,30 @@ static void counter_name__every_one(void)
     CHECK(mfs_counter_name(MFS_COUNT_LAST) == NULL);
 }
 
+static void count__rows_are_added_up(void)
+{
+    struct mfs_count_row *rows[MFS_COUNT_ROWS];
+    struct mfs_host *host = host_private();
+
+    mfs_count(host, MFS_COUNT_BYTES, 1000);
+    for (uint32_t i = 0; i < MFS_COUNT_ROWS; i++) {
+        rows[i] = mfs_count_row_get(host);
+        CHECK(rows[i] != NULL);
+        mfs_count_in(rows[i], MFS_COUNT_BYTES, 1 + i);
+    }
+    CHECK(!mfs_count_row_get(host));
+    mfs_count_row_put(NULL);
+    mfs_count_row_put(rows[3]);
+    CHECK(mfs_count_row_get(host) == rows[3]);
+    mfs_count_in(rows[3], MFS_COUNT_BYTES, 100);
+    CHECK_EQ(mfs_count_process(host, MFS_COUNT_BYTES), 1000 + 36 + 100);
+    CHECK_EQ(mfs_count_total(host, MFS_COUNT_BYTES), 1000 + 36 + 100);
+    mfs_host_close(host);
+}
+
 static const struct test tests[] = {
-    TEST(tag__belongs_to_the_thread),
-    TEST(count__by_process_and_in_all),
-    TEST(count__from_many_threads),
+    TEST(count__rows_are_added_up),     TEST(tag__belongs_to_the_thread),
+    TEST(count__by_process_and_in_all), TEST(count__from_many_threads),
     TEST(counter_name__every_one),
 };
 

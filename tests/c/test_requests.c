@@ -66,27 +66,84 @@ static void put_all__one_version(void)
     mfs_host_close(host);
 }
 
+static uint64_t key_of(uint64_t number)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "request-%" PRIu64, number);
+    return mfs_request_key(name);
+}
+
+/* As many as there should be, whatever the names. */
 static void put__table_is_full(void)
 {
     struct mfs_host *host = host_private();
     struct mfs_facts facts = facts_of(1);
-    const uint64_t same = MFS_REQUESTS_MAX; /* keys that differ by this start at one cell */
-    uint64_t key = same, keys[2];
-    int error;
+    uint64_t keys[2] = {key_of(MFS_REQUESTS_MAX), key_of(7)};
 
-    while ((error = mfs_request_put(host, key, NULL, &facts)) == 0)
-        key += same;
-    CHECK_EQ(error, -ENOSPC);
-    CHECK_EQ(mfs_request_count(host), 64);
-    CHECK_EQ(mfs_request_get(host, key - same, &facts), 0);
+    for (uint64_t i = 0; i < MFS_REQUESTS_MAX; i++)
+        CHECK_EQ_AT(mfs_request_put(host, key_of(i), NULL, &facts), 0, i);
+    CHECK_EQ(mfs_request_count(host), MFS_REQUESTS_MAX);
     /* of several, those that fit are written */
-    keys[0] = key;
-    keys[1] = 3 * same + 100;
+    facts = facts_of(2);
     CHECK_EQ(mfs_request_put_all(host, keys, NULL, (struct mfs_facts[2]){facts, facts}, 2),
              -ENOSPC);
+    CHECK_EQ(mfs_request_get(host, keys[0], &facts), -ENOENT);
     CHECK_EQ(mfs_request_get(host, keys[1], &facts), 0);
-    CHECK_EQ(mfs_request_drop(host, 5 * same), 0);
-    CHECK_EQ(mfs_request_put(host, key, NULL, &facts), 0);
+    CHECK_EQ(facts.deadline_ns, 2);
+    CHECK_EQ(mfs_request_drop(host, key_of(5)), 0);
+    CHECK_EQ(mfs_request_put(host, keys[0], NULL, &facts), 0);
+    for (uint64_t i = 0; i <= MFS_REQUESTS_MAX; i++)
+        CHECK_EQ_AT(mfs_request_get(host, key_of(i), &facts), i == 5 ? -ENOENT : 0, i);
+    mfs_host_close(host);
+}
+
+/* The count is a word of the memory, too. */
+static void put__whatever_the_count_says(void)
+{
+    static const uint32_t counts[] = {0, 3, MFS_REQUESTS_MAX, UINT32_MAX};
+    struct mfs_host *host = host_private();
+    struct mfs_facts facts = facts_of(1);
+
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        host->segment->request_count = counts[i];
+        CHECK(mfs_request_count(host) <= MFS_REQUESTS_MAX);
+        CHECK_EQ_AT(mfs_request_put(host, key_of(i), NULL, &facts), 0, i);
+    }
+    mfs_host_close(host);
+}
+
+/* Spans and sizes that no sum of times leaves, and a name that ends. */
+static void get__what_nobody_has_put(void)
+{
+    static const int64_t extremes[] = {INT64_MIN, -1, INT64_MAX};
+    struct mfs_host *host = host_private();
+    struct mfs_facts facts = facts_of(1);
+    struct mfs_request_cell *cell = NULL;
+    char name[MFS_REQUEST_NAME_MAX + 1];
+
+    CHECK_EQ(mfs_request_put(host, 1, "a\x1b[2J\xff", &facts), 0);
+    mfs_request_name(host, 1, name);
+    CHECK(strcmp(name, "a?[2J?") == 0);
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++) {
+        if (host->segment->requests[i].key == 1)
+            cell = &host->segment->requests[i];
+    }
+    for (size_t i = 0; i < MFS_NAME_WORDS; i++)
+        cell->name[i] = UINT64_C(0x0a0a0a0a0a0a0a0a);
+    for (size_t i = 0; i < COUNT(extremes); i++) {
+        facts = facts_of(extremes[i]);
+        facts.collective_ns = extremes[i];
+        facts.p2d_left_bytes = UINT64_MAX;
+        memcpy((void *)cell->words, &facts, sizeof(facts));
+        CHECK_EQ(mfs_request_get(host, 1, &facts), 0);
+        CHECK(facts.layer_ns >= 0 && facts.layer_ns <= INT64_C(1) << 60);
+        CHECK(facts.collective_ns >= 0 && facts.p2d_layer_ns >= 0);
+        CHECK(facts.p2d_left_bytes <= INT64_MAX);
+    }
+    mfs_request_name(host, 1, name);
+    CHECK_EQ(strlen(name), MFS_REQUEST_NAME_MAX);
+    CHECK(strspn(name, "?") == MFS_REQUEST_NAME_MAX);
     mfs_host_close(host);
 }
 
@@ -95,10 +152,10 @@ static void drop__leaves_no_graves(void)
 {
     struct mfs_host *host = host_private();
     struct mfs_facts facts, seen;
-    uint64_t state = 3, live[50] = {0};
+    uint64_t state = 3, live[9000] = {0};
 
     for (int step = 0; step < 50000; step++) {
-        uint64_t *slot = &live[test_random(&state) % 50];
+        uint64_t *slot = &live[test_random(&state) % COUNT(live)];
 
         if (*slot) {
             CHECK_EQ(mfs_request_get(host, *slot, &seen), 0);
@@ -106,20 +163,20 @@ static void drop__leaves_no_graves(void)
             CHECK_EQ(mfs_request_drop(host, *slot), 0);
             CHECK_EQ(mfs_request_get(host, *slot, &seen), -ENOENT);
             *slot = 0;
-        } else { /* few cells, so that they get in each other's way */
-            *slot = (test_random(&state) % 64 + 1) | (uint64_t)(step + 1) << 20;
+        } else { /* so many that they get in each other's way */
+            *slot = test_random(&state) >> 1;
             facts = facts_of((int64_t)*slot);
             CHECK_EQ(mfs_request_put(host, *slot, NULL, &facts), 0);
         }
     }
-    for (int i = 0; i < 50; i++) {
+    for (size_t i = 0; i < COUNT(live); i++) {
         if (live[i]) {
             CHECK_EQ_AT(mfs_request_get(host, live[i], &seen), 0, i);
             CHECK_EQ_AT(mfs_request_drop(host, live[i]), 0, i);
         }
     }
     CHECK_EQ(mfs_request_count(host), 0);
-    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++)
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++)
         CHECK_EQ_AT(host->segment->requests[i].key, MFS_REQUEST_NONE, i);
     mfs_host_close(host);
 }
@@ -188,7 +245,7 @@ static void die_in_the_middle(const char *path)
     if (mfs_request_put(host, 1, "kept", &facts) != 0 ||
         mfs_request_put(host, 2, "torn", &facts) != 0 || mfs_segment_lock(host) != 0)
         _exit(1);
-    for (uint32_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+    for (uint32_t i = 0; i < MFS_REQUEST_CELLS; i++) {
         if (host->segment->requests[i].key == 2)
             cell = &host->segment->requests[i];
     }
@@ -216,13 +273,13 @@ static void put__after_a_writer_died_in_the_middle(void)
     unlink(path);
 }
 
-static void fill_one_place(const char *path)
+static void fill_all_places(const char *path)
 {
     struct mfs_host *host = host_open(path);
     struct mfs_facts facts = facts_of(7);
 
-    for (uint64_t i = 1; i <= 64; i++) {
-        if (mfs_request_put(host, i * MFS_REQUESTS_MAX, "dead", &facts) != 0)
+    for (uint64_t i = 0; i < MFS_REQUESTS_MAX; i++) {
+        if (mfs_request_put(host, key_of(i), "dead", &facts) != 0)
             _exit(1);
     }
 }
@@ -231,12 +288,12 @@ static void put__takes_the_place_of_the_dead(void)
 {
     const char *path = segment_path();
     struct mfs_host *host = host_open(path);
-    pid_t child = child_start(fill_one_place, path);
+    pid_t child = child_start(fill_all_places, path);
     struct mfs_facts facts = facts_of(8);
 
-    CHECK_EQ(mfs_request_put(host, 65 * MFS_REQUESTS_MAX, "mine", &facts), -ENOSPC);
+    CHECK_EQ(mfs_request_put(host, key_of(MFS_REQUESTS_MAX), "mine", &facts), -ENOSPC);
     child_kill(child);
-    CHECK_EQ(mfs_request_put(host, 65 * MFS_REQUESTS_MAX, "mine", &facts), 0);
+    CHECK_EQ(mfs_request_put(host, key_of(MFS_REQUESTS_MAX), "mine", &facts), 0);
     CHECK_EQ(mfs_request_count(host), 1);
     mfs_host_close(host);
     unlink(path);
@@ -282,6 +339,8 @@ static const struct test tests[] = {
     TEST(put__get_and_drop),
     TEST(put_all__one_version),
     TEST(put__table_is_full),
+    TEST(put__whatever_the_count_says),
+    TEST(get__what_nobody_has_put),
     TEST(drop__leaves_no_graves),
     TEST(get__never_half_written),
     TEST(put__after_a_writer_died_in_the_middle),

@@ -69,8 +69,37 @@ static void at_exit__of_the_process_that_asked(void)
     unlink(path);
 }
 
+static void write_thrice(void)
+{
+    struct mfs_host *host = host_private();
+
+    for (int i = 0; i < 3; i++)
+        mfs_stats_write(host);
+    mfs_host_close(host);
+}
+
+/* It neither waits for a reader nor says more than once that there is none. */
+static void write__to_a_pipe(void)
+{
+    const char *path = stats_path();
+    char line[4096];
+    const char *text;
+    int fd;
+
+    CHECK_EQ(mkfifo(path, 0600), 0);
+    text = stderr_of(write_thrice);
+    CHECK(strstr(text, "nobody reads from it") != NULL);
+    CHECK(strchr(text, '\n') == text + strlen(text) - 1);
+    fd = open(path, O_RDONLY | O_NONBLOCK);
+    CHECK(*stderr_of(write_thrice) == '\0');
+    CHECK(read(fd, line, sizeof(line)) > 0 && strncmp(line, "{\"pid\"", 6) == 0);
+    close(fd);
+    unlink(path);
+}
+
 static const struct test tests[] = {
     TEST(write__appends_a_line),
+    TEST(write__to_a_pipe),
     TEST(at_exit__of_the_process_that_asked),
 };
 
