@@ -15,7 +15,7 @@ import pytest
 
 from mfs_transport import __version__
 from mfs_transport.commands import group
-from mfs_transport.commands.run import preload
+from mfs_transport.launch import preload
 from mfs_transport.native import UCX_SHIM, InputError
 
 PRINT = """

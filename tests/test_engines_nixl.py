@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
-from mfs_transport.commands.run import environment
 from mfs_transport.config import resolve
 from mfs_transport.control import tag_current, tag_make
 from mfs_transport.engines.nixl import Agent
+from mfs_transport.launch import environment
 from mfs_transport.native import UCX_SHIM, InputError, lib
 
 # --- alone ---

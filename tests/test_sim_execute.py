@@ -11,6 +11,7 @@ import pytest
 from mfs_transport import InputError
 from mfs_transport.sim import execute
 from mfs_transport.sim.point import Point
+from mfs_transport.sim.sweep import Store
 
 POINTS = [Point(load=0.8, warmup=5, measured=20, seed=seed) for seed in range(3)]
 
@@ -38,3 +39,17 @@ def test_each__dask_is_an_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "distributed", None)  # as if it were not there
     with pytest.raises(InputError, match=r"pip install mfs-transport\[dask\]"):
         list(execute.each(POINTS, dask="tcp://127.0.0.1:1"))
+
+
+def test_missing__runs_what_the_store_lacks_and_tells_how_far_it_is():
+    store = Store(None)
+    told: list[tuple[float, int]] = []
+    wanted = [dataclasses.replace(one, measured=2000) for one in POINTS]
+    found = execute.missing(wanted, store, 1, None, lambda done, of: told.append((done, of)))
+    assert [run.point.seed for run in found] == [0, 1, 2]
+    assert store.missing(wanted) == []
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert {of for _, of in told} == {3}
+    assert {0, 1, 2, 3} <= {done for done, _ in told}
+    assert any(0 < done < 1 for done, _ in told)
+    assert execute.missing(wanted, store, 1, None, lambda *_: None) == []

@@ -162,3 +162,17 @@ def test_latest__by_how_much_they_missed(traced: tuple[point.Case, point.engine.
     over = (outcome.ttft_s - case.slo_s)[late]
     assert np.all(np.diff(over) <= 0)
     assert len(late) == 80
+
+
+def test_run__is_of_the_point_that_was_asked_for():
+    """Without a model too: a sweep that names none did not find its own results."""
+    asked = Point(load=0.5, warmup=5, measured=20)
+    run = point.run(asked)
+    assert run.point == asked
+    assert run.result["model"]
+
+
+def test_parted__each_field_is_in_one_of_the_two():
+    row = {**dict.fromkeys(point.FIELDS, 1), "hosts": 2}
+    parted = point.parted([row])
+    assert parted == {"results": [dict.fromkeys(point.FIELDS, 1)], "details": [{"hosts": 2}]}

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,53 +131,28 @@ def run_all(
     words: str = "",
 ) -> list[Run]:
     """Run what is not in the store yet, with progress; the new runs."""
-    missing = store.missing(wanted)
-    done: list[Run] = []
-    jobs = jobs or execute.cores()
-    if dask is None:
-        jobs = min(jobs, max(1, len(missing)))
     with bars(console) as progress:
-        task = progress.add_task(words or "simulating", total=max(1, len(missing)))
-        inside: Callable[[int, float], bool | None] | None = None
-        if jobs == 1 and dask is None:
+        task = progress.add_task(words or "simulating", total=1)
 
-            def inside(requests: int, simulated_s: float) -> bool | None:
-                of = missing[min(len(done), len(missing) - 1)]
-                share = requests / (of.warmup + of.measured)
-                progress.update(task, completed=len(done) + share)
-                return None
-
-        for run in _each(missing, jobs, dask, inside):
-            store.add(run)
-            done.append(run)
+        def tell(done: float, of: int) -> None:
+            counted = f" {int(done)}/{of}" if done >= 1 else ""
             progress.update(
                 task,
-                completed=len(done),
-                description=f"{words or 'simulating'} {len(done)}/{len(missing)}",
+                completed=done,
+                total=max(1, of),
+                description=f"{words or 'simulating'}{counted}",
             )
-    return done
 
-
-def _each(
-    missing: Sequence[Point],
-    jobs: int,
-    dask: str | None,
-    inside: Callable[[int, float], bool | None] | None,
-) -> Iterator[Run]:
-    try:
-        yield from execute.each(missing, jobs, dask, inside)
-    except execute.WorkerDied as error:
-        for child in multiprocessing.active_children():
-            child.kill()
-        click.echo(f"mfs: {error}", err=True)
-        os._exit(1)  # the pool's own thread may wait for ever for what the dead one held
+        try:
+            return execute.missing(wanted, store, jobs, dask, tell)
+        except execute.WorkerDied as error:
+            execute.kill_workers()
+            click.echo(f"mfs: {error}", err=True)
+            os._exit(1)  # the pool's own thread may wait for ever for what the dead one held
 
 
 def write(path: Path | None, console: Console, rows: Sequence[dict[str, Any]], **more: Any) -> None:
-    """results: the fields of point.FIELDS; details: everything else, in the same order."""
     if path is None:
         return
-    chosen = [{name: row[name] for name in points.FIELDS} for row in rows]
-    rest = [{k: v for k, v in row.items() if k not in points.FIELDS} for row in rows]
-    json_report.write(path, chosen, details=rest, **more)
+    json_report.write(path, **points.parted(rows), **more)
     console.print(f"results: {path}", soft_wrap=True)

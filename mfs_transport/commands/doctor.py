@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import click
 
+from .. import launch
 from ..config import Settings, flag, resolve, string
 from ..native import LIBRARY, UCX_SHIM, InputError
 from ..observe.segment import FOREIGN, Look, look
-from .run import environment
 
 SCHEMA_VERSION = 1
 PROBE_TIMEOUT_S = 120
@@ -333,7 +333,7 @@ def show(checks: list[Check], how: str) -> None:
 def launched(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` as `mfs run` would make it; with what cannot be used left for the checks."""
     settings: Settings = resolve({}, environ, lenient=True)
-    changes = environment(settings, environ) if UCX_SHIM.is_file() else {"MFS_ENABLE": "1"}
+    changes = launch.environment(settings, environ) if UCX_SHIM.is_file() else {"MFS_ENABLE": "1"}
     return {**environ, **changes}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from ..native import InputError
 from . import point as points
 from .point import Point, Run
+from .sweep import Store
 
 
 class WorkerDied(RuntimeError):
@@ -52,6 +53,45 @@ def each(
             yield points.run(one, progress)
     else:
         yield from _on_processes(wanted, jobs)
+
+
+def missing(
+    wanted: Sequence[Point],
+    store: Store,
+    jobs: int,
+    dask: str | None,
+    tell: Callable[[float, int], None],
+) -> list[Run]:
+    """Run what is not in the store yet and put it there; the new runs.
+
+    jobs: 0 is one process a core. tell(done, of) is called as points are done, and between them
+    when this process runs them itself: done is no whole number then.
+    """
+    left = store.missing(wanted)
+    done: list[Run] = []
+    jobs = jobs or cores()
+    if dask is None:
+        jobs = min(jobs, max(1, len(left)))
+    inside: Callable[[int, float], bool | None] | None = None
+    if jobs == 1 and dask is None:
+
+        def inside(requests: int, simulated_s: float) -> bool | None:
+            of = left[min(len(done), len(left) - 1)]
+            tell(len(done) + requests / (of.warmup + of.measured), len(left))
+            return None
+
+    tell(0, len(left))
+    for run in each(left, jobs, dask, inside):
+        store.add(run)
+        done.append(run)
+        tell(len(done), len(left))
+    return done
+
+
+def kill_workers() -> None:
+    """After WorkerDied: the others would wait for ever for what the dead one held."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _on_processes(wanted: Sequence[Point], jobs: int) -> Iterator[Run]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -94,7 +94,7 @@ class Case:
 class Run:
     """What came out; arrays are of the measured requests."""
 
-    point: Point
+    point: Point  # as it was asked for: by it others find the run
     result: dict[str, Any]
     details: dict[str, Any]
     ttft_s: NDArray[np.float64]
@@ -290,4 +290,13 @@ def run(point: Point, progress: Callable[[int, float], bool | None] | None = Non
     outcome = engine.simulate(
         case.setting.cluster, case.model, case.requests, case.options, progress=progress
     )
-    return measure(case, outcome)
+    # the case's has the model that stands for none
+    return dataclasses.replace(measure(case, outcome), point=point)
+
+
+def parted(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows as they are written: `results` are those of FIELDS, `details` everything else."""
+    return {
+        "results": [{name: row[name] for name in FIELDS} for row in rows],
+        "details": [{k: v for k, v in row.items() if k not in FIELDS} for row in rows],
+    }

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment in which a program starts with the shim in the way of its transfers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from .config import FILE_VARIABLE, TCP_SEND_BUFFER, Settings
+from .native import UCX_SHIM, InputError
+from .nccl_env import nccl_environment
+
+
+def preload(before: str, library: Path) -> str:
+    """LD_PRELOAD with `library` in front of what the user had; never twice."""
+    for forbidden in (" ", ":"):
+        if forbidden in str(library):
+            raise InputError(
+                f"{library}: LD_PRELOAD cannot name a path with {forbidden!r} in it; "
+                "install the package elsewhere"
+            )
+    ours = str(library)
+    others = [name for name in before.replace(" ", ":").split(":") if name and name != ours]
+    return ":".join([ours, *others])
+
+
+def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What is added to `environ`, or changed in it."""
+    if not UCX_SHIM.is_file():
+        raise FileNotFoundError(2, "the shim is missing; install the package anew", str(UCX_SHIM))
+    changes = {"MFS_ENABLE": "1"}
+    for setting in settings.rows:
+        if setting.source in ("command line", "file"):
+            changes[setting.name] = setting.value
+    if settings.file and FILE_VARIABLE in changes:
+        changes[FILE_VARIABLE] = str(settings.file.absolute())  # the program may change folder
+    changes["LD_PRELOAD"] = preload(environ.get("LD_PRELOAD", ""), UCX_SHIM)
+    changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
+    if "UCX_TCP_SNDBUF" not in environ:
+        changes["UCX_TCP_SNDBUF"] = TCP_SEND_BUFFER
+    changes.update(nccl_environment(environ, changes))
+    return changes
