@@ -16,13 +16,8 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
-from mfs_transport.commands.doctor import (
-    check_enabled,
-    check_preload,
-    check_program,
-    check_transports,
-    read_stats,
-)
+from mfs_transport.diagnose.environment import check_enabled, check_preload, check_transports
+from mfs_transport.diagnose.program import check_program, read_stats
 from mfs_transport.diagnose.transfer import BYTES
 from mfs_transport.native import UCX_SHIM
 
