@@ -9,13 +9,15 @@
     mfs_transport/_mfs.abi3.so         Python's view of it (cffi, API mode)
     mfs_transport/sim/_sim.abi3.so     and of the simulator
 
-Only headers of UCX are needed, and only to compile; nothing links to UCX.
+Only headers of UCX are needed, and only to compile; nothing links to UCX. They are newer than
+UCX_OLDEST: a libucx wheel's, before the system's.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -41,20 +43,46 @@ LDFLAGS = [
 ]
 
 
+UCX_OLDEST = (1, 14)  # of the headers; a UCX that is older will do at run time
+UCX_SYSTEM = ("/usr/include", "/usr/local/include")
+
+
+def ucx_wheel() -> list[Path]:
+    """Folders of the libucx package."""
+    wheel = importlib.util.find_spec("libucx")
+    return [Path(place) for place in (wheel and wheel.submodule_search_locations) or ()]
+
+
+def ucx_version(include: Path) -> tuple[int, int] | None:
+    """Of the headers in that folder; None: there are none."""
+    try:
+        text = (include / "ucp" / "api" / "ucp_version.h").read_text()
+    except OSError:
+        return None
+    found = dict(re.findall(r"define\s+UCP_API_(MAJOR|MINOR)\s+(\d+)", text))
+    return int(found.get("MAJOR", 0)), int(found.get("MINOR", 0))
+
+
 def ucx_include() -> str | None:
     """Folder that holds ucp/api/ucp.h: MFS_UCX_INCLUDE, a libucx wheel, or the system's."""
-    wheel = importlib.util.find_spec("libucx")
-    places = (wheel and wheel.submodule_search_locations) or ()
-    candidates = [
-        os.environ.get("MFS_UCX_INCLUDE"),
-        *(str(Path(place) / "include") for place in places),
-        "/usr/include",
-        "/usr/local/include",
-    ]
-    for place in candidates:
-        if place and (Path(place) / "ucp" / "api" / "ucp.h").is_file():
-            return place
+    named = os.environ.get("MFS_UCX_INCLUDE")
+    if named:
+        version = ucx_version(Path(named))
+        if version is None or version < UCX_OLDEST:
+            what = "no ucp/api/ucp.h is there" if version is None else f"UCX {dotted(version)}"
+            needed = f"headers of UCX {dotted(UCX_OLDEST)} or newer are needed"
+            sys.exit(f"error: MFS_UCX_INCLUDE={named}: {what}; {needed}")
+        return named
+    places = [*(place / "include" for place in ucx_wheel()), *map(Path, UCX_SYSTEM)]
+    for place in places:
+        version = ucx_version(place)
+        if version and version >= UCX_OLDEST:
+            return str(place)
     return None
+
+
+def dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def compiler() -> list[str]:
@@ -80,10 +108,16 @@ class BuildNative(build_ext):  # type: ignore[misc]
         self.library_folder.mkdir(parents=True, exist_ok=True)
         include = ucx_include()
         if include is None:
+            old = [
+                f"error: {place} has those of UCX {dotted(version)}, which are too old\n"
+                for place in UCX_SYSTEM
+                if (version := ucx_version(Path(place)))
+            ]
             sys.exit(
-                "error: the headers of UCX were not found (ucp/api/ucp.h). Install one of\n"
+                f"error: no headers of UCX {dotted(UCX_OLDEST)} or newer were found "
+                f"(ucp/api/ucp.h)\n{''.join(old)}Install one of\n"
                 "    pip install libucx-cu12          (a wheel; no GPU is needed)\n"
-                "    apt-get install libucx-dev       (Debian, Ubuntu)\n"
+                "    apt-get install libucx-dev       (Debian 13, Ubuntu 24.04)\n"
                 "or name a folder that has them: MFS_UCX_INCLUDE=/path/to/include"
             )
         self.link("libmfs.so", ("core", "host"), libraries=["-lm"])
@@ -97,7 +131,10 @@ class BuildNative(build_ext):  # type: ignore[misc]
         self.link(
             "libmfs_nccl.so",
             ("nccl",),
-            flags=["-isystem", include] if include != "/usr/include" else [],
+            flags=[
+                *(["-isystem", include] if include != "/usr/include" else []),
+                *self.packaged_ucx(),
+            ],
             libraries=[f"-L{self.library_folder}", "-lmfs", "-ldl"],
         )
         self.link("libnccl-net-mfs.so", ("nccl/abi",), libraries=["-ldl"])
@@ -112,6 +149,12 @@ class BuildNative(build_ext):  # type: ignore[misc]
             target = self.library_folder / name
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def packaged_ucx(self) -> list[str]:
+        """In a checkout the libucx package does not lie beside ours: say where it is."""
+        libraries = [place / "lib" / "libucp.so.0" for place in ucx_wheel()]
+        found = next((library for library in libraries if library.is_file()), None)
+        return [f'-DMFS_LIBUCP="{found}"'] if self.inplace and found else []
 
     def link(
         self,

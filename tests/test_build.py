@@ -192,6 +192,40 @@ def test_without_headers_of_ucx__says_how_to_get_them(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
+def headers_of(folder: Path, version: tuple[int, int]) -> Path:
+    """A folder that looks like that UCX's headers."""
+    (folder / "ucp" / "api").mkdir(parents=True)
+    lines = [f"#define UCP_API_{n}    {v}\n" for n, v in zip(("MAJOR", "MINOR"), version, strict=True)]
+    (folder / "ucp" / "api" / "ucp_version.h").write_text("".join(lines))
+    return folder
+
+
+def test_headers_of_an_old_ucx__are_refused_in_one_line(tmp_path: Path):
+    folder = sources(tmp_path / "sources")
+    old = headers_of(tmp_path / "old", (1, 13))
+    done = run(sys.executable, "setup.py", "build_ext", cwd=folder, MFS_UCX_INCLUDE=str(old))
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].endswith("headers of UCX 1.14 or newer are needed")
+    assert "Traceback" not in done.stderr
+
+
+def test_headers_of_an_old_ucx_in_the_system__the_wheels_are_taken(tmp_path: Path):
+    folder = sources(tmp_path / "sources")
+    old = headers_of(tmp_path / "old", (1, 13))
+    wheel = headers_of(tmp_path / "wheel" / "include", (1, 21))
+    program = (
+        "import sys, setuptools; setuptools.setup = lambda **_: None\n"
+        "sys.argv = ['setup.py']; import setup\n"
+        f"setup.UCX_SYSTEM = ({str(old)!r},)\n"
+        "setup.ucx_wheel = list\n"
+        "print(setup.ucx_include())\n"
+        f"setup.ucx_wheel = lambda: [setup.Path({str(wheel.parent)!r})]\n"
+        "print(setup.ucx_include())\n"
+    )
+    done = run(sys.executable, "-c", program, cwd=folder, MFS_UCX_INCLUDE="")
+    assert done.stdout.splitlines() == ["None", str(wheel)], done.stderr
+
+
 def test_without_a_compiler__says_so(tmp_path: Path):
     folder = sources(tmp_path / "sources")
     done = run(sys.executable, "setup.py", "build_ext", cwd=folder, CC="no-such-cc")

@@ -189,6 +189,18 @@ def test_wire(part: str, sanitizer: str):
     toolbox.run_wire(part, sanitizer=sanitizer)
 
 
+@pytest.mark.parametrize("minor", [12, 13])
+def test_a_ucx_that_does_not_tell_its_transports__puts_are_flushed(minor: int):
+    assert "flush" in toolbox.run_wire("ucx", minor)
+    assert "flush" not in toolbox.run_wire("ucx", "15")
+
+
+def test_a_ucx_that_is_too_old__is_refused_in_one_line():
+    said = toolbox.run_wire("ucx", "11")
+    assert "is too old: 1.12 or newer is needed" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_wire__changed_at_random():
     """`FUZZ_SEEDS=FROM:COUNT` runs as many as one likes."""
     first, count = os.environ.get("FUZZ_SEEDS", "1:150").split(":")

@@ -232,7 +232,10 @@ static int look_at_transports(struct mfs_nccl_peer *peer)
     };
     unsigned others = 0;
 
-    if (!ucx->ucp_ep_query || ucx->ucp_ep_query(peer->eps[0], &attributes) != UCS_OK)
+    if (!ucx->ucp_ep_query || ucx->version < MFS_NCCL_UCX_TELLS_TRANSPORTS ||
+        ucx->ucp_ep_query(peer->eps[0], &attributes) != UCS_OK)
+        return -1;
+    if (attributes.transports.num_entries > sizeof(entries) / sizeof(entries[0]))
         return -1;
     for (unsigned i = 0; i < attributes.transports.num_entries; i++) {
         others += !lands(entries[i].transport_name);

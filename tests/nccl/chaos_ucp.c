@@ -294,6 +294,10 @@ void ucp_request_free(void *request)
 
 /* --- handed on --- */
 
+void ucp_get_version(unsigned *a, unsigned *b, unsigned *c)
+{
+    REAL(ucp_get_version)(a, b, c);
+}
 const char *ucp_get_version_string(void)
 {
     return REAL(ucp_get_version_string)();

@@ -382,7 +382,11 @@ void ucp_rkey_destroy(ucp_rkey_h key)
 ucs_status_t ucp_ep_query(ucp_ep_h ep, ucp_ep_attr_t *attributes)
 {
     (void)ep;
-    attributes->transports.entries[0].transport_name = loop_hooks.rdma ? "rc_verbs" : "loop";
+    if (loop_hooks.minor > 0 && loop_hooks.minor < 14)
+        return UCS_OK; /* it knows no such field */
+    attributes->transports.entries[0].transport_name = loop_hooks.rdma     ? "rc_verbs"
+                                                       : loop_hooks.random ? "loop"
+                                                                           : "self";
     attributes->transports.entries[0].device_name = "loop0";
     attributes->transports.num_entries = 1;
     return UCS_OK;
@@ -396,7 +400,7 @@ const char *ucp_get_version_string(void)
 void ucp_get_version(unsigned *major, unsigned *minor, unsigned *release)
 {
     *major = 1;
-    *minor = 99;
+    *minor = loop_hooks.minor ? loop_hooks.minor : 99;
     *release = 0;
 }
 

@@ -30,6 +30,7 @@ struct loop_hooks {
     uint64_t random; /* state; 0: everything is complete at once */
     /* Called with each message before its handler; NULL: none. */
     void (*change)(struct loop_message *message);
+    unsigned minor; /* of version 1.x; 0: a new one */
     bool rdma;   /* say that there is an RDMA device */
     bool silent; /* nothing ends any more, unless its endpoint is closed by force */
     char log[256]; /* "flush close close!" as they come; emptied by the program */

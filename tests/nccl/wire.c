@@ -4,6 +4,7 @@
  *
  *   wire PLUGIN LOOP_UCP forged [NAME]      one wrong message each, and what is said of it
  *   wire PLUGIN LOOP_UCP strangers          others at a listener, and numbers in a handle
+ *   wire PLUGIN LOOP_UCP ucx MINOR          under a UCX of that version
  *   wire PLUGIN LOOP_UCP fuzz FROM COUNT    seeds: messages, hellos and handles changed at random
  *
  * Nothing may crash, hang, or reach UCX or memory that is not the receiver's.
@@ -141,13 +142,42 @@ int wait_for(void *request, void *other, unsigned rounds, int *size)
     return done || result != 0 ? result : -1;
 }
 
+/* Under UCX 1.`minor`: what init says when it refuses, or a large message from side to side. */
+static void old_ucx(unsigned minor)
+{
+    struct mfs_nccl_config config = {-1};
+    struct side sides[2];
+    void *ctx, *sent = NULL, *received = NULL, *data;
+    size_t bytes = 300000;
+    int tag = 0, size = 0;
+
+    hooks->minor = minor;
+    if (net->init(&ctx, 1, &config, log_line, NULL) != 0) {
+        printf("%s", warnings);
+        return;
+    }
+    NEED(net->finalize(ctx) == 0);
+    sides_open(sides);
+    NEED(sides_connect(sides));
+    data = sides[1].in;
+    NEED(net->irecv(sides[1].recv, 1, &data, &bytes, &tag, &sides[1].recv_mr, NULL, &received) ==
+         0);
+    NEED(net->isend(sides[0].send, sides[0].out, bytes, 0, sides[0].send_mr, NULL, &sent) == 0);
+    NEED(wait_for(received, sent, 2000, &size) == 0 && size == (int)bytes);
+    NEED(memcmp(sides[1].in, sides[0].out, bytes) == 0);
+    sides_close(sides);
+    printf("%s", hooks->log); /* a flush, where nobody knows the transports */
+}
+
 int main(int argc, char **argv)
 {
     char reason[512];
     void *library;
 
     if (argc < 4) {
-        fputs("usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | fuzz FROM COUNT\n", stderr);
+        fputs(
+            "usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | ucx MINOR | fuzz FROM COUNT\n",
+            stderr);
         return 2;
     }
     setenv("MFS_NCCL_UCX", argv[2], 1);
@@ -162,6 +192,8 @@ int main(int argc, char **argv)
         forged(argc > 4 ? argv[4] : NULL);
     else if (strcmp(argv[3], "strangers") == 0)
         strangers();
+    else if (strcmp(argv[3], "ucx") == 0 && argc > 4)
+        old_ucx((unsigned)atoi(argv[4]));
     else if (argc > 5)
         fuzz(strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10));
     return 0;
