@@ -195,8 +195,9 @@ def test_without_headers_of_ucx__says_how_to_get_them(tmp_path: Path):
 def headers_of(folder: Path, version: tuple[int, int]) -> Path:
     """A folder that looks like that UCX's headers."""
     (folder / "ucp" / "api").mkdir(parents=True)
-    lines = [f"#define UCP_API_{n}    {v}\n" for n, v in zip(("MAJOR", "MINOR"), version, strict=True)]
-    (folder / "ucp" / "api" / "ucp_version.h").write_text("".join(lines))
+    major, minor = version
+    text = f"#define UCP_API_MAJOR    {major}\n#define UCP_API_MINOR    {minor}\n"
+    (folder / "ucp" / "api" / "ucp_version.h").write_text(text)
     return folder
 
 

@@ -184,7 +184,7 @@ def test_thread_sanitizer(scene: str):
 
 
 @pytest.mark.parametrize("sanitizer", ["", "address,undefined"])
-@pytest.mark.parametrize("part", ["forged", "strangers"])
+@pytest.mark.parametrize("part", ["forged", "strangers", "endings"])
 def test_wire(part: str, sanitizer: str):
     toolbox.run_wire(part, sanitizer=sanitizer)
 

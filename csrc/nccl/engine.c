@@ -106,23 +106,20 @@ static void workers_progress(struct mfs_nccl_engine *engine)
     while (++klass < engine->classes);
 }
 
-/* Without error handling there is no closing by force: such end with their worker. */
-static bool may_close(const struct mfs_nccl_peer *peer)
+static bool is_gone(const struct mfs_nccl_peer *peer)
 {
-    return !peer->engine->stopped &&
-           (peer->engine->device->rdma || (!peer->failed && peer->gone_ns == 0));
+    return peer->failed || peer->gone_ns != 0;
 }
 
-/* Close all endpoints: gently, then by force; false when some are still not closed. */
-static bool peers_close(struct mfs_nccl_engine *engine, struct mfs_nccl_peer *peer)
+/* Progress until these are over (true), the peer has ended, or it is `until_ns`. */
+static bool await(struct mfs_nccl_peer *peer, void **requests, int64_t until_ns)
 {
-    const int64_t until_ns = mfs_now_ns() + CLOSE_NS;
-    void *requests[MFS_NCCL_CHANNELS_MAX] = {NULL};
+    struct mfs_nccl_engine *engine = peer->engine;
     bool all = false;
 
-    mfs_nccl_peer_close(peer, peer->failed || peer->gone_ns != 0, requests);
-    while (!all && mfs_now_ns() < until_ns) {
+    for (int64_t now_ns = mfs_now_ns(); !all && now_ns < until_ns; now_ns = mfs_now_ns()) {
         workers_progress(engine);
+        mfs_nccl_peers_tick(engine, now_ns);
         all = true;
         for (unsigned channel = 0; channel < peer->channels; channel++) {
             if (!requests[channel])
@@ -134,10 +131,48 @@ static bool peers_close(struct mfs_nccl_engine *engine, struct mfs_nccl_peer *pe
             engine->ucx->ucp_request_free(requests[channel]);
             requests[channel] = NULL;
         }
+        if (!all && is_gone(peer))
+            break;
         if (!all)
             sched_yield();
     }
     return all;
+}
+
+/* What becomes of them is of no interest any more. */
+static void let_be(struct mfs_nccl_peer *peer, void **requests)
+{
+    for (unsigned channel = 0; channel < peer->channels; channel++) {
+        if (requests[channel])
+            peer->engine->ucx->ucp_request_free(requests[channel]);
+        requests[channel] = NULL;
+    }
+}
+
+/*
+ * THE END OF ENDPOINTS: gently, so that what was said last arrives. A peer that has ended takes
+ * nothing, which RDMA finds out by retries that last a second and more. So it is flushed first,
+ * while its socket is looked at, and closed by force when it is gone or late. Where UCX does not
+ * handle errors (all but RDMA) there is no closing by force: such end with their worker. false:
+ * they do not close.
+ */
+static bool peer_close(struct mfs_nccl_peer *peer, int64_t until_ns)
+{
+    const bool rdma = peer->engine->device->rdma;
+    void *flushes[MFS_NCCL_CHANNELS_MAX] = {NULL}, *closes[MFS_NCCL_CHANNELS_MAX] = {NULL};
+    bool flushed = true, closed;
+
+    if (!rdma && is_gone(peer))
+        return true;
+    if (rdma && !is_gone(peer)) {
+        mfs_nccl_peer_flush(peer, flushes);
+        flushed = await(peer, flushes, until_ns);
+    }
+    mfs_nccl_peer_close(peer, rdma && (!flushed || is_gone(peer)), closes);
+    let_be(peer, flushes);
+    closed = await(peer, closes, until_ns) || is_gone(peer);
+    let_be(peer, closes);
+    return closed;
 }
 
 static bool any_inflight(const struct mfs_nccl_engine *engine)
@@ -160,12 +195,21 @@ static bool any_inflight(const struct mfs_nccl_engine *engine)
 static void comms_abandon(struct mfs_nccl_engine *engine)
 {
     const int64_t until_ns = mfs_now_ns() + CLOSE_NS;
+    const bool aborted = engine->comm_count > 0;
 
-    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX; i++) {
+    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {
         if (!engine->comms[i])
             continue;
         engine->comms[i]->said = true; /* NCCL knows */
         mfs_nccl_comm_fail(engine->comms[i], MFS_NCCL_REMOTE_ERROR, "it was aborted");
+    }
+    for (struct mfs_nccl_peer *peer = engine->peers; aborted && peer; peer = peer->next) {
+        void *closes[MFS_NCCL_CHANNELS_MAX] = {NULL};
+
+        if (!engine->device->rdma)
+            break;
+        mfs_nccl_peer_close(peer, true, closes); /* UCX gives back what it has of theirs */
+        let_be(peer, closes);
     }
     while (any_inflight(engine) && mfs_now_ns() < until_ns)
         workers_progress(engine);
@@ -177,6 +221,8 @@ static void comms_abandon(struct mfs_nccl_engine *engine)
 
 void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
 {
+    int64_t until_ns;
+
     mfs_nccl_lock_take(&engine->lock);
     while (engine->connecting) {
         struct mfs_nccl_handshake *handshake = engine->connecting;
@@ -185,8 +231,9 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         mfs_nccl_handshake_free(handshake);
     }
     comms_abandon(engine);
-    for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next) {
-        if (engine->workers[0] && may_close(peer) && !peers_close(engine, peer))
+    until_ns = mfs_now_ns() + CLOSE_NS;
+    for (struct mfs_nccl_peer *peer = engine->peers; peer && !engine->stopped; peer = peer->next) {
+        if (engine->workers[0] && !peer_close(peer, until_ns))
             mfs_nccl_info("the endpoints to %s did not close in time", peer->name);
     }
     for (unsigned klass = 0; klass < MFS_NCCL_CLASSES_MAX; klass++) {

@@ -264,6 +264,19 @@ bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer, bool host)
     return needs != 0 || (peer->tcp && (peer->engine->device->emulates || !host));
 }
 
+void mfs_nccl_peer_flush(struct mfs_nccl_peer *peer, void **requests)
+{
+    const ucp_request_param_t param = {0};
+
+    for (unsigned channel = 0; channel < peer->channels; channel++) {
+        ucs_status_ptr_t result = NULL;
+
+        if (peer->eps[channel])
+            result = peer->engine->ucx->ucp_ep_flush_nbx(peer->eps[channel], &param);
+        requests[channel] = UCS_PTR_IS_PTR(result) ? result : NULL;
+    }
+}
+
 void mfs_nccl_peer_close(struct mfs_nccl_peer *peer, bool force, void **requests)
 {
     const ucp_request_param_t param = {

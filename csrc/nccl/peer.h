@@ -59,6 +59,8 @@ unsigned mfs_nccl_peer_channel(struct mfs_nccl_peer *peer, unsigned klass);
 /* Must a FIN wait for a flush, or do puts that are complete lie in the peer's memory? host: all
  * memory is the host's, here and there. */
 bool mfs_nccl_peer_needs_flush(struct mfs_nccl_peer *peer, bool host);
+/* Begin to flush the endpoints; requests: as of the next. */
+void mfs_nccl_peer_flush(struct mfs_nccl_peer *peer, void **requests);
 /* Begin to close the endpoints; requests: room for `channels`. NULL: done. */
 void mfs_nccl_peer_close(struct mfs_nccl_peer *peer, bool force, void **requests);
 void mfs_nccl_peer_free(struct mfs_nccl_peer *peer);

@@ -68,7 +68,7 @@ static bool later(void)
 {
     uint64_t *state = &loop_hooks.random;
 
-    if (loop_hooks.silent)
+    if (loop_hooks.silent || loop_hooks.hold)
         return true;
     if (*state == 0)
         return false;

@@ -32,6 +32,7 @@ struct loop_hooks {
     void (*change)(struct loop_message *message);
     unsigned minor; /* of version 1.x; 0: a new one */
     bool rdma;   /* say that there is an RDMA device */
+    bool hold;   /* what is posted is not complete before it is told otherwise */
     bool silent; /* nothing ends any more, unless its endpoint is closed by force */
     char log[256]; /* "flush close close!" as they come; emptied by the program */
 };

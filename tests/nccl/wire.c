@@ -4,6 +4,7 @@
  *
  *   wire PLUGIN LOOP_UCP forged [NAME]      one wrong message each, and what is said of it
  *   wire PLUGIN LOOP_UCP strangers          others at a listener, and numbers in a handle
+ *   wire PLUGIN LOOP_UCP endings            finalize over RDMA, with a peer that has ended
  *   wire PLUGIN LOOP_UCP ucx MINOR          under a UCX of that version
  *   wire PLUGIN LOOP_UCP fuzz FROM COUNT    seeds: messages, hellos and handles changed at random
  *
@@ -21,7 +22,7 @@
 
 const struct mfs_nccl_table_v12 *net;
 struct loop_hooks *hooks;
-char warnings[65536];
+char warnings[65536], infos[65536];
 char now_doing[128] = "start";
 
 /* The plug-in's clock: each look takes 200 µs, so waiting for a second takes 5,000 looks. */
@@ -39,18 +40,19 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 static void log_line(int level, unsigned long flags, const char *file, int line, const char *format,
                      ...)
 {
-    const size_t used = strlen(warnings);
+    char *const to = level > 2 ? infos : warnings;
+    const size_t used = strlen(to);
     va_list arguments;
 
     (void)flags;
     (void)file;
     (void)line;
-    if (level > 2 || used > sizeof(warnings) - 1024)
+    if (used > sizeof(warnings) - 1024)
         return;
     va_start(arguments, format);
-    vsnprintf(warnings + used, sizeof(warnings) - used - 1, format, arguments);
+    vsnprintf(to + used, sizeof(warnings) - used - 1, format, arguments);
     va_end(arguments);
-    strcat(warnings, "\n");
+    strcat(to, "\n");
 }
 
 static char *guarded(void)
@@ -71,7 +73,7 @@ void sides_open(struct side sides[2])
 {
     struct mfs_nccl_config config = {-1};
 
-    warnings[0] = hooks->log[0] = '\0';
+    warnings[0] = infos[0] = hooks->log[0] = '\0';
     memset(sides, 0, 2 * sizeof(*sides));
     for (int i = 0; i < 2; i++) {
         sides[i].in = guarded();
@@ -175,9 +177,9 @@ int main(int argc, char **argv)
     void *library;
 
     if (argc < 4) {
-        fputs(
-            "usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | ucx MINOR | fuzz FROM COUNT\n",
-            stderr);
+        fputs("usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | endings | ucx MINOR | fuzz "
+              "FROM COUNT\n",
+              stderr);
         return 2;
     }
     setenv("MFS_NCCL_UCX", argv[2], 1);
@@ -192,6 +194,8 @@ int main(int argc, char **argv)
         forged(argc > 4 ? argv[4] : NULL);
     else if (strcmp(argv[3], "strangers") == 0)
         strangers();
+    else if (strcmp(argv[3], "endings") == 0)
+        endings();
     else if (strcmp(argv[3], "ucx") == 0 && argc > 4)
         old_ucx((unsigned)atoi(argv[4]));
     else if (argc > 5)

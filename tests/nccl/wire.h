@@ -20,6 +20,7 @@ struct side {
 extern const struct mfs_nccl_table_v12 *net;
 extern struct loop_hooks *hooks;
 extern char warnings[65536]; /* what the plug-in has said */
+extern char infos[65536];
 extern char now_doing[128]; /* told when the program ends badly */
 
 #define DIE(...)                                                                                   \
@@ -47,6 +48,7 @@ int wait_for(void *request, void *other, unsigned rounds, int *size);
 
 void forged(const char *only);
 void strangers(void);
+void endings(void);
 void fuzz(uint64_t from, uint64_t count);
 
 #endif
