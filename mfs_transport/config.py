@@ -83,7 +83,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def parse_assignment(text: str) -> tuple[str, str]:
     """NAME=VALUE as a command line gives it."""
-    name, equals, value = text.partition("=")
+    name, equals, value = text.partition("=") if isinstance(text, str) else ("", "", "")
     if not equals or not name:
         raise InputError(f"{shown(text)}: NAME=VALUE is expected, as in MFS_WINDOW=1m")
     return name, value

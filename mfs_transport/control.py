@@ -23,38 +23,44 @@ from __future__ import annotations
 
 import errno
 import itertools
-import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import config, plan
-from .native import NEVER, InputError, check, ffi, lib, now_ns, policies, stage_number, text
-
-
-def _seconds(value: float, what: str, *, positive: bool = False) -> int:
-    """Seconds to nanoseconds, within bounds that no sum of times leaves."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{what} {value!r}: a number of seconds")
-    if value < 0 or (positive and value == 0) or value > 1e9:
-        allowed = "more than 0" if positive else "0 or more"
-        raise InputError(f"{what} {value!r}: {allowed} and at most 1e9 seconds")
-    return round(value * 1e9)
-
-
-def _count(value: int, what: str, most: int = 2**32 - 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise InputError(f"{what} {value!r}: a whole number from 0 to {most}")
-    return value
+from . import checked, config, plan
+from .native import (
+    NEVER,
+    InputError,
+    check,
+    encoded,
+    ffi,
+    lib,
+    now_ns,
+    policies,
+    shown,
+    stage_number,
+    text,
+)
 
 
 def _key(name: object) -> int:
     """Key of a request's name: any text but none."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"request name {name!r}: a text that is not empty and has no NUL in it")
-    return int(lib.mfs_request_key(name.encode()))
+    return int(lib.mfs_request_key(_name(name)))
+
+
+def _name(name: object) -> bytes:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"request name {shown(name)}: a text that is not empty")
+    return encoded(name, "request name")
+
+
+def _host(host: Host | None) -> Host:
+    if host is None:
+        return default_host()
+    checked.one_of(host, Host, "host")
+    return host
 
 
 class Host:
@@ -76,14 +82,14 @@ class Host:
                 raise OSError("no memory for a segment")
         else:
             out = ffi.new("struct mfs_host **")
-            check(lib.mfs_host_open(self._path.encode(), out), f"segment {self._path}")
+            check(lib.mfs_host_open(encoded(self._path, "segment"), out), f"segment {self._path}")
             self._host = out[0]
         self._process = os.getpid()
 
     @property
     def handle(self) -> Any:
         if self._host is None:
-            raise ValueError("the host segment is closed")
+            raise InputError("the host segment is closed")
         if self._process != os.getpid():  # the parent's is private and empty here
             self._attach()
         return self._host
@@ -105,13 +111,14 @@ class Host:
 
     @policy.setter
     def policy(self, name: str) -> None:
-        if lib.mfs_host_set_policy(self.handle, name.encode()) < 0:
+        if lib.mfs_host_set_policy(self.handle, encoded(name, "policy")) < 0:
             names = ", ".join(row.name for row in policies())
-            raise InputError(f"policy {name!r}: one of {names}")
+            raise InputError(f"policy {shown(name)}: one of {names}")
 
     def counters(self, *, process: bool = False) -> dict[str, int]:
         """Counters of the whole host, or of this process alone."""
-        read = lib.mfs_count_process if process else lib.mfs_count_total
+        own = checked.truth(process, "process")
+        read = lib.mfs_count_process if own else lib.mfs_count_total
         return {
             text(lib.mfs_counter_name(index)): int(read(self.handle, index))
             for index in range(lib.MFS_COUNT_LAST)
@@ -134,15 +141,16 @@ class Host:
     def egress_rate_Bps(self, name: str, *, at_most: bool = False) -> int:
         """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
         before its first transfer. at_most: what it may be if the estimate is low."""
+        port = encoded(name, "port")
         if name not in self.ports():
             known = ", ".join(self.ports()) or "none so far"
-            raise InputError(f"port {name!r}: there is none of this name; ports: {known}")
+            raise InputError(f"port {shown(name)}: there is none of this name; ports: {known}")
         out = ffi.new("struct mfs_port **")
-        result = lib.mfs_port_find(self.handle, name.encode(), lib.MFS_EGRESS, out)
+        result = lib.mfs_port_find(self.handle, port, lib.MFS_EGRESS, out)
         if result == -errno.ENOENT:
             return 0  # it has only received
         check(result, f"port {name!r}")
-        margin = lib.mfs_port_rate_margin(out[0]) if at_most else 1.0
+        margin = lib.mfs_port_rate_margin(out[0]) if checked.truth(at_most, "at_most") else 1.0
         rate = int(margin * lib.mfs_port_rate_Bps(out[0]))
         lib.mfs_port_close(out[0])
         return rate
@@ -180,13 +188,13 @@ class Request:
     """
 
     def __init__(self, host: Host, name: str, deadline_ns: int, arrival_ns: int) -> None:
-        self.host = host
+        self.host = _host(host)
         self.name = name
         self.key = _key(name)
         self.facts = ffi.new("struct mfs_facts *")
         lib.mfs_facts_init(self.facts)
-        self.facts.deadline_ns = deadline_ns
-        self.facts.arrival_ns = arrival_ns
+        self.facts.deadline_ns = checked.deadline(deadline_ns, "deadline_ns")
+        self.facts.arrival_ns = checked.moment(arrival_ns, "arrival_ns")
         self._finished = False
         self._published = b""  # facts as they were published last
 
@@ -219,7 +227,7 @@ class Request:
         """Tell what is known; what is not given stays.
 
         layers          layers (or groups of layers) of the model
-        layer           the one that computes now
+        layer           the one that computes now; as many as there are layers: none is left
         layer_s         computing plus collective time of one layer, seconds
         collective_s    of it the collective's time on an empty port, seconds
         p2d_layer_s     stage 3 time of one layer on an empty port, seconds
@@ -229,25 +237,27 @@ class Request:
         """
         facts = ffi.new("struct mfs_facts *", self.facts[0])  # all of it, or nothing
         if layers is not None:
-            facts.layers = _count(layers, "layers")
+            facts.layers = checked.whole(layers, "layers")
         if layer is not None:
-            layer = _count(layer, "layer")
+            layer = checked.whole(layer, "layer", facts.layers or 2**32 - 1)
             if layer != facts.layer_now or facts.layer_since_ns == 0:
                 facts.layer_since_ns = now_ns()
             facts.layer_now = layer
         if layer_s is not None:
-            facts.layer_ns = _seconds(layer_s, "layer_s")
+            facts.layer_ns = checked.seconds(layer_s, "layer_s")
         if collective_s is not None:
-            facts.collective_ns = _seconds(collective_s, "collective_s")
+            facts.collective_ns = checked.seconds(collective_s, "collective_s")
         if p2d_layer_s is not None:
-            facts.p2d_layer_ns = _seconds(p2d_layer_s, "p2d_layer_s")
+            facts.p2d_layer_ns = checked.seconds(p2d_layer_s, "p2d_layer_s")
         if p2d_left_bytes is not None:
-            facts.p2d_left_bytes = _count(p2d_left_bytes, "p2d_left_bytes", 2**63 - 1)
+            facts.p2d_left_bytes = checked.whole(p2d_left_bytes, "p2d_left_bytes", 2**63 - 1)
         if computed is not None:
             flag = lib.MFS_REQUEST_COMPUTED
-            facts.flags = facts.flags | flag if computed else facts.flags & ~flag
+            is_computed = checked.truth(computed, "computed")
+            facts.flags = facts.flags | flag if is_computed else facts.flags & ~flag
+        at_once = checked.truth(publish, "publish")
         self.facts[0] = facts[0]
-        if publish:
+        if at_once:
             self.publish()
 
     def progress(self, layer: int, layer_s: float | None = None) -> None:
@@ -257,7 +267,7 @@ class Request:
     def publish(self) -> None:
         """Write what is known to the segment."""
         if self._finished:
-            raise ValueError(f"request {self.name!r} is finished")
+            raise InputError(f"request {shown(self.name)} is finished")
         publish_all(self.host, [self])
 
     def changed(self) -> bool:
@@ -296,16 +306,13 @@ def register(
     """
     if ttft_s is not None and deadline_ns is not None:
         raise InputError("ttft_s and deadline_ns: give one of them")
-    arrival = now_ns() if arrival_ns is None else arrival_ns
+    arrival = now_ns() if arrival_ns is None else checked.moment(arrival_ns, "arrival_ns")
     if ttft_s is not None:
-        deadline = arrival + _seconds(ttft_s, "ttft_s", positive=True)
-    elif deadline_ns is None:
-        deadline = NEVER
-    elif isinstance(deadline_ns, int) and 0 <= deadline_ns <= NEVER:
-        deadline = deadline_ns
+        deadline = arrival + checked.seconds(ttft_s, "ttft_s", positive=True)
     else:
-        raise InputError(f"deadline_ns {deadline_ns!r}: nanoseconds of CLOCK_MONOTONIC, 0 or more")
-    request = Request(host or default_host(), name, deadline, arrival)
+        deadline = NEVER if deadline_ns is None else deadline_ns
+    at_once = checked.truth(publish, "publish")
+    request = Request(_host(host), name, deadline, arrival)
     request.update(
         layers=layers,
         layer_s=layer_s,
@@ -314,17 +321,22 @@ def register(
         p2d_left_bytes=p2d_bytes,
         publish=False,
     )
-    if publish:
+    if at_once:
         request.publish()
     return request
 
 
 def publish_all(host: Host, requests: list[Request]) -> None:
     """Write those that have changed, in one go: queues place their flows anew once."""
-    changed = [request for request in requests if request.changed()]
+    host = _host(host)
+    changed = [
+        request
+        for request in checked.several(requests, "requests")
+        if checked.one_of(request, Request, "request").changed()
+    ]
     if not changed:
         return
-    names = [ffi.new("char[]", request.name.encode()) for request in changed]
+    names = [ffi.new("char[]", _name(request.name)) for request in changed]
     facts = ffi.new("struct mfs_facts[]", len(changed))
     for index, request in enumerate(changed):
         facts[index] = request.facts[0]
@@ -359,8 +371,14 @@ def progress(
     empty port. All else that is known of them stays. Returns how many of the names are
     registered on this host.
     """
-    keys = ffi.new("uint64_t[]", [_key(name) for name in names])
-    return progress_of_keys(keys, len(keys), layer, layer_s, host, collective_s)
+    known = [_key(name) for name in checked.several(names, "names")]
+    segment = _host(host)
+    facts = ffi.new("struct mfs_facts *")
+    for key in known:  # one that is past its layers is wrong of all: nothing is half told
+        if lib.mfs_request_get(segment.handle, key, facts) == 0 and facts.layers:
+            checked.whole(layer, "layer", facts.layers)
+    keys = ffi.new("uint64_t[]", known)
+    return progress_of_keys(keys, len(keys), layer, layer_s, segment, collective_s)
 
 
 def progress_of_keys(
@@ -373,13 +391,13 @@ def progress_of_keys(
 ) -> int:
     """The same of uint64_t keys[count], for who tells of the same requests many times."""
     result = lib.mfs_request_progress(
-        (host or default_host()).handle,
+        _host(host).handle,
         keys,
         count,
-        _count(layer, "layer"),
+        checked.whole(layer, "layer"),
         now_ns(),
-        0 if layer_s is None else _seconds(layer_s, "layer_s"),
-        0 if collective_s is None else _seconds(collective_s, "collective_s"),
+        0 if layer_s is None else checked.seconds(layer_s, "layer_s"),
+        0 if collective_s is None else checked.seconds(collective_s, "collective_s"),
     )
     return check(result, "progress")
 
@@ -394,9 +412,10 @@ class Egress:
 
     def __init__(self, host: Host | None = None, port: str | None = None) -> None:
         """port: name of the NIC; None: the process's own (MFS_PORT)."""
-        self.host = host or default_host()
+        self.host = _host(host)
         own = config.string("MFS_PORT")
-        self.port = port or own
+        given = b"" if port is None else encoded(port, "port")
+        self.port = str(port) if given else own
         self.units: list[Unit] = []
         if self.port != own:
             self.host.egress_rate_Bps(self.port)  # says so if there is no such port
@@ -408,7 +427,7 @@ class Egress:
 
     def replan(self, at_ns: int | None = None) -> None:
         """Work it out anew and publish what changed. The units call it; O(requests)."""
-        at = now_ns() if at_ns is None else at_ns
+        at = now_ns() if at_ns is None else checked.moment(at_ns, "at_ns")
         everyone = [request for unit in self.units for request in unit.queue + unit.sending]
         facts = ffi.new("struct mfs_facts[]", max(1, len(everyone)))
         for index, request in enumerate(everyone):
@@ -432,7 +451,7 @@ class Unit:
     """
 
     def __init__(self, egress: Egress | None = None) -> None:
-        self.egress = egress or Egress()
+        self.egress = Egress() if egress is None else checked.one_of(egress, Egress, "egress")
         self.egress.units.append(self)
         self.queue: list[Request] = []  # waiting or computing, in order
         self.sending: list[Request] = []  # computed, stage 3 bytes left
@@ -441,6 +460,8 @@ class Unit:
 
     def enqueue(self, *requests: Request) -> None:
         """Requests join at the tail; those of one call are computed together, as one batch."""
+        for request in requests:
+            checked.one_of(request, Request, "request")
         self.queue.extend(requests)
         self._batch.update(dict.fromkeys(requests, next(self._batches)))
         self.egress.replan()
@@ -461,12 +482,14 @@ class Unit:
         p2d_left_bytes: int | None = None,
     ) -> None:
         """`request` computes `layer` now, or has so many stage 3 bytes left."""
-        request.update(layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes, publish=False)
+        checked.one_of(request, Request, "request").update(
+            layer=layer, layer_s=layer_s, p2d_left_bytes=p2d_left_bytes, publish=False
+        )
         self.egress.replan()
 
     def computed(self, request: Request) -> None:
         """The last layer of `request` has been computed; the unit is free for the next."""
-        request.update(computed=True, publish=False)
+        checked.one_of(request, Request, "request").update(computed=True, publish=False)
         if request in self.queue:
             self.queue.remove(request)
             self.sending.append(request)
@@ -474,6 +497,7 @@ class Unit:
 
     def leave(self, request: Request) -> None:
         """This unit has done with `request`, which stays registered."""
+        checked.one_of(request, Request, "request")
         for places in (self.queue, self.sending):
             if request in places:
                 places.remove(request)
@@ -482,7 +506,7 @@ class Unit:
 
     def finish(self, request: Request) -> None:
         """Everything of `request` has been delivered, or it was given up."""
-        request.finish()
+        checked.one_of(request, Request, "request").finish()
         self.leave(request)
 
 
@@ -505,9 +529,9 @@ def tag_make(request: Request | str | None, stage: str, layer: int = 0) -> Any:
     elif isinstance(request, str):
         value.request = _key(request)
     elif request is not None:
-        raise InputError(f"request {request!r}: a Request, a name, or None")
+        raise InputError(f"request {shown(request)}: a Request, a name, or None")
     value.stage = stage_number(stage)
-    value.layer = _count(layer, "layer")
+    value.layer = checked.whole(layer, "layer")
     return value
 
 
@@ -515,7 +539,10 @@ def tag_make(request: Request | str | None, stage: str, layer: int = 0) -> Any:
 def tag_set(value: Any) -> Iterator[None]:
     """Make `value` (of `tag_make`, or None) the current tag of this thread for the block."""
     before = ffi.new("struct mfs_tag *", lib.mfs_tag_get())
-    lib.mfs_tag_set(value if value is not None else ffi.NULL)
+    try:
+        lib.mfs_tag_set(value if value is not None else ffi.NULL)
+    except TypeError:
+        raise InputError(f"tag {shown(value)}: what tag_make returned, or None") from None
     try:
         yield
     finally:
@@ -558,7 +585,7 @@ def batch(requests: Iterable[Request | str] | Request | str | None, layer: int =
     elif isinstance(requests, Request | str):
         several = [requests]
     else:
-        several = list(requests)
+        several = checked.several(requests, "requests")
     key = lib.MFS_REQUEST_NONE
     if len(several) == 1:
         key = _request_key(several[0])
@@ -567,7 +594,7 @@ def batch(requests: Iterable[Request | str] | Request | str | None, layer: int =
         for index, request in enumerate(several):
             _read_facts(request, facts + index)
         key = _request_key(several[lib.mfs_plan_collective(facts, len(several))])
-    lib.mfs_batch_set(key, _count(layer, "layer"))
+    lib.mfs_batch_set(key, checked.whole(layer, "layer"))
 
 
 def batch_current() -> tuple[int, int]:

@@ -32,10 +32,11 @@ _PACKED = {
 def opened(path: Path, where: str) -> BinaryIO:
     """The file, to be read; never waits for somebody to open the other end of a pipe."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(os.fspath(path), flags)
     except OSError as error:
         raise InputError(f"{where}: {error.strerror}") from None
-    except ValueError as error:  # a NUL, or what no file system can encode
+    except (TypeError, ValueError) as error:  # a NUL, what no file system can encode, no path
         raise InputError(f"{where}: {error}") from None
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -102,7 +103,7 @@ def parse_toml(document: str, where: str) -> dict[str, Any]:
         return tomllib.loads(document)
     except RecursionError:
         raise InputError(f"{where}: not TOML that we take: nested too deeply") from None
-    except ValueError as error:  # not TOML, or an int of thousands of digits
+    except (AttributeError, TypeError, ValueError) as error:  # no text; not TOML; a huge int
         raise InputError(f"{where}: not TOML: {error}") from None
 
 
@@ -110,7 +111,7 @@ def parse_json(document: str, where: str) -> Any:
     """A JSON text; every string of it can be encoded."""
     try:
         found = json.loads(document)
-        if "\\u" in document:
+        if "\\u" in str(document):
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise InputError(f"{where}: not JSON that we take: nested too deeply") from None
@@ -118,6 +119,6 @@ def parse_json(document: str, where: str) -> Any:
         raise InputError(f"{where}: not JSON that we take: half a surrogate pair") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not JSON ({error.msg})") from None
-    except ValueError as error:  # an int of thousands of digits
+    except (TypeError, ValueError) as error:  # no text; an int of thousands of digits
         raise InputError(f"{where}: not JSON ({error})") from None
     return found

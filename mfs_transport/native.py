@@ -81,7 +81,7 @@ def encoded(value: object, what: str) -> bytes:
 def check(result: int, what: str) -> int:
     """Pass a result of 0 or more on; raise OSError with the text of -errno otherwise."""
     if result < 0:
-        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+        raise OSError(-result, _one_line(f"{what}: {os.strerror(-result)}"))
     return result
 
 

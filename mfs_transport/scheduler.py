@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .native import NEVER, InputError, check, ffi, lib, policy, stage_number
+from . import checked
+from .native import NEVER, InputError, check, encoded, ffi, lib, policy, shown, stage_number
 
 RANK_NONE: int = lib.MFS_RANK_NONE
 LEVEL_NEW: int = lib.MFS_LEVELS_MAX
@@ -33,9 +34,9 @@ def request_key(request: Request) -> int:
     """The 64-bit key under which a request is known; 0 for None."""
     if request is None:
         return int(lib.MFS_REQUEST_NONE)
-    if isinstance(request, int):
-        return request
-    return int(lib.mfs_request_key(request.encode()))
+    if isinstance(request, str):
+        return int(lib.mfs_request_key(encoded(request, "request")))
+    return checked.whole(request, "request", 2**64 - 1)
 
 
 @dataclass
@@ -64,10 +65,10 @@ class Facts:
         struct.flags = 0
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in _FLAGS:
-                setattr(struct, field.name, value)
-            elif value:
-                struct.flags |= _FLAGS[field.name]
+            if field.name in _FLAGS:
+                struct.flags |= _FLAGS[field.name] * checked.truth(value, field.name)
+            else:
+                _set(struct, field.name, value)
 
     @classmethod
     def read(cls, struct: Any) -> Facts:
@@ -88,6 +89,14 @@ _FLAGS: dict[str, int] = {
 }
 
 
+def _set(struct: Any, name: str, value: Any) -> None:
+    """A field of a C struct; InputError if it does not hold the value."""
+    try:
+        setattr(struct, name, value)
+    except (OverflowError, TypeError) as error:
+        raise InputError(f"{name} {shown(value)}: {error}") from None
+
+
 class FactsTable(MutableMapping[Request, Facts]):
     """Requests and what is known of them, in a segment of this process alone.
 
@@ -102,10 +111,12 @@ class FactsTable(MutableMapping[Request, Facts]):
         self._keys: set[int] = set()
 
     def update_all(self, facts: Mapping[Request, Facts]) -> None:
+        if not isinstance(facts, Mapping):
+            raise InputError(f"facts {shown(facts)}: Facts by request")
         keys = [request_key(request) for request in facts]
         structs = ffi.new("struct mfs_facts[]", max(1, len(keys)))
         for index, one in enumerate(facts.values()):
-            one.write(structs[index])
+            checked.one_of(one, Facts, "facts").write(structs[index])
         check(
             lib.mfs_request_put_all(self.handle, keys, ffi.NULL, structs, len(keys)),
             "requests",
@@ -144,7 +155,7 @@ class Tag:
     def write(self, struct: Any) -> None:
         struct.request = request_key(self.request)
         struct.stage = stage_number(self.stage)
-        struct.layer = self.layer
+        struct.layer = checked.whole(self.layer, "layer")
 
 
 UNTAGGED = Tag()
@@ -154,8 +165,8 @@ class Operation:
     """One put, get or send of a caller, in its own memory as the C side wants it."""
 
     def __init__(self, tag: Tag, length: int) -> None:
-        self.tag = tag
-        self.length = length
+        self.tag = checked.one_of(tag, Tag, "tag")
+        self.length = checked.whole(length, "length", 2**64 - 1)
         self.struct = ffi.new("struct mfs_op *")
         self.struct.length = length
 
@@ -192,22 +203,26 @@ class Counters:
 
 
 def rank_level(rank: int) -> int:
-    return int(lib.mfs_rank_level(rank))
+    return int(lib.mfs_rank_level(checked.whole(rank, "rank", 2**64 - 1)))
 
 
 def rank_key(rank: int) -> int:
-    return int(lib.mfs_rank_key(rank))
+    return int(lib.mfs_rank_key(checked.whole(rank, "rank", 2**64 - 1)))
 
 
 def params_make(**values: Any) -> Any:
     """A struct mfs_params: the defaults, with the given fields set."""
     params = ffi.new("struct mfs_params *")
     lib.mfs_params_init(params)
-    for name, value in values.items():
-        if not hasattr(params, name):
-            raise InputError(f"parameter {name!r}: one of {', '.join(dir(params))}")
-        setattr(params, name, stage_number(value) if name == "untagged_stage" else value)
+    _params_set(params, values)
     return params
+
+
+def _params_set(params: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if name not in dir(params):
+            raise InputError(f"parameter {shown(name)}: one of {', '.join(dir(params))}")
+        _set(params, name, stage_number(value) if name == "untagged_stage" else value)
 
 
 class Queue:
@@ -235,16 +250,16 @@ class Queue:
             self.facts = facts
         else:
             self.facts = FactsTable()
-            self.facts.update_all(facts or {})
-        self.now_ns = now_ns
+            self.facts.update_all({} if facts is None else facts)
+        self.now_ns = checked.moment(now_ns, "now_ns", NEVER)
         self.params = params_make(**params)
         config = ffi.new("struct mfs_rmlq_config *")
         lib.mfs_rmlq_config_init(config)
         config.policy = policy(policy_name)
         config.params = self.params[0]
         config.facts = lib.mfs_request_source(self.facts.handle)
-        config.max_flows = max_flows
-        config.untagged_permille = untagged_permille
+        config.max_flows = checked.whole(max_flows, "max_flows")
+        config.untagged_permille = checked.whole(untagged_permille, "untagged_permille", 1000)
         out = ffi.new("struct mfs_rmlq **")
         check(lib.mfs_rmlq_create(config, out), "queue")
         self.handle = ffi.gc(out[0], lib.mfs_rmlq_destroy)
@@ -253,8 +268,8 @@ class Queue:
         self._chunk = ffi.new("struct mfs_chunk *")
 
     def _at(self, now_ns: int | None) -> int:
-        if now_ns is not None and now_ns > self.now_ns:
-            self.now_ns = now_ns
+        if now_ns is not None:
+            self.now_ns = max(self.now_ns, checked.moment(now_ns, "now_ns", NEVER))
         return self.now_ns
 
     def push(self, tag: Tag, length: int, now_ns: int | None = None) -> Operation:
@@ -264,7 +279,7 @@ class Queue:
         return operation
 
     def push_operation(self, operation: Operation, now_ns: int | None = None) -> None:
-        operation.tag.write(self._tag)
+        checked.one_of(operation, Operation, "operation").tag.write(self._tag)
         check(
             lib.mfs_rmlq_push(self.handle, operation.struct, self._tag, self._at(now_ns)),
             f"push {operation!r}",
@@ -278,12 +293,14 @@ class Queue:
 
     def peek_bytes(self, max_bytes: int) -> int:
         """Length of the chunk that `take` would return; after `peek`."""
-        return int(lib.mfs_rmlq_peek_bytes(self.handle, max_bytes))
+        most = checked.whole(max_bytes, "max_bytes", 2**64 - 1)
+        return int(lib.mfs_rmlq_peek_bytes(self.handle, most))
 
     def take(self, max_bytes: int, now_ns: int | None = None) -> Chunk | None:
         """The next chunk, None when nothing is queued."""
         chunk = self._chunk
-        result = lib.mfs_rmlq_take(self.handle, max_bytes, self._at(now_ns), chunk)
+        most = checked.whole(max_bytes, "max_bytes", 2**64 - 1)
+        result = lib.mfs_rmlq_take(self.handle, most, self._at(now_ns), chunk)
         if result == -errno.EAGAIN:
             return None
         check(result, f"take of at most {max_bytes} bytes")
@@ -294,23 +311,24 @@ class Queue:
 
     def remove(self, operation: Operation) -> None:
         """Take a queued operation out. OSError ENOENT: it is not queued."""
-        check(lib.mfs_rmlq_remove(self.handle, operation.struct), f"remove {operation!r}")
+        struct = checked.one_of(operation, Operation, "operation").struct
+        check(lib.mfs_rmlq_remove(self.handle, struct), f"remove {operation!r}")
         del self._queued[_address(operation.struct)]
 
     def set_policy(self, policy_name: str, now_ns: int | None = None, **params: Any) -> None:
         """Another policy, or other parameters (those not given keep their values)."""
-        for name, value in params.items():
-            setattr(self.params, name, stage_number(value) if name == "untagged_stage" else value)
+        changed = ffi.new("struct mfs_params *", self.params[0])
+        _params_set(changed, params)
         check(
-            lib.mfs_rmlq_set_policy(
-                self.handle, policy(policy_name), self.params, self._at(now_ns)
-            ),
+            lib.mfs_rmlq_set_policy(self.handle, policy(policy_name), changed, self._at(now_ns)),
             f"policy {policy_name!r}",
         )
+        self.params = changed
 
     def set_rate(self, rate_Bps: int, now_ns: int | None = None) -> None:
-        self.params.rate_Bps = rate_Bps
-        lib.mfs_rmlq_set_rate(self.handle, rate_Bps, self._at(now_ns))
+        rate = checked.whole(rate_Bps, "rate_Bps", 2**64 - 1)
+        lib.mfs_rmlq_set_rate(self.handle, rate, self._at(now_ns))
+        self.params.rate_Bps = rate
 
     @property
     def next_ns(self) -> int:
@@ -341,24 +359,29 @@ def plan_unit(
 
     batches: how many of them each batch has; None: every request is one.
     """
-    sizes = [1] * len(facts) if batches is None else list(batches)
-    if sum(sizes) != len(facts) or any(size < 0 for size in sizes):
-        raise InputError(f"batches {sizes}: sizes, in all {len(facts)}, one for each of facts")
-    structs = _structs(facts)
-    lib.mfs_plan_unit(structs, sizes, len(sizes), now_ns)
-    return [Facts.read(structs[index]) for index in range(len(facts))]
+    structs, count = _structs(facts)
+    sizes = [1] * count if batches is None else checked.several(batches, "batches")
+    for size in sizes:
+        checked.whole(size, "batch", count)
+    if sum(sizes) != count:
+        raise InputError(f"batches {shown(sizes)}: sizes, in all {count}, one for each of facts")
+    lib.mfs_plan_unit(structs, sizes, len(sizes), checked.moment(now_ns, "now_ns", NEVER))
+    return [Facts.read(structs[index]) for index in range(count)]
 
 
 def plan_shed(facts: Sequence[Facts], rate_Bps: int, now_ns: int) -> list[Facts]:
     """Who is given up on one egress so that the others make it: core/plan.h."""
-    structs = _structs(facts)
-    scratch = ffi.new("uint32_t[]", max(1, len(facts)))
-    check(lib.mfs_plan_shed(structs, len(facts), rate_Bps, now_ns, scratch), f"rate {rate_Bps} B/s")
-    return [Facts.read(structs[index]) for index in range(len(facts))]
+    structs, count = _structs(facts)
+    scratch = ffi.new("uint32_t[]", max(1, count))
+    rate = checked.whole(rate_Bps, "rate_Bps", 2**64 - 1)
+    at = checked.moment(now_ns, "now_ns", NEVER)
+    check(lib.mfs_plan_shed(structs, count, rate, at, scratch), f"rate {rate} B/s")
+    return [Facts.read(structs[index]) for index in range(count)]
 
 
-def _structs(facts: Sequence[Facts]) -> Any:
-    structs = ffi.new("struct mfs_facts[]", max(1, len(facts)))
-    for index, one in enumerate(facts):
-        one.write(structs[index])
-    return structs
+def _structs(facts: Sequence[Facts]) -> tuple[Any, int]:
+    several = checked.several(facts, "facts")
+    structs = ffi.new("struct mfs_facts[]", max(1, len(several)))
+    for index, one in enumerate(several):
+        checked.one_of(one, Facts, "facts").write(structs[index])
+    return structs, len(several)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
+from mfs_transport import control
 from mfs_transport.control import batch_current, publish_all, tag_current, tag_make
 from mfs_transport.native import NEVER, InputError, ffi, lib, now_ns
 
@@ -217,6 +218,43 @@ def test_register__table_is_full(host: mfs.Host):
         mfs.register("one-more", ttft_s=9.0, host=host)
     requests[0].finish()
     mfs.register("one-more", ttft_s=9.0, host=host)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"arrival_ns": -1}, "arrival_ns -1: nanoseconds"),
+        ({"arrival_ns": 2**63}, "arrival_ns 9223372036854775808: nanoseconds"),
+        ({"arrival_ns": 1.5}, "arrival_ns 1.5"),
+        ({"deadline_ns": True}, "deadline_ns True"),
+        ({"ttft_s": 10**400}, "ttft_s 1000"),
+        ({"ttft_s": [1]}, r"ttft_s \[1\]: a number of seconds"),
+        ({"layer_s": float("nan")}, "layer_s nan: a number of seconds"),
+        ({"layers": 10**400}, "layers 1000"),
+        ({"host": "here"}, "host 'here': a Host is expected"),
+    ],
+)
+def test_register__what_went_wrong_in_silence_or_as_another_error(
+    host: mfs.Host, arguments: dict[str, Any], says: str
+):
+    with pytest.raises(InputError, match=says) as caught:
+        mfs.register("r", **{"host": host, **arguments})
+    assert len(str(caught.value)) < 300
+    assert host.requests() == 0
+
+
+def test_progress__past_the_layers_is_refused(host: mfs.Host):
+    request = mfs.register("r", host=host, layers=4)
+    request.progress(layer=4)  # none is left
+    for told in (request.progress, lambda layer: control.progress(["s", "r"], layer, host=host)):
+        with pytest.raises(InputError, match="layer 5: a whole number from 0 to 4"):
+            told(5)
+    assert facts(host, "r").layer_now == 4
+
+
+def test_progress__one_name_is_no_list_of_letters(host: mfs.Host):
+    with pytest.raises(InputError, match="names 'cmpl': a list is expected"):
+        control.progress("cmpl", 1, host=host)
 
 
 def test_host__closed(tmp_path: Path):
