@@ -29,10 +29,9 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
 }
 
 /*
- * THE HEADER is written when the slot was used before: UCX copies it in pieces that span several
- * fields, and the processor has those only when the fields have left its store buffer, behind
- * whatever else waits there for a line that another processor has. 10 ns of 230. (Header and data
- * as one piece, which would be UCX's shortest way, took 80 ns more.)
+ * THE HEADER was written when the slot's last message had gone: UCX copies it in pieces that span
+ * several fields, and the processor has those only when the fields have left its store buffer
+ * (docs/decisions/0019).
  */
 static bool is_ready(const struct mfs_nccl_request *request, const struct mfs_nccl_comm *comm)
 {
