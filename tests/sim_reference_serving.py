@@ -2,7 +2,7 @@
 """The whole evaluation model once more, slow and plain: every flow on its own, every rate anew.
 
 Written from the model's definition (docs/simulator.md), not from csrc/sim, for policies whose
-order needs no scheduler: fair, fifo, sjf, edf. Floats; small clusters.
+order needs no scheduler: fair, fifo, sjf, srpt, edf. Floats; small clusters.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Flow:
     key: tuple[float, int]
     done: Any  # called at its end
     rate: float = 0.0
+    tag: tuple[Any, ...] = ()  # (request, stage, group) and egress: srpt counts what is left of it
 
 
 @dataclass
@@ -92,19 +93,50 @@ class Reference:
         return (("out", source), *middle, ("in", target))
 
     def add(
-        self, source: int, target: int, size: float, port: float, request: int, done: Any
+        self,
+        source: int,
+        target: int,
+        size: float,
+        port: float,
+        request: int,
+        done: Any,
+        tag: tuple[Any, ...] = (),
     ) -> None:
         first = {
             "fair": 0.0,
             "fifo": self.now,
             "sjf": port,
+            "srpt": 0.0,  # by what is left, at each moment
             "edf": float(self.r.deadline_s[request]),
         }[self.policy]
+        key = (first, next(self.sequence))
         self.flows.append(
-            Flow(self.route(source, target), size, (first, next(self.sequence)), done)
+            Flow(self.route(source, target), size, key, done, tag=(request, source, *tag))
         )
 
+    def by_tag(self, what: str) -> dict[Any, float]:
+        """`left` or `rate` of all flows of a tag on one egress."""
+        found: dict[Any, float] = {}
+        for flow in self.flows:
+            found[flow.tag] = found.get(flow.tag, 0.0) + getattr(flow, what)
+        return found
+
+    def crossings(self) -> list[float]:
+        """srpt: when one passes another that it meets on a link."""
+        left, rate = self.by_tag("left"), self.by_tag("rate")
+        moments = []
+        for a, b in itertools.permutations(self.flows, 2):
+            speed = rate[a.tag] - rate[b.tag]
+            if a.key > b.key and a.tag != b.tag and speed > 0 and set(a.route) & set(b.route):
+                gap = max(0.0, left[a.tag] - left[b.tag])
+                moments.append(self.now + gap / speed + 1e-9)
+        return moments
+
     def rates(self) -> None:
+        if self.policy == "srpt":
+            left = self.by_tag("left")
+            for flow in self.flows:
+                flow.key = (math.ceil(left[flow.tag] - 1e-3), flow.key[1])
         room: dict[Any, float] = {}
         for flow in self.flows:
             flow.rate = 0.0
@@ -158,6 +190,7 @@ class Reference:
                         self.kv(prefix),
                         i,
                         lambda g=group: self.fetched(i, g),
+                        ("fetch", group),
                     )
         self.begin(self.units[unit])
 
@@ -204,6 +237,7 @@ class Reference:
                     share * (hosts - 1),
                     first,
                     lambda: self.collected(unit),
+                    ("collective", unit.group),
                 )
 
     def collected(self, unit: Unit) -> None:
@@ -228,6 +262,7 @@ class Reference:
                     size,
                     i,
                     lambda i=i, size=size: self.sent(i, size),
+                    ("p2d", unit.group),
                 )
         if last:
             unit.batch = []
@@ -251,6 +286,8 @@ class Reference:
             moments += [self.now + f.left / f.rate for f in self.flows if f.rate > 0]
             if arrived < n:
                 moments.append(float(self.r.arrival_s[arrived]))
+            if self.policy == "srpt":
+                moments += self.crossings()
             then = min(moments)
             for flow in self.flows:
                 flow.left -= flow.rate * (then - self.now)

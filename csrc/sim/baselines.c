@@ -357,8 +357,6 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
         return true;
     case MFS_RULE_LLF:
         set_key(place, deadline_key(deadline_s, way_left_s(sim, request)));
-        if (line->rate > 0.0)
-            place->recheck_ns = mfs_sim_ns(sim->now_s + sim->options->interval_s);
         return true;
     default:
         return false;

@@ -42,6 +42,7 @@ static void line_reset(struct mfs_line *line)
     line->group = line->count = 0;
     line->level = MFS_LEVELS_MAX;
     line->served = line->rate = 0.0;
+    line->passed_s = -INFINITY;
     line->shared = false;
 }
 
@@ -261,6 +262,10 @@ static void end_first(struct mfs_sim *sim, uint32_t index)
     MFS_TRACE(sim, MFS_SIM_FLOW_END, (int32_t)bundle->request, (int32_t)bundle->stage,
               (int32_t)group, (int32_t)line->host_from, (int32_t)line->host_to,
               (int32_t)line->level, (int32_t)bundle->unit, line->size);
+    if (sim->by_bytes)
+        mfs_order_meets(sim, index);
+    if (sim->moving)
+        mfs_bundle_dirty(sim, line->bundle);
     if (line->count == 0) {
         if (line->slot != MFS_NONE)
             mfs_slot_leave(&sim->net, line->slot);
@@ -310,10 +315,14 @@ void mfs_lines_rated(struct mfs_sim *sim)
         if (line->shared)
             rate /= line->count;
         mfs_line_advance(sim, line);
+        if (sim->moving && line->rate > 0.0 && rate <= 0.0)
+            mfs_line_dirty(sim, index); /* it waits with the key of now */
+        if (sim->look_s > 0.0 && line->rate <= 0.0 && rate > 0.0)
+            mfs_order_look_by(sim, index, sim->now_s + sim->look_s);
         line->rate = rate;
         line_time(sim, index);
         if (sim->by_bytes)
-            mfs_order_watch(sim, index);
+            mfs_members_add(&sim->memory, &sim->met_lines, index);
     }
     mfs_net_settled(&sim->net);
 }

@@ -23,7 +23,7 @@ void mfs_unit_dirty(struct mfs_sim *sim, uint32_t index)
     mfs_members_add(&sim->memory, &sim->dirty_units, index);
 }
 
-static void bundle_dirty(struct mfs_sim *sim, uint32_t index)
+void mfs_bundle_dirty(struct mfs_sim *sim, uint32_t index)
 {
     if (index == MFS_NONE)
         return;
@@ -33,8 +33,8 @@ static void bundle_dirty(struct mfs_sim *sim, uint32_t index)
 
 void mfs_request_dirty(struct mfs_sim *sim, uint32_t index)
 {
-    bundle_dirty(sim, sim->requests[index].fetch);
-    bundle_dirty(sim, sim->requests[index].p2d);
+    mfs_bundle_dirty(sim, sim->requests[index].fetch);
+    mfs_bundle_dirty(sim, sim->requests[index].p2d);
 }
 
 static bool same(int64_t a, int64_t b)
@@ -129,7 +129,7 @@ static void plan_queue(struct mfs_sim *sim, struct mfs_unit *unit)
     at = 0;
     for (uint32_t b = 0; b < batches; at += sim->scratch[b++]) {
         if (adopt_batch(sim, at, sim->scratch[b]) && at == 0 && unit->running > 0)
-            bundle_dirty(sim, unit->bundle);
+            mfs_bundle_dirty(sim, unit->bundle);
     }
 }
 
@@ -160,7 +160,7 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
         if ((facts->flags & MFS_REQUEST_SHED) == flag)
             continue;
         facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_SHED) | flag;
-        bundle_dirty(sim, sim->requests[sim->plan_request[i]].p2d);
+        mfs_bundle_dirty(sim, sim->requests[sim->plan_request[i]].p2d);
     }
 }
 
@@ -176,7 +176,7 @@ static void plan_computed(struct mfs_sim *sim, const struct mfs_unit *unit)
         if (!sim->hopeless)
             facts->flags &= ~(uint32_t)MFS_REQUEST_HOPELESS;
         if (facts->flags != flags)
-            bundle_dirty(sim, sim->requests[r].p2d);
+            mfs_bundle_dirty(sim, sim->requests[r].p2d);
     }
 }
 

@@ -20,6 +20,7 @@
 
 #define SERVED_LOOK_S 50e-6
 #define SERVED_LOOK_MOST_S 1e-3
+#define PASSED_LOOK_S 1e-9
 
 /* --- set-up --- */
 
@@ -70,6 +71,9 @@ int mfs_order_init(struct mfs_sim *sim)
         return error;
     sim->plans = own || sim->hopeless || sim->shed;
     sim->by_bytes = options->level_order == 2 || sim->policy == mfs_policy_find("srpt");
+    sim->moving = sim->by_bytes || sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF;
+    if (sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF)
+        sim->look_s = options->interval_s;
     if (own && !sim->hopeless)
         sim->params.rate_margin = 1e18; /* whatever is left could be sent in time */
     map_tiers(sim);
@@ -164,11 +168,11 @@ static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *l
 static bool served(const struct mfs_sim *sim, const struct mfs_line *line)
 {
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
-    bool any = false;
-
-    for (uint32_t i = 0; i < bundle->lines; i++)
-        any = any || sim->lines[bundle->first_line + i].rate > 0.0;
-    return any;
+    for (uint32_t i = 0; i < bundle->lines; i++) {
+        if (sim->lines[bundle->first_line + i].rate > 0.0)
+            return true;
+    }
+    return false;
 }
 
 /* When a look that the policy wants at a time is made. */
@@ -177,6 +181,11 @@ static double look_s(const struct mfs_sim *sim, int64_t recheck_ns)
     const double time_s = mfs_sim_s(recheck_ns), grid_s = sim->options->promote_interval_s;
 
     return grid_s > 0.0 ? ceil(time_s / grid_s) * grid_s : time_s;
+}
+
+void mfs_order_look_by(struct mfs_sim *sim, uint32_t index, double time_s)
+{
+    mfs_timers_set(&sim->looks, index, fmin(mfs_timers_at_s(&sim->looks, index), time_s));
 }
 
 /* The line's place into the net. */
@@ -221,6 +230,8 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
         mfs_timers_set(&sim->looks, index,
                        fmax(look_s(sim, place->recheck_ns), sim->now_s + gap_s));
     }
+    if (sim->look_s > 0.0 && line->rate > 0.0)
+        mfs_order_look_by(sim, index, sim->now_s + sim->look_s);
 }
 
 static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
@@ -232,6 +243,17 @@ static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
     place_given_up(sim, index, place);
     if (sim->by_bytes && sim->options->level_order == 2)
         place->key = (int64_t)mfs_line_left(&sim->lines[index], sim->lines[index].group);
+}
+
+/* Where it would be placed now. */
+static mfs_rank_t rank_now(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_place place = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    double cap = INFINITY;
+
+    place_line(sim, index, &place, &cap);
+    return mfs_rank_make(mfs_level_next(sim->params.levels, sim->lines[index].level, place.level),
+                         place.key);
 }
 
 void mfs_order_place(struct mfs_sim *sim, uint32_t index)
@@ -247,6 +269,8 @@ void mfs_order_place(struct mfs_sim *sim, uint32_t index)
     if (line->count == 0 || line->slot == MFS_NONE)
         return;
     place_line(sim, index, &place, &cap);
+    if (sim->by_bytes)
+        mfs_order_meets(sim, index);
     apply(sim, index, &place, cap);
     if (bundle->stage != MFS_STAGE_COLLECTIVE || sim->by_bytes)
         return;
@@ -259,33 +283,145 @@ void mfs_order_place(struct mfs_sim *sim, uint32_t index)
     }
 }
 
-/* Keys that fall as bytes leave: look again when this one passes the one in front of it. */
-void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
+/* --- keys that move as bytes leave --- */
+
+/*
+ * What waits has the key of when it was placed, what is served (it, or another line that its key
+ * counts) has a smaller one by now. A line that comes must not get in front of it for that: those
+ * that it would pass are placed anew, and then they may pass others in their turn.
+ */
+void mfs_order_refresh(struct mfs_sim *sim, uint32_t index)
 {
     const struct mfs_line *line = &sim->lines[index];
-    const struct mfs_slot *slot = &sim->net.slots[line->slot];
+    const struct mfs_slot *own;
+    struct mfs_entry place;
+
+    if (line->count == 0 || line->slot == MFS_NONE)
+        return;
+    own = &sim->net.slots[line->slot];
+    place = (struct mfs_entry){own->rank, own->tie};
+    for (uint32_t i = 0; i < own->route.count && own->state == MFS_SLOT_ORDERED; i++) {
+        const struct mfs_entries *ordered = &sim->net.links[own->route.link[i]].ordered;
+
+        for (uint32_t k = mfs_entries_find(ordered, &place) + 1; k < ordered->count; k++) {
+            const struct mfs_entry *other = &ordered->list[k];
+            const struct mfs_slot *slot = &sim->net.slots[mfs_entry_slot(other)];
+
+            if (slot->owner == MFS_NONE || !served(sim, &sim->lines[slot->owner]))
+                continue;
+            if (mfs_entry_before(&(struct mfs_entry){rank_now(sim, slot->owner), other->tie},
+                                 &place))
+                mfs_bundle_dirty(sim, sim->lines[slot->owner].bundle);
+        }
+    }
+}
+
+/* Those right behind it: it is in front of them, or another will be. */
+void mfs_order_meets(struct mfs_sim *sim, uint32_t index)
+{
+    const struct mfs_line *line = &sim->lines[index];
+    const struct mfs_slot *slot;
+
+    if (line->slot == MFS_NONE)
+        return;
+    slot = &sim->net.slots[line->slot];
+    for (uint32_t i = 0; i < slot->route.count && slot->state == MFS_SLOT_ORDERED; i++) {
+        const struct mfs_entries *ordered = &sim->net.links[slot->route.link[i]].ordered;
+        const uint32_t at =
+            mfs_entries_find(ordered, &(struct mfs_entry){slot->rank, slot->tie}) + 1;
+
+        if (at < ordered->count)
+            mfs_members_add(&sim->memory, &sim->met_lines,
+                            sim->net.slots[mfs_entry_slot(&ordered->list[at])].owner);
+    }
+}
+
+/* Bytes that a line's key counts, as of now, and at which rate they leave. */
+static double key_bytes(struct mfs_sim *sim, uint32_t index, double *rate)
+{
+    const struct mfs_line *line = &sim->lines[index];
+    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
+    double left = 0.0;
+
+    *rate = 0.0;
+    for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
+        struct mfs_line *other = &sim->lines[i];
+
+        if (other->count == 0 || (i != index && (sim->options->level_order == 2 ||
+                                                 other->route.link[0] != line->route.link[0])))
+            continue;
+        mfs_line_advance(sim, other);
+        left += mfs_line_left(other, line->group);
+        if (other->group == line->group)
+            *rate += other->rate;
+    }
+    return left;
+}
+
+/* Least time to a look. Lines that pass each other again and again, each slower when it is in
+ * front, do so at most every SERVED_LOOK_S. */
+static double pass_gap_s(struct mfs_sim *sim, uint32_t index)
+{
+    struct mfs_line *line = &sim->lines[index];
+    const bool again = sim->now_s - line->passed_s < SERVED_LOOK_S;
+
+    line->pass_gap_s = again ? fmin(2.0 * line->pass_gap_s, SERVED_LOOK_S) : PASSED_LOOK_S;
+    line->passed_s = sim->now_s;
+    return line->pass_gap_s;
+}
+
+static void watch(struct mfs_sim *sim, uint32_t index, double left, double rate)
+{
+    const struct mfs_slot *slot = &sim->net.slots[sim->lines[index].slot];
     const struct mfs_entry own = {slot->rank, slot->tie};
+    const uint32_t links = sim->net.sender ? 1 : slot->route.count; /* that keep the order */
     double first_s = INFINITY;
 
-    if (slot->state != MFS_SLOT_ORDERED || line->rate <= 0.0)
+    if (slot->state != MFS_SLOT_ORDERED)
         return;
-    for (uint32_t i = 0; i < slot->route.count; i++) {
+    for (uint32_t i = 0; i < links; i++) {
         const struct mfs_link *link = &sim->net.links[slot->route.link[i]];
         const uint32_t at = mfs_entries_find(&link->ordered, &own);
         const struct mfs_slot *front;
-        double gap;
+        double front_left, front_rate;
 
         if (at == 0)
             continue;
         front = &sim->net.slots[mfs_entry_slot(&link->ordered.list[at - 1])];
-        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) || front->owner == MFS_NONE ||
-            line->rate <= sim->lines[front->owner].rate)
+        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) || front->owner == MFS_NONE)
             continue;
-        gap = mfs_line_left(line, line->group) -
-              mfs_line_left(&sim->lines[front->owner], sim->lines[front->owner].group) +
-              sim->lines[front->owner].rate * (sim->now_s - sim->lines[front->owner].since_s);
-        first_s = fmin(first_s, fmax(gap, 0.0) / (line->rate - sim->lines[front->owner].rate));
+        front_left = key_bytes(sim, front->owner, &front_rate);
+        if (rate > front_rate)
+            first_s = fmin(first_s, fmax(left - front_left, 0.0) / (rate - front_rate));
     }
     if (isfinite(first_s))
-        mfs_timers_set(&sim->looks, index, sim->now_s + fmax(first_s, SERVED_LOOK_S));
+        mfs_order_look_by(sim, index, sim->now_s + fmax(first_s, pass_gap_s(sim, index)));
+}
+
+/* Look again when its key, and that of its like, passes that of the one in front. */
+void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
+{
+    const struct mfs_bundle *bundle = &sim->bundles[sim->lines[index].bundle];
+    double rate, left;
+
+    if (sim->lines[index].count == 0 || sim->lines[index].slot == MFS_NONE ||
+        sim->lines[index].watched == sim->settlings)
+        return;
+    sim->lines[index].watched = sim->settlings;
+    left = key_bytes(sim, index, &rate);
+    if (rate <= 0.0)
+        return;
+    if (sim->options->level_order == 2) {
+        watch(sim, index, left, rate);
+        return;
+    }
+    for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
+        struct mfs_line *other = &sim->lines[i];
+
+        if (other->count == 0 || other->group != sim->lines[index].group ||
+            other->route.link[0] != sim->lines[index].route.link[0])
+            continue;
+        other->watched = sim->settlings;
+        watch(sim, i, left, rate);
+    }
 }

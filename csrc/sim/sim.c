@@ -127,8 +127,24 @@ static uint32_t run_due(struct mfs_sim *sim, uint32_t arrived)
     return arrived;
 }
 
+/* Of the lines that were placed, and of those that they meet, when they pass others. */
+static void watch(struct mfs_sim *sim, uint32_t placed)
+{
+    for (uint32_t i = 0; i < placed; i++) {
+        mfs_order_watch(sim, sim->dirty_lines.list[i]);
+        mfs_order_meets(sim, sim->dirty_lines.list[i]);
+    }
+    for (uint32_t i = 0; i < sim->met_lines.count; i++) {
+        if (sim->met_lines.list[i] != MFS_NONE)
+            mfs_order_watch(sim, sim->met_lines.list[i]);
+    }
+    sim->met_lines.count = 0;
+}
+
 static void settle(struct mfs_sim *sim)
 {
+    uint32_t placed;
+
     if (sim->paper_due)
         mfs_paper_plan(sim);
     for (uint32_t i = 0; i < sim->dirty_units.count; i++) {
@@ -136,13 +152,21 @@ static void settle(struct mfs_sim *sim)
         sim->units[sim->dirty_units.list[i]].dirty = false;
     }
     sim->dirty_units.count = 0;
-    for (uint32_t i = 0; i < sim->dirty_lines.count; i++)
-        mfs_order_place(sim, sim->dirty_lines.list[i]);
-    sim->dirty_lines.count = 0;
+    for (placed = 0; placed < sim->dirty_lines.count; placed++) {
+        mfs_order_place(sim, sim->dirty_lines.list[placed]);
+        if (sim->moving)
+            mfs_order_refresh(sim, sim->dirty_lines.list[placed]);
+    }
     if (sim->options->enforcement == MFS_SIM_PRESSURE)
         mfs_pressure_check(sim);
     mfs_net_settle(&sim->net);
     mfs_lines_rated(sim);
+    sim->settlings++;
+    if (sim->by_bytes)
+        watch(sim, placed);
+    for (uint32_t i = placed; i < sim->dirty_lines.count; i++) /* for the next time */
+        sim->dirty_lines.list[i - placed] = sim->dirty_lines.list[i];
+    sim->dirty_lines.count -= placed;
 }
 
 static int loop(struct mfs_sim *sim, mfs_sim_progress progress, void *context)

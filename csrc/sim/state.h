@@ -44,18 +44,20 @@ struct mfs_line {
     double served, since_s;
     double rate;    /* of each flow (shared), or of the first (chain); as of since_s */
     double look_gap_s; /* while it is served: least time to its next look */
+    double passed_s, pass_gap_s; /* by_bytes: last time it was about to pass another; least time */
+    uint64_t watched; /* by_bytes: sim->settlings when it was */
     bool shared;
-    bool dirty;     /* to be placed before time moves */
+    bool dirty; /* to be placed before time moves */
     struct mfs_line_flow *flows; /* [groups] */
 };
 
 struct mfs_bundle {
     uint32_t request; /* of a collective: the first of the batch */
     uint32_t unit;
-    uint32_t stage;   /* enum mfs_stage; 0: free */
+    uint32_t stage; /* enum mfs_stage; 0: free */
     uint32_t first_line, lines;
-    double key;       /* varys, sincronia, pdq: of the coflow */
-    uint32_t at;      /* position in the list of active coflows */
+    double key; /* varys, sincronia, pdq: of the coflow */
+    uint32_t at; /* position in the list of active coflows */
 };
 
 struct mfs_sim_request {
@@ -63,10 +65,10 @@ struct mfs_sim_request {
     double tokens, prefix; /* prefix 0 once it is to be computed anew */
     double estimate;
     uint32_t unit, decode, store;
-    uint32_t fetch, p2d;      /* bundles; MFS_NONE */
-    uint32_t p2d_waiting;     /* stage 3 flows that have not ended, of started groups */
-    uint32_t p2d_groups;      /* groups whose stage 3 has started */
-    uint32_t next_p2d;        /* list of the unit's requests with stage 3 */
+    uint32_t fetch, p2d; /* bundles; MFS_NONE */
+    uint32_t p2d_waiting; /* stage 3 flows that have not ended, of started groups */
+    uint32_t p2d_groups; /* groups whose stage 3 has started */
+    uint32_t next_p2d; /* list of the unit's requests with stage 3 */
     bool fetched, computed, queued, done;
     struct mfs_facts facts;
 };
@@ -82,9 +84,9 @@ struct mfs_unit {
     double compute_s, collective_bytes, collective_s; /* of a group of the running batch */
     double phase_since_s;
     double outstanding; /* new tokens of routed requests not yet computed */
-    uint32_t bundle;    /* of its collectives; MFS_NONE */
-    uint32_t sending;   /* list of requests with stage 3; MFS_NONE */
-    bool dirty;         /* to be planned before time moves */
+    uint32_t bundle; /* of its collectives; MFS_NONE */
+    uint32_t sending; /* list of requests with stage 3; MFS_NONE */
+    bool dirty; /* to be planned before time moves */
 };
 
 struct mfs_batch {
@@ -118,19 +120,22 @@ struct mfs_sim {
     const struct mfs_policy *policy, *ours; /* ours: asked who is given up */
     struct mfs_params params;
     enum mfs_rule rule;
-    bool hopeless, shed, plans, paper, by_bytes; /* by_bytes: keys fall as bytes leave */
+    bool hopeless, shed, plans, paper;
+    bool by_bytes; /* keys are bytes left: lines pass each other at known times */
+    bool moving; /* keys move as bytes leave, these or others: order.c */
+    double look_s; /* and what is served is looked at so often; 0: it is not */
     uint32_t stage_first, less; /* as in the options; 0 where the policy has none */
     uint8_t tier_of_level[MFS_LEVELS_MAX + 1]; /* 0: ordered */
 
     /* time */
     double now_s;
     int64_t now_ns;
-    struct mfs_timers ends;     /* by line: its first flow */
+    struct mfs_timers ends; /* by line: its first flow */
     struct mfs_timers computes; /* by unit */
-    struct mfs_timers looks;    /* by line: to place again */
+    struct mfs_timers looks; /* by line: to place again */
     struct mfs_timers messages; /* by ingress link: pressure */
-    double epoch_s;             /* next look at all keys that move (sincronia); infinity */
-    double window_end_s;        /* port_bytes are counted to here */
+    double epoch_s; /* next look at all keys that move (sincronia); infinity */
+    double window_end_s; /* port_bytes are counted to here */
     bool window_done;
 
     /* things */
@@ -143,13 +148,16 @@ struct mfs_sim {
     uint32_t bundle_count, bundle_capacity;
     struct mfs_members free_bundles; /* of unit_hosts lines */
     struct mfs_members dirty_lines, dirty_units;
-    struct mfs_members coflows;      /* active bundles (varys, sincronia) */
+    struct mfs_members
+        met_lines; /* by_bytes: of another rate, or behind one that was placed or ended */
+    uint64_t settlings; /* so far */
+    struct mfs_members coflows; /* active bundles (varys, sincronia) */
     double epoch_last_s;
-    bool paper_due;                  /* a batch came or went */
-    double *decode_bytes;            /* outstanding, by decode host */
+    bool paper_due; /* a batch came or went */
+    double *decode_bytes; /* outstanding, by decode host */
     struct mfs_members *decode_requests; /* by decode host, if choices ask for it */
-    double *link_bytes;              /* by link, up to window_end_s */
-    uint32_t *pressed;               /* by link: level announced; pressure */
+    double *link_bytes; /* by link, up to window_end_s */
+    uint32_t *pressed; /* by link: level announced; pressure */
     uint64_t sequence;
 
     /* scratch of the planner */
@@ -246,10 +254,14 @@ int mfs_order_init(struct mfs_sim *sim);
 void mfs_order_place(struct mfs_sim *sim, uint32_t line);
 void mfs_order_plan(struct mfs_sim *sim, uint32_t unit);
 void mfs_unit_dirty(struct mfs_sim *sim, uint32_t unit);
+void mfs_bundle_dirty(struct mfs_sim *sim, uint32_t bundle); /* MFS_NONE: nothing */
 /* The request of the running batch that its collective belongs to. */
 uint32_t mfs_unit_collective(struct mfs_sim *sim, const struct mfs_unit *unit);
 void mfs_request_dirty(struct mfs_sim *sim, uint32_t request); /* all its lines */
 void mfs_order_flow(struct mfs_sim *sim, uint32_t line, struct mfs_flow_info *info);
+void mfs_order_refresh(struct mfs_sim *sim, uint32_t line); /* it came: those it would pass */
+void mfs_order_meets(struct mfs_sim *sim, uint32_t line); /* remembers those right behind it */
+void mfs_order_look_by(struct mfs_sim *sim, uint32_t line, double time_s);
 void mfs_order_watch(struct mfs_sim *sim, uint32_t line); /* when its key passes another */
 int mfs_baseline_find(struct mfs_sim *sim, const char *name); /* sets rule; -EINVAL */
 bool mfs_baseline_place(struct mfs_sim *sim, uint32_t line, struct mfs_place *place, double *cap);

@@ -24,6 +24,14 @@ struct mfs_timers {
 void mfs_timers_set(struct mfs_timers *timers, uint32_t item, double time_s); /* or move */
 void mfs_timers_drop(struct mfs_timers *timers, uint32_t item); /* nothing if not set */
 
+/* Of one thing; infinity if it is not set. */
+static inline double mfs_timers_at_s(const struct mfs_timers *timers, uint32_t item)
+{
+    return item < timers->items && timers->where[item]
+               ? timers->heap[timers->where[item] - 1].time_s
+               : __builtin_inf();
+}
+
 static inline double mfs_timers_first_s(const struct mfs_timers *timers)
 {
     return timers->count ? timers->heap[0].time_s : __builtin_inf();
