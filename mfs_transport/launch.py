@@ -6,22 +6,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .config import FILE_VARIABLE, TCP_SEND_BUFFER, Settings
+from .config import FILE_VARIABLE, Settings
 from .native import UCX_SHIM, InputError
 from .nccl_env import nccl_environment
+from .ucx_env import ucx_environment
+
+# Runtimes that end the program when another library comes before them.
+MUST_COME_FIRST = ("libasan.", "libtsan.", "liblsan.", "libhwasan.", "libclang_rt.")
 
 
 def preload(before: str, library: Path) -> str:
-    """LD_PRELOAD with `library` in front of what the user had; never twice."""
+    """LD_PRELOAD with `library` in what the user had, whose order stays.
+
+    It comes first, since a libucp behind it must not hide it, but for the runtimes of sanitizers.
+    Where the user has named it already, it stays.
+    """
     for forbidden in (" ", ":"):
         if forbidden in str(library):
             raise InputError(
                 f"{library}: LD_PRELOAD cannot name a path with {forbidden!r} in it; "
                 "install the package elsewhere"
             )
-    ours = str(library)
-    others = [name for name in before.replace(" ", ":").split(":") if name and name != ours]
-    return ":".join([ours, *others])
+    names = [name for name in before.replace(" ", ":").split(":") if name]
+    if str(library) not in names:
+        first = [Path(name).name.startswith(MUST_COME_FIRST) for name in names]
+        names.insert(len(first) - first[::-1].index(True) if True in first else 0, str(library))
+    return ":".join(dict.fromkeys(names))
 
 
 def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -36,7 +46,6 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         changes[FILE_VARIABLE] = str(settings.file.absolute())  # the program may change folder
     changes["LD_PRELOAD"] = preload(environ.get("LD_PRELOAD", ""), UCX_SHIM)
     changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
-    if "UCX_TCP_SNDBUF" not in environ:
-        changes["UCX_TCP_SNDBUF"] = TCP_SEND_BUFFER
+    changes.update(ucx_environment(environ))
     changes.update(nccl_environment(environ, changes))
     return changes

@@ -20,6 +20,7 @@ from mfs_transport.diagnose.environment import check_enabled, check_preload, che
 from mfs_transport.diagnose.program import check_program, read_stats
 from mfs_transport.diagnose.transfer import BYTES
 from mfs_transport.native import UCX_SHIM
+from mfs_transport.ucx_env import modules_environment
 
 MOVED = 2 * BYTES  # a put and a get
 
@@ -34,6 +35,7 @@ class Doctor:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "UCX_", "NIXL_"))}
+        clean |= modules_environment({})
         clean.pop("LD_PRELOAD", None)
         self.environ = {**clean, "HOME": str(folder), "MFS_SEGMENT": str(folder / "segment")}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mfs_transport import nccl_env
 from mfs_transport.diagnose import nccl
 from mfs_transport.native import NCCL_PLUGIN
 from mfs_transport.nccl_env import nccl_environment
@@ -24,7 +25,37 @@ def test_run__sets_plugin_and_network():
 
 @pytest.mark.parametrize("variable", ["NCCL_NET_PLUGIN", "NCCL_NET"])
 def test_run__keeps_the_choice_of_the_user(variable: str):
-    assert nccl_environment({variable: "x"}, {}) == {}
+    found = nccl_environment({variable: "x"}, {})
+    assert set(found) <= {"MFS_NCCL_UCX"}  # which ours needs if it is the choice
+
+
+def test_run__an_empty_variable_is_none():
+    assert nccl_environment({"NCCL_NET_PLUGIN": "", "NCCL_NET": ""}, {}) == nccl_environment({}, {})
+    assert nccl_environment({"NCCL_NET": "MFS"}, {})["NCCL_NET_PLUGIN"] == str(NCCL_PLUGIN)
+
+
+def test_run__names_the_libucx_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ucx = tmp_path / "libucp.so.0"
+    ucx.touch()
+    monkeypatch.setattr(nccl_env, "wheel_ucx", lambda: ucx)
+    assert nccl_environment({"NCCL_NET": "MFS"}, {}, tmp_path)["MFS_NCCL_UCX"] == str(ucx)
+    assert "MFS_NCCL_UCX" not in nccl_environment({"MFS_NCCL_UCX": "x"}, {}, tmp_path)
+    # a host with RDMA devices: not one without verbs
+    (tmp_path / "class" / "infiniband" / "mlx5_0").mkdir(parents=True)
+    assert "MFS_NCCL_UCX" not in nccl_environment({}, {}, tmp_path)
+    (tmp_path / "ucx").mkdir()
+    (tmp_path / "ucx" / "libuct_ib.so.0").touch()
+    assert nccl_environment({}, {}, tmp_path)["MFS_NCCL_UCX"] == str(ucx)
+
+
+def test_find_plugin__as_nccl_and_the_loader_do(tmp_path: Path):
+    library = tmp_path / "libnccl-net-x.so"
+    library.touch()
+    environ = {"LD_LIBRARY_PATH": f"/nowhere:{tmp_path}"}
+    for name in ("x", "libnccl-net-x.so", str(library)):
+        assert nccl_env.find_plugin(name, environ) == library
+    for name in ("y", "./libnccl-net-x.so", "none"):
+        assert nccl_env.find_plugin(name, environ) is None
 
 
 def test_doctor__all_is_well(tmp_path: Path):
@@ -44,6 +75,37 @@ def test_doctor__a_plugin_of_another(tmp_path: Path):
     other.write_bytes(b"no library")
     found = status(nccl.examine({"NCCL_NET_PLUGIN": str(other), "NCCL_NET": "Other"}))
     assert found["plugin"] == found["load"] == "FAIL"
+
+
+@pytest.mark.parametrize("name", ["mfs", "libnccl-net-mfs.so"])
+def test_doctor__a_plugin_that_the_loader_finds(name: str, tmp_path: Path):
+    environ = {
+        "NCCL_NET_PLUGIN": name,
+        "NCCL_NET": "MFS",
+        "LD_LIBRARY_PATH": str(NCCL_PLUGIN.parent),
+        "MFS_SEGMENT": str(tmp_path / "segment"),
+    }
+    found = status(nccl.examine(environ))
+    assert found["plugin"] == found["load"] == found["init"] == "ok"
+
+
+def test_doctor__ucx_that_writes_to_standard_output(tmp_path: Path):
+    environ = {"UCX_UNKNOWN_THING": "1", "MFS_SEGMENT": str(tmp_path / "segment")}
+    assert status(nccl.examine(environ))["init"] == "ok"
+
+
+def test_doctor__a_ucx_without_verbs_on_a_host_with_rdma(tmp_path: Path):
+    (tmp_path / "class" / "infiniband" / "mlx5_0").mkdir(parents=True)
+    ucx = tmp_path / "libucp.so.0"
+    ucx.touch()
+    row = nccl.examine_verbs(str(ucx), {}, tmp_path)
+    assert row[1] == "FAIL"
+    assert "all goes over TCP, past mlx5_0" in row[2]
+    assert nccl.examine_verbs(str(ucx), {"UCX_TLS": "tcp"}, tmp_path)[1] == "skipped"
+    assert nccl.examine_verbs(str(ucx), {}, tmp_path / "other")[1] == "ok"
+    (tmp_path / "ucx").mkdir()
+    (tmp_path / "ucx" / "libuct_ib.so.0").touch()
+    assert nccl.examine_verbs(str(ucx), {}, tmp_path)[1] == "ok"
 
 
 def test_doctor__no_such_file():

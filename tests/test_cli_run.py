@@ -88,6 +88,11 @@ def test_run__settings_of_file_and_environment_reach_the_program(tmp_path: Path)
     }
 
 
+def test_run__settings_of_tcp_only_where_tcp_is_used(tmp_path: Path):
+    assert seen("UCX_TCP_SNDBUF", cwd=tmp_path, UCX_TLS="shm,self") == {"UCX_TCP_SNDBUF": None}
+    assert seen("UCX_TCP_SNDBUF", cwd=tmp_path, UCX_TLS="^shm") == {"UCX_TCP_SNDBUF": "512k"}
+
+
 def test_run__nested_in_itself_loads_the_shim_once(tmp_path: Path):
     inner = (sys.executable, "-m", "mfs_transport", "run", "--")
     found = seen("LD_PRELOAD MFS_POLICY", "--policy", "edf", cwd=tmp_path, argv=inner)
@@ -98,9 +103,35 @@ def test_preload__in_front_of_the_users_own():
     ours = Path("/x/libmfs_ucx.so")
     assert preload("", ours) == "/x/libmfs_ucx.so"
     assert preload("/a.so /b.so", ours) == "/x/libmfs_ucx.so:/a.so:/b.so"
-    assert preload("/a.so:/x/libmfs_ucx.so", ours) == "/x/libmfs_ucx.so:/a.so"
+    assert preload("/a.so:/x/libmfs_ucx.so", ours) == "/a.so:/x/libmfs_ucx.so"
     with pytest.raises(InputError, match="/my home"):
         preload("", Path("/my home/libmfs_ucx.so"))
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    ["libasan.so.8", "/usr/lib/libtsan.so.2", "/l/libclang_rt.asan-x86_64.so", "liblsan.so.0"],
+)
+def test_preload__behind_what_must_come_first(runtime: str):
+    ours = Path("/x/libmfs_ucx.so")
+    assert preload(f"{runtime}:/a.so", ours) == f"{runtime}:/x/libmfs_ucx.so:/a.so"
+    assert preload(f"/a.so {runtime}", ours) == f"/a.so:{runtime}:/x/libmfs_ucx.so"
+
+
+def test_run__a_program_with_the_runtime_of_a_sanitizer(tmp_path: Path):
+    """ASan ends a program in which another library was loaded before it."""
+    source = tmp_path / "main.c"
+    source.write_text("int main(void) { return 0; }\n")
+    build = ["gcc", "-fsanitize=address", "-o", str(tmp_path / "main"), str(source)]
+    if subprocess.run(build, capture_output=True, check=False).returncode != 0:
+        pytest.skip("gcc has no ASan")
+    found = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    )
+    runtime = str(Path(found.stdout.strip()).resolve())
+    done = mfs("run", "--", str(tmp_path / "main"), cwd=tmp_path, LD_PRELOAD=runtime)
+    assert "does not come first" not in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_run__print_env_is_shell_code(tmp_path: Path):

@@ -19,6 +19,7 @@ from mfs_transport.control import tag_current, tag_make
 from mfs_transport.engines.nixl import Agent
 from mfs_transport.launch import environment
 from mfs_transport.native import UCX_SHIM, InputError, lib
+from mfs_transport.ucx_env import modules_environment
 
 # --- alone ---
 
@@ -195,6 +196,7 @@ def real(
     """Counters of the host after `body` has run; as `mfs run` starts it unless told otherwise."""
     agents = PROGRAM.replace("**TAGGER", f"**{tagger}").replace("# BODY", body) + REPORT
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "NIXL_", "UCX_"))}
+    clean |= modules_environment({})
     clean.pop("LD_PRELOAD", None)
     changes = environ or environment(resolve({}, {}), clean)
     done = subprocess.run(
@@ -284,6 +286,7 @@ while state == "PROC":
 assert (target == 7).all()
 """
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "UCX_"))}
+        clean |= modules_environment({})
         held = {
             "MFS_PACE": "50000000",
             "MFS_SMALL": "0",

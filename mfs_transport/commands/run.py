@@ -69,7 +69,7 @@ def command(
     """Start COMMAND with the shim in the way of its transfers.
 
     Settings come from the options here, then the environment, then a TOML file, then the
-    defaults. A LD_PRELOAD of your own is kept, behind the shim. NCCL is told to use our net
+    defaults. A LD_PRELOAD of your own is kept, in its order. NCCL is told to use our net
     plug-in, unless NCCL_NET_PLUGIN or NCCL_NET is set: NCCL_NET_PLUGIN=none keeps its own.
 
     \b

@@ -11,6 +11,7 @@ from .. import launch
 from ..config import Settings, flag, resolve
 from ..native import LIBRARY, UCX_SHIM, InputError
 from ..observe.segment import Look
+from ..ucx_env import WITHOUT_EFA, efa_clashes
 from . import Check
 
 REINSTALL = "install the package anew: pip install --force-reinstall mfs-transport"
@@ -93,6 +94,20 @@ def check_segment(segment: Look) -> Check:
         )
     words = {"none": "made when needed", "idle": "there", "live": f"in use, {segment.policy}"}
     return Check("segment", "ok", f"{segment.path} ({words[segment.state]})")
+
+
+def check_modules(environ: Mapping[str, str], clashes: bool | None = None) -> Check:
+    """Does NIXL crash at exit, as it does beside the system's ibverbs-providers?"""
+    value = environ.get("UCX_MODULES")
+    if not (efa_clashes() if clashes is None else clashes):
+        return Check("modules", "ok", f"UCX_MODULES={value}" if value else "UCX loads its modules")
+    if value and (value.startswith("^") == ("efa" in value.lstrip("^").split(","))):
+        return Check("modules", "ok", f"UCX_MODULES={value}")
+    reason = (
+        "the system's libefa (ibverbs-providers) clashes with what NIXL's wheel brings: NIXL 1.5.1 "
+        "crashes at exit"
+    )
+    return Check("modules", "FAIL", reason, f"set UCX_MODULES={WITHOUT_EFA}, as `mfs run` does")
 
 
 def check_transports(environ: Mapping[str, str]) -> Check:

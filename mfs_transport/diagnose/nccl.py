@@ -16,12 +16,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..native import NCCL_PLUGIN
-from ..nccl_env import nccl_environment
+from ..nccl_env import find_plugin, nccl_environment
+from ..ucx_env import SYSFS, has_verbs, rdma_devices
 
 PROBE_S = 60
 
@@ -36,7 +38,7 @@ for version in range(12, 6, -1):
     except ValueError:
         continue
     found[version] = ctypes.string_at(table.value).decode() if table.value else None
-init, devices = None, -1
+init, devices, ucx = None, -1, ""
 if 12 in found:
     slots = (ctypes.c_void_p * 22).in_dll(library, "ncclNetPlugin_v12")
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_void_p), ctypes.c_uint64,
@@ -47,8 +49,11 @@ if 12 in found:
         count = ctypes.c_int()
         ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int))(slots[2])(ctypes.byref(count))
         devices = count.value
+        with open("/proc/self/maps") as maps:
+            ucx = next((row.split()[-1] for row in maps if "/libucp" in row), "")
         ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(slots[20])(ctx)
-print(json.dumps({"tables": found, "init": init, "devices": devices}))
+with open(sys.argv[2], "w") as file:  # standard output is UCX's too
+    json.dump({"tables": found, "init": init, "devices": devices, "ucx": ucx}, file)
 """
 
 
@@ -77,58 +82,77 @@ def tables_wanted(library: Path) -> list[int]:
     return sorted({int(name) for name in names}, reverse=True)
 
 
-def probe(path: str, environ: Mapping[str, str]) -> dict[str, object]:
+def probe(path: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """What the plug-in at path says; "error" when it does not load."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE, path],
-            env={**environ, "MFS_LOG": environ.get("MFS_LOG", "1")},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROBE_S,
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"its init did not end within {PROBE_S} s"}
-    said = " ".join(done.stderr.split()[-40:])
-    if done.returncode != 0:
-        return {"error": said or f"the process ended with status {done.returncode}"}
-    return {**json.loads(done.stdout), "said": said}
+    with tempfile.TemporaryDirectory(prefix="mfs-doctor-") as folder:
+        result = Path(folder) / "result.json"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", PROBE, path, str(result)],
+                env={**environ, "MFS_LOG": environ.get("MFS_LOG", "1")},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=PROBE_S,
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"its init did not end within {PROBE_S} s"}
+        said = " ".join(f"{done.stdout} {done.stderr}".split()[-40:])
+        if done.returncode != 0 or not result.is_file():
+            return {"error": said or f"the process ended with status {done.returncode}"}
+        return {**json.loads(result.read_text()), "said": said}
 
 
 Status = Literal["ok", "FAIL", "skipped"]
 Row = tuple[str, Status, str, str]  # name, status, reason, remedy
 
 
-def examine(environ: Mapping[str, str]) -> list[Row]:
+def examine(environ: Mapping[str, str], sysfs: Path = SYSFS) -> list[Row]:
     """Rows of the report, for a program that would start under `environ`."""
-    planned = {**environ, **nccl_environment(environ, {})}
+    planned = {**environ, **nccl_environment(environ, {}, sysfs)}
     plugin, network = planned.get("NCCL_NET_PLUGIN", ""), planned.get("NCCL_NET", "")
     rows: list[Row] = []
     first = plugin.split(",")[0]
     if not first:
         remedy = f"start it with `mfs run`, or set NCCL_NET_PLUGIN={NCCL_PLUGIN}"
         return [("plugin", "FAIL", "NCCL_NET_PLUGIN is not set: NCCL does not load us", remedy)]
-    if "/" not in first or not os.path.isfile(first):
-        reason = f"NCCL_NET_PLUGIN={first}: no file of that name"
+    file = find_plugin(first, planned)
+    if file is None:
+        what = "no file of that name" if "/" in first else "no such file is found by the loader"
+        reason = f"NCCL_NET_PLUGIN={first}: {what}"
         return [("plugin", "FAIL", reason, f"name it by its path: {NCCL_PLUGIN}")]
-    if os.path.realpath(first) != os.path.realpath(NCCL_PLUGIN):
+    if os.path.realpath(file) != os.path.realpath(NCCL_PLUGIN):
         reason = f"NCCL_NET_PLUGIN={first}: not this installation's plug-in"
         rows.append(("plugin", "FAIL", reason, f"NCCL_NET_PLUGIN={NCCL_PLUGIN}"))
     elif len(first) > 254:
         reason = f"the path has {len(first)} characters: NCCL ignores what is longer than 254"
         rows.append(("plugin", "FAIL", reason, "install the package at a shorter path"))
     else:
-        rows.append(("plugin", "ok", first, ""))
+        rows.append(("plugin", "ok", first if file == Path(first) else f"{first}: {file}", ""))
     if network == "MFS":
         rows.append(("network", "ok", "NCCL_NET=MFS: without the plug-in NCCL fails", ""))
     else:
         reason = f"NCCL_NET={network or '(not set)'}: NCCL may take another network and not say so"
         rows.append(("network", "FAIL", reason, "set NCCL_NET=MFS, as `mfs run` does"))
-    return rows + examine_tables(first, planned)
+    return rows + examine_tables(str(file), planned, sysfs)
 
 
-def examine_tables(plugin: str, environ: Mapping[str, str]) -> list[Row]:
+def examine_verbs(libucp: str, environ: Mapping[str, str], sysfs: Path) -> Row:
+    """Does the UCX that was opened reach the RDMA devices of this host?"""
+    devices = rdma_devices(sysfs)
+    if not devices:
+        return ("rdma", "ok", f"UCX {libucp}; this host has no RDMA device", "")
+    if has_verbs(Path(libucp)):
+        return ("rdma", "ok", f"UCX {libucp} has verbs for {', '.join(devices)}", "")
+    reason = f"UCX {libucp} was built without verbs: all goes over TCP, past {', '.join(devices)}"
+    if environ.get("UCX_TLS"):
+        return ("rdma", "skipped", f"{reason}; UCX_TLS is set", "")
+    remedy = "install the system's UCX (apt-get install libucx0), or name one: MFS_NCCL_UCX"
+    return ("rdma", "FAIL", reason, remedy)
+
+
+def examine_tables(plugin: str, environ: Mapping[str, str], sysfs: Path) -> list[Row]:
     found = probe(plugin, environ)
     if "error" in found:
         return [("load", "FAIL", str(found["error"]), f"see what it needs: ldd {plugin}")]
@@ -138,6 +162,7 @@ def examine_tables(plugin: str, environ: Mapping[str, str]) -> list[Row]:
     rows: list[Row] = [("load", "ok", f"exports {names}", "")]
     if found["init"] == 0:
         rows.append(("init", "ok", f"{found['devices']} device(s)", ""))
+        rows.append(examine_verbs(found["ucx"], environ, sysfs))
     else:
         reason = f"init returned {found['init']}: {found['said']}"
         rows.append(("init", "FAIL", reason, "see above; MFS_NCCL_UCX names a libucp.so.0"))

@@ -21,6 +21,7 @@ from .environment import (
     check_deepbind,
     check_enabled,
     check_library,
+    check_modules,
     check_preload,
     check_segment,
     check_settings,
@@ -126,6 +127,7 @@ def examine(environ: Mapping[str, str]) -> tuple[list[Check], dict[str, int]]:
         check_deepbind(environ),
         check_settings(environ),
         check_transports(environ),
+        check_modules(environ),
     ]
     found = look(string("MFS_SEGMENT", environ))
     segment = check_segment(found)

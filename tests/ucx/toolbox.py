@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from mfs_transport.ucx_env import modules_environment
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PACKAGE = ROOT / "mfs_transport"
@@ -147,7 +149,7 @@ def environment(*, preload: bool = True, **variables: str) -> dict[str, str]:
     if preload:
         clean["LD_PRELOAD"] = str(SHIM)
     segment = str(folder() / f"segment-{os.getpid()}")
-    return {**clean, "MFS_SEGMENT": segment, **variables}
+    return {**clean, **modules_environment({}), "MFS_SEGMENT": segment, **variables}
 
 
 def run(command: list[str | Path], env: dict[str, str], timeout: float = 60) -> str:
