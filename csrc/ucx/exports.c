@@ -36,7 +36,8 @@ bool mfs_ucx_set_up(void)
 
 /* --- contexts --- */
 
-/* What the context asks of its requests; remembered, as ours must have it too. */
+/* Remember how large an area of its own the program wants in each request, and how to set that
+ * up: our requests must have one, too. */
 static void area_keep(ucp_context_h context, const ucp_params_t *params)
 {
     struct mfs_ucx_area area = {0, NULL, NULL};
@@ -123,7 +124,7 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     mfs_ucx_api_let_go(api);
 }
 
-/* What is left to do when UCX has done its part, and found `count` to do. */
+/* Our part of a progress call, when UCX has done its own and returned `count`. */
 static __attribute__((noinline)) unsigned progress_ours(struct mfs_ucx_worker *worker,
                                                         unsigned count)
 {
@@ -133,7 +134,7 @@ static __attribute__((noinline)) unsigned progress_ours(struct mfs_ucx_worker *w
     return count;
 }
 
-/* Programs poll: it is called far more often than anything else. */
+/* Programs poll, so this is called far more often than anything else. */
 static inline unsigned progress(struct mfs_ucx_worker *worker)
 {
     unsigned count;
@@ -185,7 +186,7 @@ ucs_status_t mfs_ucx_wait(struct mfs_ucx_worker *worker, ucs_status_ptr_t handle
     return status;
 }
 
-/* The caller is about to sleep; true: it must not, there is something for it to do. */
+/* The caller is about to sleep. Returns true when it must not, since it has something to send. */
 static bool stays_awake(struct mfs_ucx_worker *worker)
 {
     return mfs_ucx_dispatch(worker) > 0 || mfs_ucx_restless(worker);
@@ -207,7 +208,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_wait(ucp_worker_h handle)
     struct mfs_ucx_worker *worker = mfs_ucx_worker_of(&caller, handle);
 
     if (worker && stays_awake(worker))
-        return UCS_OK; /* as when an event had come: the caller progresses */
+        return UCS_OK; /* as if an event had come, so the caller progresses the worker */
     return caller.api->ucp_worker_wait(handle);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What keeps its order with puts and gets: flush and fence. */
+/* The calls that wait for puts and gets: flush and fence. */
 #include "ucx/dispatch.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
@@ -78,7 +78,8 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_flush(ucp_worker_h handle)
     return caller.api->ucp_worker_flush(handle);
 }
 
-/* What was posted before a fence is ordered before what comes after: it goes out now. */
+/* A fence orders what was posted before it in front of what comes later, so all that is queued is
+ * handed to UCX first. */
 MFS_UCX_EXPORT ucs_status_t ucp_worker_fence(ucp_worker_h handle)
 {
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a caller does with a request: ours is told from UCX's by its address. */
+/* The calls that take a request. Its address says whether it is ours or UCX's. */
 #include "host/config.h"
 #include "ucx/abort.h"
 #include "ucx/finish.h"
 #include "ucx/shim.h"
 
-/* What the caller sees; an error it has been told need not be told again by a flush. */
+/* The status that the caller sees. An error that it has seen is not told again by a flush. */
 static ucs_status_t tell(void *handle)
 {
     struct mfs_ucx_request *request = mfs_ucx_request_of(handle);

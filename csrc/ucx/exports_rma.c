@@ -2,11 +2,11 @@
 /*
  * Put and get, in all their forms.
  *
- * A deferred operation owes its caller what UCX would have given: see
- * docs/ucx.md. What cannot be deferred (a datatype that is not one run of bytes,
- * the caller's own request memory, immediate completion forced) is handed on at
- * once and untouched; UCX promises no order between such operations without a
- * flush or a fence, and those we hold to both kinds.
+ * The caller of a deferred operation may count on everything that UCX would have given it: see
+ * docs/ucx.md. Some operations cannot be deferred: their datatype is not one run of bytes, the
+ * caller gives its own memory for the request, or it forces immediate completion. They are handed
+ * to UCX at once and unchanged. UCX promises no order between them and others without a flush or a
+ * fence, and our flushes and fences wait for both kinds.
  */
 #include "host/config.h"
 #include "host/log.h"
@@ -22,7 +22,7 @@
      UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH |            \
      UCP_OP_ATTR_FLAG_NO_IMM_CMPL | UCP_OP_ATTR_FLAG_FAST_CMPL | UCP_OP_ATTR_FLAG_MULTI_SEND)
 
-/* The operation in bytes; 0: it cannot be deferred. */
+/* How many bytes the operation moves; 0 when it cannot be deferred. */
 static size_t deferrable_bytes(size_t count, const ucp_request_param_t *param)
 {
     size_t bytes = count;
@@ -40,7 +40,8 @@ static size_t deferrable_bytes(size_t count, const ucp_request_param_t *param)
     return bytes;
 }
 
-/* An error of ours must not cost the caller anything: original order, counted, said once. */
+/* An error of ours costs the caller nothing but the order: what is queued goes to UCX in the order
+ * of posting. The error is counted, and said once. */
 static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
     static _Atomic bool said;
@@ -52,8 +53,8 @@ static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 }
 
 /*
- * Defer it? Then *result is what the caller gets. false: the caller of this hands
- * the operation to UCX itself.
+ * Defer the operation. Returns true when it was queued or sent: give *result to the caller. Returns
+ * false when it is not to be deferred: hand it to UCX.
  */
 static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, size_t count,
                   uint64_t remote_addr, ucp_rkey_h rkey, const ucp_request_param_t *param,
@@ -69,7 +70,7 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     if (!straight) {
         const bool defers = mfs_ucx_defers(worker);
 
-        if (!defers && !idle) /* the policy was switched off: what it held back comes first */
+        if (!defers && !idle) /* scheduling was switched off: what is queued goes before this */
             mfs_ucx_drain(worker, NULL);
         straight = !defers || operation.bytes == 0;
     }
@@ -94,7 +95,7 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     return true;
 }
 
-/* defer() by the handle; caller->api is right for the handle after it. */
+/* defer() by the endpoint's handle. Afterwards caller->api is the UCX that the handle is of. */
 static bool rma(struct mfs_ucx_caller *caller, enum mfs_ucx_kind kind, ucp_ep_h handle,
                 const void *buffer, size_t count, uint64_t remote_addr, ucp_rkey_h rkey,
                 const ucp_request_param_t *param, ucs_status_ptr_t *result)
@@ -159,7 +160,7 @@ MFS_UCX_EXPORT ucs_status_ptr_t ucp_get_nb(ucp_ep_h handle, void *buffer, size_t
 
 static const ucp_request_param_t no_param;
 
-/* Nobody holds the request: its end is told by a flush. */
+/* The caller gets no request for this form, so a flush tells it how the operation ended. */
 static ucs_status_t implicit(const struct mfs_ucx_api *api, ucs_status_ptr_t result)
 {
     if (!UCS_PTR_IS_PTR(result))
@@ -193,7 +194,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_get_nbi(ucp_ep_h handle, void *buffer, size_t by
     return caller.api->ucp_get_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
 
-/* Blocking: in the queue like any other, with progress until it is done. */
+/* A blocking form: queued like any other, then progressed until it is done. */
 static bool blocking(struct mfs_ucx_caller *caller, enum mfs_ucx_kind kind, ucp_ep_h handle,
                      const void *buffer, size_t bytes, uint64_t remote_addr, ucp_rkey_h rkey,
                      ucs_status_t *status)

@@ -8,7 +8,7 @@
 
 #include "ucx/list.h"
 
-/* The caller gave the operation back without having seen its error. */
+/* Keep the error of an operation whose caller gave it back without having seen that. */
 static void note_loss(const struct mfs_ucx_request *request, ucs_status_t status)
 {
     if (status == UCS_OK || request->canceled || request->kind > MFS_UCX_GET)
@@ -18,7 +18,9 @@ static void note_loss(const struct mfs_ucx_request *request, ucs_status_t status
     request->worker->lost = status;
 }
 
-/* What a flush tells that UCX had nothing to complain of. */
+/* The status of a flush that went well in UCX: that of an operation lost before it, if there is
+ * one.
+ */
 static ucs_status_t loss_of(const struct mfs_ucx_request *flush)
 {
     ucs_status_t lost;
@@ -48,7 +50,7 @@ void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status)
     if (request->kind == MFS_UCX_FLUSH && status == UCS_OK)
         status = request->canceled ? UCS_ERR_CANCELED : loss_of(request);
     request->result = status;
-    if (!request->returned) { /* hand_over does the rest */
+    if (!request->returned) { /* it ends inside its post: mfs_ucx_hand_over does the rest */
         atomic_store_explicit(&request->status, status, memory_order_release);
         return;
     }
@@ -122,7 +124,7 @@ void mfs_ucx_release(struct mfs_ucx_request *request, bool silent)
 {
     struct mfs_ucx_worker *worker = request->worker;
 
-    if (!worker) /* given back after its worker: there is nothing left to free */
+    if (!worker) /* its worker was destroyed before, and the slot with it */
         return;
     mfs_ucx_lock(worker);
     request->released = true;

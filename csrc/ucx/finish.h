@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The end of requests: outcome, callback, and the way back to the pool.
+ * How a request ends: its outcome, its callback, and its way back to the pool.
  *
- *   finish --callback due--> done list --deliver--> status seen, callback --+
- *      +----no callback----> status seen at once ---------------------------+--> released: slot
- * free
+ *   finish --has a callback--> done list --deliver--> status visible, callback runs --+
+ *      +------has none-------> status visible at once --------------------------------+
+ *                                            released by the caller --> slot is free <-+
  *
  * CALLBACKS are never called from inside a post: progress delivers them, and until
  * then the request looks unfinished, so that a caller who polls its status finds it
@@ -15,17 +15,19 @@
 
 #include "ucx/worker.h"
 
-/* An operation, flush or close is over. It may be back in the pool after this. Mutex held. */
+/* An operation, flush or close has ended with this status. If its caller had given it back, its
+ * slot is free after this. Mutex held. */
 void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status);
 /*
- * The end of a posting call: what the caller gets for its operation. NULL or an
- * error when it is done already (and the caller did not ask for a request always),
- * else the handle of the request, from now on the caller's. Mutex held.
+ * What a post returns to its caller: NULL or an error when the operation is done already and the
+ * caller did not ask for a request in any case; else the handle of the request, which the caller
+ * owns from now on. Mutex held.
  */
 ucs_status_ptr_t mfs_ucx_hand_over(struct mfs_ucx_request *request);
-/* Callbacks that are due. Returns how many. Only from the caller's progress. */
+/* Call the callbacks of requests that have ended; returns how many. Only inside the caller's
+ * progress. */
 unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker);
-/* The caller gives the request back; silent: and wants no callback. */
+/* The caller gives the request back, done or not. silent: it wants no callback any more. */
 void mfs_ucx_release(struct mfs_ucx_request *request, bool silent);
 
 static inline ucs_status_t mfs_ucx_status(const struct mfs_ucx_request *request)

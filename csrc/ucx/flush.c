@@ -101,7 +101,8 @@ static void issued_done(void *ucx_request, ucs_status_t status, void *user_data)
     worker->api->ucp_request_free(ucx_request);
 }
 
-/* Without the mutex. The endpoint is pinned; the request may be gone when this returns. */
+/* Hand one flush or close to UCX. Without the mutex; its endpoint is pinned. The caller may have
+ * freed the request when this returns. */
 static void issue_one(struct mfs_ucx_worker *worker, struct mfs_ucx_request *request)
 {
     const struct mfs_ucx_api *api = worker->api;
@@ -158,7 +159,7 @@ void mfs_ucx_issue(struct mfs_ucx_worker *worker)
     }
 }
 
-/* A request of the caller's for something that waits. NULL: no memory. Mutex held. */
+/* The request that the caller gets for a flush or close that waits. NULL: no memory. Mutex held. */
 static struct mfs_ucx_request *waiter(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
                                       enum mfs_ucx_kind kind, const ucp_request_param_t *param)
 {
@@ -175,13 +176,14 @@ static struct mfs_ucx_request *waiter(struct mfs_ucx_worker *worker, struct mfs_
     return request;
 }
 
-/* What a flush posted now must wait for; NULL: nothing. Mutex held. */
+/* The count of queued operations that a flush posted now must wait for; NULL: there are none. Mutex
+ * held. */
 static struct mfs_ucx_epochs *epochs_of(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
 {
     struct mfs_ucx_tag_epochs *of_tag;
     struct mfs_tag tag;
 
-    if (!mfs_ucx_epochs_pending(&worker->epochs)) /* it counts all */
+    if (!mfs_ucx_epochs_pending(&worker->epochs)) /* which counts those of all endpoints */
         return NULL;
     if (!ep)
         return &worker->epochs;
@@ -214,7 +216,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
                 flush = NULL;
             }
         }
-        if (flush) /* what it waits for may just have been issued */
+        if (flush) /* another thread may just have issued the last operation before it */
             collect(worker, epochs);
     } else if (!pending) {
         lost = ep ? ep->lost : worker->lost;
@@ -227,7 +229,7 @@ bool mfs_ucx_flush(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep,
         *result = mfs_ucx_request_handle(flush);
         return true;
     }
-    if (pending) /* ours cannot stand for it: everything before it goes out now */
+    if (pending) /* UCX must do this flush itself, so it is handed all that comes before it now */
         mfs_ucx_drain_whole(worker, ep);
     *result = UCS_STATUS_PTR(lost);
     return lost != UCS_OK;

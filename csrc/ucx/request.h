@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Our requests: what the caller holds instead of one of UCX's while an operation
- * is deferred.
+ * Our requests: the caller holds one of these, instead of one of UCX's, while its operation is
+ * deferred.
  *
  *   block of the arena:  | request | caller's area | request | caller's area | ...
  *                                  ^ the handle: what the caller holds
@@ -31,8 +31,8 @@ struct mfs_ucx_request {
     struct mfs_ucx_ep *ep;         /* holds a reference; NULL: flush of the whole worker */
     struct mfs_ucx_request *next, *prev; /* worker's queued operations; ready, done or free list */
     struct mfs_ucx_request *ep_next, *ep_prev; /* the endpoint's queued operations */
-    /* Of an operation: that count it, until issued; NULL: none. Of a flush: the first is the one
-     * that it closed, until what is in that has been issued. */
+    /* An operation: the epochs that count it until it has been issued. A flush: the first is the
+     * epoch that it closed, until all operations of that have been issued. Others are NULL. */
     struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS];
     void *buffer;
     uint64_t remote_addr;
@@ -56,7 +56,7 @@ struct mfs_ucx_request {
     bool released : 1; /* the caller gave it back before it was done */
     bool silent : 1; /* no callback any more (ucp_request_free) */
     bool listed : 1; /* on the done list, its callback still due */
-    bool canceled : 1; /* by the caller: no loss to report; of a flush: it waits for none */
+    bool canceled : 1; /* by the caller: its error is no loss; a flush waits for nothing more */
     bool untagged : 1; /* belongs to no request: kept in order with the endpoint's others */
     bool force : 1; /* close: UCP_EP_CLOSE_FLAG_FORCE */
 };
@@ -73,7 +73,7 @@ struct mfs_ucx_pool {
 /* area_bytes: the caller's area in each request. -E2BIG: larger than a block holds. */
 int mfs_ucx_pool_init(struct mfs_ucx_pool *pool, size_t area_bytes, void (*init)(void *),
                       void (*cleanup)(void *));
-/* Every request of the pool is gone after this. */
+/* Free the pool with all of its requests. */
 void mfs_ucx_pool_free(struct mfs_ucx_pool *pool);
 /* NULL: no memory. Zeroed, but for the caller's area. */
 struct mfs_ucx_request *mfs_ucx_pool_get(struct mfs_ucx_pool *pool);
