@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from mfs_transport import nccl_env
-from mfs_transport.diagnose import nccl
+from mfs_transport.diagnose import Check, nccl
 from mfs_transport.native import NCCL_PLUGIN
 from mfs_transport.nccl_env import nccl_environment
 
 
-def status(rows: list[nccl.Row]) -> dict[str, str]:
-    return {name: state for name, state, _, _ in rows}
+def status(rows: list[Check]) -> dict[str, str]:
+    return {row.name: row.status for row in rows}
 
 
 def test_run__sets_plugin_and_network():
@@ -62,7 +62,7 @@ def test_doctor__all_is_well(tmp_path: Path):
     rows = nccl.examine({"PATH": "/usr/bin", "MFS_SEGMENT": str(tmp_path / "segment")})
     found = status(rows)
     assert found["plugin"] == found["network"] == found["load"] == "ok"
-    assert "v12, v11, v10, v9, v8, v7" in next(row[2] for row in rows if row[0] == "load")
+    assert "v12, v11, v10, v9, v8, v7" in next(row.reason for row in rows if row.name == "load")
 
 
 def test_doctor__without_the_network_name_nccl_may_fall_back():
@@ -99,13 +99,13 @@ def test_doctor__a_ucx_without_verbs_on_a_host_with_rdma(tmp_path: Path):
     ucx = tmp_path / "libucp.so.0"
     ucx.touch()
     row = nccl.examine_verbs(str(ucx), {}, tmp_path)
-    assert row[1] == "FAIL"
-    assert "all goes over TCP, past mlx5_0" in row[2]
-    assert nccl.examine_verbs(str(ucx), {"UCX_TLS": "tcp"}, tmp_path)[1] == "skipped"
-    assert nccl.examine_verbs(str(ucx), {}, tmp_path / "other")[1] == "ok"
+    assert row.status == "FAIL"
+    assert "all goes over TCP, past mlx5_0" in row.reason
+    assert nccl.examine_verbs(str(ucx), {"UCX_TLS": "tcp"}, tmp_path).status == "skipped"
+    assert nccl.examine_verbs(str(ucx), {}, tmp_path / "other").status == "ok"
     (tmp_path / "ucx").mkdir()
     (tmp_path / "ucx" / "libuct_ib.so.0").touch()
-    assert nccl.examine_verbs(str(ucx), {}, tmp_path)[1] == "ok"
+    assert nccl.examine_verbs(str(ucx), {}, tmp_path).status == "ok"
 
 
 def test_doctor__no_such_file():
@@ -116,9 +116,9 @@ def test_doctor__no_such_file():
 def test_doctor__init_that_fails_is_told_with_its_reason(tmp_path: Path):
     env = {"MFS_NCCL_UCX": str(tmp_path / "none.so"), "MFS_SEGMENT": str(tmp_path / "segment")}
     rows = nccl.examine(env)
-    row = next(row for row in rows if row[0] == "init")
-    assert row[1] == "FAIL"
-    assert "MFS_NCCL_UCX" in row[2]
+    row = next(row for row in rows if row.name == "init")
+    assert row.status == "FAIL"
+    assert "MFS_NCCL_UCX" in row.reason
 
 
 def test_tables_wanted__of_a_nccl(tmp_path: Path):

@@ -68,7 +68,7 @@ def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
     environ = dict(os.environ) if as_is and not argv else environment.launched(os.environ)
     if argv == ("nccl",):
         environ = dict(os.environ) if as_is else environment.launched(os.environ)
-        checks = [Check(*row) for row in nccl.examine(environ)]
+        checks = nccl.examine(environ)
         counters: dict[str, int] = {}
     elif argv:
         checks, counters = program.examine(argv, environ, sys.stderr.fileno() if as_json else None)

@@ -19,11 +19,12 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..native import NCCL_PLUGIN
 from ..nccl_env import find_plugin, nccl_environment
 from ..ucx_env import SYSFS, has_verbs, rdma_devices
+from . import Check
 
 PROBE_S = 60
 
@@ -104,78 +105,75 @@ def probe(path: str, environ: Mapping[str, str]) -> dict[str, Any]:
         return {**json.loads(result.read_text()), "said": said}
 
 
-Status = Literal["ok", "FAIL", "skipped"]
-Row = tuple[str, Status, str, str]  # name, status, reason, remedy
-
-
-def examine(environ: Mapping[str, str], sysfs: Path = SYSFS) -> list[Row]:
-    """Rows of the report, for a program that would start under `environ`."""
+def examine(environ: Mapping[str, str], sysfs: Path = SYSFS) -> list[Check]:
+    """The checks of a program that would start under `environ`."""
     planned = {**environ, **nccl_environment(environ, {}, sysfs)}
     plugin, network = planned.get("NCCL_NET_PLUGIN", ""), planned.get("NCCL_NET", "")
-    rows: list[Row] = []
+    rows: list[Check] = []
     first = plugin.split(",")[0]
     if not first:
         remedy = f"start it with `mfs run`, or set NCCL_NET_PLUGIN={NCCL_PLUGIN}"
-        return [("plugin", "FAIL", "NCCL_NET_PLUGIN is not set: NCCL does not load us", remedy)]
+        reason = "NCCL_NET_PLUGIN is not set: NCCL does not load us"
+        return [Check("plugin", "FAIL", reason, remedy)]
     file = find_plugin(first, planned)
     if file is None:
         what = "no file of that name" if "/" in first else "no such file is found by the loader"
         reason = f"NCCL_NET_PLUGIN={first}: {what}"
-        return [("plugin", "FAIL", reason, f"name it by its path: {NCCL_PLUGIN}")]
+        return [Check("plugin", "FAIL", reason, f"name it by its path: {NCCL_PLUGIN}")]
     if os.path.realpath(file) != os.path.realpath(NCCL_PLUGIN):
         reason = f"NCCL_NET_PLUGIN={first}: not this installation's plug-in"
-        rows.append(("plugin", "FAIL", reason, f"NCCL_NET_PLUGIN={NCCL_PLUGIN}"))
+        rows.append(Check("plugin", "FAIL", reason, f"NCCL_NET_PLUGIN={NCCL_PLUGIN}"))
     elif len(first) > 254:
         reason = f"the path has {len(first)} characters: NCCL ignores what is longer than 254"
-        rows.append(("plugin", "FAIL", reason, "install the package at a shorter path"))
+        rows.append(Check("plugin", "FAIL", reason, "install the package at a shorter path"))
     else:
-        rows.append(("plugin", "ok", first if file == Path(first) else f"{first}: {file}", ""))
+        rows.append(Check("plugin", "ok", first if file == Path(first) else f"{first}: {file}"))
     if network == "MFS":
-        rows.append(("network", "ok", "NCCL_NET=MFS: without the plug-in NCCL fails", ""))
+        rows.append(Check("network", "ok", "NCCL_NET=MFS: without the plug-in NCCL fails"))
     else:
         reason = f"NCCL_NET={network or '(not set)'}: NCCL may take another network and not say so"
-        rows.append(("network", "FAIL", reason, "set NCCL_NET=MFS, as `mfs run` does"))
+        rows.append(Check("network", "FAIL", reason, "set NCCL_NET=MFS, as `mfs run` does"))
     return rows + examine_tables(str(file), planned, sysfs)
 
 
-def examine_verbs(libucp: str, environ: Mapping[str, str], sysfs: Path) -> Row:
+def examine_verbs(libucp: str, environ: Mapping[str, str], sysfs: Path) -> Check:
     """Does the UCX that was opened reach the RDMA devices of this host?"""
     devices = rdma_devices(sysfs)
     if not devices:
-        return ("rdma", "ok", f"UCX {libucp}; this host has no RDMA device", "")
+        return Check("rdma", "ok", f"UCX {libucp}; this host has no RDMA device")
     if has_verbs(Path(libucp)):
-        return ("rdma", "ok", f"UCX {libucp} has verbs for {', '.join(devices)}", "")
+        return Check("rdma", "ok", f"UCX {libucp} has verbs for {', '.join(devices)}")
     reason = f"UCX {libucp} was built without verbs: all goes over TCP, past {', '.join(devices)}"
     if environ.get("UCX_TLS"):
-        return ("rdma", "skipped", f"{reason}; UCX_TLS is set", "")
+        return Check("rdma", "skipped", f"{reason}; UCX_TLS is set")
     remedy = "install the system's UCX (apt-get install libucx0), or name one: MFS_NCCL_UCX"
-    return ("rdma", "FAIL", reason, remedy)
+    return Check("rdma", "FAIL", reason, remedy)
 
 
-def examine_tables(plugin: str, environ: Mapping[str, str], sysfs: Path) -> list[Row]:
+def examine_tables(plugin: str, environ: Mapping[str, str], sysfs: Path) -> list[Check]:
     found = probe(plugin, environ)
     if "error" in found:
-        return [("load", "FAIL", str(found["error"]), f"see what it needs: ldd {plugin}")]
+        return [Check("load", "FAIL", str(found["error"]), f"see what it needs: ldd {plugin}")]
     tables = found["tables"]
     assert isinstance(tables, dict)
     names = ", ".join(f"v{version}" for version in tables)
-    rows: list[Row] = [("load", "ok", f"exports {names}", "")]
+    rows: list[Check] = [Check("load", "ok", f"exports {names}")]
     if found["init"] == 0:
-        rows.append(("init", "ok", f"{found['devices']} device(s)", ""))
+        rows.append(Check("init", "ok", f"{found['devices']} device(s)"))
         rows.append(examine_verbs(found["ucx"], environ, sysfs))
     else:
         reason = f"init returned {found['init']}: {found['said']}"
-        rows.append(("init", "FAIL", reason, "see above; MFS_NCCL_UCX names a libucp.so.0"))
+        rows.append(Check("init", "FAIL", reason, "see above; MFS_NCCL_UCX names a libucp.so.0"))
     library = find_nccl()
     if library is None:
-        rows.append(("nccl", "skipped", f"no NCCL is installed for {sys.executable}", ""))
+        rows.append(Check("nccl", "skipped", f"no NCCL is installed for {sys.executable}"))
         return rows
     wanted = tables_wanted(library)
     common = [version for version in wanted if str(version) in tables]
     if common:
-        rows.append(("nccl", "ok", f"{library} asks for v{wanted[0]}, takes v{common[0]}", ""))
+        rows.append(Check("nccl", "ok", f"{library} asks for v{wanted[0]}, takes v{common[0]}"))
     else:
         asks = ", ".join(f"v{version}" for version in wanted) or "none that we know of"
         reason = f"{library} asks for {asks}; we have {names}"
-        rows.append(("nccl", "FAIL", reason, "NCCL 2.19 or newer is needed"))
+        rows.append(Check("nccl", "FAIL", reason, "NCCL 2.19 or newer is needed"))
     return rows
