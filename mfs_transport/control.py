@@ -221,6 +221,7 @@ class Request:
         collective_s: float | None = None,
         p2d_layer_s: float | None = None,
         p2d_left_bytes: int | None = None,
+        hold_s: float | None = None,
         computed: bool | None = None,
         publish: bool = True,
     ) -> None:
@@ -232,6 +233,8 @@ class Request:
         collective_s    of it the collective's time on an empty port, seconds
         p2d_layer_s     stage 3 time of one layer on an empty port, seconds
         p2d_left_bytes  stage 3 bytes still to deliver, with layers not computed yet
+        hold_s          its transfers wait no longer than this from their posting, whatever
+                        its deadline: then they go first; 0: no bound but MFS_HOLD_MAX
         computed        the last layer has been computed
         publish         write it to the segment now; False: with the next that is published
         """
@@ -251,6 +254,8 @@ class Request:
             facts.p2d_layer_ns = checked.seconds(p2d_layer_s, "p2d_layer_s")
         if p2d_left_bytes is not None:
             facts.p2d_left_bytes = checked.whole(p2d_left_bytes, "p2d_left_bytes", 2**63 - 1)
+        if hold_s is not None:
+            facts.hold_ns = checked.seconds(hold_s, "hold_s")
         if computed is not None:
             flag = lib.MFS_REQUEST_COMPUTED
             is_computed = checked.truth(computed, "computed")
@@ -295,6 +300,7 @@ def register(
     collective_s: float | None = None,
     p2d_layer_s: float | None = None,
     p2d_bytes: int | None = None,
+    hold_s: float | None = None,
     host: Host | None = None,
     publish: bool = True,
 ) -> Request:
@@ -319,6 +325,7 @@ def register(
         collective_s=collective_s,
         p2d_layer_s=p2d_layer_s,
         p2d_left_bytes=p2d_bytes,
+        hold_s=hold_s,
         publish=False,
     )
     if at_once:

@@ -52,6 +52,7 @@ class Facts:
     layer_ns: int = 0
     collective_ns: int = 0
     p2d_layer_ns: int = 0
+    hold_ns: int = 0
     p2d_left_bytes: int = 0
     layers: int = 0
     layer_now: int = 0

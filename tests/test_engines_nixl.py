@@ -297,6 +297,32 @@ assert (target == 7).all()
         counters = real(tmp_path, body, **environment(resolve({}, {}), clean), **held)
         assert counters["faults"] == 0
 
+    @pytest.mark.parametrize("bound", ["100ms", "0"])
+    def test_held__no_longer_than_the_bound(self, tmp_path: Path, bound: str):
+        """A transfer that is given up, on a port that others keep busy with what is in time."""
+        body = """
+late, soon = mfs.register("late", deadline_ns=1), mfs.register("soon", ttft_s=600.0)
+held, others = make(), [make(), make()]
+prefill.tag(held, late, stage="p2d")
+for handle in others:
+    prefill.tag(handle, soon, stage="p2d")
+    prefill.transfer(handle)
+prefill.transfer(held)
+rounds = 0
+while rounds < 40:
+    decode.get_new_notifs()
+    for handle in others:
+        if prefill.check_xfer_state(handle) == "DONE":
+            rounds += 1
+            prefill.transfer(handle)
+state = prefill.check_xfer_state(held)
+assert state == ("PROC" if os.environ["MFS_HOLD_MAX"] == "0" else "DONE"), state
+"""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MFS_", "UCX_"))}
+        more = {"MFS_PACE": "50000000", "MFS_PATIENCE": "0", "MFS_HOLD_MAX": bound}
+        counters = real(tmp_path, body, **environment(resolve({}, {}), clean), **more)
+        assert counters["faults"] == 0
+
     def test_docs__the_example_runs_and_is_tagged(self, tmp_path: Path):
         page = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()
         example = page.partition("```python\n")[2].partition("```")[0]

@@ -536,6 +536,34 @@ def test_collectives__their_time_goes_with_the_layer(monkeypatch: pytest.MonkeyP
         scheduler.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("timeout", "extra", "hold_s"),
+    [
+        (None, None, 7.5),  # a quarter of the lease, 30 s unless told
+        (None, {"kv_lease_duration": 120}, 30),
+        (None, {"kv_lease_duration": 4000, "decoder_kv_blocks_ttl": 2000}, 120),
+        ("8", {}, 2),
+        ("soon", {"kv_lease_duration": None}, 120),  # vLLM says what is wrong with it
+        ("-1", {"kv_lease_duration": "60"}, 15),
+    ],
+)
+def test_held__well_below_the_time_after_which_vllm_gives_up(
+    timeout: str | None, extra: Any, hold_s: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("VLLM_NIXL_ABORT_REQUEST_TIMEOUT", raising=False)
+    if timeout is not None:
+        monkeypatch.setenv("VLLM_NIXL_ABORT_REQUEST_TIMEOUT", timeout)
+    transfers = SimpleNamespace(engine_id="engine", kv_connector_extra_config=extra)
+    config = SimpleNamespace(**{**vars(VLLM_CONFIG), "kv_transfer_config": transfers})
+    assert interface.hold_s(config) == hold_s
+    scheduler = interface.wrap(Hybrid)(config, SCHEDULER, CONFIG)
+    try:
+        scheduler.on_new_request(request("h", {"mfs_deadline_ms": 9000}))
+        assert facts("h").hold_ns == hold_s * 1e9
+    finally:
+        scheduler.shutdown()
+
+
 def test_collectives__none_on_one_rank(scheduler: Any, worker: Any):
     scheduler.on_new_request(request("p", {"mfs_deadline_ms": 9000}))
     worker.bind_connector_metadata(through_pickle(scheduler, output(p=100)))

@@ -40,6 +40,8 @@ struct mfs_facts {
     int64_t collective_ns; /* c: of w the collective's time on an empty port; 0 if unknown (then
                             * it is taken for a long one) */
     int64_t p2d_layer_ns; /* x3: stage 3 of one layer on an empty port; 0 if unknown */
+    int64_t hold_ns; /* its transfers wait no longer than this from their posting, nor than the
+                      * parameters say: then they go first; 0: it has no bound of its own */
     uint64_t p2d_left_bytes; /* R: stage 3 bytes still to deliver, with layers that are
                               * not computed yet; 0 if unknown (then what is queued) */
     uint32_t layers; /* G: layers (groups) of the model; 0 if unknown */
@@ -80,6 +82,7 @@ struct mfs_params {
     int64_t theta_ns; /* mfs: urgency that counts as "now"; > 0 [5 ms] */
     uint32_t patience; /* mfs: a request that was given up and is late by so many times its target
                         * is not last any more; 0: it stays last [MFS_PATIENCE_DEFAULT] */
+    int64_t hold_ns; /* a flow waits no longer than this, whatever the policy; 0: no bound [0] */
     double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top; /* mfs_paper: U [0.5] */
     double load; /* mfs_paper: rho, share of the port that others use [0] */

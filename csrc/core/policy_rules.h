@@ -14,6 +14,10 @@ void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *
 void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
 
+/* After the policy has placed it: what waits for too long goes first (policy_hold.c). */
+void mfs_place_in_time(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
+
 /*
  * Where a flow goes that is in level `now` and that the policy puts into `wanted`, of `levels`
  * levels: it is promoted only, but to the scavenger level and back. MFS_LEVELS_MAX: it is new.

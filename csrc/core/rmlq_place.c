@@ -8,6 +8,7 @@
  * makes no flow more urgent, so take() asks again only for places that say so;
  * a timer that turns out to be early is simply set again.
  */
+#include "core/policy_rules.h"
 #include "core/rmlq_inside.h"
 
 /* Ask the policy; a level only falls, but to the scavenger and back. */
@@ -32,6 +33,8 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     if (queue->watch.told && level != place.level)
         mfs_flow_tell(queue, flow, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED,
                       level < MFS_LEVELS_MAX ? level : place.level);
+    if (queue->params.hold_ns > 0 || facts.hold_ns > 0)
+        mfs_place_in_time(&queue->params, &flow->info, &facts, queue->now_ns, &place);
     flow->moves = place.moves;
     *recheck_ns = place.recheck_ns > queue->now_ns ? place.recheck_ns : queue->now_ns + 1;
     return mfs_rank_make(place.level, place.key);

@@ -14,6 +14,7 @@ static void params_init(const struct mfs_port *port, struct mfs_params *params)
     mfs_params_init(params);
     params->levels = (uint32_t)config->levels;
     params->theta_ns = config->theta;
+    params->hold_ns = config->hold_max;
     params->patience = (uint32_t)config->patience;
     params->rate_Bps = mfs_port_rate_Bps(port);
     params->rate_margin = mfs_port_rate_margin(port);

@@ -76,6 +76,7 @@ class Shape:
     kv_token_bytes: float  # all layers, one rank
     batch_tokens: int  # that one step computes at most
     collective_token_bytes: float = 0.0  # one layer's, that a port sends; 0: none, or not known
+    hold_s: float = 0.0  # a transfer waits no longer in our queue; 0: MFS_HOLD_MAX alone
 
     def estimates(self) -> Estimates:
         return Estimates(self.layers, self.kv_token_bytes, self.collective_token_bytes)
@@ -158,6 +159,7 @@ class Scheduler:
             layer_s=self.estimates.prefill_s(tokens, shape.batch_tokens) / shape.layers,
             collective_s=self.estimates.collective_s(tokens),
             p2d_layer_s=self.estimates.transfer_s(size) / shape.layers,
+            hold_s=shape.hold_s,
             host=self.host,
         )
         self.active[name] = Active(request, kind, tokens, found.slo_class)
@@ -325,6 +327,7 @@ class Worker:
                     name,
                     deadline_ns=max(0, now_ns() + round(left * 1e6)),
                     layers=self.shape.layers,
+                    hold_s=self.shape.hold_s,
                     host=self.host,
                 )
         names = [name for name in message.get("prefills", ()) if name in self.kinds]

@@ -17,9 +17,11 @@ vLLM asks its factory for the class of a kv_transfer_config; `install` puts itse
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import functools
+import os
 import re
 import time
 from collections.abc import Callable
@@ -412,6 +414,24 @@ def collective_token_bytes(vllm_config: Any) -> float:
     return ALL_REDUCES * 2 * (ranks - 1) / ranks * state
 
 
+# How long vLLM keeps the KV of a request for the other engine: one given up at prefill, by lease
+# (renewed by decode while it waits), or at decode for the next turn. Seconds, as vLLM has them.
+ABORT_S = ("VLLM_NIXL_ABORT_REQUEST_TIMEOUT", 480.0)
+KEPT_S = {"kv_lease_duration": 30.0, "decoder_kv_blocks_ttl": 480.0}
+HOLD = 0.25  # of it a transfer may wait in our queue: decode has waited for blocks before
+
+
+def hold_s(vllm_config: Any) -> float:
+    """A transfer leaves well before vLLM takes the KV that it reads for abandoned."""
+    extra = getattr(vllm_config.kv_transfer_config, "kv_connector_extra_config", None) or {}
+    kept = [os.environ.get(ABORT_S[0], ABORT_S[1]), *(extra.get(*one) for one in KEPT_S.items())]
+    times = []
+    for one in kept:
+        with contextlib.suppress(TypeError, ValueError):  # vLLM says so itself
+            times.append(float(one))
+    return HOLD * min((time_s for time_s in times if 0 < time_s < float("inf")), default=0.0)
+
+
 def shape_of(vllm_config: Any, kv_cache_config: Any) -> Shape:
     size = sum(tensor.size for tensor in kv_cache_config.kv_cache_tensors)
     group = kv_cache_config.kv_cache_groups[0].kv_cache_spec
@@ -422,4 +442,5 @@ def shape_of(vllm_config: Any, kv_cache_config: Any) -> Shape:
         kv_token_bytes=size / blocks / max(1, group.block_size),
         batch_tokens=int(vllm_config.scheduler_config.max_num_batched_tokens),
         collective_token_bytes=collective_token_bytes(vllm_config),
+        hold_s=hold_s(vllm_config),
     )

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who posts a transfer gives it up after a time of his own: an engine frees the memory, a program
+ * reports an error. A policy may hold a transfer back for as long as the port has anything better,
+ * and that time then runs out in our queue. So there is a bound for every policy:
+ *
+ *   posted                                      due                     posted + hold
+ *     |--------------- as the policy says -------|--- in front of all ---|
+ *                                                 min(2 R/C, hold/2)
+ *
+ * R: what is left of the flow, C: the port's rate. Twice the time that it needs, since others may
+ * be in front of all as well; but one that needs longer than a quarter of the bound waits for half
+ * of it all the same. Among themselves they go in the order in which they began.
+ *
+ * It is the oldest waiting operation that counts. The flow's level stays what the policy made it,
+ * so when that operation has left the flow is where it was: else traffic that never ends, as that
+ * without a tag, would be in front of all for ever once it had been late.
+ */
+#include "core/policy_rules.h"
+
+static int64_t shorter_of(int64_t own_ns, int64_t all_ns)
+{
+    return own_ns > 0 && (all_ns <= 0 || own_ns < all_ns) ? own_ns : all_ns;
+}
+
+void mfs_place_in_time(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    const int64_t hold_ns = shorter_of(facts->hold_ns, params->hold_ns);
+    int64_t due_ns, needs_ns;
+
+    if (hold_ns <= 0 || (place->level == 0 && place->key == flow->arrival_ns))
+        return; /* nothing is held, or it is in order of arrival anyway */
+    due_ns = mfs_time_plus(flow->arrival_ns, hold_ns / 2);
+    if (now_ns >= due_ns) { /* most never come here: what it needs is asked only now */
+        needs_ns = mfs_span_times(mfs_span_bytes(flow->bytes_left, params->rate_Bps), 2);
+        if (needs_ns < hold_ns - hold_ns / 2)
+            due_ns = mfs_time_plus(flow->arrival_ns, hold_ns - needs_ns);
+    }
+    if (now_ns >= due_ns)
+        *place = (struct mfs_place){0, MFS_MOVES_ARRIVAL, 0, MFS_TIME_NEVER};
+    else if (due_ns < place->recheck_ns)
+        place->recheck_ns = due_ns;
+}
