@@ -70,6 +70,15 @@ def test_links__resolve(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_paths__of_sources_exist(page: Path):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    if page.name == "CHANGELOG.md" or page.parent.name == "decisions":
+        return  # what was, also where it is elsewhere today
+    for path in re.findall(r"`((?:csrc|bench|scripts|tests|mfs_transport)/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), f"{name(page)}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_page__has_one_title(page: Path):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     assert len(re.findall(r"^# ", text, re.M)) == 1
