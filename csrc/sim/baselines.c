@@ -16,7 +16,7 @@
  *   llf_oracle  D - the rest of the request's way on an idle network, clairvoyant
  *   inf         no network: flows take no time
  *
- * As their papers have them; tuned.c has what somebody who wants them to win would try.
+ * As their papers have them; baseline_options.c has what somebody who wants them to win would try.
  *
  * A coflow is a batch's collective, a request's fetch, or a request's stage 3 (with the groups
  * not yet computed: coflow schedulers are told the size).
@@ -76,16 +76,16 @@ static double fetch_left_s(struct mfs_sim *sim, const struct mfs_sim_request *re
     if (request->fetch == MFS_NONE)
         return 0.0;
     for (uint32_t i = 0; i < sim->bundles[request->fetch].lines; i++) {
-        struct mfs_line *line = &sim->lines[sim->bundles[request->fetch].first_line + i];
+        struct mfs_sim_line *line = &sim->lines[sim->bundles[request->fetch].first_line + i];
 
-        mfs_line_advance(sim, line);
-        left += mfs_line_left_all(line); /* all from one egress */
+        mfs_sim_line_advance(sim, line);
+        left += mfs_sim_line_left_all(line); /* all from one egress */
     }
     return left / sim->cluster->link_Bps;
 }
 
-void mfs_request_group_s(struct mfs_sim *sim, uint32_t index, double *compute_s,
-                         double *collective_s)
+void mfs_sim_request_group_s(struct mfs_sim *sim, uint32_t index, double *compute_s,
+                             double *collective_s)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
     const struct mfs_unit *unit = &sim->units[request->unit];
@@ -109,7 +109,7 @@ static double computing_left_s(struct mfs_sim *sim, uint32_t index)
 
     if (request->computed)
         return 0.0;
-    mfs_request_group_s(sim, index, &compute_s, &collective_s);
+    mfs_sim_request_group_s(sim, index, &compute_s, &collective_s);
     return (compute_s + collective_s) *
            ((double)sim->model->groups - (double)request->facts.layer_now);
 }
@@ -120,13 +120,13 @@ static double way_left_s(struct mfs_sim *sim, uint32_t index)
     const struct mfs_sim_request *request = &sim->requests[index];
     const uint32_t groups = sim->model->groups, first = request->facts.layer_now;
     const double p2d_s = mfs_sim_kv_bytes(sim->model, request->tokens) / sim->cluster->link_Bps;
-    const double all_p2d_s = mfs_request_p2d_left(sim, index) / sim->cluster->link_Bps;
+    const double all_p2d_s = mfs_sim_request_p2d_left(sim, index) / sim->cluster->link_Bps;
     double fetch_s = fetch_left_s(sim, request), now_s = 0.0, paused_s = 0.0, drained_s;
     double compute_s, collective_s, each_s;
 
     if (request->computed)
         return all_p2d_s;
-    mfs_request_group_s(sim, index, &compute_s, &collective_s);
+    mfs_sim_request_group_s(sim, index, &compute_s, &collective_s);
     drained_s = all_p2d_s - p2d_s * (groups - request->p2d_groups);
     each_s = fetch_s / (groups - first);
     for (uint32_t group = first; group < groups; group++) {
@@ -145,10 +145,10 @@ static double bottleneck_s(struct mfs_sim *sim, uint32_t bundle_index)
     double left = 0.0;
 
     if (bundle->stage == MFS_STAGE_P2D)
-        return mfs_request_p2d_left(sim, bundle->request) / sim->cluster->link_Bps;
+        return mfs_sim_request_p2d_left(sim, bundle->request) / sim->cluster->link_Bps;
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
-        mfs_line_advance(sim, &sim->lines[i]);
-        left += mfs_line_left_all(&sim->lines[i]);
+        mfs_sim_line_advance(sim, &sim->lines[i]);
+        left += mfs_sim_line_left_all(&sim->lines[i]);
     }
     if (bundle->stage == MFS_STAGE_COLLECTIVE) /* spread over the unit's ports */
         left /= (double)sim->cluster->unit_hosts * sim->cluster->nics;
@@ -173,8 +173,8 @@ static void add_load(struct mfs_sim *sim, const struct mfs_bundle *bundle, doubl
                      double sign)
 {
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
-        const struct mfs_line *line = &sim->lines[i];
-        const double left = mfs_line_left_all(line);
+        const struct mfs_sim_line *line = &sim->lines[i];
+        const double left = mfs_sim_line_left_all(line);
 
         for (uint32_t k = 0; k < line->route.count; k++)
             loads[line->route.link[k]] += sign * left;
@@ -186,11 +186,11 @@ static double load_on(struct mfs_sim *sim, const struct mfs_bundle *bundle, uint
     double left = 0.0;
 
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
-        const struct mfs_line *line = &sim->lines[i];
+        const struct mfs_sim_line *line = &sim->lines[i];
 
         for (uint32_t k = 0; k < line->route.count; k++) {
             if (line->route.link[k] == link)
-                left += mfs_line_left_all(line);
+                left += mfs_sim_line_left_all(line);
         }
     }
     return left;
@@ -207,9 +207,9 @@ static void bssi(struct mfs_sim *sim)
         struct mfs_bundle *bundle = &sim->bundles[sim->coflows.list[i]];
 
         for (uint32_t k = 0; k < bundle->lines; k++)
-            mfs_line_advance(sim, &sim->lines[bundle->first_line + k]);
+            mfs_sim_line_advance(sim, &sim->lines[bundle->first_line + k]);
         add_load(sim, bundle, loads, 1.0);
-        weights[i] = mfs_tuned_weight(sim, sim->coflows.list[i], mfs_bundle_owner(sim, bundle));
+        weights[i] = mfs_baseline_weight(sim, sim->coflows.list[i], mfs_bundle_owner(sim, bundle));
         bundle->key = -1.0;
     }
     for (uint32_t place = count; place-- > 0;) {
@@ -273,7 +273,7 @@ void mfs_baseline_epoch(struct mfs_sim *sim)
         const struct mfs_bundle *bundle = &sim->bundles[sim->coflows.list[i]];
 
         for (uint32_t k = 0; k < bundle->lines; k++)
-            mfs_line_dirty(sim, bundle->first_line + k);
+            mfs_sim_line_dirty(sim, bundle->first_line + k);
     }
 }
 
@@ -281,9 +281,9 @@ void mfs_baseline_epoch(struct mfs_sim *sim)
 
 static void place_karuna(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
 {
-    const struct mfs_line *line = &sim->lines[index];
+    const struct mfs_sim_line *line = &sim->lines[index];
     const double deadline_s = sim->requests[sim->bundles[line->bundle].request].deadline_s;
-    const double time_s = deadline_s - sim->now_s, left = mfs_line_left_all(line);
+    const double time_s = deadline_s - sim->now_s, left = mfs_sim_line_left_all(line);
     double least, due, apart;
 
     set_key(place, deadline_key(deadline_s, 0.0));
@@ -305,9 +305,10 @@ static void place_karuna(struct mfs_sim *sim, uint32_t index, struct mfs_place *
 static void place_pdq(struct mfs_sim *sim, uint32_t index, uint32_t request,
                       struct mfs_place *place)
 {
-    const struct mfs_line *line = &sim->lines[index];
-    const double deadline_s = mfs_tuned_deadline_s(sim, line, request);
-    const double latest_s = deadline_s - mfs_line_left(line, line->group) / sim->cluster->link_Bps;
+    const struct mfs_sim_line *line = &sim->lines[index];
+    const double deadline_s = mfs_baseline_deadline_s(sim, line, request);
+    const double latest_s =
+        deadline_s - mfs_sim_line_left(line, line->group) / sim->cluster->link_Bps;
 
     set_key(place, deadline_key(deadline_s, 0.0));
     if (!sim->hopeless || !isfinite(deadline_s))
@@ -320,7 +321,7 @@ static void place_pdq(struct mfs_sim *sim, uint32_t index, uint32_t request,
 
 bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
 {
-    const struct mfs_line *line = &sim->lines[index];
+    const struct mfs_sim_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
     uint32_t request;
     double deadline_s, less_s;
@@ -343,7 +344,7 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
         return true;
     case MFS_RULE_VARYS:
         set_key(place, bottleneck_s(sim, line->bundle) /
-                           mfs_tuned_weight(sim, line->bundle, request) * 1e9);
+                           mfs_baseline_weight(sim, line->bundle, request) * 1e9);
         return true;
     case MFS_RULE_SINCRONIA:
         coflow_join(sim, line->bundle);
@@ -352,7 +353,7 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
     case MFS_RULE_LSTF:
         less_s = fetch_left_s(sim, &sim->requests[request]) + computing_left_s(sim, request);
         if (bundle->stage != MFS_STAGE_P2D)
-            less_s += mfs_tuned_stage3_s(sim, request);
+            less_s += mfs_baseline_stage3_s(sim, request);
         set_key(place, deadline_key(deadline_s, less_s));
         return true;
     case MFS_RULE_LLF:

@@ -80,7 +80,7 @@ static double left_before(struct mfs_sim *sim, const struct mfs_members *there, 
 
     for (uint32_t i = 0; i < there->count; i++) {
         if (sim->requests[there->list[i]].deadline_s <= deadline_s)
-            bytes += mfs_request_p2d_left(sim, there->list[i]);
+            bytes += mfs_sim_request_p2d_left(sim, there->list[i]);
     }
     return bytes;
 }
@@ -93,7 +93,7 @@ static double slack_with(struct mfs_sim *sim, uint32_t decode, uint32_t index)
 {
     const struct mfs_members *there = &sim->decode_requests[decode];
     const double rate = sim->cluster->link_Bps, deadline_s = sim->requests[index].deadline_s;
-    const double own_s = mfs_request_p2d_left(sim, index) / rate;
+    const double own_s = mfs_sim_request_p2d_left(sim, index) / rate;
     double slack_s = deadline_s - own_s - left_before(sim, there, deadline_s) / rate;
 
     for (uint32_t i = 0; i < there->count; i++) {
@@ -140,12 +140,12 @@ static double egress_bytes(const struct mfs_sim *sim, uint32_t host, uint32_t in
         const struct mfs_slot *slot = &sim->net.slots[mfs_entry_slot(&link->ordered.list[i])];
 
         if (slot->owner != MFS_NONE)
-            bytes += mfs_line_left_all(&sim->lines[slot->owner]);
+            bytes += mfs_sim_line_left_all(&sim->lines[slot->owner]);
     }
     for (uint32_t tier = 0; tier < sim->net.tiers; tier++) {
         for (uint32_t i = 0; i < link->shared[tier].count; i++)
-            bytes +=
-                mfs_line_left_all(&sim->lines[sim->net.slots[link->shared[tier].list[i]].owner]);
+            bytes += mfs_sim_line_left_all(
+                &sim->lines[sim->net.slots[link->shared[tier].list[i]].owner]);
     }
     return bytes;
 }

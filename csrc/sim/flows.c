@@ -13,7 +13,7 @@
 static uint32_t line_new(struct mfs_sim *sim, uint32_t bundle)
 {
     const uint32_t index = sim->line_count++;
-    struct mfs_line *line;
+    struct mfs_sim_line *line;
 
     MFS_ROOM(&sim->memory, sim->lines, sim->line_capacity, sim->line_count);
     line = &sim->lines[index];
@@ -37,7 +37,7 @@ static uint32_t bundle_add(struct mfs_sim *sim, uint32_t lines)
     return index;
 }
 
-static void line_reset(struct mfs_line *line)
+static void line_reset(struct mfs_sim_line *line)
 {
     line->group = line->count = 0;
     line->level = MFS_LEVELS_MAX;
@@ -100,7 +100,8 @@ uint32_t mfs_bundle_collective(struct mfs_sim *sim, uint32_t unit)
         for (uint32_t i = 0; i < hosts; i++) {
             for (uint32_t nic = 0; nic < nics; nic++, line++) {
                 line_reset(&sim->lines[line]);
-                mfs_line_route(sim, line, unit * hosts + i, unit * hosts + (i + k) % hosts, nic);
+                mfs_sim_line_route(sim, line, unit * hosts + i, unit * hosts + (i + k) % hosts,
+                                   nic);
             }
         }
     }
@@ -114,9 +115,10 @@ uint32_t mfs_bundle_owner(struct mfs_sim *sim, const struct mfs_bundle *bundle)
     return mfs_unit_collective(sim, &sim->units[bundle->unit]);
 }
 
-void mfs_line_route(struct mfs_sim *sim, uint32_t index, uint32_t from, uint32_t to, uint32_t nic)
+void mfs_sim_line_route(struct mfs_sim *sim, uint32_t index, uint32_t from, uint32_t to,
+                        uint32_t nic)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
 
     line->host_from = from;
     line->host_to = to;
@@ -127,7 +129,7 @@ void mfs_line_route(struct mfs_sim *sim, uint32_t index, uint32_t from, uint32_t
 
 /* --- service --- */
 
-void mfs_line_advance(struct mfs_sim *sim, struct mfs_line *line)
+void mfs_sim_line_advance(struct mfs_sim *sim, struct mfs_sim_line *line)
 {
     const double span_s = sim->now_s - line->since_s;
 
@@ -143,7 +145,7 @@ void mfs_line_advance(struct mfs_sim *sim, struct mfs_line *line)
     }
 }
 
-double mfs_line_left(const struct mfs_line *line, uint32_t group)
+double mfs_sim_line_left(const struct mfs_sim_line *line, uint32_t group)
 {
     double left;
 
@@ -155,7 +157,7 @@ double mfs_line_left(const struct mfs_line *line, uint32_t group)
     return left > 0.0 ? left : 0.0;
 }
 
-double mfs_line_left_all(const struct mfs_line *line)
+double mfs_sim_line_left_all(const struct mfs_sim_line *line)
 {
     double left = 0.0;
 
@@ -164,17 +166,17 @@ double mfs_line_left_all(const struct mfs_line *line)
     if (!line->shared)
         return fmax(0.0, line->flows[line->group + line->count - 1].end - line->served);
     for (uint32_t group = line->group; group < line->group + line->count; group++)
-        left += mfs_line_left(line, group);
+        left += mfs_sim_line_left(line, group);
     return left;
 }
 
-void mfs_line_shared(struct mfs_sim *sim, struct mfs_line *line, bool shared)
+void mfs_sim_line_shared(struct mfs_sim *sim, struct mfs_sim_line *line, bool shared)
 {
     double left = 0.0;
 
     if (line->shared == shared)
         return;
-    mfs_line_advance(sim, line);
+    mfs_sim_line_advance(sim, line);
     for (uint32_t group = line->group; group < line->group + line->count; group++) {
         const double own = line->shared || group == line->group
                                ? line->flows[group].end - line->served
@@ -188,9 +190,9 @@ void mfs_line_shared(struct mfs_sim *sim, struct mfs_line *line, bool shared)
     line->rate = 0.0; /* until the net has settled: the slot moves to another tier */
 }
 
-void mfs_line_dirty(struct mfs_sim *sim, uint32_t index)
+void mfs_sim_line_dirty(struct mfs_sim *sim, uint32_t index)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
 
     if (line->dirty || line->count == 0 || isinf(line->rate))
         return;
@@ -201,7 +203,7 @@ void mfs_line_dirty(struct mfs_sim *sim, uint32_t index)
 /* When its first flow ends at the present rate. */
 static void line_time(struct mfs_sim *sim, uint32_t index)
 {
-    const struct mfs_line *line = &sim->lines[index];
+    const struct mfs_sim_line *line = &sim->lines[index];
 
     if (line->count == 0 || line->rate <= 0.0)
         mfs_timers_drop(&sim->ends, index);
@@ -211,13 +213,13 @@ static void line_time(struct mfs_sim *sim, uint32_t index)
                            fmax(0.0, line->flows[line->group].end - line->served) / line->rate);
 }
 
-void mfs_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_t count, double bytes,
-                  uint64_t sequence, uint64_t stride)
+void mfs_sim_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_t count,
+                      double bytes, uint64_t sequence, uint64_t stride)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
 
     sim->out->flows += count;
-    mfs_line_advance(sim, line);
+    mfs_sim_line_advance(sim, line);
     if (line->count == 0) {
         line->group = group;
         line->served = 0.0;
@@ -225,7 +227,7 @@ void mfs_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_t 
     }
     line->size = bytes;
     for (uint32_t i = 0; i < count; i++) {
-        struct mfs_line_flow *flow = &line->flows[group + i];
+        struct mfs_sim_line_flow *flow = &line->flows[group + i];
 
         flow->sequence = sequence + i * stride;
         flow->created_ns = sim->now_ns;
@@ -244,12 +246,12 @@ void mfs_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_t 
         mfs_timers_set(&sim->ends, index, sim->now_s);
         return;
     }
-    mfs_line_dirty(sim, index);
+    mfs_sim_line_dirty(sim, index);
 }
 
 static void end_first(struct mfs_sim *sim, uint32_t index)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
     const uint32_t group = line->group, level = line->level;
 
@@ -275,33 +277,33 @@ static void end_first(struct mfs_sim *sim, uint32_t index)
         line->rate = 0.0;
     } else {
         line->level = MFS_LEVELS_MAX; /* the next flow starts anew */
-        mfs_line_dirty(sim, index);
+        mfs_sim_line_dirty(sim, index);
     }
     line_time(sim, index);
     mfs_serving_flow_ended(sim, index, level);
 }
 
-void mfs_lines_end_due(struct mfs_sim *sim)
+void mfs_sim_lines_end_due(struct mfs_sim *sim)
 {
     const double tick_s = 8.0 * (nextafter(sim->now_s, INFINITY) - sim->now_s);
 
     while (sim->ends.count > 0) {
         const uint32_t index = sim->ends.heap[0].item;
-        struct mfs_line *line = &sim->lines[index];
+        struct mfs_sim_line *line = &sim->lines[index];
         const double over_s = sim->ends.heap[0].time_s - sim->now_s;
 
         if (over_s > tick_s && over_s * line->rate > MFS_BYTES_DONE)
             break;
-        mfs_line_advance(sim, line);
+        mfs_sim_line_advance(sim, line);
         end_first(sim, index);
     }
 }
 
-void mfs_lines_rated(struct mfs_sim *sim)
+void mfs_sim_lines_rated(struct mfs_sim *sim)
 {
     for (uint32_t i = 0; i < sim->net.changed.count; i++) {
         const uint32_t index = sim->net.slots[sim->net.changed.list[i]].owner;
-        struct mfs_line *line;
+        struct mfs_sim_line *line;
         double rate;
 
         if (index == MFS_NONE)
@@ -314,9 +316,9 @@ void mfs_lines_rated(struct mfs_sim *sim)
             rate += sim->net.slots[line->spare_slot].rate;
         if (line->shared)
             rate /= line->count;
-        mfs_line_advance(sim, line);
+        mfs_sim_line_advance(sim, line);
         if (sim->moving && line->rate > 0.0 && rate <= 0.0)
-            mfs_line_dirty(sim, index); /* it waits with the key of now */
+            mfs_sim_line_dirty(sim, index); /* it waits with the key of now */
         if (sim->look_s > 0.0 && line->rate <= 0.0 && rate > 0.0)
             mfs_order_look_by(sim, index, sim->now_s + sim->look_s);
         line->rate = rate;
@@ -327,10 +329,10 @@ void mfs_lines_rated(struct mfs_sim *sim)
     mfs_net_settled(&sim->net);
 }
 
-void mfs_lines_window(struct mfs_sim *sim)
+void mfs_sim_lines_window(struct mfs_sim *sim)
 {
     for (uint32_t i = 0; i < sim->line_count; i++) {
         if (sim->lines[i].count > 0)
-            mfs_line_advance(sim, &sim->lines[i]);
+            mfs_sim_line_advance(sim, &sim->lines[i]);
     }
 }

@@ -28,10 +28,10 @@ void mfs_bundle_dirty(struct mfs_sim *sim, uint32_t index)
     if (index == MFS_NONE)
         return;
     for (uint32_t i = 0; i < sim->bundles[index].lines; i++)
-        mfs_line_dirty(sim, sim->bundles[index].first_line + i);
+        mfs_sim_line_dirty(sim, sim->bundles[index].first_line + i);
 }
 
-void mfs_request_dirty(struct mfs_sim *sim, uint32_t index)
+void mfs_sim_request_dirty(struct mfs_sim *sim, uint32_t index)
 {
     mfs_bundle_dirty(sim, sim->requests[index].fetch);
     mfs_bundle_dirty(sim, sim->requests[index].p2d);
@@ -83,7 +83,7 @@ static bool adopt_batch(struct mfs_sim *sim, uint32_t first, uint32_t count)
         facts->collective_ns = plan->collective_ns;
         facts->p2d_layer_ns = plan->p2d_layer_ns;
         facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_HOPELESS) | flags;
-        mfs_request_dirty(sim, sim->plan_request[i]);
+        mfs_sim_request_dirty(sim, sim->plan_request[i]);
         moved = true;
     }
     return moved;
@@ -148,7 +148,7 @@ static void plan_shed(struct mfs_sim *sim, const struct mfs_unit *unit)
     for (uint32_t r = unit->sending; r != MFS_NONE; r = sim->requests[r].next_p2d, count++) {
         sim->plan[count] = sim->requests[r].facts;
         sim->plan[count].p2d_left_bytes =
-            (uint64_t)(mfs_request_p2d_left(sim, r) * sim->requests[r].estimate /
+            (uint64_t)(mfs_sim_request_p2d_left(sim, r) * sim->requests[r].estimate /
                        sim->cluster->unit_hosts);
         sim->plan_request[count] = r;
     }
@@ -189,8 +189,8 @@ uint32_t mfs_unit_collective(struct mfs_sim *sim, const struct mfs_unit *unit)
 
         *facts = sim->requests[request].facts;
         if (sim->less != MFS_SIM_LESS_NOTHING && facts->deadline_ns != MFS_TIME_NEVER)
-            facts->deadline_ns -=
-                mfs_sim_span_ns(mfs_tuned_less_s(sim, request, MFS_STAGE_COLLECTIVE, unit->group));
+            facts->deadline_ns -= mfs_sim_span_ns(
+                mfs_baseline_less_s(sim, request, MFS_STAGE_COLLECTIVE, unit->group));
     }
     return mfs_unit_request(unit, (uint32_t)mfs_plan_collective(sim->plan, unit->running));
 }
@@ -206,5 +206,5 @@ void mfs_order_plan(struct mfs_sim *sim, uint32_t index)
     if (sim->shed)
         plan_shed(sim, unit);
     for (uint32_t i = 0; i < unit->running; i++) /* the group that computes has moved */
-        mfs_request_dirty(sim, mfs_unit_request(unit, i));
+        mfs_sim_request_dirty(sim, mfs_unit_request(unit, i));
 }

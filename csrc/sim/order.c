@@ -8,7 +8,7 @@
  *
  * Crossing times are exact for flows that wait. For one that is served the policy names a
  * moment that comes too early, since the bytes left fall meanwhile: looks that find the same
- * level are spaced out, from SERVED_LOOK_S to SERVED_LOOK_MOST_S, and a crossing is put off
+ * level are spaced out, from MFS_SERVED_LOOK_S to SERVED_LOOK_MOST_S, and a crossing is put off
  * by as much at most.
  */
 #include <errno.h>
@@ -18,9 +18,7 @@
 #include "core/policy_rules.h"
 #include "sim/state.h"
 
-#define SERVED_LOOK_S 50e-6
 #define SERVED_LOOK_MOST_S 1e-3
-#define PASSED_LOOK_S 1e-9
 
 /* --- set-up --- */
 
@@ -29,7 +27,7 @@ static void map_tiers(struct mfs_sim *sim)
     uint32_t tiers = 0;
 
     for (uint32_t level = 0; level <= sim->params.levels; level++)
-        sim->tier_of_level[level] = mfs_tuned_shares(sim, level) ? (uint8_t)++tiers : 0;
+        sim->tier_of_level[level] = mfs_baseline_shares(sim, level) ? (uint8_t)++tiers : 0;
     sim->net.tiers = tiers;
 }
 
@@ -66,7 +64,7 @@ int mfs_order_init(struct mfs_sim *sim)
     sim->paper = sim->policy && sim->policy->plan == MFS_PLAN_PAPER;
     sim->hopeless = option(options->hopeless, own || sim->rule == MFS_RULE_PDQ);
     sim->shed = option(options->shed, own && sim->hopeless);
-    error = mfs_tuned_init(sim);
+    error = mfs_baseline_init(sim);
     if (error)
         return error;
     sim->plans = own || sim->hopeless || sim->shed;
@@ -84,7 +82,7 @@ int mfs_order_init(struct mfs_sim *sim)
 
 void mfs_order_flow(struct mfs_sim *sim, uint32_t index, struct mfs_flow_info *info)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
     double left = 0.0, size = 0.0;
 
@@ -96,12 +94,12 @@ void mfs_order_flow(struct mfs_sim *sim, uint32_t index, struct mfs_flow_info *i
     info->level = line->level;
     /* a flow is all bytes of a tag on one port: here the egress */
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
-        struct mfs_line *other = &sim->lines[i];
+        struct mfs_sim_line *other = &sim->lines[i];
 
         if (other->count == 0 || other->route.link[0] != line->route.link[0])
             continue;
-        mfs_line_advance(sim, other);
-        left += mfs_line_left(other, line->group);
+        mfs_sim_line_advance(sim, other);
+        left += mfs_sim_line_left(other, line->group);
         size += line->size;
     }
     info->bytes_left = (uint64_t)ceil(left);
@@ -117,11 +115,11 @@ static void place_request(struct mfs_sim *sim, const struct mfs_flow_info *info,
 
     if (info->tag.stage == MFS_STAGE_P2D)
         facts.p2d_left_bytes =
-            (uint64_t)(mfs_request_p2d_left(sim, request) * sim->requests[request].estimate);
+            (uint64_t)(mfs_sim_request_p2d_left(sim, request) * sim->requests[request].estimate);
     if (sim->less != MFS_SIM_LESS_NOTHING && policy == sim->policy &&
         facts.deadline_ns != MFS_TIME_NEVER)
         facts.deadline_ns -=
-            mfs_sim_span_ns(mfs_tuned_less_s(sim, request, info->tag.stage, info->tag.layer));
+            mfs_sim_span_ns(mfs_baseline_less_s(sim, request, info->tag.stage, info->tag.layer));
     policy->place(&sim->params, info, &facts, sim->now_ns, place);
 }
 
@@ -151,7 +149,7 @@ static void place_given_up(struct mfs_sim *sim, uint32_t index, struct mfs_place
     place->recheck_ns = mfs_sim_earliest(place->recheck_ns, ours.recheck_ns);
 }
 
-static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *line)
+static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_sim_line *line)
 {
     const uint32_t classes = sim->options->classes;
 
@@ -164,8 +162,7 @@ static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_line *l
     return line->level < classes - 2 ? line->level : classes - 2;
 }
 
-/* Do bytes of its request and stage move? Then what the policy judges it by does. */
-static bool served(const struct mfs_sim *sim, const struct mfs_line *line)
+bool mfs_order_served(const struct mfs_sim *sim, const struct mfs_sim_line *line)
 {
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
     for (uint32_t i = 0; i < bundle->lines; i++) {
@@ -191,21 +188,21 @@ void mfs_order_look_by(struct mfs_sim *sim, uint32_t index, double time_s)
 /* The line's place into the net. */
 static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *place, double cap)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
     const uint32_t scavenger = sim->params.levels;
     const uint32_t level = mfs_level_next(scavenger, line->level, place->level);
     uint32_t tier;
 
     line->look_gap_s =
-        level != line->level ? SERVED_LOOK_S : fmin(2.0 * line->look_gap_s, SERVED_LOOK_MOST_S);
+        level != line->level ? MFS_SERVED_LOOK_S : fmin(2.0 * line->look_gap_s, SERVED_LOOK_MOST_S);
     if (level != line->level)
         MFS_TRACE(sim, MFS_SIM_LEVEL, (int32_t)sim->bundles[line->bundle].request,
                   (int32_t)sim->bundles[line->bundle].stage, (int32_t)line->group,
                   (int32_t)line->host_from, (int32_t)line->host_to, (int32_t)level,
-                  (int32_t)sim->bundles[line->bundle].unit, mfs_line_left_all(line));
+                  (int32_t)sim->bundles[line->bundle].unit, mfs_sim_line_left_all(line));
     line->level = level;
     tier = sim->tier_of_level[level];
-    mfs_line_shared(sim, line, tier > 0);
+    mfs_sim_line_shared(sim, line, tier > 0);
     mfs_slot_class(&sim->net, line->slot, fabric_class(sim, line));
     if (tier > 0) {
         mfs_slot_share(&sim->net, line->slot, tier, line->count);
@@ -225,7 +222,7 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
     if (place->recheck_ns == MFS_TIME_NEVER) {
         mfs_timers_drop(&sim->looks, index);
     } else {
-        const double gap_s = served(sim, line) ? line->look_gap_s : 1e-9;
+        const double gap_s = mfs_order_served(sim, line) ? line->look_gap_s : 1e-9;
 
         mfs_timers_set(&sim->looks, index,
                        fmax(look_s(sim, place->recheck_ns), sim->now_s + gap_s));
@@ -236,17 +233,17 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
 
 static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
 {
-    mfs_line_advance(sim, &sim->lines[index]);
+    mfs_sim_line_advance(sim, &sim->lines[index]);
     if (!mfs_baseline_place(sim, index, place, cap))
         place_core(sim, index, place);
-    place->level = mfs_tuned_level(sim, sim->bundles[sim->lines[index].bundle].stage, place->level);
+    place->level =
+        mfs_baseline_level(sim, sim->bundles[sim->lines[index].bundle].stage, place->level);
     place_given_up(sim, index, place);
     if (sim->by_bytes && sim->options->level_order == 2)
-        place->key = (int64_t)mfs_line_left(&sim->lines[index], sim->lines[index].group);
+        place->key = (int64_t)mfs_sim_line_left(&sim->lines[index], sim->lines[index].group);
 }
 
-/* Where it would be placed now. */
-static mfs_rank_t rank_now(struct mfs_sim *sim, uint32_t index)
+mfs_rank_t mfs_order_rank(struct mfs_sim *sim, uint32_t index)
 {
     struct mfs_place place = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
     double cap = INFINITY;
@@ -258,7 +255,7 @@ static mfs_rank_t rank_now(struct mfs_sim *sim, uint32_t index)
 
 void mfs_order_place(struct mfs_sim *sim, uint32_t index)
 {
-    struct mfs_line *line = &sim->lines[index];
+    struct mfs_sim_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
     struct mfs_place place = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
     double cap = INFINITY;
@@ -280,148 +277,5 @@ void mfs_order_place(struct mfs_sim *sim, uint32_t index)
         sim->lines[i].dirty = false;
         if (sim->lines[i].count > 0)
             apply(sim, i, &place, cap);
-    }
-}
-
-/* --- keys that move as bytes leave --- */
-
-/*
- * What waits has the key of when it was placed, what is served (it, or another line that its key
- * counts) has a smaller one by now. A line that comes must not get in front of it for that: those
- * that it would pass are placed anew, and then they may pass others in their turn.
- */
-void mfs_order_refresh(struct mfs_sim *sim, uint32_t index)
-{
-    const struct mfs_line *line = &sim->lines[index];
-    const struct mfs_slot *own;
-    struct mfs_entry place;
-
-    if (line->count == 0 || line->slot == MFS_NONE)
-        return;
-    own = &sim->net.slots[line->slot];
-    place = (struct mfs_entry){own->rank, own->tie};
-    for (uint32_t i = 0; i < own->route.count && own->state == MFS_SLOT_ORDERED; i++) {
-        const struct mfs_entries *ordered = &sim->net.links[own->route.link[i]].ordered;
-
-        for (uint32_t k = mfs_entries_find(ordered, &place) + 1; k < ordered->count; k++) {
-            const struct mfs_entry *other = &ordered->list[k];
-            const struct mfs_slot *slot = &sim->net.slots[mfs_entry_slot(other)];
-
-            if (slot->owner == MFS_NONE || !served(sim, &sim->lines[slot->owner]))
-                continue;
-            if (mfs_entry_before(&(struct mfs_entry){rank_now(sim, slot->owner), other->tie},
-                                 &place))
-                mfs_bundle_dirty(sim, sim->lines[slot->owner].bundle);
-        }
-    }
-}
-
-/* Those right behind it: it is in front of them, or another will be. */
-void mfs_order_meets(struct mfs_sim *sim, uint32_t index)
-{
-    const struct mfs_line *line = &sim->lines[index];
-    const struct mfs_slot *slot;
-
-    if (line->slot == MFS_NONE)
-        return;
-    slot = &sim->net.slots[line->slot];
-    for (uint32_t i = 0; i < slot->route.count && slot->state == MFS_SLOT_ORDERED; i++) {
-        const struct mfs_entries *ordered = &sim->net.links[slot->route.link[i]].ordered;
-        const uint32_t at =
-            mfs_entries_find(ordered, &(struct mfs_entry){slot->rank, slot->tie}) + 1;
-
-        if (at < ordered->count)
-            mfs_members_add(&sim->memory, &sim->met_lines,
-                            sim->net.slots[mfs_entry_slot(&ordered->list[at])].owner);
-    }
-}
-
-/* Bytes that a line's key counts, as of now, and at which rate they leave. */
-static double key_bytes(struct mfs_sim *sim, uint32_t index, double *rate)
-{
-    const struct mfs_line *line = &sim->lines[index];
-    const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
-    double left = 0.0;
-
-    *rate = 0.0;
-    for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
-        struct mfs_line *other = &sim->lines[i];
-
-        if (other->count == 0 || (i != index && (sim->options->level_order == 2 ||
-                                                 other->route.link[0] != line->route.link[0])))
-            continue;
-        mfs_line_advance(sim, other);
-        left += mfs_line_left(other, line->group);
-        if (other->group == line->group)
-            *rate += other->rate;
-    }
-    return left;
-}
-
-/* Least time to a look. Lines that pass each other again and again, each slower when it is in
- * front, do so at most every SERVED_LOOK_S. */
-static double pass_gap_s(struct mfs_sim *sim, uint32_t index)
-{
-    struct mfs_line *line = &sim->lines[index];
-    const bool again = sim->now_s - line->passed_s < SERVED_LOOK_S;
-
-    line->pass_gap_s = again ? fmin(2.0 * line->pass_gap_s, SERVED_LOOK_S) : PASSED_LOOK_S;
-    line->passed_s = sim->now_s;
-    return line->pass_gap_s;
-}
-
-static void watch(struct mfs_sim *sim, uint32_t index, double left, double rate)
-{
-    const struct mfs_slot *slot = &sim->net.slots[sim->lines[index].slot];
-    const struct mfs_entry own = {slot->rank, slot->tie};
-    const uint32_t links = sim->net.sender ? 1 : slot->route.count; /* that keep the order */
-    double first_s = INFINITY;
-
-    if (slot->state != MFS_SLOT_ORDERED)
-        return;
-    for (uint32_t i = 0; i < links; i++) {
-        const struct mfs_link *link = &sim->net.links[slot->route.link[i]];
-        const uint32_t at = mfs_entries_find(&link->ordered, &own);
-        const struct mfs_slot *front;
-        double front_left, front_rate;
-
-        if (at == 0)
-            continue;
-        front = &sim->net.slots[mfs_entry_slot(&link->ordered.list[at - 1])];
-        if (mfs_rank_level(front->rank) != mfs_rank_level(slot->rank) || front->owner == MFS_NONE)
-            continue;
-        front_left = key_bytes(sim, front->owner, &front_rate);
-        if (rate > front_rate)
-            first_s = fmin(first_s, fmax(left - front_left, 0.0) / (rate - front_rate));
-    }
-    if (isfinite(first_s))
-        mfs_order_look_by(sim, index, sim->now_s + fmax(first_s, pass_gap_s(sim, index)));
-}
-
-/* Look again when its key, and that of its like, passes that of the one in front. */
-void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
-{
-    const struct mfs_bundle *bundle = &sim->bundles[sim->lines[index].bundle];
-    double rate, left;
-
-    if (sim->lines[index].count == 0 || sim->lines[index].slot == MFS_NONE ||
-        sim->lines[index].watched == sim->settlings)
-        return;
-    sim->lines[index].watched = sim->settlings;
-    left = key_bytes(sim, index, &rate);
-    if (rate <= 0.0)
-        return;
-    if (sim->options->level_order == 2) {
-        watch(sim, index, left, rate);
-        return;
-    }
-    for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
-        struct mfs_line *other = &sim->lines[i];
-
-        if (other->count == 0 || other->group != sim->lines[index].group ||
-            other->route.link[0] != sim->lines[index].route.link[0])
-            continue;
-        other->watched = sim->settlings;
-        watch(sim, i, left, rate);
     }
 }

@@ -82,7 +82,7 @@ static void loads_of(struct mfs_sim *sim, uint32_t index, const uint32_t *column
     const uint32_t hosts = sim->cluster->unit_hosts, nics = sim->cluster->nics;
     const uint32_t nic = index % nics, ports = mfs_cluster_hosts(sim->cluster) * nics;
     const uint32_t decode = sim->cluster->units * hosts + request->decode;
-    const double p2d = mfs_request_p2d_left(sim, index);
+    const double p2d = mfs_sim_request_p2d_left(sim, index);
 
 #define LOAD(port, bytes)                                                                          \
     do {                                                                                           \
@@ -97,11 +97,11 @@ static void loads_of(struct mfs_sim *sim, uint32_t index, const uint32_t *column
     LOAD(ports + decode * nics + nic, p2d);
     if (request->fetch != MFS_NONE) {
         for (uint32_t i = 0; i < hosts; i++) {
-            struct mfs_line *line = &sim->lines[sim->bundles[request->fetch].first_line + i];
+            struct mfs_sim_line *line = &sim->lines[sim->bundles[request->fetch].first_line + i];
             double left;
 
-            mfs_line_advance(sim, line);
-            left = mfs_line_left_all(line);
+            mfs_sim_line_advance(sim, line);
+            left = mfs_sim_line_left_all(line);
             LOAD(request->store * nics + nic, left);
             LOAD(ports + line->host_to * nics + nic, left);
         }
@@ -133,7 +133,7 @@ static void adopt(struct mfs_sim *sim, const struct plan *plan, const bool *drop
                 continue;
             facts->red_ns = red_ns;
             facts->flags = (facts->flags & ~(uint32_t)MFS_REQUEST_SHED) | flag;
-            mfs_request_dirty(sim, plan->requests[i]);
+            mfs_sim_request_dirty(sim, plan->requests[i]);
         }
     }
 }

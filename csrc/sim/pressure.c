@@ -26,7 +26,7 @@ static uint32_t best_level(const struct mfs_sim *sim, uint32_t index)
     return best;
 }
 
-uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_line *line)
+uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_sim_line *line)
 {
     return line->level > sim->pressed[line->route.link[line->route.count - 1]] ? 1 : 0;
 }

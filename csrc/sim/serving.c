@@ -159,9 +159,9 @@ static void p2d_begin(struct mfs_sim *sim, uint32_t index, uint32_t group)
 
         request->p2d = bundle;
         for (uint32_t i = 0; i < hosts; i++)
-            mfs_line_route(sim, sim->bundles[bundle].first_line + i, request->unit * hosts + i,
-                           sim->cluster->units * hosts + request->decode,
-                           index % sim->cluster->nics);
+            mfs_sim_line_route(sim, sim->bundles[bundle].first_line + i, request->unit * hosts + i,
+                               sim->cluster->units * hosts + request->decode,
+                               index % sim->cluster->nics);
         while (*link != MFS_NONE)
             link = &sim->requests[*link].next_p2d;
         *link = index;
@@ -169,11 +169,11 @@ static void p2d_begin(struct mfs_sim *sim, uint32_t index, uint32_t group)
     request->p2d_groups = group + 1;
     request->p2d_waiting += hosts;
     for (uint32_t i = 0; i < hosts; i++)
-        mfs_line_add(sim, sim->bundles[request->p2d].first_line + i, group, 1, bytes,
-                     sim->sequence++, 0);
+        mfs_sim_line_add(sim, sim->bundles[request->p2d].first_line + i, group, 1, bytes,
+                         sim->sequence++, 0);
 }
 
-double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t index)
+double mfs_sim_request_p2d_left(struct mfs_sim *sim, uint32_t index)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
     double left =
@@ -182,10 +182,10 @@ double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t index)
     if (request->p2d == MFS_NONE)
         return left;
     for (uint32_t i = 0; i < sim->cluster->unit_hosts; i++) {
-        struct mfs_line *line = &sim->lines[sim->bundles[request->p2d].first_line + i];
+        struct mfs_sim_line *line = &sim->lines[sim->bundles[request->p2d].first_line + i];
 
-        mfs_line_advance(sim, line);
-        left += mfs_line_left_all(line);
+        mfs_sim_line_advance(sim, line);
+        left += mfs_sim_line_left_all(line);
     }
     return left;
 }
@@ -202,7 +202,7 @@ static bool out_of_patience(const struct mfs_sim *sim, const struct mfs_sim_requ
 static void p2d_ended(struct mfs_sim *sim, uint32_t index, uint32_t line_index, uint32_t level)
 {
     struct mfs_sim_request *request = &sim->requests[index];
-    const struct mfs_line *line = &sim->lines[line_index];
+    const struct mfs_sim_line *line = &sim->lines[line_index];
 
     sim->decode_bytes[request->decode] -= line->size;
     request->p2d_waiting--;
@@ -266,10 +266,10 @@ void mfs_serving_computed(struct mfs_sim *sim, uint32_t index)
     MFS_TRACE(sim, MFS_SIM_COLLECTIVE_START, (int32_t)bundle->request, MFS_STAGE_COLLECTIVE,
               (int32_t)unit->group, -1, -1, -1, (int32_t)index, 0.0);
     for (uint32_t i = 0; i < bundle->lines; i++)
-        mfs_line_add(sim, bundle->first_line + i, unit->group, 1,
-                     unit->collective_bytes /
-                         ((sim->cluster->unit_hosts - 1.0) * sim->cluster->nics),
-                     sim->sequence++, 0);
+        mfs_sim_line_add(sim, bundle->first_line + i, unit->group, 1,
+                         unit->collective_bytes /
+                             ((sim->cluster->unit_hosts - 1.0) * sim->cluster->nics),
+                         sim->sequence++, 0);
 }
 
 static void collective_ended(struct mfs_sim *sim, uint32_t index)
@@ -355,10 +355,11 @@ void mfs_serving_arrive(struct mfs_sim *sim, uint32_t index)
 
         request->fetch = bundle;
         for (uint32_t i = 0; i < hosts; i++)
-            mfs_line_route(sim, first + i, request->store, request->unit * hosts + i,
-                           index % sim->cluster->nics);
+            mfs_sim_line_route(sim, first + i, request->store, request->unit * hosts + i,
+                               index % sim->cluster->nics);
         for (uint32_t i = 0; i < hosts; i++)
-            mfs_line_add(sim, first + i, 0, sim->model->groups, bytes, sim->sequence + i, hosts);
+            mfs_sim_line_add(sim, first + i, 0, sim->model->groups, bytes, sim->sequence + i,
+                             hosts);
         sim->sequence += (uint64_t)sim->model->groups * hosts; /* group by group */
     }
     mfs_unit_dirty(sim, request->unit);

@@ -89,7 +89,7 @@ static double next_event_s(const struct mfs_sim *sim, uint32_t arrived)
 
 static void close_window(struct mfs_sim *sim)
 {
-    mfs_lines_window(sim);
+    mfs_sim_lines_window(sim);
     sim->window_done = true;
 }
 
@@ -97,7 +97,7 @@ static void close_window(struct mfs_sim *sim)
 static uint32_t run_due(struct mfs_sim *sim, uint32_t arrived)
 {
     for (;;) {
-        mfs_lines_end_due(sim);
+        mfs_sim_lines_end_due(sim);
         while (mfs_timers_first_s(&sim->computes) <= sim->now_s)
             mfs_serving_computed(sim, sim->computes.heap[0].item);
         if (arrived < sim->input->count && sim->requests[arrived].arrival_s <= sim->now_s) {
@@ -113,7 +113,7 @@ static uint32_t run_due(struct mfs_sim *sim, uint32_t arrived)
 
         sim->out->events++;
         mfs_timers_drop(&sim->looks, line);
-        mfs_line_dirty(sim, line);
+        mfs_sim_line_dirty(sim, line);
     }
     while (mfs_timers_first_s(&sim->messages) <= sim->now_s) {
         const uint32_t link = sim->messages.heap[0].item;
@@ -160,7 +160,7 @@ static void settle(struct mfs_sim *sim)
     if (sim->options->enforcement == MFS_SIM_PRESSURE)
         mfs_pressure_check(sim);
     mfs_net_settle(&sim->net);
-    mfs_lines_rated(sim);
+    mfs_sim_lines_rated(sim);
     sim->settlings++;
     if (sim->by_bytes)
         watch(sim, placed);

@@ -66,7 +66,7 @@ struct mfs_sim_options {
     bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;
     uint32_t replicas;
     double routing_slack, batch_slack_s;
-    /* of the baselines (tuned.c) */
+    /* of the baselines (baseline_options.c) */
     uint32_t stage_first, stage_second; /* enum mfs_stage; MFS_STAGE_NONE: no order of stages */
     uint32_t deadline_less; /* enum mfs_sim_less */
     double karuna_margin;

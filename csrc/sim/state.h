@@ -23,15 +23,16 @@
 #include "sim/timers.h"
 
 #define MFS_NONE UINT32_MAX
+#define MFS_SERVED_LOOK_S 50e-6 /* between two looks at a line that is served */
 #define MFS_BYTES_DONE 1e-3 /* a flow with so little left has ended */
 
-struct mfs_line_flow {
+struct mfs_sim_line_flow {
     double end;
     uint64_t sequence; /* of creation */
     int64_t created_ns;
 };
 
-struct mfs_line {
+struct mfs_sim_line {
     struct mfs_route route;
     uint32_t slot;
     uint32_t spare_slot; /* karuna: what it gets beyond its due rate; MFS_NONE */
@@ -48,7 +49,7 @@ struct mfs_line {
     uint64_t watched; /* by_bytes: sim->settlings when it was */
     bool shared;
     bool dirty; /* to be placed before time moves */
-    struct mfs_line_flow *flows; /* [groups] */
+    struct mfs_sim_line_flow *flows; /* [groups] */
 };
 
 struct mfs_bundle {
@@ -142,7 +143,7 @@ struct mfs_sim {
     struct mfs_net net;
     struct mfs_sim_request *requests;
     struct mfs_unit *units;
-    struct mfs_line *lines;
+    struct mfs_sim_line *lines;
     uint32_t line_count, line_capacity;
     struct mfs_bundle *bundles;
     uint32_t bundle_count, bundle_capacity;
@@ -211,21 +212,23 @@ uint32_t mfs_bundle_new(struct mfs_sim *sim, uint32_t stage, uint32_t request, u
 void mfs_bundle_free(struct mfs_sim *sim, uint32_t bundle);
 uint32_t mfs_bundle_collective(struct mfs_sim *sim, uint32_t unit);
 uint32_t mfs_bundle_owner(struct mfs_sim *sim, const struct mfs_bundle *bundle); /* a request */
-void mfs_line_route(struct mfs_sim *sim, uint32_t line, uint32_t from, uint32_t to, uint32_t nic);
+void mfs_sim_line_route(struct mfs_sim *sim, uint32_t line, uint32_t from, uint32_t to,
+                        uint32_t nic);
 /*
  * `count` flows of `bytes` each, of groups group.., created in the order sequence, sequence +
  * stride, ...; they end at once if there is no way to go.
  */
-void mfs_line_add(struct mfs_sim *sim, uint32_t line, uint32_t group, uint32_t count, double bytes,
-                  uint64_t sequence, uint64_t stride);
-void mfs_line_advance(struct mfs_sim *sim, struct mfs_line *line);
-double mfs_line_left(const struct mfs_line *line, uint32_t group); /* of one flow, as of since_s */
-double mfs_line_left_all(const struct mfs_line *line);
-void mfs_line_shared(struct mfs_sim *sim, struct mfs_line *line, bool shared);
-void mfs_line_dirty(struct mfs_sim *sim, uint32_t line);
-void mfs_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
-void mfs_lines_rated(struct mfs_sim *sim); /* take over net->changed */
-void mfs_lines_window(struct mfs_sim *sim); /* port bytes as of now */
+void mfs_sim_line_add(struct mfs_sim *sim, uint32_t line, uint32_t group, uint32_t count,
+                      double bytes, uint64_t sequence, uint64_t stride);
+void mfs_sim_line_advance(struct mfs_sim *sim, struct mfs_sim_line *line);
+double mfs_sim_line_left(const struct mfs_sim_line *line,
+                         uint32_t group); /* of one flow, as of since_s */
+double mfs_sim_line_left_all(const struct mfs_sim_line *line);
+void mfs_sim_line_shared(struct mfs_sim *sim, struct mfs_sim_line *line, bool shared);
+void mfs_sim_line_dirty(struct mfs_sim *sim, uint32_t line);
+void mfs_sim_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
+void mfs_sim_lines_rated(struct mfs_sim *sim); /* take over net->changed */
+void mfs_sim_lines_window(struct mfs_sim *sim); /* port bytes as of now */
 
 /* --- batches.c --- */
 uint32_t mfs_unit_request(const struct mfs_unit *unit, uint32_t at);
@@ -240,7 +243,7 @@ void mfs_serving_arrive(struct mfs_sim *sim, uint32_t request);
 void mfs_serving_computed(struct mfs_sim *sim, uint32_t unit);
 void mfs_serving_flow_ended(struct mfs_sim *sim, uint32_t line, uint32_t level);
 /* Stage 3 bytes of all hosts that are still to be delivered, with groups not yet computed. */
-double mfs_request_p2d_left(struct mfs_sim *sim, uint32_t request);
+double mfs_sim_request_p2d_left(struct mfs_sim *sim, uint32_t request);
 
 /* --- choices.c --- */
 uint32_t mfs_choose_unit(struct mfs_sim *sim, uint32_t request);
@@ -257,34 +260,41 @@ void mfs_unit_dirty(struct mfs_sim *sim, uint32_t unit);
 void mfs_bundle_dirty(struct mfs_sim *sim, uint32_t bundle); /* MFS_NONE: nothing */
 /* The request of the running batch that its collective belongs to. */
 uint32_t mfs_unit_collective(struct mfs_sim *sim, const struct mfs_unit *unit);
-void mfs_request_dirty(struct mfs_sim *sim, uint32_t request); /* all its lines */
+void mfs_sim_request_dirty(struct mfs_sim *sim, uint32_t request); /* all its lines */
 void mfs_order_flow(struct mfs_sim *sim, uint32_t line, struct mfs_flow_info *info);
+/* Where a line would be placed now. */
+mfs_rank_t mfs_order_rank(struct mfs_sim *sim, uint32_t line);
+/* Do bytes of its request and stage move? Then what the policy judges it by does. */
+bool mfs_order_served(const struct mfs_sim *sim, const struct mfs_sim_line *line);
+void mfs_order_look_by(struct mfs_sim *sim, uint32_t line, double time_s);
+
+/* --- passing.c --- */
 void mfs_order_refresh(struct mfs_sim *sim, uint32_t line); /* it came: those it would pass */
 void mfs_order_meets(struct mfs_sim *sim, uint32_t line); /* remembers those right behind it */
-void mfs_order_look_by(struct mfs_sim *sim, uint32_t line, double time_s);
 void mfs_order_watch(struct mfs_sim *sim, uint32_t line); /* when its key passes another */
 int mfs_baseline_find(struct mfs_sim *sim, const char *name); /* sets rule; -EINVAL */
 bool mfs_baseline_place(struct mfs_sim *sim, uint32_t line, struct mfs_place *place, double *cap);
 void mfs_baseline_epoch(struct mfs_sim *sim);
 /* Of one group of its batch, if it runs, or of itself. */
-void mfs_request_group_s(struct mfs_sim *sim, uint32_t request, double *compute_s,
-                         double *collective_s);
+void mfs_sim_request_group_s(struct mfs_sim *sim, uint32_t request, double *compute_s,
+                             double *collective_s);
 void mfs_paper_plan(struct mfs_sim *sim);
 
-/* --- tuned.c --- */
-int mfs_tuned_init(struct mfs_sim *sim); /* -EINVAL */
+/* --- baseline_options.c --- */
+int mfs_baseline_init(struct mfs_sim *sim); /* -EINVAL */
 /* The level of a stage's flow that the policy puts into `level`. */
-uint32_t mfs_tuned_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level);
-bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level);
+uint32_t mfs_baseline_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level);
+bool mfs_baseline_shares(const struct mfs_sim *sim, uint32_t level);
 /* By how much a flow's deadline is earlier than its request's, and the part of stage 3 in it. */
-double mfs_tuned_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group);
-double mfs_tuned_stage3_s(struct mfs_sim *sim, uint32_t request);
+double mfs_baseline_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group);
+double mfs_baseline_stage3_s(struct mfs_sim *sim, uint32_t request);
 /* Of the line's first flow, and of a coflow; request: whose they are. */
-double mfs_tuned_deadline_s(struct mfs_sim *sim, const struct mfs_line *line, uint32_t request);
-double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request);
+double mfs_baseline_deadline_s(struct mfs_sim *sim, const struct mfs_sim_line *line,
+                               uint32_t request);
+double mfs_baseline_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request);
 
 /* --- pressure.c --- */
-uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_line *line);
+uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_sim_line *line);
 void mfs_pressure_told(struct mfs_sim *sim, uint32_t link); /* the message has arrived */
 void mfs_pressure_check(struct mfs_sim *sim);
 

@@ -29,7 +29,7 @@ static bool by_deadline(const struct mfs_sim *sim)
            sim->policy == mfs_policy_find("edf");
 }
 
-int mfs_tuned_init(struct mfs_sim *sim)
+int mfs_baseline_init(struct mfs_sim *sim)
 {
     const struct mfs_sim_options *options = sim->options;
 
@@ -51,7 +51,7 @@ int mfs_tuned_init(struct mfs_sim *sim)
 
 /* --- the order of stages --- */
 
-uint32_t mfs_tuned_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level)
+uint32_t mfs_baseline_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level)
 {
     uint32_t first;
 
@@ -68,7 +68,7 @@ uint32_t mfs_tuned_level(const struct mfs_sim *sim, uint32_t stage, uint32_t lev
  * Do flows of that level share, or go in order? An ordered level cannot come behind one that
  * shares: what edf_paper has in front of stage 3 goes in order of arrival instead.
  */
-bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level)
+bool mfs_baseline_shares(const struct mfs_sim *sim, uint32_t level)
 {
     const uint32_t from = sim->policy ? sim->policy->shares_from : MFS_LEVELS_MAX;
     uint32_t most = sim->params.levels;
@@ -78,12 +78,12 @@ bool mfs_tuned_shares(const struct mfs_sim *sim, uint32_t level)
     if (level > most && level < sim->params.levels)
         return false; /* nobody is there */
     return from == 0 || sim->options->level_order == 1 ||
-           (from < MFS_LEVELS_MAX && level > mfs_tuned_level(sim, MFS_STAGE_P2D, from - 1));
+           (from < MFS_LEVELS_MAX && level > mfs_baseline_level(sim, MFS_STAGE_P2D, from - 1));
 }
 
 /* --- deadlines of stages --- */
 
-double mfs_tuned_stage3_s(struct mfs_sim *sim, uint32_t request)
+double mfs_baseline_stage3_s(struct mfs_sim *sim, uint32_t request)
 {
     const struct mfs_sim_request *one = &sim->requests[request];
     double bytes = 0.0;
@@ -91,36 +91,37 @@ double mfs_tuned_stage3_s(struct mfs_sim *sim, uint32_t request)
     if (sim->less == MFS_SIM_LESS_GROUP)
         bytes = mfs_sim_kv_bytes(sim->model, one->tokens);
     else if (sim->less == MFS_SIM_LESS_STAGE3)
-        bytes = mfs_request_p2d_left(sim, request);
+        bytes = mfs_sim_request_p2d_left(sim, request);
     return bytes / sim->cluster->link_Bps * one->estimate;
 }
 
-double mfs_tuned_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group)
+double mfs_baseline_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group)
 {
     const uint32_t next = stage == MFS_STAGE_COLLECTIVE ? group + 1 : group;
     double compute_s, collective_s;
 
     if (sim->less == MFS_SIM_LESS_NOTHING || stage == MFS_STAGE_P2D)
         return 0.0;
-    mfs_request_group_s(sim, request, &compute_s, &collective_s);
+    mfs_sim_request_group_s(sim, request, &compute_s, &collective_s);
     return (compute_s + collective_s) * (sim->model->groups - next) *
                sim->requests[request].estimate +
-           mfs_tuned_stage3_s(sim, request);
+           mfs_baseline_stage3_s(sim, request);
 }
 
-double mfs_tuned_deadline_s(struct mfs_sim *sim, const struct mfs_line *line, uint32_t request)
+double mfs_baseline_deadline_s(struct mfs_sim *sim, const struct mfs_sim_line *line,
+                               uint32_t request)
 {
     return sim->requests[request].deadline_s -
-           mfs_tuned_less_s(sim, request, sim->bundles[line->bundle].stage, line->group);
+           mfs_baseline_less_s(sim, request, sim->bundles[line->bundle].stage, line->group);
 }
 
 /* --- coflows --- */
 
-double mfs_tuned_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request)
+double mfs_baseline_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request)
 {
-    const struct mfs_line *line = &sim->lines[sim->bundles[bundle].first_line];
+    const struct mfs_sim_line *line = &sim->lines[sim->bundles[bundle].first_line];
 
     if (!sim->options->weigh_deadline)
         return 1.0;
-    return 1.0 / fmax(mfs_tuned_deadline_s(sim, line, request) - sim->now_s, TIME_LEFT_LEAST_S);
+    return 1.0 / fmax(mfs_baseline_deadline_s(sim, line, request) - sim->now_s, TIME_LEFT_LEAST_S);
 }
