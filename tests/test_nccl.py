@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -199,6 +200,37 @@ def test_a_ucx_that_is_too_old__is_refused_in_one_line():
     said = toolbox.run_wire("ucx", "11")
     assert "is too old: 1.12 or newer is needed" in said
     assert len(said.splitlines()) == 1
+
+
+def verbs(folder: Path) -> None:
+    (folder / "ucx").mkdir(exist_ok=True)
+    (folder / "ucx" / "libuct_ib.so.0").touch()
+
+
+def test_which_ucx__suits_the_host(tmp_path: Path):
+    """A libucx package, and the system's UCX: on a host without and with RDMA devices."""
+    package, system = tmp_path / "package", tmp_path / "system"
+    for folder in (package, system):
+        folder.mkdir()
+        shutil.copy(toolbox.loop_ucp(), folder / "libucp.so.0")
+    plugin = toolbox.plugin_on(tmp_path)
+
+    def which() -> tuple[str, bool]:
+        """Which of the two, and was there a word of TCP?"""
+        env = toolbox.ucx.environment(preload=False, LD_LIBRARY_PATH=str(system))
+        said = toolbox.ucx.run([toolbox.wire(), plugin, "-", "which"], env)
+        opened = next(line for line in said.splitlines() if "wire version" in line)
+        return ("package" if str(package) in opened else "system"), "all goes over TCP" in said
+
+    assert which() == ("package", False)
+    verbs(system)
+    assert which() == ("package", False)
+    (tmp_path / "sys" / "class" / "infiniband" / "mlx5_0").mkdir(parents=True)
+    assert which() == ("system", False)
+    shutil.rmtree(system / "ucx")
+    assert which() == ("package", True)
+    verbs(package)
+    assert which() == ("package", False)
 
 
 def test_wire__changed_at_random():

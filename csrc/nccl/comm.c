@@ -108,12 +108,12 @@ void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *p
 
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result)
 {
-    if (atomic_load_explicit(&request->state, memory_order_relaxed) != MFS_NCCL_BUSY)
+    if (mfs_get(&request->state) != MFS_NCCL_BUSY)
         return;
     request->result = (uint8_t)result;
     if (request->inflight == 0)
         let_go(request);
-    atomic_store_explicit(&request->state, MFS_NCCL_DONE, memory_order_release);
+    mfs_publish(&request->state, MFS_NCCL_DONE);
 }
 
 void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, const char *reason)
@@ -125,7 +125,7 @@ void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, co
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         struct mfs_nccl_request *request = &comm->requests[i];
 
-        if (atomic_load_explicit(&request->state, memory_order_relaxed) != MFS_NCCL_BUSY)
+        if (mfs_get(&request->state) != MFS_NCCL_BUSY)
             continue;
         pending++;
         mfs_nccl_engine_withdraw(comm->engine, request);
@@ -162,8 +162,7 @@ static bool in_use(const struct mfs_nccl_comm *comm, const struct mfs_nccl_mr *m
 {
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         const struct mfs_nccl_request *request = &comm->requests[i];
-        const bool busy =
-            atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY;
+        const bool busy = mfs_get(&request->state) == MFS_NCCL_BUSY;
 
         if (uses(request, mr) && (request->inflight > 0 || (busy && request->granted)))
             return true;
@@ -238,8 +237,7 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         struct mfs_nccl_request *request = &comm->requests[i];
 
-        if (!uses(request, mr) ||
-            atomic_load_explicit(&request->state, memory_order_relaxed) != MFS_NCCL_BUSY)
+        if (!uses(request, mr) || mfs_get(&request->state) != MFS_NCCL_BUSY)
             continue;
         mfs_nccl_engine_withdraw(engine, request);
         mfs_nccl_request_end(request, MFS_NCCL_INTERNAL_ERROR);
@@ -251,7 +249,7 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
     while (!is_quiet(comm, mr, asked)) {
         const int64_t waited_ns = mfs_now_ns() - start_ns;
 
-        if (waited_ns > 2 * QUIESCE_NS || engine->stopped)
+        if (waited_ns > 2 * QUIESCE_NS || mfs_get(&engine->stopped))
             break;
         if (waited_ns > QUIESCE_NS && !cut) {
             cut = true;
@@ -264,7 +262,7 @@ void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr)
     }
     for (unsigned i = 0; i < MFS_NCCL_RING; i++) {
         if (uses(&comm->requests[i], mr) && comm->requests[i].inflight == 0 &&
-            atomic_load_explicit(&comm->requests[i].state, memory_order_relaxed) != MFS_NCCL_BUSY)
+            mfs_get(&comm->requests[i].state) != MFS_NCCL_BUSY)
             let_go(&comm->requests[i]);
     }
 }
@@ -276,8 +274,8 @@ void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm)
 
     mfs_nccl_engine_disown(engine,
                            comm); /* what comes for it now is answered as for a closed one */
-    while (comm->peer && comm->peer->controls > 0 && !comm->peer->failed && !engine->stopped &&
-           mfs_now_ns() < until_ns) {
+    while (comm->peer && comm->peer->controls > 0 && !comm->peer->failed &&
+           !mfs_get(&engine->stopped) && mfs_now_ns() < until_ns) {
         mfs_nccl_engine_progress(engine);
         mfs_nccl_lock_give(&engine->lock);
         sched_yield();
@@ -354,11 +352,11 @@ mfs_nccl_result_t mfs_nccl_test(void *pointer, int *done, int *sizes)
         return MFS_NCCL_INTERNAL_ERROR;
     }
     engine = request->comm->engine;
-    state = atomic_load_explicit(&request->state, memory_order_acquire);
+    state = mfs_see(&request->state);
     if (state != MFS_NCCL_DONE && mfs_nccl_lock_try(&engine->lock)) {
         mfs_nccl_engine_progress(engine);
         mfs_nccl_lock_give(&engine->lock);
-        state = atomic_load_explicit(&request->state, memory_order_acquire);
+        state = mfs_see(&request->state);
     }
     if (state == MFS_NCCL_FREE) {
         mfs_nccl_warn("test: the request is over, or none");
@@ -371,6 +369,6 @@ mfs_nccl_result_t mfs_nccl_test(void *pointer, int *done, int *sizes)
     if (sizes)
         *sizes = (int)request->received;
     *done = 1;
-    atomic_store_explicit(&request->state, MFS_NCCL_FREE, memory_order_release);
+    mfs_publish(&request->state, MFS_NCCL_FREE);
     return MFS_NCCL_OK;
 }

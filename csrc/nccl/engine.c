@@ -85,7 +85,7 @@ struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, in
         return NULL;
     }
     pthread_mutex_lock(&context->mutex);
-    if (context->engines[dev] && context->engines[dev]->stopped) {
+    if (context->engines[dev] && mfs_get(&context->engines[dev]->stopped)) {
         context->engines[dev]->next = context->stopped;
         context->stopped = context->engines[dev];
         context->engines[dev] = NULL;
@@ -232,7 +232,8 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
     }
     comms_abandon(engine);
     until_ns = mfs_now_ns() + CLOSE_NS;
-    for (struct mfs_nccl_peer *peer = engine->peers; peer && !engine->stopped; peer = peer->next) {
+    for (struct mfs_nccl_peer *peer = engine->peers; peer && !mfs_get(&engine->stopped);
+         peer = peer->next) {
         if (engine->workers[0] && !peer_close(peer, until_ns))
             mfs_nccl_info("the endpoints to %s did not close in time", peer->name);
     }
@@ -350,14 +351,14 @@ void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine)
 
 void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine)
 {
-    engine->stopped = true;
+    mfs_set(&engine->stopped, true);
     for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next)
         mfs_nccl_peer_fail(peer, "this side of its connections was stopped");
 }
 
 void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine)
 {
-    if (engine->stopped)
+    if (mfs_get(&engine->stopped))
         return;
     workers_progress(engine);
     if (engine->put_first)

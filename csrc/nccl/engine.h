@@ -24,7 +24,6 @@
 #define MFS_NCCL_ENGINE_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "core/rmlq.h"
 #include "host/count.h"

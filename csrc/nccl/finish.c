@@ -42,8 +42,7 @@ static void flush_over(struct mfs_nccl_request *request, ucs_status_t status)
     comm->inflight--;
     if (status != UCS_OK)
         mfs_nccl_peer_fail(comm->peer, comm->engine->ucx->ucs_status_string(status));
-    else if (request->inflight == 0 &&
-             atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY)
+    else if (request->inflight == 0 && mfs_get(&request->state) == MFS_NCCL_BUSY)
         over(request);
     mfs_nccl_send_answer_revoke(comm);
 }
@@ -106,7 +105,7 @@ static void over(struct mfs_nccl_request *request)
 /* UCX is done with all chunks (or the eager message) of a request. */
 void mfs_nccl_send_all_put(struct mfs_nccl_request *request)
 {
-    if (atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY)
+    if (mfs_get(&request->state) == MFS_NCCL_BUSY)
         over(request);
     mfs_nccl_send_answer_revoke(request->comm);
 }

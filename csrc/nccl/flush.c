@@ -45,7 +45,7 @@ static void on_read(void *ucx_request, ucs_status_t status, void *user)
 static struct mfs_nccl_request *free_slot(struct mfs_nccl_comm *comm)
 {
     for (unsigned i = 0; i < MFS_NCCL_FLUSHES; i++) {
-        if (atomic_load_explicit(&comm->flushes[i].state, memory_order_acquire) == MFS_NCCL_FREE)
+        if (mfs_see(&comm->flushes[i].state) == MFS_NCCL_FREE)
             return &comm->flushes[i];
     }
     return NULL;
@@ -78,7 +78,7 @@ static mfs_nccl_result_t read_back(struct mfs_nccl_comm *comm, const struct mfs_
     request->inflight++;
     comm->inflight++;
     param.user_data = request;
-    atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
+    mfs_set(&request->state, MFS_NCCL_BUSY);
     result = engine->ucx->ucp_get_nbx(engine->self, &request->remote, 1, (uint64_t)(uintptr_t)data,
                                       request->flush_key, &param);
     if (!UCS_PTR_IS_PTR(result))

@@ -10,9 +10,10 @@
 #define MFS_NCCL_LOCK_H
 
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "core/atomic.h"
 
 struct mfs_nccl_lock {
     _Atomic uint32_t held;
@@ -23,7 +24,7 @@ struct mfs_nccl_lock {
 static inline bool mfs_nccl_lock_try(struct mfs_nccl_lock *lock)
 {
     /* acquire: what the last holder wrote is seen */
-    return atomic_exchange_explicit(&lock->held, 1, memory_order_acquire) == 0;
+    return mfs_swap(&lock->held, 1) == 0;
 }
 
 static inline void mfs_nccl_lock_take(struct mfs_nccl_lock *lock)
@@ -31,7 +32,7 @@ static inline void mfs_nccl_lock_take(struct mfs_nccl_lock *lock)
     while (!mfs_nccl_lock_try(lock)) {
         int looks = MFS_NCCL_LOCK_LOOKS;
 
-        while (looks > 0 && atomic_load_explicit(&lock->held, memory_order_relaxed) != 0)
+        while (looks > 0 && mfs_get(&lock->held) != 0)
             looks--;
         if (looks == 0)
             sched_yield();
@@ -40,7 +41,7 @@ static inline void mfs_nccl_lock_take(struct mfs_nccl_lock *lock)
 
 static inline void mfs_nccl_lock_give(struct mfs_nccl_lock *lock)
 {
-    atomic_store_explicit(&lock->held, 0, memory_order_release);
+    mfs_publish(&lock->held, 0);
 }
 
 #endif

@@ -2,9 +2,9 @@
 #include "nccl/log.h"
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
+#include "core/atomic.h"
 #include "host/log.h"
 
 enum { NCCL_WARN = 2, NCCL_INFO = 3, NCCL_INIT = 0x1, NCCL_NET = 0x10 };
@@ -14,12 +14,12 @@ static _Atomic(mfs_nccl_logger_t) log_to;
 void mfs_nccl_log_to(mfs_nccl_logger_t logger)
 {
     if (logger)
-        atomic_store_explicit(&log_to, logger, memory_order_release);
+        mfs_publish(&log_to, logger);
 }
 
 static void say(int level, const char *format, va_list arguments)
 {
-    const mfs_nccl_logger_t logger = atomic_load_explicit(&log_to, memory_order_acquire);
+    const mfs_nccl_logger_t logger = mfs_see(&log_to);
     char line[1024];
 
     vsnprintf(line, sizeof(line), format, arguments);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nccl/mem.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "core/atomic.h"
 #include "nccl/log.h"
 
 static _Atomic uint64_t last_id;
@@ -38,7 +38,7 @@ mfs_nccl_result_t mfs_nccl_mr_make(const struct mfs_nccl_device *device, void *d
 
     if (!mr)
         return MFS_NCCL_SYSTEM_ERROR;
-    mr->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    mr->id = mfs_add(&last_id, 1) + 1;
     mr->device = device;
     mr->data = data;
     mr->size = size;

@@ -24,7 +24,7 @@ static void say_once(void)
     struct mfs_host *host = mfs_host_get();
     const bool cuda = mfs_nccl_device_at(0)->cuda;
 
-    if (atomic_exchange(&said, true))
+    if (mfs_swap(&said, true))
         return;
     mfs_nccl_info("wire version %u, API v7 to v12, UCX %s (%s), %d device%s, %s memory, "
                   "%u endpoints to a peer in %u traffic class%s, chunks of %llu to %llu bytes, "

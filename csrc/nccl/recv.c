@@ -10,10 +10,7 @@ static struct mfs_nccl_request *posted(struct mfs_nccl_comm *comm, uint64_t seq)
 {
     struct mfs_nccl_request *request = &comm->requests[seq % MFS_NCCL_RING];
 
-    return atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY &&
-                   request->seq == seq
-               ? request
-               : NULL;
+    return mfs_get(&request->state) == MFS_NCCL_BUSY && request->seq == seq ? request : NULL;
 }
 
 /*
@@ -239,7 +236,7 @@ static mfs_nccl_result_t post(struct mfs_nccl_comm *comm, void *data, size_t siz
     if (result != MFS_NCCL_OK)
         return result;
     comm->next_seq++;
-    atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
+    mfs_set(&request->state, MFS_NCCL_BUSY);
     if (comm->is_unexpected & bit) {
         const struct mfs_nccl_unexpected *early = &comm->unexpected[request->seq % MFS_NCCL_RING];
 
@@ -280,7 +277,7 @@ mfs_nccl_result_t mfs_nccl_irecv(void *recv_comm, int n, void **data, size_t *si
     request = &comm->requests[comm->next_seq % MFS_NCCL_RING];
     if (comm->result != MFS_NCCL_OK) {
         result = mfs_nccl_comm_refuse(comm);
-    } else if (atomic_load_explicit(&request->state, memory_order_acquire) != MFS_NCCL_FREE) {
+    } else if (mfs_see(&request->state) != MFS_NCCL_FREE) {
         mfs_nccl_engine_progress(comm->engine);
     } else {
         result = post(comm, data[0], sizes[0], mr, request);

@@ -16,8 +16,8 @@ static struct mfs_nccl_request *slot_of(struct mfs_nccl_comm *comm, uint64_t seq
 
 static bool is_waiting(const struct mfs_nccl_request *request, uint64_t seq)
 {
-    return atomic_load_explicit(&request->state, memory_order_relaxed) == MFS_NCCL_BUSY &&
-           request->kind == MFS_NCCL_WAITING && request->seq == seq;
+    return mfs_get(&request->state) == MFS_NCCL_BUSY && request->kind == MFS_NCCL_WAITING &&
+           request->seq == seq;
 }
 
 /* It is larger than the buffer that was posted for it: both sides must know. */
@@ -110,8 +110,7 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
         return result;
     }
     request = slot_of(comm, comm->next_seq);
-    if (atomic_load_explicit(&request->state, memory_order_acquire) == MFS_NCCL_FREE &&
-        request->inflight == 0 && !request->in_list) {
+    if (mfs_see(&request->state) == MFS_NCCL_FREE && request->inflight == 0 && !request->in_list) {
         request->seq = comm->next_seq++;
         request->kind = MFS_NCCL_WAITING;
         request->data = data;
@@ -121,7 +120,7 @@ mfs_nccl_result_t mfs_nccl_isend(void *send_comm, void *data, size_t size, int t
         request->mr = mr;
         if (mr)
             mr->users++;
-        atomic_store_explicit(&request->state, MFS_NCCL_BUSY, memory_order_relaxed);
+        mfs_set(&request->state, MFS_NCCL_BUSY);
         mfs_nccl_send_try(request);
         if (request->kind == MFS_NCCL_WAITING)
             request->want_ns = 0;

@@ -64,14 +64,10 @@ def run_wire(*arguments: str | int, sanitizer: str = "", timeout: float = 100) -
     return ucx.run(command, {**env, "NCCL_SOCKET_IFNAME": "lo"}, timeout)
 
 
-@functools.cache
-def plugin(sanitizer: str = "") -> Path:
-    """libnccl-net-mfs.so with what it opens beside it."""
-    if not sanitizer:
-        return PLUGIN
-    place = folder() / f"plugin-{sanitizer.replace(',', '-')}"
+def build(place: Path, *more: str) -> Path:
+    """libnccl-net-mfs.so with what it opens beside it, compiled with these flags."""
     place.mkdir(exist_ok=True)
-    shared = [*SHARED, *flags(sanitizer)]
+    shared = [*SHARED, *more]
     core = sorted(p for floor in ("core", "host") for p in (CSRC / floor).glob("*.c"))
     ucx.compile_(place / "libmfs.so", *shared, "-Wl,-soname,libmfs.so", *core, "-lm")
     ucx.compile_(
@@ -81,6 +77,21 @@ def plugin(sanitizer: str = "") -> Path:
     )
     abi = sorted((CSRC / "nccl" / "abi").glob("*.c"))
     return ucx.compile_(place / "libnccl-net-mfs.so", *shared, *abi, "-ldl")
+
+
+@functools.cache
+def plugin(sanitizer: str = "") -> Path:
+    if not sanitizer:
+        return PLUGIN
+    return build(folder() / f"plugin-{sanitizer.replace(',', '-')}", *flags(sanitizer))
+
+
+@functools.cache
+def plugin_on(host: Path) -> Path:
+    """For a host whose /sys is the folder `sys` there, and whose libucx package is `package`."""
+    package = host / "package" / "libucp.so.0"
+    defines = (f'-DSYSFS="{host / "sys"}"', f'-DMFS_LIBUCP="{package}"')
+    return build(host / "plugin", *defines)
 
 
 @functools.cache

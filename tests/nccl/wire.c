@@ -6,6 +6,7 @@
  *   wire PLUGIN LOOP_UCP strangers          others at a listener, and numbers in a handle
  *   wire PLUGIN LOOP_UCP endings            finalize over RDMA, with a peer that has ended
  *   wire PLUGIN LOOP_UCP ucx MINOR          under a UCX of that version
+ *   wire PLUGIN - which                     which UCX it opens by itself
  *   wire PLUGIN LOOP_UCP fuzz FROM COUNT    seeds: messages, hellos and handles changed at random
  *
  * Nothing may crash, hang, or reach UCX or memory that is not the receiver's.
@@ -171,16 +172,33 @@ static void old_ucx(unsigned minor)
     printf("%s", hooks->log); /* a flush, where nobody knows the transports */
 }
 
+/* The plug-in's own choice, and what it says of it. */
+static void which_ucx(void)
+{
+    struct mfs_nccl_config config = {-1};
+    void *ctx;
+
+    NEED(net && net->init(&ctx, 1, &config, log_line, NULL) == 0);
+    printf("%s%s", infos, warnings);
+    NEED(net->finalize(ctx) == 0);
+}
+
 int main(int argc, char **argv)
 {
     char reason[512];
     void *library;
 
     if (argc < 4) {
-        fputs("usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | endings | ucx MINOR | fuzz "
+        fputs("usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | endings | ucx MINOR | which "
+              "| fuzz "
               "FROM COUNT\n",
               stderr);
         return 2;
+    }
+    if (strcmp(argv[3], "which") == 0) {
+        net = mfs_nccl_inner_open(argv[1], 12, reason, sizeof(reason));
+        which_ucx();
+        return 0;
     }
     setenv("MFS_NCCL_UCX", argv[2], 1);
     library = dlopen(argv[2], RTLD_NOW | RTLD_LOCAL);
