@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -93,6 +94,44 @@ def test_azure__times_with_seven_digits(tmp_path: Path):
     found = list(workload.stream_azure(Path(name.partition(":")[2])))
     assert [row[1:] for row in found] == [(374, 0), (396, 0)]
     assert found[1][0] == pytest.approx(4.314579)
+
+
+@pytest.mark.parametrize(
+    ("rows", "gap"),
+    [
+        (("2024-05-10 00:00:00.009930+00:00", "2024-05-10 00:00:01+00:00"), 0.99007),
+        (("2024-05-10 00:00:00+00:00", "2024-05-10 02:00:01+02:00"), 1.0),
+        (("2024-05-10T00:00:00Z", "2024-05-09 22:00:01.25-0200"), 1.25),
+        (("2024-05-10 00:00:00", "2024-05-10 00:00:01.5"), 1.5),
+    ],
+)
+def test_azure__times_with_and_without_a_zone(tmp_path: Path, rows: tuple[str, ...], gap: float):
+    name = azure(tmp_path / "t.csv", *(f"{row},10,5" for row in rows))
+    found = list(workload.stream_azure(Path(name.partition(":")[2])))
+    assert found[1][0] == pytest.approx(gap)
+
+
+def test_files__a_mark_is_no_text_and_a_packed_file_is_named(tmp_path: Path):
+    row = '{"timestamp": 1, "input_length": 9, "hash_ids": []}'
+    header = "TIMESTAMP,ContextTokens\n2024-05-10 00:00:00,9\n"
+    for kind, text in (("mooncake", row), ("azure", header)):
+        path = tmp_path / kind
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert workload.rows(f"{kind}:{path}", 1, seed=0).tokens.tolist() == [9]
+        packed = tmp_path / f"{kind}.gz"
+        packed.write_bytes(gzip.compress(text.encode()))
+        with pytest.raises(InputError, match="packed with gzip; unpack it first"):
+            workload.rows(f"{kind}:{packed}", 1, seed=0)
+
+
+def test_mooncake__another_form_is_said_behind_the_file(tmp_path: Path):
+    rows = ((float(i), 32, [0, i + 1]) for i in range(4))
+    name = mooncake(tmp_path / "t.jsonl", *rows)
+    with pytest.raises(InputError, match="say how many"):
+        workload.rows(name, 4, seed=0)
+    own = workload.make(f"{name},block=16,unit=s", None, 0, warmup=0, measured=4, times="trace")
+    assert np.diff(own.arrival_s) == pytest.approx([1.0] * 3, abs=0.3)
+    assert sorted(own.prefix.tolist()) == [0, 16, 16, 16]
 
 
 def test_trace_times__spread_inside_their_buckets_and_stretched(tmp_path: Path):

@@ -49,19 +49,61 @@ def test_cached_part_is_the_longest_known_prefix(tmp_path: Path) -> None:
         ("{", "line 2: not JSON"),
         ("[1]", "line 2: a JSON object"),
         (GOOD | {"input_length": "many"}, "line 2: input_length 'many': a number"),
-        (GOOD | {"input_length": 0}, "line 2: input_length 0: from 1"),
+        (GOOD | {"input_length": 0}, "line 2: input_length 0: a whole number from 1"),
         (GOOD | {"timestamp": -1}, "line 2: timestamp -1: 0 or more"),
         (GOOD | {"hash_ids": 3}, "line 2: hash_ids 3: a list"),
         (GOOD | {"hash_ids": ["a"]}, "line 2: hash_ids: whole numbers"),
         ({"timestamp": 1}, "line 2: input_length None: a number"),
+        (GOOD | {"hash_ids": [0]}, ""),  # of the last block, which is not full, no id
+        (GOOD | {"hash_ids": [0, 1, 2]}, "line 2: hash_ids has 3 blocks for input_length 1000"),
+        (GOOD | {"hash_ids": list(range(63))}, "not of 512 tokens; say how many: FILE,block=16"),
+        (GOOD | {"timestamp": 5.5}, "line 2: timestamp 5.5 is no whole number of milliseconds"),
+        (GOOD | {"timestamp": float("nan")}, "line 2: timestamp nan"),
+        (GOOD | {"input_length": 10**400}, "line 2: input_length 1000"),
+        ("[" * 10_000, "line 2: not JSON that we take: nested too deeply"),
+        ('{"timestamp": ' + "9" * 5000, "line 2: not JSON"),
     ],
 )
 def test_broken_line_is_named(tmp_path: Path, row: object, says: str) -> None:
     path = write(tmp_path / "t.jsonl", GOOD, row)
+    if not says:
+        assert len(trace.read(path)) == 2
+        return
     with pytest.raises(InputError) as error:
         trace.read(path)
     assert says in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_split__the_form_is_behind_the_file() -> None:
+    for text, path, form in (
+        ("a.jsonl", "a.jsonl", trace.Form()),
+        ("a.jsonl,block=16,unit=s", "a.jsonl", trace.Form(16, "s")),
+        ("a,unit=ms", "a", trace.Form(512, "ms")),
+        ("a,b=1.jsonl,unit=s,block=32", "a,b=1.jsonl", trace.Form(32, "s")),
+    ):
+        assert trace.split(text) == (Path(path), form)
+    for text, says in (
+        ("a,block=16", "say what timestamps are"),
+        ("a,block=0,unit=s", "block '0'"),
+        ("a,block=x,unit=s", "block 'x'"),
+        ("a,unit=us", "unit 'us': one of ms, s"),
+        ("a,unit=s,unit=ms", "given twice"),
+    ):
+        with pytest.raises(InputError, match=says):
+            trace.split(text)
+
+
+def test_stream__blocks_of_16_tokens_and_seconds(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.jsonl",
+        GOOD | {"timestamp": 0.25, "input_length": 48, "hash_ids": [0, 1, 2]},
+        GOOD | {"timestamp": 1.5, "input_length": 40, "hash_ids": [0, 1, 9]},
+    )
+    rows = trace.read(path, trace.Form(16, "s"))
+    assert [(row.timestamp_s, row.cached) for row in rows] == [(0.25, 0), (1.5, 32)]
+    with pytest.raises(InputError, match="line 1: hash_ids has 3 blocks for input_length 48"):
+        trace.read(path)
 
 
 def test_trace_that_cannot_be_read_is_named(tmp_path: Path) -> None:

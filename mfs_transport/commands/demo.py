@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from .. import json_report, native
-from ..native import InputError
+from ..native import InputError, shown
 from ..testbed import network, report, schedule, trace
 from ..testbed.coordinator import Coordinator, HostDied, Outcome
 from ..testbed.schedule import Job
@@ -65,17 +65,17 @@ def split_policies(text: str) -> list[str]:
 
 def number(name: str, value: float, least: float, most: float) -> float:
     if not least <= value <= most:
-        raise InputError(f"{name} {value:g}: from {least:g} to {most:g}")
+        raise InputError(f"{name} {shown(value)}: from {least:g} to {most:g}")
     return value
 
 
 @click.command()
 @click.option(
     "--trace",
-    "trace_path",
-    type=click.Path(path_type=Path),
-    default=trace.SHIPPED,
-    help="Requests in the Mooncake JSONL format.  [default: one that is shipped]",
+    "trace_name",
+    default=str(trace.SHIPPED),
+    help="Requests in the Mooncake JSONL format, FILE or FILE,block=16,unit=s.  "
+    "[default: one that is shipped]",
 )
 @click.option("--policies", default=POLICIES, show_default=True, help="Which, in this order.")
 @click.option("--seeds", default=5, show_default=True, help="How many workloads, each under all.")
@@ -110,7 +110,7 @@ def number(name: str, value: float, least: float, most: float) -> float:
 @click.option("--log", type=click.Path(path_type=Path), help="What the hosts print.")
 @click.option("--inside", type=int, hidden=True)
 def command(
-    trace_path: Path,
+    trace_name: str,
     policies: str,
     seeds: int,
     load: float,
@@ -145,7 +145,7 @@ def command(
         link_Bps=network.check_link(link),
         bandwidth_scale=Setting.bandwidth_scale * 200.0 / link,
     )
-    rows = trace.read(trace_path)
+    rows = trace.read(*trace.split(trace_name))
     plan = {
         seed: schedule.make(rows, setting, load, seconds, seed, most_tokens)
         for seed in range(seeds)

@@ -5,6 +5,7 @@
     agent                        lognormal, mean 1,024 tokens, 65 % reusable
     lognormal:MEAN[:SIGMA[:REUSE]]
     mooncake:FILE                the published JSONL; reuse is that of an infinite prefix cache
+    mooncake:FILE,block=16,unit=s   the same fields with other blocks and times (Qwen-Bailian)
     azure:FILE                   the published CSV; no reuse is recorded
 
 Lognormal prompts have sigma 0.8 of the logarithm and lie in [16, 131072]; the reusable share
@@ -21,16 +22,19 @@ from __future__ import annotations
 
 import csv
 import datetime
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..native import InputError
+from .. import checked, input_file
+from ..native import InputError, shown
 from ..testbed import trace
 
 Floats = NDArray[np.float64]
@@ -40,7 +44,16 @@ LEAST_TOKENS, MOST_TOKENS = 16, 131072
 SIGMA = 0.8
 BETA_SUM = 4.0
 SYNTHETIC = {"conversation": (2048.0, SIGMA, 0.50), "agent": (1024.0, SIGMA, 0.65)}
-FORMS = "conversation, agent, lognormal:MEAN[:SIGMA[:REUSE]], mooncake:FILE, azure:FILE"
+FORMS = (
+    "conversation, agent, lognormal:MEAN[:SIGMA[:REUSE]], mooncake:FILE[,block=TOKENS,unit=s|ms], "
+    "azure:FILE"
+)
+MOST_REQUESTS = 10_000_000
+MOST_RATE = 1e9
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+_COUNT = re.compile(r"[0-9]{1,8}")
 
 
 @dataclass(frozen=True)
@@ -64,46 +77,56 @@ class Rows:
 
 # --- files ---
 
+Row = tuple[float, int, int]
 
-def stream_mooncake(path: Path) -> Iterator[tuple[float, int, int]]:
+
+def stream_mooncake(
+    path: Path, form: trace.Form = trace.MOONCAKE
+) -> Iterator[tuple[float, int, int]]:
     """(time in seconds, tokens, reusable tokens) of each request, one line in memory."""
-    for row in trace.stream(path):
+    for row in trace.stream(path, form):
         yield row.timestamp_s, row.tokens, row.cached
 
 
-def stream_azure(path: Path) -> Iterator[tuple[float, int, int]]:
+def stream_azure(path: Path, form: trace.Form = trace.MOONCAKE) -> Iterator[Row]:
     """(seconds since the first, tokens, 0) of each request, one line in memory."""
+    del form  # its times say themselves what they are, and it has no blocks
     first: float | None = None
+    where = f"trace {path}"
+    reader = csv.DictReader(line for _, line in input_file.lines(path, where))
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"TIMESTAMP", "ContextTokens"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"trace {path}, line 1: no column {', '.join(sorted(missing))}; "
-                    "TIMESTAMP,ContextTokens,GeneratedTokens is expected"
-                )
-            for row in reader:
-                where = f"trace {path}, line {reader.line_num}"
-                time_s, tokens = _azure_row(where, row)
-                first = time_s if first is None else first
-                yield time_s - first, tokens, 0
-    except OSError as error:
-        raise InputError(f"trace {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"trace {path}: not a CSV text file") from None
+        missing = {"TIMESTAMP", "ContextTokens"} - set(reader.fieldnames or ())
+        if missing:
+            raise InputError(
+                f"{where}, line 1: no column {', '.join(sorted(missing))}; "
+                "TIMESTAMP,ContextTokens,GeneratedTokens is expected"
+            )
+        for row in reader:
+            time_s, tokens = _azure_row(f"{where}, line {reader.line_num}", row)
+            first = time_s if first is None else first
+            yield time_s - first, tokens, 0
+    except csv.Error as error:
+        raise InputError(f"{where}, line {reader.line_num}: not CSV: {error}") from None
 
 
 def _azure_row(where: str, row: dict[str, Any]) -> tuple[float, int]:
     text, count = row["TIMESTAMP"] or "", row["ContextTokens"] or ""
+    found = _TIME.fullmatch(text.strip())
     try:
-        moment = datetime.datetime.fromisoformat(text[:26])  # digits below the microsecond
+        if found is None:
+            raise ValueError
+        day, clock, digits, zone = found.groups()
+        # digits below the microsecond are left out; without a zone it is UTC
+        moment = datetime.datetime.fromisoformat(
+            f"{day}T{clock}.{(digits or '')[:6]:0<6}{'+00:00' if zone in (None, 'Z') else zone}"
+        )
     except ValueError:
-        raise InputError(f"{where}: TIMESTAMP {text!r}: YYYY-MM-DD HH:MM:SS.ffffff") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    if not count.isdecimal() or not 1 <= int(count) <= 10_000_000:
-        raise InputError(f"{where}: ContextTokens {count!r}: from 1 to 10000000")
+        raise InputError(
+            f"{where}: TIMESTAMP {shown(text)}: YYYY-MM-DD HH:MM:SS.ffffff, with +HH:MM behind "
+            "where it is not UTC"
+        ) from None
+    if not _COUNT.fullmatch(count) or not 1 <= int(count) <= trace.MOST_TOKENS:
+        raise InputError(f"{where}: ContextTokens {shown(count)}: from 1 to {trace.MOST_TOKENS}")
     return moment.timestamp(), int(count)
 
 
@@ -111,11 +134,11 @@ STREAMS = {"mooncake": stream_mooncake, "azure": stream_azure}
 
 
 @lru_cache(maxsize=4)
-def _file(kind: str, path: Path, stamp: int) -> Rows:
+def _file(kind: str, path: Path, stamp: int, form: trace.Form = trace.MOONCAKE) -> Rows:
     """All of a file as three arrays (24 bytes a request); `stamp` tells versions apart."""
     del stamp
     kinds = np.dtype([("time", "f8"), ("tokens", "i8"), ("prefix", "i8")])
-    rows = np.fromiter(STREAMS[kind](path), dtype=kinds)
+    rows = np.fromiter(STREAMS[kind](path, form), dtype=kinds)
     if len(rows) == 0:
         raise InputError(f"trace {path}: no requests in it")
     if np.any(np.diff(rows["time"]) < 0):
@@ -133,14 +156,14 @@ def _lognormal(name: str) -> tuple[float, float, float]:
     try:
         values = [float(part) for part in name.split(":")[1:]]
     except ValueError:
-        raise InputError(f"workload {name!r}: lognormal:MEAN[:SIGMA[:REUSE]]") from None
+        raise InputError(f"workload {shown(name)}: lognormal:MEAN[:SIGMA[:REUSE]]") from None
     if not 1 <= len(values) <= 3:
-        raise InputError(f"workload {name!r}: lognormal:MEAN[:SIGMA[:REUSE]]")
+        raise InputError(f"workload {shown(name)}: lognormal:MEAN[:SIGMA[:REUSE]]")
     mean, sigma, reuse = (*values, *(SIGMA, 0.0)[len(values) - 1 :])
     if not (LEAST_TOKENS <= mean <= MOST_TOKENS and 0 <= sigma <= 4 and 0 <= reuse < 1):
         raise InputError(
-            f"workload {name!r}: MEAN from {LEAST_TOKENS} to {MOST_TOKENS}, SIGMA from 0 to 4, "
-            "REUSE from 0 to below 1"
+            f"workload {shown(name)}: MEAN from {LEAST_TOKENS} to {MOST_TOKENS}, "
+            "SIGMA from 0 to 4, REUSE from 0 to below 1"
         )
     return mean, sigma, reuse
 
@@ -159,30 +182,38 @@ def _draw(name: str, count: int, draw: np.random.Generator) -> Rows:
 # --- together ---
 
 
+def _place(kind: str, rest: str) -> tuple[Path, trace.Form]:
+    return trace.split(rest) if kind == "mooncake" else (Path(rest), trace.MOONCAKE)
+
+
 def check(name: str) -> str:
     """The name, if it is one; InputError else. Files are looked at, not read."""
+    if not isinstance(name, str):
+        raise InputError(f"workload {shown(name)}: one of {FORMS}")
     kind, _, rest = name.partition(":")
     if kind in STREAMS:
+        path, _ = _place(kind, rest)
         if not rest:
-            raise InputError(f"workload {name!r}: a path is expected: {kind}:FILE")
-        if not Path(rest).is_file():
-            raise InputError(f"workload {name!r}: there is no file {rest}")
+            raise InputError(f"workload {shown(name)}: a path is expected: {kind}:FILE")
+        if not path.is_file():
+            raise InputError(f"workload {shown(name)}: there is no file {path}")
     elif name in SYNTHETIC or kind == "lognormal":
         _lognormal(name)
     else:
-        raise InputError(f"workload {name!r}: one of {FORMS}")
+        raise InputError(f"workload {shown(name)}: one of {FORMS}")
     return name
 
 
 def rows(name: str, count: int, seed: int) -> Rows:
     """`count` requests of a workload, without arrivals (a file's have their times)."""
     check(name)
-    draw = np.random.default_rng([seed, 1])
+    checked.whole(count, "requests", MOST_REQUESTS)
+    draw = np.random.default_rng([checked.whole(seed, "seed", 2**63 - 1), 1])
     kind, _, rest = name.partition(":")
     if kind not in STREAMS:
         return _draw(name, count, draw)
-    path = Path(rest)
-    whole = _file(kind, path, path.stat().st_mtime_ns)
+    path, form = _place(kind, rest)
+    whole = _file(kind, path, path.stat().st_mtime_ns, form)
     assert whole.time_s is not None
     have = len(whole.tokens)
     taken = (int(draw.integers(have)) + np.arange(count)) % have
@@ -215,21 +246,23 @@ def make(
 
     The same seed gives the same requests at any rate: only their arrivals move closer.
     """
-    if warmup < 0 or measured < 1:
-        raise InputError(f"warm-up {warmup}, measured {measured}: from 0, and from 1")
+    checked.whole(warmup, "warm-up", MOST_REQUESTS)
+    checked.whole(measured, "requests", MOST_REQUESTS - warmup, 1)
     if times not in ("poisson", "trace"):
-        raise InputError(f"times {times!r}: poisson or trace")
+        raise InputError(f"times {shown(times)}: poisson or trace")
+    if rate is not None and not (isinstance(rate, Real) and 1e-6 <= rate <= MOST_RATE):
+        raise InputError(f"rate {shown(rate)}: requests a second, from 1e-6 to {MOST_RATE:g}")
     count = warmup + measured
     found = rows(name, count, seed)
     draw = np.random.default_rng([seed, 2])
     if times == "trace":
         if found.time_s is None:
-            raise InputError(f"workload {name!r} has no times of its own; use poisson")
+            raise InputError(f"workload {shown(name)} has no times of its own; use poisson")
         arrival = spread(found.time_s, draw)
         if rate is not None:
             arrival = arrival * (count / (rate * max(float(arrival[-1]), 1e-9)))
     else:
-        if rate is None or not rate > 0:
+        if rate is None:
             raise InputError("a rate above 0 is needed: --rate, or --load")
         arrival = np.cumsum(draw.exponential(1.0, count)) / rate
     return Prompts(arrival, found.tokens, found.prefix, np.arange(count) >= warmup)
