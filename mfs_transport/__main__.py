@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
-from .native import InputError
+from .native import InputError, one_line
 
 BAD_INPUT = 2
 
 
 def fail(message: object, status: int) -> int:
     """One line on stderr; the exit status."""
-    print("mfs:", " ".join(str(message).split()), file=sys.stderr)
+    print("mfs:", one_line(str(message)), file=sys.stderr)
     return status
 
 
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     from .commands import group
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what cannot be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = group.main(arguments, prog_name="mfs", standalone_mode=False)
         sys.stdout.flush()
@@ -57,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `mfs info | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        return fail("this machine has too little memory for it", 1)
     except OSError as error:
         named = f"{error.filename}: {error.strerror}" if error.filename else error
         return fail(named, 1)

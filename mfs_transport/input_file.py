@@ -107,6 +107,17 @@ def parse_toml(document: str, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: not TOML: {error}") from None
 
 
+def parse_value(document: str, where: str) -> Any:
+    """What a command line gives: JSON, or a bare word, which is a text."""
+    try:
+        json.loads(document)
+    except json.JSONDecodeError:
+        return document
+    except (RecursionError, ValueError):
+        pass
+    return parse_json(document, where)
+
+
 def parse_json(document: str, where: str) -> Any:
     """A JSON text; every string of it can be encoded."""
     try:

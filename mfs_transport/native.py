@@ -40,7 +40,7 @@ class InputError(ValueError):
     """A value from outside that cannot be used: one line naming it and what is allowed."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(_one_line(message))
+        super().__init__(one_line(message))
 
 
 MOST_SHOWN = 500  # characters of a message
@@ -52,12 +52,12 @@ _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 def shown(value: object) -> str:
     """A value as a message names it: its repr, cut where it is long."""
     try:
-        return _one_line(_brief.repr(value))
+        return one_line(_brief.repr(value))
     except Exception:  # of an int of 5,000 digits, or an object whose repr is broken
         return f"a {type(value).__name__}"
 
 
-def _one_line(message: str) -> str:
+def one_line(message: str) -> str:
     """What can be printed anywhere, on one line, its middle left out where it is long."""
     line = " ".join(message.split()).encode(errors="backslashreplace").decode()
     line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
@@ -81,7 +81,7 @@ def encoded(value: object, what: str) -> bytes:
 def check(result: int, what: str) -> int:
     """Pass a result of 0 or more on; raise OSError with the text of -errno otherwise."""
     if result < 0:
-        raise OSError(-result, _one_line(f"{what}: {os.strerror(-result)}"))
+        raise OSError(-result, one_line(f"{what}: {os.strerror(-result)}"))
     return result
 
 

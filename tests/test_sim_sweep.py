@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,50 @@ def test_study__files_are_right_and_held_out(path: Path):
         slo.parse(one.slo)
         if not one.workload.startswith(("mooncake:", "azure:")):
             workload.check(one.workload)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("variant = [1, 2]", r"variant \[1, 2\]: \[\[variant\]\] is expected"),
+        ("variant = 3", "variant 3: "),
+        ("case = [1]", r"case \[1\]: "),
+        ("case = 3", "case 3: "),
+        ("set = 3", r"set 3: \[set\] is expected"),
+        ("options = [1]", r"options \[1\]: "),
+        ("set = {units = {a = 1}}", "'units' {'a': 1}: a number, a text or a truth value"),
+        ("options = {levels = [[1]]}", r"'levels' \[1\]: a number"),
+        ("model = ''", "model '': one of"),
+        ("load = inf", "load inf"),
+        ("seeds = 1000000000000", "1000000000000 points or more; at most"),
+        ("seeds = 9999999999999", "seeds 9999999999999: at most"),
+        ("first_seed = 99999999999999", "first_seed 99999999999999: at most"),
+        ("seeds = " + "9" * 400, "seeds 9999"),
+        ("[[variant]]\nlevels = [" + "3," * 2000 + "]\ntheta_s = [" + "1," * 2000 + "]", "points"),
+    ],
+)
+def test_plan__what_cannot_be_meant(text: str, says: str):
+    base = {"load": [0.5], "policy": "mfs", "seeds": 1, "measured": 10, "warmup": 0}
+    table = {**base, **tomllib.loads(text)}
+
+    def make() -> None:
+        for one in sweep.plan("here", table).points:
+            points.make(one)
+
+    with pytest.raises(InputError, match=says) as caught:
+        make()
+    assert len(str(caught.value)) < 600
+
+
+def test_store__lines_that_are_no_results_are_left_out(tmp_path: Path):
+    path = tmp_path / "kept.jsonl"
+    lines = ["[" * 10_000, "9" * 5000, '{"key": [1]}', '{"key": "a"}', "3", '{"key": "b", "result"']
+    path.write_text("\n".join([*lines, '{"key": "c", "result": {}, "details": {}}']) + "\n")
+    assert list(sweep.Store(path).rows) == ["c"]
+
+
+def test_point__a_list_of_the_cluster_can_be_set():
+    point = sweep.plan("here", {"load": 0.5, "policy": "mfs", "set": {"models": ["dbrx"]}}).points[
+        0
+    ]
+    assert points.make(point).point.model == "dbrx"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .. import json_report
-from ..native import InputError
-from ..sim import execute
+from .. import input_file, json_report
+from ..native import InputError, shown
+from ..sim import execute, models
 from ..sim import point as points
 from ..sim.point import Point, Run
 from ..sim.sweep import Store, with_options
@@ -25,12 +24,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _POINT = (
     click.option("--cluster", default="small", show_default=True, help="Shipped, or FILE.toml."),
-    click.option("--model", default="", help="[default: the first that the cluster is meant for]"),
+    click.option("--model", help="[default: the first that the cluster is meant for]"),
     click.option(
         "--workload",
         default="conversation",
         show_default=True,
-        help="conversation, agent, lognormal:MEAN[:SIGMA[:REUSE]], mooncake:FILE, azure:FILE",
+        help="conversation, agent, lognormal:MEAN[:SIGMA[:REUSE]], azure:FILE, mooncake:FILE, or "
+        "mooncake:FILE,block=16,unit=s for a file with other blocks and times.",
     ),
     click.option("--load", type=float, help="Of what the units can do.  [default: 0.7]"),
     click.option("--rate", type=float, help="Requests a second, instead of --load."),
@@ -44,6 +44,9 @@ _POINT = (
     click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the engine."),
 )
 
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True
+)
 json_option = click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 
 
@@ -57,7 +60,11 @@ def point_options(command: Command) -> Command:
 def where_options(command: Command) -> Command:
     """The options that say where points are run."""
     command = click.option(
-        "--jobs", default=0, help="Local processes.  [default: one a core]", show_default=False
+        "--jobs",
+        type=click.IntRange(0, 1024),
+        default=0,
+        help="Local processes.  [default: one a core]",
+        show_default=False,
     )(command)
     return click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT.")(
         command
@@ -70,12 +77,9 @@ def pairs(name: str, texts: Sequence[str]) -> tuple[tuple[str, Any], ...]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise InputError(f"{name} {text!r}: KEY=VALUE is expected")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return tuple(sorted(found.items()))
+            raise InputError(f"{name} {shown(text)}: KEY=VALUE is expected")
+        found[key] = input_file.parse_value(value, f"{name} {shown(text)}")
+    return points.frozen(name, found)
 
 
 def make_point(policy: str, seed: int, given: dict[str, Any]) -> Point:
@@ -88,7 +92,9 @@ def make_point(policy: str, seed: int, given: dict[str, Any]) -> Point:
         measured=given["requests"],
         changes=pairs("--set", given["changes"]),
     )
-    names = ("cluster", "model", "workload", "rate", "slo", "times", "enforcement")
+    if given["model"] is not None:
+        models.find(given["model"])
+    names = ("cluster", "workload", "rate", "slo", "times", "enforcement")
     return with_options(
         base,
         "",
@@ -96,6 +102,7 @@ def make_point(policy: str, seed: int, given: dict[str, Any]) -> Point:
         dict(pairs("--option", given["options"])),
         seed=seed,
         load=load,
+        model=given["model"] or "",
         estimate_error=given["estimate_error"],
         **{name: given[name] for name in names},
     )

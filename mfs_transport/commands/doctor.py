@@ -11,6 +11,7 @@ import sys
 import click
 
 from ..diagnose import Check, environment, nccl, program, shim
+from ..native import InputError
 
 SCHEMA_VERSION = 1
 
@@ -64,6 +65,8 @@ def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
       mfs doctor -- python my_nixl_program.py
       mfs doctor nccl
     """
+    if argv and not argv[0]:
+        raise InputError("no command given; as in: mfs doctor -- python my_nixl_program.py")
     as_is = here or environment.check_enabled(os.environ).status == "ok"
     environ = dict(os.environ) if as_is and not argv else environment.launched(os.environ)
     if argv == ("nccl",):

@@ -84,6 +84,6 @@ def command(
         for name, value in changes.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         return
-    if not argv:
+    if not argv or not argv[0]:
         raise InputError("no command given; as in: mfs run -- python my_nixl_program.py")
     execute(argv, {**os.environ, **changes})

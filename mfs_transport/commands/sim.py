@@ -78,7 +78,7 @@ def _row(run: points.Run) -> dict[str, Any]:
 @command.command()
 @_sim.point_options
 @click.option("--policy", default="mfs", show_default=True, help="With +h, -h: hopeless rule.")
-@click.option("--seed", default=0, show_default=True)
+@_sim.seed_option
 @click.option("--plot", type=PictureFile(), help="TTFT, earliness, utilisation.")
 @_sim.json_option
 def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **given: Any) -> None:
@@ -91,6 +91,7 @@ def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **giv
     """
     console = _sim.make_console()
     point = _sim.make_point(policy, seed, given)
+    points.make(point)  # what is wrong is said before anything is drawn
     (done,) = _sim.run_all(console, [point], Store(None), 1, None)
     row = _row(done)
     console.print(f"{point.cluster}, {row['model']}, {row['workload']}, {point.name}, seed {seed}")
@@ -105,8 +106,8 @@ def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **giv
 @_sim.point_options
 @click.option("--policies", default=POLICIES, show_default=True, help="In this order.")
 @click.option("--base", default="", help="What they are compared with.  [default: the first]")
-@click.option("--seeds", default=5, show_default=True)
-@click.option("--first-seed", default=0, show_default=True)
+@click.option("--seeds", type=click.IntRange(1, sweep.MOST_POINTS), default=5, show_default=True)
+@click.option("--first-seed", type=click.IntRange(0, 2**62), default=0, show_default=True)
 @click.option("--plot", type=PictureFile(), help="TTFT, earliness, ports.")
 @_sim.where_options
 @_sim.json_option
@@ -130,8 +131,7 @@ def compare(
     """
     console = _sim.make_console()
     names = _policies(policies)
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds}: at least 1")
+    sweep.check_points("--seeds", len(names) * seeds)
     base = base or names[0]
     if base not in names:
         raise InputError(f"--base {base!r}: one of {', '.join(names)}")
@@ -171,7 +171,7 @@ def compare(
 @click.option("--only", default="", help="Of the file's policies these, by name or label.")
 @click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
 @click.option("--best", is_flag=True, help="Of each policy the variant that attains most.")
-@click.option("--seeds", type=int, help="Instead of the file's.")
+@click.option("--seeds", type=click.IntRange(1), help="Instead of the file's.")
 @_sim.where_options
 @_sim.json_option
 def run_sweep(
@@ -263,9 +263,11 @@ def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:
 @command.command(name="explain")
 @_sim.point_options
 @click.option("--policy", default="mfs", show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@_sim.seed_option
 @click.option("--request", type=int, help="Its number.  [default: the latest of those measured]")
-@click.option("--list", "listed", type=int, default=0, help="So many of the latest, instead.")
+@click.option(
+    "--list", "listed", type=click.IntRange(0), default=0, help="So many of the latest, instead."
+)
 def explain_one(policy: str, seed: int, request: int | None, listed: int, **given: Any) -> None:
     """One request's time line, and what it waited for.
 

@@ -95,6 +95,8 @@ def command(
     """
     if seconds is not None and not following:
         raise click.UsageError("--seconds goes with --follow")
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"--seconds {seconds}: more than 0")
     settings = resolve(lenient=True)
     kept: list[Event] = []
     with attach(settings["MFS_SEGMENT"].value) as host:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..native import InputError
+from ..native import InputError, shown
 from .interface import MOST_CLASSES, POLICIES, Cluster, Model, Options, Requests
 
 _POSITIVE = {
@@ -19,12 +19,16 @@ _POSITIVE = {
 }
 
 
+_FLOATS = ("arrival_s", "deadline_s", "store_draw")
+MOST_WHOLE = 2**31 - 1
+
+
 def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
     """InputError that says what is wrong, in the words of this interface."""
     for source in (cluster, model, options):
         _numbers(source)
     if options.policy not in POLICIES:
-        raise InputError(f"policy {options.policy!r}: one of {', '.join(POLICIES)}")
+        raise InputError(f"policy {shown(options.policy)}: one of {', '.join(POLICIES)}")
     if not 2 <= options.levels <= 31:
         raise InputError(f"levels {options.levels}: 2 to 31")
     if not 1 <= options.classes <= MOST_CLASSES:
@@ -46,8 +50,8 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
 def _stages(options: Options) -> None:
     if options.stage_second != "none" and options.stage_first in ("none", options.stage_second):
         raise InputError(
-            f"stage_second {options.stage_second!r}: none, or another than stage_first, "
-            f"which is {options.stage_first!r}"
+            f"stage_second {shown(options.stage_second)}: none, or another than stage_first, "
+            f"which is {shown(options.stage_first)}"
         )
     if options.stage_first != "none" and options.levels < 6:
         raise InputError(f"levels {options.levels}: 6 or more with stage_first")
@@ -61,19 +65,30 @@ def _numbers(source: Cluster | Model | Options) -> None:
         kinds = (int, float, np.number) if field.type == "float" else (int, np.integer)
         if isinstance(value, bool) or not isinstance(value, kinds):
             words = "a number" if field.type == "float" else "a whole number"
-            raise InputError(f"{field.name} {value!r}: {words}")
+            raise InputError(f"{field.name} {shown(value)}: {words}")
         if field.name in _POSITIVE and not 0 < value < math.inf:
-            raise InputError(f"{field.name} {value}: more than 0")
-        if not 0 <= value < math.inf:
-            raise InputError(f"{field.name} {value}: 0 or more")
+            raise InputError(f"{field.name} {shown(value)}: more than 0")
+        if field.type != "float" and value > MOST_WHOLE:
+            raise InputError(f"{field.name} {shown(value)}: at most {MOST_WHOLE}")
+        if not 0 <= value < math.inf or value > 1e300:
+            raise InputError(f"{field.name} {shown(value)}: 0 or more")
 
 
 def _requests(requests: Requests) -> None:
-    count = len(requests)
+    count = np.size(requests.arrival_s)
     for field in dataclasses.fields(requests):
         values = getattr(requests, field.name)
-        if values is not None and np.shape(values) != (count,):
-            raise InputError(f"requests: {field.name} has shape {np.shape(values)}, not ({count},)")
+        if values is None and field.default is None:
+            continue
+        try:
+            numbers = np.asarray(values)
+            np.asarray(values, dtype=np.float64 if field.name in _FLOATS else np.int64)
+        except (OverflowError, TypeError, ValueError):
+            raise InputError(f"requests: {field.name} {shown(values)}: numbers") from None
+        if numbers.shape != (count,):
+            raise InputError(f"requests: {field.name} has shape {numbers.shape}, not ({count},)")
+        if numbers.dtype.kind not in "iuf":
+            raise InputError(f"requests: {field.name} {shown(values)}: numbers")
     if count == 0:
         return
     arrival = np.asarray(requests.arrival_s)

@@ -22,7 +22,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ..native import InputError
+from .. import checked
+from ..native import InputError, shown
 from . import engine
 
 MFU_MAX = 0.74
@@ -78,15 +79,15 @@ GPUS = {"a100": 312e12, "h100": 989e12, "h200": 989e12, "rtx3090": 71e12}
 def find(name: str) -> Spec:
     try:
         return MODELS[name.lower()]
-    except KeyError:
-        raise InputError(f"model {name!r}: one of {', '.join(MODELS)}") from None
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(f"model {shown(name)}: one of {', '.join(MODELS)}") from None
 
 
 def gpu_flops(name: str) -> float:
     try:
         return GPUS[name.lower()]
-    except KeyError:
-        raise InputError(f"GPU {name!r}: one of {', '.join(GPUS)}") from None
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(f"GPU {shown(name)}: one of {', '.join(GPUS)}") from None
 
 
 def elementwise(tp: int) -> float:
@@ -104,13 +105,14 @@ def unit_model(
     """
     spec = find(name)
     if across not in ACROSS:
-        raise InputError(f"across {across!r}: one of {', '.join(ACROSS)}")
+        raise InputError(f"across {shown(across)}: one of {', '.join(ACROSS)}")
     if across in ("ep", "both") and spec.dense:
-        raise InputError(f"across {across!r}: {spec.name} has no experts")
+        raise InputError(f"across {shown(across)}: {spec.name} has no experts")
+    checked.whole(ranks, "ranks", least=1)
+    checked.whole(hosts, "hosts", least=1)
+    checked.whole(groups, "groups")
     if not 1 <= groups <= spec.layers:
         raise InputError(f"groups {groups}: from 1 to the {spec.layers} layers of {spec.name}")
-    if ranks < 1:
-        raise InputError(f"ranks {ranks}: at least 1")
     if across == "auto":
         across = "tp" if spec.dense else "ep"
     sent = 0.0  # by a token, to all hosts of an all-to-all

@@ -21,13 +21,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..native import LIBRARY, InputError
+from .. import checked
+from ..native import LIBRARY, InputError, shown
 from . import engine, setting, slo, workload
+from .check import check
 
 FIELDS = (
     *("workload", "model", "rate", "policy", "seed", "attainment"),
@@ -39,6 +42,7 @@ FIELDS = (
 OPTIONS = {one.name: one for one in dataclasses.fields(engine.Options)}
 _LIKE: dict[str, Any] = {"shed": True, "patience": 20}
 """Of options that are None by default: a value of the kind that they may have."""
+MOST_LOAD = 1e3
 _OWN = ("policy", "hopeless", "enforcement", "estimate_error")
 
 
@@ -136,12 +140,33 @@ def _alone(
     return np.array([engine.closed_form_ttft_s(one.cluster, on, int(n), int(p)) for n, p in pairs])
 
 
+def plain(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a file or a command line, each of a kind that can be compared and hashed."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found[name] = tuple(value) if isinstance(value, list) else value
+        for one in found[name] if isinstance(value, list) else (value,):
+            if not isinstance(one, str | int | float):
+                what = f"{where}: {shown(name)} {shown(one)}"
+                raise InputError(f"{what}: a number, a text or a truth value")
+    return found
+
+
+def frozen(where: str, table: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The same as a part of a Point: pairs in order of their names."""
+    return tuple(sorted(plain(where, table).items(), key=lambda pair: pair[0]))
+
+
 def split_label(policy: str) -> tuple[str, bool | None]:
     """("karuna", True) of "karuna+h"; InputError when there is no such policy."""
     rules = {"+h": True, "-h": False}
+    if not isinstance(policy, str):
+        raise InputError(f"policy {shown(policy)}: one of {', '.join(engine.POLICIES)}")
     bare = policy[:-2] if policy[-2:] in rules else policy
     if bare not in engine.POLICIES:
-        raise InputError(f"policy {policy!r}: one of {', '.join(engine.POLICIES)}, with +h or -h")
+        raise InputError(
+            f"policy {shown(policy)}: one of {', '.join(engine.POLICIES)}, with +h or -h"
+        )
     return bare, rules.get(policy[-2:])
 
 
@@ -150,21 +175,21 @@ def make_options(point: Point) -> engine.Options:
     policy, hopeless = split_label(point.policy)
     if point.enforcement not in engine.ENFORCEMENTS:
         raise InputError(
-            f"enforcement {point.enforcement!r}: one of {', '.join(engine.ENFORCEMENTS)}"
+            f"enforcement {shown(point.enforcement)}: one of {', '.join(engine.ENFORCEMENTS)}"
         )
     given: dict[str, Any] = {}
     for name, value in point.options:
         if name in _OWN or name not in OPTIONS:
             raise InputError(
-                f"option {name!r}: one of {', '.join(k for k in OPTIONS if k not in _OWN)}"
+                f"option {shown(name)}: one of {', '.join(k for k in OPTIONS if k not in _OWN)}"
             )
         like = _LIKE.get(name, OPTIONS[name].default)
         fits = isinstance(value, type(like)) or isinstance(like, float)
         if isinstance(value, bool) != isinstance(like, bool) or not fits:
-            raise InputError(f"option {name} {value!r}: like {like!r}")
+            raise InputError(f"option {name} {shown(value)}: like {like!r}")
         given[name] = value
-    if not 0 <= point.estimate_error < 1:
-        raise InputError(f"estimate_error {point.estimate_error!r}: from 0 to below 1")
+    if not isinstance(point.estimate_error, Real) or not 0 <= point.estimate_error < 1:
+        raise InputError(f"estimate_error {shown(point.estimate_error)}: from 0 to below 1")
     return engine.Options(
         policy=policy,
         hopeless=hopeless,
@@ -176,11 +201,18 @@ def make_options(point: Point) -> engine.Options:
 
 def make(point: Point) -> Case:
     """Work the point out; InputError for what does not fit."""
+    for name in ("cluster", "model", "workload"):
+        checked.one_of(getattr(point, name), str, name)
     one = _setting(point.cluster, point.changes)
     model = point.model or one.models[0]
     on = one.model(model)
     options = make_options(point)
     work = workload.check(point.workload)
+    load = point.load
+    if load is not None and not (isinstance(load, Real) and 1e-6 <= load <= MOST_LOAD):
+        raise InputError(
+            f"load {shown(point.load)}: of what units can do, from 1e-6 to {MOST_LOAD:g}"
+        )
     capacity = _capacity(point.cluster, point.changes, model, work)
     if point.rate is not None and point.load is not None:
         raise InputError("rate and load: only one of them")
@@ -206,6 +238,7 @@ def make(point: Point) -> Case:
         slo_class=classes,
         store_draw=np.random.default_rng([point.seed, 4]).random(count),
     )
+    check(one.cluster, on, requests, options)
     names = tuple(target.name for target in slo.parse(point.slo))
     return Case(
         dataclasses.replace(point, model=model),

@@ -16,7 +16,6 @@ token_budget, groups, across. Any of them can be set on the command line: --set 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from ..native import InputError
+from .. import input_file
+from ..native import InputError, shown
 from . import engine, models, workload
 
 SHIPPED = Path(__file__).parent / "clusters"
@@ -113,17 +113,14 @@ def names() -> list[str]:
 
 def read(name: str, changes: Mapping[str, Any] | None = None) -> Setting:
     """A shipped cluster by its name, or a file by its path, with some keys changed."""
+    if not isinstance(name, str) or "\0" in name:
+        raise InputError(f"cluster {shown(name)}: one of {', '.join(names())}, or a TOML file")
     path = SHIPPED / f"{name}.toml"
     if "/" in name or name.endswith(".toml"):
         path = Path(name)
-    elif not path.is_file():
-        raise InputError(f"cluster {name!r}: one of {', '.join(names())}, or a TOML file")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cluster {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"cluster {path}: {error}") from None
+    elif name not in names():
+        raise InputError(f"cluster {shown(name)}: one of {', '.join(names())}, or a TOML file")
+    table = input_file.toml(path, f"cluster {path}")
     return make(path.stem, {**table, **(changes or {})})
 
 
@@ -136,7 +133,7 @@ def _number(where: str, table: Mapping[str, Any], name: str) -> float:
     kinds = int if whole else (int, float)
     if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= most:
         what = "a whole number" if whole else "a number"
-        raise InputError(f"{where}: {name} {value!r}: {what} from {least:g} to {most:g}")
+        raise InputError(f"{where}: {name} {shown(value)}: {what} from {least:g} to {most:g}")
     return value
 
 
@@ -151,10 +148,10 @@ def make(name: str, table: Mapping[str, Any]) -> Setting:
     words = {key: table.get(key, default) for key, default in _WORDS.items()}
     for key, value in words.items():
         if not isinstance(value, str):
-            raise InputError(f"{where}: {key} {value!r}: a text is expected")
+            raise InputError(f"{where}: {key} {shown(value)}: a text is expected")
     listed = table.get("models", list(models.MODELS))
-    if not isinstance(listed, list) or not listed:
-        raise InputError(f"{where}: models {listed!r}: a list of names is expected")
+    if not isinstance(listed, list | tuple) or not listed:
+        raise InputError(f"{where}: models {shown(listed)}: a list of names is expected")
     for one in listed:
         models.find(str(one))
     models.gpu_flops(words["gpu"])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..native import InputError
+from ..native import InputError, shown
 
 FORMS = "3x, 500ms, 0.5s, or classes: tight=2x:0.3,loose=5x:0.7"
 
@@ -45,12 +45,14 @@ def _target(text: str, whole: str) -> tuple[float, float]:
     except ValueError:
         value = math.nan
     if not (0 < value < 1e6 and factor + scale > 0):
-        raise InputError(f"SLO {whole!r}: {FORMS}")
+        raise InputError(f"SLO {shown(whole)}: {FORMS}")
     return value * factor, value * scale
 
 
 def parse(text: str) -> tuple[Target, ...]:
     """The classes of an SLO; one class named `all` when there are none."""
+    if not isinstance(text, str):
+        raise InputError(f"SLO {shown(text)}: {FORMS}")
     text = text.replace(" ", "")
     if "=" not in text:
         return (Target("all", *_target(text, text)),)
@@ -64,11 +66,11 @@ def parse(text: str) -> tuple[Target, ...]:
         except ValueError:
             weight = -1.0
         if not name or not 0 < weight < 1e6:
-            raise InputError(f"SLO {text!r}: {FORMS}")
+            raise InputError(f"SLO {shown(text)}: {FORMS}")
         found.append(Target(name, factor, fixed, weight))
     total = sum(one.share for one in found)
     if len({one.name for one in found}) < len(found):
-        raise InputError(f"SLO {text!r}: two classes have the same name")
+        raise InputError(f"SLO {shown(text)}: two classes have the same name")
     return tuple(Target(o.name, o.factor, o.fixed_s, o.share / total) for o in found)
 
 

@@ -31,22 +31,25 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import tomllib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..native import InputError
+from .. import input_file
+from ..native import InputError, shown
+from . import models, statistics
 from . import point as points
-from . import statistics
 from .point import Point
 
 AXES = (
     *("cluster", "model", "workload", "rate", "load", "slo", "enforcement"),
     *("estimate_error", "times", "policy"),
 )
+MOST_POINTS = 1_000_000
+MOST_COUNT = 10**12
 _NUMBERS = ("rate", "load", "estimate_error")
 _COUNTS = {"seeds": 1, "first_seed": 0, "warmup": 0, "measured": 1, "refine": 0}
 _TABLES = ("set", "options", "variant", "case", "about")
@@ -62,33 +65,49 @@ class Plan:
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Plan:
     """InputError names the key that does not fit."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"sweep {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"sweep {path}: {error}") from None
+    table = input_file.toml(path, f"sweep {path}")
     return plan(f"sweep {path}", {**table, **(overrides or {})})
 
 
 def plan(where: str, table: Mapping[str, Any]) -> Plan:
-    cases = table.get("case", [{}])
-    if not isinstance(cases, list):
-        raise InputError(f"{where}: case: [[case]] is expected")
+    cases = _tables(where, table, "case") if "case" in table else [{}]
     common = {key: value for key, value in table.items() if key != "case"}
     found: dict[str, Point] = {}
     for number, case in enumerate(cases, start=1):
         name = f"{where}, case {number}" if "case" in table else where
         for one in _expand(name, {**common, **case}):
             found.setdefault(f"{one.key()} {one.name}", one)
+        check_points(where, len(found))
     refine = _count(where, table, "refine", 0)
     return Plan(tuple(found.values()), refine)
+
+
+def check_points(where: str, count: int) -> None:
+    if count > MOST_POINTS:
+        raise InputError(f"{where}: {shown(count)} points or more; at most {MOST_POINTS} are run")
+
+
+def _tables(where: str, table: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """A list of tables."""
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InputError(f"{where}: {key} {shown(found)}: [[{key}]] is expected")
+    return found
+
+
+def _table(where: str, table: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = table.get(key, {})
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: {key} {shown(found)}: [{key}] is expected")
+    return found
 
 
 def _count(where: str, table: Mapping[str, Any], key: str, default: int) -> int:
     value = table.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < _COUNTS[key]:
-        raise InputError(f"{where}: {key} {value!r}: a whole number from {_COUNTS[key]}")
+        raise InputError(f"{where}: {key} {shown(value)}: a whole number from {_COUNTS[key]}")
+    if value > MOST_COUNT:
+        raise InputError(f"{where}: {key} {shown(value)}: at most {MOST_COUNT}")
     return value
 
 
@@ -98,7 +117,9 @@ def _axis(where: str, table: Mapping[str, Any], key: str) -> list[Any]:
         right = isinstance(value, (int, float)) if key in _NUMBERS else isinstance(value, str)
         if not right or isinstance(value, bool):
             what = "a number" if key in _NUMBERS else "a text"
-            raise InputError(f"{where}: {key} {value!r}: {what} is expected")
+            raise InputError(f"{where}: {key} {shown(value)}: {what} is expected")
+        if key == "model":
+            models.find(value)
     return [float(value) for value in values] if key in _NUMBERS else values
 
 
@@ -116,31 +137,36 @@ def _expand(where: str, table: Mapping[str, Any]) -> Iterator[Point]:
     base = Point(
         warmup=_count(where, table, "warmup", 512),
         measured=_count(where, table, "measured", 1024),
-        changes=tuple(sorted(table.get("set", {}).items())),
+        changes=points.frozen(f"{where}: set", _table(where, table, "set")),
     )
-    common = dict(table.get("options", {}))
+    common = points.plain(f"{where}: options", _table(where, table, "options"))
     variants: list[tuple[str, str, dict[str, Any]]] = []
     for policy in _axis(where, table, "policy") if "policy" in table else []:
         variants.append(("", policy, {}))
-    for one in table.get("variant", []):
-        variants += _combinations(one)
+    for one in _tables(where, table, "variant"):
+        variants += _combinations(where, one)
     if not variants:
         raise InputError(f"{where}: a policy or a variant is needed")
+    seeds = _count(where, table, "seeds", 10)
+    check_points(where, math.prod(map(len, lists)) * seeds * len(variants))
     for values in itertools.product(*lists):
         given = dict(zip(axes, values, strict=True))
-        for seed in range(first, first + _count(where, table, "seeds", 10)):
+        for seed in range(first, first + seeds):
             for label, policy, own in variants:
                 yield with_options(base, label, policy, {**common, **own}, seed=seed, **given)
 
 
-def _combinations(variant: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _combinations(
+    where: str, variant: Mapping[str, Any]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(label, policy, options) of a variant: one, or as many as its lists have combinations."""
     given = {"policy": "mfs", **variant}
     label = str(given.pop("label", ""))
     several = any(isinstance(value, list) for value in given.values())
     lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    check_points(where, math.prod(map(len, lists)))
     for values in itertools.product(*lists):
-        own = dict(zip(given, values, strict=True))
+        own = points.plain(f"{where}: variant", dict(zip(given, values, strict=True)))
         policy = str(own.pop("policy"))
         if not several:
             yield label, policy, own
@@ -155,7 +181,7 @@ def with_options(
 ) -> Point:
     """A point of which some options are fields of its own (enforcement, estimate_error)."""
     own = {k: v for k, v in options.items() if k in ("enforcement", "estimate_error")}
-    rest = tuple(sorted((k, v) for k, v in options.items() if k not in own))
+    rest = points.frozen("options", {k: v for k, v in options.items() if k not in own})
     made = dataclasses.replace(base, label=label, policy=policy, options=rest, **{**given, **own})
     points.make_options(made)
     return made
@@ -172,12 +198,17 @@ class Store:
         self.rows: dict[str, dict[str, Any]] = {}
         self.other_builds = 0
         if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            if not path.is_file():
+                raise InputError(f"results {path}: it is no regular file")
+            for number, line in input_file.lines(path, f"results {path}"):
                 try:
-                    row = json.loads(line)
-                    self.rows[row["key"]] = row
-                except (json.JSONDecodeError, KeyError, TypeError):
+                    row = input_file.parse_json(line, f"results {path}, line {number}")
+                except InputError:
                     continue  # half a line: the run was ended while it was written
+                if not isinstance(row, dict) or not isinstance(row.get("key"), str):
+                    continue
+                if isinstance(row.get("result"), dict) and isinstance(row.get("details"), dict):
+                    self.rows[row["key"]] = row
             build = points.build()
             self.other_builds = sum(row.get("build") != build for row in self.rows.values())
 

@@ -48,6 +48,8 @@ class Row:
 
 def split(text: str) -> tuple[Path, Form]:
     """The file and its form of FILE[,block=TOKENS][,unit=s|ms]."""
+    if not isinstance(text, str):
+        raise InputError(f"trace {shown(text)}: FILE[,block=TOKENS][,unit=s|ms]")
     given: dict[str, str] = {}
     rest = text
     while True:
