@@ -120,7 +120,7 @@ class Cluster:
             ranks.ask("b")
         elif scene == "slow":
             self.hosts.slow_down(self.places["sick"], SLOW_TIMES)
-        else:
+        elif scene.startswith("down"):
             self.hosts.plug(self.places["sick"], up=False)
 
     def heal(self, scene: str) -> None:
@@ -145,6 +145,8 @@ class Cluster:
             ranks.ask("m")
             time.sleep(seconds)
             took, healthy, sick = ranks.ask("r")
+            if case.scene == "none":
+                healthy += sick
             return {"value": healthy / took / 1e6, "sick": sick / took / 1e6}
         finally:
             ranks.end()

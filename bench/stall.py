@@ -15,7 +15,11 @@ One host sends to four (network namespaces whose ports are shaped to --rate). On
 and the three healthy ones get so many MB/s, in a steady state that has lasted for a second: by
 puts (the sender writes), gets (it reads from them) and messages of the NCCL net plug-in (nccl);
 with the stuck traffic in the same process or in another one of that host. Over UCX the stuck
-traffic is the more pressing one. In
+traffic is the more pressing one. Beside them
+
+    none         nobody is ill, and all four count: what is missing here is no stall's
+
+and in
 
     urgent       a receiver is stopped as well, and an urgent put of 16 MiB goes to a healthy one
                  beside a port that the others keep full: its time, in ms, beside that alone
@@ -57,7 +61,7 @@ from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import NCCL_PLUGIN, UCX_SHIM, InputError
 from mfs_transport.testbed import network
 
-AILMENTS = ("stopped", "busy", "slow", "down", "down-errors")
+AILMENTS = ("none", "stopped", "busy", "slow", "down", "down-errors")
 SHORT = ("spin", "quota")
 SCENES = (*AILMENTS, "urgent", *SHORT)
 POLICIES = ("mfs", "edf", "fifo")
