@@ -28,6 +28,7 @@ CASES = [
     "flush_forms",
     "blocking_forms",
     "implicit_forms",
+    "reused_buffer",
     "old_forms",
     "close_flushes",
     "close_forced",

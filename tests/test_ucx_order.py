@@ -62,6 +62,7 @@ CASES = [
     "close_while_posting",
     "destroy_leaves_nothing",
     "implicit_forms",
+    "implicit_many",
     "old_forms",
     "request_area",
     "requests_are_reused",

@@ -16,6 +16,8 @@
 #include "ucx/finish.h"
 #include "ucx/shim.h"
 
+static const ucp_request_param_t implicit_param; /* of the forms that return no request */
+
 /* Attributes an operation may have and still be deferred. */
 #define DEFERRABLE                                                                                 \
     (UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_DATATYPE |       \
@@ -52,6 +54,26 @@ static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
     mfs_ucx_drain(worker, ep);
 }
 
+/* Let the operation read from a copy of the caller's buffer. false: it cannot be copied. */
+static bool copied(struct mfs_ucx_worker *worker, struct mfs_ucx_operation *operation)
+{
+    void *copy;
+
+    mfs_ucx_lock(worker);
+    copy = mfs_ucx_copy_make(&worker->copies, operation->buffer, operation->bytes);
+    mfs_ucx_unlock(worker);
+    if (copy)
+        operation->buffer = copy;
+    return copy != NULL;
+}
+
+static void copy_drop(struct mfs_ucx_worker *worker, void *buffer)
+{
+    mfs_ucx_lock(worker);
+    mfs_ucx_copy_end(&worker->copies, buffer);
+    mfs_ucx_unlock(worker);
+}
+
 /*
  * Defer the operation. Returns true when it was queued or sent: give *result to the caller. Returns
  * false when it is not to be deferred: hand it to UCX.
@@ -61,8 +83,8 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
                   ucs_status_ptr_t *result)
 {
     struct mfs_ucx_worker *worker = ep->worker;
-    const struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
-                                                remote_addr, rkey,   param};
+    struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
+                                          remote_addr, rkey,   param};
     const struct mfs_tag tag = mfs_tag_look();
     const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
     bool straight = idle && operation.bytes <= worker->config->small && worker->config->pace == 0;
@@ -87,7 +109,14 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
         mfs_ucx_count(worker, MFS_COUNT_CHUNKS, 1);
         return true;
     }
+    if (param == &implicit_param && kind == MFS_UCX_PUT && operation.bytes <= MFS_UCX_COPY_BYTES &&
+        !copied(worker, &operation)) {
+        mfs_ucx_count(worker, MFS_COUNT_STRAIGHT, 1);
+        mfs_ucx_drain_whole(worker, ep);
+        return false;
+    }
     if (mfs_ucx_enqueue(ep, &operation, &tag, result) != 0) {
+        copy_drop(worker, operation.buffer);
         fault(worker, ep);
         return false;
     }
@@ -178,7 +207,8 @@ MFS_UCX_EXPORT ucs_status_t ucp_put_nbi(ucp_ep_h handle, const void *buffer, siz
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+    if (rma(&caller, MFS_UCX_PUT, handle, buffer, bytes, remote_addr, rkey, &implicit_param,
+            &result))
         return implicit(caller.api, result);
     return caller.api->ucp_put_nbi(handle, buffer, bytes, remote_addr, rkey);
 }
@@ -189,7 +219,8 @@ MFS_UCX_EXPORT ucs_status_t ucp_get_nbi(ucp_ep_h handle, void *buffer, size_t by
     struct mfs_ucx_caller caller = MFS_UCX_CALLER();
     ucs_status_ptr_t result;
 
-    if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &no_param, &result))
+    if (rma(&caller, MFS_UCX_GET, handle, buffer, bytes, remote_addr, rkey, &implicit_param,
+            &result))
         return implicit(caller.api, result);
     return caller.api->ucp_get_nbi(handle, buffer, bytes, remote_addr, rkey);
 }

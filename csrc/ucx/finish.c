@@ -50,6 +50,7 @@ void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status)
     if (request->kind == MFS_UCX_FLUSH && status == UCS_OK)
         status = request->canceled ? UCS_ERR_CANCELED : loss_of(request);
     request->result = status;
+    mfs_ucx_copy_end(&request->worker->copies, request->buffer);
     if (!request->returned) { /* it ends inside its post: mfs_ucx_hand_over does the rest */
         atomic_store_explicit(&request->status, status, memory_order_release);
         return;

@@ -75,6 +75,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     while (worker->eps)
         mfs_ucx_ep_free(worker->eps);
     mfs_ucx_pool_free(&worker->requests);
+    mfs_ucx_copies_free(&worker->copies);
     mfs_ucx_slabs_free(&worker->tag_memory);
     mfs_ucx_slabs_free(&worker->epoch_memory);
     mfs_ucx_express_close(worker);

@@ -26,6 +26,7 @@
 #include "host/count.h"
 #include "host/host.h"
 #include "host/port.h"
+#include "ucx/copies.h"
 #include "ucx/express.h"
 #include "ucx/request.h"
 
@@ -87,6 +88,7 @@ struct mfs_ucx_worker {
     struct mfs_ucx_epochs epochs;
     struct mfs_ucx_tag_epochs *tag_epochs[MFS_UCX_TAG_BUCKETS];
     struct mfs_ucx_slabs epoch_memory, tag_memory;
+    struct mfs_ucx_copies copies;
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */

@@ -148,7 +148,33 @@ static void fork_passes(void)
     LOG_IS("put 1 256 +128, put 1 384 +128");
 }
 
+/* Copies of small ones, as many as there is room for: what finds none goes at once, in order. */
+static void implicit_many(void)
+{
+    const unsigned count = 600; /* more than there are copies */
+    const char *log;
+
+    put(60000, 256); /* fills the window */
+    (void)fake_log();
+    for (unsigned i = 0; i < 512; i++)
+        CHECK(ucp_put_nbi(ep, memory, 64, 64 * i, NULL) == UCS_INPROGRESS);
+    LOG_IS("");
+    for (unsigned i = 512; i < count; i++)
+        CHECK(ucp_put_nbi(ep, memory, 64, 64 * i, NULL) == UCS_INPROGRESS);
+    log = fake_log();
+    for (unsigned i = 0; i < count; i++) {
+        char expected[32];
+        const size_t length = (size_t)snprintf(expected, sizeof(expected), "put 1 %u +64", 64 * i);
+
+        CHECK(strncmp(log, expected, length) == 0);
+        log += length + 2;
+    }
+    CHECK(mfs_count_process(mfs_host_get(), MFS_COUNT_FAULTS) == 0);
+    finish_all();
+    (void)fake_log();
+}
+
 const struct order_case order_forms_cases[] = {
-    CASE(implicit_forms), CASE(old_forms),   CASE(request_area), CASE(requests_are_reused),
-    CASE(many_flows),     CASE(fork_passes), {NULL, NULL},
+    CASE(implicit_forms),      CASE(implicit_many), CASE(old_forms),   CASE(request_area),
+    CASE(requests_are_reused), CASE(many_flows),    CASE(fork_passes), {NULL, NULL},
 };
