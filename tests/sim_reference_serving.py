@@ -107,6 +107,7 @@ class Reference:
             "fifo": self.now,
             "sjf": port,
             "srpt": 0.0,  # by what is left, at each moment
+            "mfs": 0.0,  # sim_reference_mfs.py
             "edf": float(self.r.deadline_s[request]),
         }[self.policy]
         key = (first, next(self.sequence))
@@ -123,6 +124,8 @@ class Reference:
 
     def crossings(self) -> list[float]:
         """srpt: when one passes another that it meets on a link."""
+        if self.policy != "srpt":
+            return []
         left, rate = self.by_tag("left"), self.by_tag("rate")
         moments = []
         for a, b in itertools.permutations(self.flows, 2):
@@ -286,8 +289,7 @@ class Reference:
             moments += [self.now + f.left / f.rate for f in self.flows if f.rate > 0]
             if arrived < n:
                 moments.append(float(self.r.arrival_s[arrived]))
-            if self.policy == "srpt":
-                moments += self.crossings()
+            moments += self.crossings()
             then = min(moments)
             for flow in self.flows:
                 flow.left -= flow.rate * (then - self.now)

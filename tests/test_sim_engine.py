@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from sim_reference_mfs import MfsReference
 from sim_reference_serving import Reference
 
 from mfs_transport.native import InputError
@@ -104,8 +105,7 @@ def test_without_a_network_only_computing_takes_time() -> None:
 # --- an independent program ---
 
 
-@pytest.mark.parametrize("policy", ["fair", "fifo", "sjf", "srpt", "edf"])
-@pytest.mark.parametrize(
+REFERENCE = pytest.mark.parametrize(
     "cluster",
     [
         Cluster(2, 1, 2, link_Bps=2e9),
@@ -114,6 +114,10 @@ def test_without_a_network_only_computing_takes_time() -> None:
     ],
     ids=["alone", "pairs", "pods"],
 )
+
+
+@pytest.mark.parametrize("policy", ["fair", "fifo", "sjf", "srpt", "edf"])
+@REFERENCE
 def test_an_independent_program_finds_the_same(policy: str, cluster: Cluster) -> None:
     model = model_of("mixtral-8x7b", cluster.unit_hosts, groups=4)
     for seed in range(3):
@@ -121,6 +125,18 @@ def test_an_independent_program_finds_the_same(policy: str, cluster: Cluster) ->
         wanted = np.array(Reference(cluster, model, requests, policy).run()) - requests.arrival_s
         found = simulate(cluster, model, requests, Options(policy)).ttft_s
         apart = 1e-3 if policy == "srpt" else 1e-6  # of equally many bytes rounding says which
+        assert found == pytest.approx(wanted, rel=apart), f"seed {seed}"
+
+
+@REFERENCE
+def test_an_independent_program_finds_the_same_under_mfs(cluster: Cluster) -> None:
+    """But for looks at what is served, which are up to 1 ms late, and what follows from one."""
+    model = model_of("mixtral-8x7b", cluster.unit_hosts, groups=4)
+    for seed in range(1, 4):
+        requests = load(cluster, model, 14, 25, seed)
+        wanted = np.array(MfsReference(cluster, model, requests, "mfs").run()) - requests.arrival_s
+        found = simulate(cluster, model, requests, Options(patience=0)).ttft_s
+        apart = 1e-6 if cluster.unit_hosts < 4 else 0.01
         assert found == pytest.approx(wanted, rel=apart), f"seed {seed}"
 
 

@@ -231,6 +231,7 @@ void mfs_sim_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint3
 
         flow->sequence = sequence + i * stride;
         flow->created_ns = sim->now_ns;
+        flow->level = MFS_LEVELS_MAX;
         if (line->shared || line->count == 0)
             flow->end = line->served + bytes;
         else
@@ -276,7 +277,7 @@ static void end_first(struct mfs_sim *sim, uint32_t index)
         mfs_timers_drop(&sim->looks, index);
         line->rate = 0.0;
     } else {
-        line->level = MFS_LEVELS_MAX; /* the next flow starts anew */
+        line->level = line->flows[line->group].level;
         mfs_sim_line_dirty(sim, index);
     }
     line_time(sim, index);

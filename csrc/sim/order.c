@@ -185,6 +185,16 @@ void mfs_order_look_by(struct mfs_sim *sim, uint32_t index, double time_s)
     mfs_timers_set(&sim->looks, index, fmin(mfs_timers_at_s(&sim->looks, index), time_s));
 }
 
+/* Stage 3 is judged by all bytes of its request: who waits behind the first is promoted with it. */
+static void promote_waiting(struct mfs_sim *sim, struct mfs_sim_line *line, uint32_t wanted)
+{
+    for (uint32_t i = 1; i < line->count; i++) {
+        struct mfs_sim_line_flow *flow = &line->flows[line->group + i];
+
+        flow->level = mfs_level_next(sim->params.levels, flow->level, wanted);
+    }
+}
+
 /* The line's place into the net. */
 static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *place, double cap)
 {
@@ -201,6 +211,8 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
                   (int32_t)line->host_from, (int32_t)line->host_to, (int32_t)level,
                   (int32_t)sim->bundles[line->bundle].unit, mfs_sim_line_left_all(line));
     line->level = level;
+    if (sim->policy == sim->ours && sim->bundles[line->bundle].stage == MFS_STAGE_P2D)
+        promote_waiting(sim, line, place->level);
     tier = sim->tier_of_level[level];
     mfs_sim_line_shared(sim, line, tier > 0);
     mfs_slot_class(&sim->net, line->slot, fabric_class(sim, line));

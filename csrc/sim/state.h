@@ -30,6 +30,7 @@ struct mfs_sim_line_flow {
     double end;
     uint64_t sequence; /* of creation */
     int64_t created_ns;
+    uint32_t level; /* what it was promoted to while it waited behind others of its line */
 };
 
 struct mfs_sim_line {
