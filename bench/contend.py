@@ -39,6 +39,7 @@ from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import UCX_SHIM
 from mfs_transport.testbed import network
+from mfs_transport.ucx_env import modules_environment
 
 LINK_BPS = 125e6
 SYSTEMS = ("plain", "mfs", "mooncake")
@@ -54,6 +55,7 @@ class Process:
         ours, theirs = socket.socketpair()
         env = {
             **os.environ,
+            **modules_environment(os.environ),
             "UCX_TLS": "tcp",
             "UCX_NET_DEVICES": place.device,
             "NIXL_LOG_LEVEL": "ERROR",

@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from .. import output_file
+from ..launch import preload
 from ..native import UCX_SHIM
+from ..ucx_env import modules_environment
 from .network import Network, Place
 from .schedule import Job
 from .setting import RANKS, Setting
@@ -103,13 +105,13 @@ class Coordinator:
         }
         if self.network.paced:
             defaults["MFS_PACE"] = str(link)
-        preload = [str(UCX_SHIM), *os.environ.get("LD_PRELOAD", "").split()]
         return {
             **defaults,
             **os.environ,
+            **modules_environment(os.environ),
             "MFS_ENABLE": "1",
             "MFS_SEGMENT": f"{self.network.folder}/{place.name}/host",
-            "LD_PRELOAD": ":".join(preload),
+            "LD_PRELOAD": preload(os.environ.get("LD_PRELOAD", ""), UCX_SHIM),
             "NIXL_UCX_DEEPBIND": "0",
             "UCX_TLS": "tcp",
             "UCX_NET_DEVICES": place.device,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...ucx_env import modules_environment
 from ..network import Namespaces, Network, Place
 from . import cost, venv
 
@@ -124,6 +125,7 @@ class Cluster:
             "VLLM_NIXL_SIDE_CHANNEL_HOST": place.address,
             "VLLM_NIXL_SIDE_CHANNEL_PORT": str(SIDE_PORT + index),
             "UCX_TCP_SNDBUF": "512k",  # with MFS off and on alike
+            **modules_environment(os.environ),
         }
         if options.mfs:
             ours |= {
