@@ -56,9 +56,16 @@ BUSY = Cluster(units=4, unit_hosts=2, decode_hosts=6, link_Bps=8e9)
 ALONE = Cluster(units=6, unit_hosts=1, decode_hosts=5, link_Bps=3e9)
 
 
-def busy(policy: str = "mfs", seed: int = 0, count: int = 150, **options: object) -> engine.Outcome:
+def busy(
+    policy: str = "mfs",
+    seed: int = 0,
+    count: int = 150,
+    cluster: Cluster = BUSY,
+    **options: object,
+) -> engine.Outcome:
     model = model_of("mixtral-8x22b", 2)
-    return simulate(BUSY, model, load(BUSY, model, count, 40, seed), Options(policy, **options))  # type: ignore[arg-type]
+    requests = load(cluster, model, count, 40, seed)
+    return simulate(cluster, model, requests, Options(policy, **options))  # type: ignore[arg-type]
 
 
 # --- one request alone ---
@@ -315,7 +322,8 @@ def test_wrong_estimates_change_the_order_and_not_the_work() -> None:
     ids=str,
 )
 def test_options_make_a_difference_and_lose_nothing(option: dict[str, object]) -> None:
-    plain, other = busy(), busy(**option)
+    small = dataclasses.replace(BUSY, token_budget=4000)  # more waits than one batch takes
+    plain, other = busy(cluster=small), busy(cluster=small, **option)  # type: ignore[arg-type]
     assert np.all(np.isfinite(other.ttft_s))
     assert not np.array_equal(plain.ttft_s, other.ttft_s)
 
