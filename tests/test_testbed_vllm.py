@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import math
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ import pytest
 from mfs_transport.native import InputError
 from mfs_transport.testbed.network import Loopback, Place
 from mfs_transport.testbed.vllm import cluster, cost, replay, report, venv
+from mfs_transport.testbed.vllm import proxy as proxy_module
 from mfs_transport.testbed.vllm.__main__ import class_of
 from mfs_transport.testbed.vllm.model import KV_TOKEN_BYTES
 from mfs_transport.testbed.vllm.proxy import Proxy
@@ -151,6 +153,131 @@ def test_proxy__a_server_that_is_gone_is_an_error_not_a_wait(engines: tuple[Engi
     done = proxied(engines)
     assert done.error.startswith("502")
     assert done.ttft_s == math.inf
+
+
+BODY = b'{"prompt": "w1"}'
+
+
+def post(body: bytes = BODY, path: bytes = b"/v1/completions", **headers: str) -> bytes:
+    more = {
+        "Content-Length": str(len(body)),
+        **{k.replace("_", "-"): v for k, v in headers.items()},
+    }
+    lines = [b"POST " + path + b" HTTP/1.1", *(f"{k}: {v}".encode() for k, v in more.items())]
+    return b"\r\n".join([*lines, b"", body])
+
+
+@pytest.fixture
+def proxy(engines: tuple[Engine, Engine]) -> Iterator[Proxy]:
+    one = Proxy(("127.0.0.1", 0), engines[0].at, engines[1].at)
+    threading.Thread(target=one.serve_forever, daemon=True).start()
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+def answer_to(proxy: Proxy, raw: bytes, *, whole: bool = True) -> tuple[int, bytes]:
+    """Status and text of what the proxy answers; it closes the connection by itself."""
+    with socket.create_connection(("127.0.0.1", proxy.server_address[1]), timeout=60) as client:
+        client.sendall(raw)
+        if not whole:
+            client.shutdown(socket.SHUT_WR)
+        said = b""
+        while data := client.recv(65536):
+            said += data
+    return int(said.split()[1]), said
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (post(Content_Length="many"), b"Content-Length 'many'"),
+        (post(Content_Length="-1"), b"Content-Length '-1'"),
+        (post(Content_Length="9" * 400), b"Content-Length '999"),
+        (post(Content_Length="99999999999"), b"at most"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"Content-Length ''"),
+        (post(b""), b"not JSON"),
+        (post(b"{"), b"not JSON"),
+        (post(b"[1]"), b"a JSON object is expected"),
+        (post(b"3"), b"a JSON object is expected"),
+        (post(b"[" * 100_000), b"nested too deeply"),
+        (post(b"9" * 5000), b"not JSON"),
+        (post(b'{"a": "\\ud800"}'), b"surrogate"),
+        (post(b"\xff"), b"no UTF-8"),
+        (post(X_Request_Id="a\x7fb"), b"X-Request-Id"),
+        (post(X_Request_Id="é"), b"X-Request-Id"),
+        (post(path=b"/a\x01b"), b"path"),
+        (post(path="/é".encode()), b"path"),
+    ],
+)
+def test_proxy__what_is_no_request_is_answered_with_400(
+    proxy: Proxy,
+    engines: tuple[Engine, Engine],
+    capsys: pytest.CaptureFixture[str],
+    raw: bytes,
+    says: bytes,
+):
+    status, said = answer_to(proxy, raw)
+    assert status == 400
+    assert says in said
+    assert engines[0].asked == engines[1].asked == []
+    assert answer_to(proxy, post())[0] == 200  # the next is served
+    assert capsys.readouterr().err == ""
+
+
+def test_proxy__half_a_request_is_answered_with_400(proxy: Proxy):
+    status, said = answer_to(proxy, post(Content_Length="999"), whole=False)
+    assert status == 400
+    assert b"the body ends after 16 of 999 bytes" in said
+
+
+@pytest.mark.parametrize(
+    "answer", [[], 3, {"kv_transfer_params": 3}, {"kv_transfer_params": [1]}, "x"]
+)
+def test_proxy__an_answer_of_prefill_that_is_none_is_502(
+    proxy: Proxy, engines: tuple[Engine, Engine], answer: Any
+):
+    engines[0].answer = answer
+    status, said = answer_to(proxy, post())
+    assert status == 502
+    assert b"BadAnswer" in said
+    assert engines[1].asked == []
+
+
+def test_proxy__eager_prefill_that_is_gone_kills_no_thread(
+    engines: tuple[Engine, Engine], capsys: pytest.CaptureFixture[str]
+):
+    engines[0].shutdown()
+    engines[0].server_close()
+    assert proxied(engines, eager={"remote_engine_id": "p"}).text == "w7 w8"
+    for thread in threading.enumerate():
+        if "prefill_beside" in thread.name:
+            thread.join(60)
+    assert capsys.readouterr().err == ""
+
+
+def test_proxy_main__binds_loopback_unless_told():
+    assert proxy_module.parse("8000", proxy_module.LOOPBACK) == ("127.0.0.1", 8000)
+    assert proxy_module.parse(":8000", proxy_module.LOOPBACK) == ("127.0.0.1", 8000)
+    assert proxy_module.parse("0.0.0.0:8000", proxy_module.LOOPBACK) == ("0.0.0.0", 8000)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["8000"],
+        ["x", "a:1", "b:1"],
+        ["99999", "a:1", "b:1"],
+        ["8000", "1", "b:1"],
+        ["8000", "a:1", "b:1", "["],
+        ["8000", "a:1", "b:1", "[1]"],
+    ],
+)
+def test_proxy_main__bad_arguments_are_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert proxy_module.main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 # --- figures ---

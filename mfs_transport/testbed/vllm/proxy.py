@@ -10,11 +10,15 @@ hands those of prefill's answer to decode unchanged. Deadlines travel in `vllm_x
 both servers get. With `eager` both get the request at once, as layer-wise push needs it:
 decode then registers its blocks while prefill still computes.
 
-    python -m mfs_transport.testbed.vllm.proxy PORT PREFILL:PORT DECODE:PORT [EAGER-JSON]
+    python -m mfs_transport.testbed.vllm.proxy [ADDRESS:]PORT PREFILL:PORT DECODE:PORT [EAGER-JSON]
+
+Without an ADDRESS only this machine reaches it. A request that is none is answered with 400, and
+closes its connection; a server that does not answer as it should is 502.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import sys
@@ -23,8 +27,22 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from ... import input_file
+from ...__main__ import fail
+from ...native import InputError, one_line, shown
+
 TIMEOUT_S = 300.0
+MOST_BYTES = 64 << 20  # of a request's body: a prompt of 10 million tokens
+LOOPBACK = "127.0.0.1"
 Address = tuple[str, int]
+
+
+class BadRequest(Exception):
+    """Why a client's request cannot be handed on."""
+
+
+class BadAnswer(Exception):
+    """What a server has answered that is of no use."""
 
 
 def ask(address: Address, path: str, body: dict[str, Any], name: str) -> http.client.HTTPResponse:
@@ -60,10 +78,23 @@ class Proxy(ThreadingHTTPServer):
         answer = ask(self.prefill, path, first, name)
         return answer.status, answer.read()
 
+    def prefill_beside(self, path: str, body: dict[str, Any], name: str) -> None:
+        """The same where nobody waits for the answer: decode tells what went wrong."""
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            self.prefilled(path, body, name)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no news; all else is one line."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            print(f"proxy: {type(error).__name__}: {one_line(str(error))}", file=sys.stderr)
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Proxy
     protocol_version = "HTTP/1.1"
+    timeout = TIMEOUT_S  # for a client that says no more
+    answering = False
 
     def log_message(self, *_: object) -> None:
         pass
@@ -72,26 +103,57 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, b"{}")
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        name = self.headers.get("X-Request-Id") or uuid.uuid4().hex
+        self.answering = False  # nothing of an answer has been sent
         try:
-            self.forward(body, name)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.forward(self.body(), self.name())
+        except BadRequest as error:
+            self.close_connection = True  # who knows what of it is still to come
+            self.reply(400, told(error))
+        except (OSError, http.client.HTTPException, ValueError, BadAnswer) as error:
             self.close_connection = True
-            self.reply(502, json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
+            if not self.answering:
+                self.reply(502, told(error))
+
+    def body(self) -> dict[str, Any]:
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdecimal() and len(length) < 16):
+            raise BadRequest(f"Content-Length {shown(length)}: the bytes of the body")
+        if int(length) > MOST_BYTES:
+            raise BadRequest(f"Content-Length {length}: at most {MOST_BYTES}")
+        try:
+            data = self.rfile.read(int(length))
+            if len(data) < int(length):
+                raise BadRequest(f"the body ends after {len(data)} of {length} bytes")
+            found = input_file.parse_json(input_file.decoded(data, "body"), "body")
+        except OSError as error:
+            raise BadRequest(f"the body did not come: {error}") from None
+        except InputError as error:
+            raise BadRequest(str(error)) from None
+        if not isinstance(found, dict):
+            raise BadRequest("body: a JSON object is expected")
+        return found
+
+    def name(self) -> str:
+        """The request's; it and the path are handed on, and must be such that they can."""
+        if not self.path.isascii() or not self.path.isprintable() or " " in self.path:
+            raise BadRequest(f"path {shown(self.path)}: printable ASCII")
+        name: str = self.headers.get("X-Request-Id") or uuid.uuid4().hex
+        if not name.isascii() or not name.isprintable():
+            raise BadRequest(f"X-Request-Id {shown(name)}: printable ASCII")
+        return name
 
     def forward(self, body: dict[str, Any], name: str) -> None:
         proxy = self.server
         if proxy.eager is not None:
             arguments = (self.path, body, name)
-            threading.Thread(target=proxy.prefilled, args=arguments, daemon=True).start()
+            threading.Thread(target=proxy.prefill_beside, args=arguments, daemon=True).start()
             params = {**proxy.eager, "remote_request_id": name}
         else:
             status, answer = proxy.prefilled(self.path, body, name)
             if status != 200:
                 self.reply(status, answer)
                 return
-            params = json.loads(answer).get("kv_transfer_params") or {}
+            params = params_of(answer)
         answer_of_decode = ask(
             proxy.decode, self.path, {**body, "kv_transfer_params": params}, name
         )
@@ -99,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def pass_on(self, answer: http.client.HTTPResponse) -> None:
         """What decode says, as it comes."""
-        self.close_connection = True
+        self.close_connection = self.answering = True
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.getheader("Content-Type", "application/json"))
         self.send_header("Connection", "close")
@@ -119,15 +181,51 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client has gone
 
 
-def parse(text: str) -> Address:
+def told(error: Exception) -> bytes:
+    what = str(error) if isinstance(error, BadRequest) else f"{type(error).__name__}: {error}"
+    return json.dumps({"error": one_line(what)}).encode()
+
+
+def params_of(answer: bytes) -> dict[str, Any]:
+    """kv_transfer_params of prefill's answer; none are none."""
+    try:
+        found = input_file.parse_json(input_file.decoded(answer, "prefill"), "prefill")
+    except InputError as error:
+        raise BadAnswer(str(error)) from None
+    if not isinstance(found, dict):
+        raise BadAnswer(f"prefill: {shown(found)}: an object is expected")
+    params = found.get("kv_transfer_params")
+    if not isinstance(params, dict | None):
+        raise BadAnswer(f"prefill: kv_transfer_params {shown(params)}: an object is expected")
+    return params or {}
+
+
+def parse(text: str, default: str = "") -> Address:
+    """ADDRESS:PORT, or PORT alone where there is a default."""
     host, _, port = text.rpartition(":")
-    return host, int(port)
+    if not (host or default) or not (port.isascii() and port.isdecimal()) or len(port) > 5:
+        raise InputError(f"{shown(text)}: ADDRESS:PORT is expected")
+    if int(port) > 65535:
+        raise InputError(f"{shown(text)}: a port up to 65535")
+    return host or default, int(port)
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if len(arguments) not in (3, 4):
+            raise InputError("[ADDRESS:]PORT PREFILL:PORT DECODE:PORT [EAGER-JSON] are expected")
+        eager = input_file.parse_json(arguments[3], "EAGER-JSON") if arguments[3:] else None
+        if not isinstance(eager, dict | None):
+            raise InputError("EAGER-JSON: an object is expected")
+        prefill, decode = parse(arguments[1]), parse(arguments[2])
+        with Proxy(parse(arguments[0], LOOPBACK), prefill, decode, eager) as proxy:
+            proxy.serve_forever()
+    except (InputError, OSError) as error:
+        return fail(error, 2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 if __name__ == "__main__":
-    Proxy(
-        parse(sys.argv[1]),
-        parse(sys.argv[2]),
-        parse(sys.argv[3]),
-        json.loads(sys.argv[4]) if len(sys.argv) > 4 else None,
-    ).serve_forever()
+    sys.exit(main(sys.argv[1:]))
