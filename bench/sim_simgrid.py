@@ -13,7 +13,6 @@ what is missing and ends with status 77.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from rich.table import Table
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.sim import engine
+from mfs_transport.testbed import system
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 BANDWIDTH_BPS = 25e9
@@ -60,10 +60,10 @@ def simgrid_version() -> str:
 def build(folder: Path) -> Path:
     """The program, after installing what it needs if that is allowed."""
     if not Path("/usr/include/simgrid/s4u.hpp").exists() or not shutil.which("g++"):
-        if os.getuid() != 0 or not shutil.which("apt-get"):
+        if not system.may_install():
             raise Missing("no SimGrid: apt-get install libsimgrid-dev g++ (as root)")
-        for command in (["update"], ["install", "-y", "libsimgrid-dev", "g++"]):
-            subprocess.run(["apt-get", "-qq", *command], capture_output=True, check=False)
+        packages = ["libsimgrid-dev", "g++"]
+        system.install(packages, "this comparison", lambda line: click.echo(line, err=True))
     if not Path("/usr/include/simgrid/s4u.hpp").exists():
         raise Missing("no SimGrid: apt-get install libsimgrid-dev did not work here")
     program = folder / "simgrid"

@@ -233,3 +233,46 @@ def test_without_a_compiler__says_so(tmp_path: Path):
     assert done.returncode != 0
     assert "no C compiler: no-such-cc is not installed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# --- scripts/setup ---
+
+
+def setup_without_gcc(folder: Path, **environ: str) -> tuple[str, str]:
+    """What scripts/setup says on a machine without gcc, as root; what it asked apt-get for."""
+    (folder / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup", folder / "scripts")
+    tools = folder / "tools"
+    tools.mkdir()
+    for name in ("bash", "dirname"):
+        (tools / name).symlink_to(shutil.which(name) or "")
+    (tools / "python3").symlink_to(sys.executable)
+    stubs = {"id": "echo 0", "apt-get": f"echo $@ >>{folder}/asked"}
+    for name, line in stubs.items():
+        (tools / name).write_text(f"#!{shutil.which('bash')}\n{line}\n")
+        (tools / name).chmod(0o755)
+    done = subprocess.run(
+        [str(tools / "bash"), str(folder / "scripts" / "setup")],
+        env={"PATH": str(tools), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "setup: gcc is missing; install it with: apt-get install gcc\n" in done.stderr
+    asked = folder / "asked"
+    return done.stderr, asked.read_text() if asked.exists() else ""
+
+
+def test_setup__what_root_installs_is_said_with_the_way_not_to(tmp_path: Path):
+    said, asked = setup_without_gcc(tmp_path)
+    assert "installing the system's package gcc by apt-get, for gcc; MFS_SETUP_APT=0" in said
+    assert "install -y -qq gcc" in asked
+
+
+@pytest.mark.parametrize("value", ["0", "no", "off"])
+def test_setup__installs_nothing_of_the_system_when_told_so(tmp_path: Path, value: str):
+    said, asked = setup_without_gcc(tmp_path, MFS_SETUP_APT=value)
+    assert "installing" not in said
+    assert asked == ""

@@ -20,7 +20,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from ... import __version__
 from ...native import PACKAGE, InputError
+from .. import system
 
 ROOT = PACKAGE.parent
 VLLM = "0.32.0"  # the pinned release
@@ -111,11 +113,8 @@ def need_libnuma(say: Say) -> None:
             ctypes.CDLL("libnuma.so.1")
             return
         except OSError:
-            if attempt == "installed" or os.geteuid() != 0 or not shutil.which("apt-get"):
-                break
-        say("installing libnuma1 (vLLM opens libnuma.so.1)")
-        for command in (["update"], ["install", "-y", "libnuma1"]):
-            subprocess.run(["apt-get", "-qq", *command], capture_output=True, check=False)
+            if attempt == "there":
+                system.install(["libnuma1"], "vLLM, which opens libnuma.so.1", say)
     raise InputError("libnuma.so.1 is missing, vLLM needs it: apt-get install libnuma1")
 
 
@@ -173,7 +172,7 @@ def site(place: Path) -> list[str]:
     tuning = "[vllm.general_plugins]\nmfs_demo = mfs_transport.testbed.vllm.tuning:register\n"
     for name, version, entry_points in (
         ("vllm", f"{VLLM}+cpu", ""),
-        (project["name"], project["version"], "\n".join(ours)),
+        (project["name"], __version__, "\n".join(ours)),
         ("mfs-vllm-demo", "0", tuning),
     ):
         info = place / f"{name.replace('-', '_')}-{version}.dist-info"
