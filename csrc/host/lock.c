@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -36,10 +37,22 @@ static void pause_shortly(void)
     nanosleep(&pause, NULL);
 }
 
+/* For a message: who says that it writes. */
+static void holder_name(const struct mfs_segment *segment, char *name, size_t size)
+{
+    const uint32_t writer = mfs_get(&segment->writer);
+    const uint32_t slot = writer - 1;
+
+    if (writer > 0 && slot < MFS_PROCESSES_MAX)
+        snprintf(name, size, "process %d", (int)mfs_get(&segment->processes[slot].pid));
+    else
+        snprintf(name, size, "another process");
+}
+
 /* Nobody has given the lock up in time. */
 static void waited_in_vain(struct mfs_host *host)
 {
-    const uint32_t writer = mfs_get(&host->segment->writer);
+    char holder[32];
 
     host->patience_ns = host->patience_ns > 0 ? 2 * host->patience_ns : WAIT_NS;
     if (host->patience_ns > PATIENCE_MAX_NS)
@@ -48,12 +61,11 @@ static void waited_in_vain(struct mfs_host *host)
     if (host->told)
         return;
     host->told = true;
+    holder_name(host->segment, holder, sizeof(holder));
     mfs_log(MFS_LOG_WARN,
-            "segment %s: process %d holds its lock and does not move (is it stopped?); until it "
-            "does, no request can be registered and no port opened",
-            host->path,
-            writer - 1 < MFS_PROCESSES_MAX ? (int)mfs_get(&host->segment->processes[writer - 1].pid)
-                                           : -1);
+            "segment %s: %s holds its lock and does not move (is it stopped?); until it does, no "
+            "request can be registered and no port opened",
+            host->path, holder);
 }
 
 /* The byte of the file; the mutex is held. */
