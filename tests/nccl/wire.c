@@ -14,10 +14,12 @@
 #include "wire.h"
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -183,11 +185,32 @@ static void which_ucx(void)
     NEED(net->finalize(ctx) == 0);
 }
 
+void begin(const char *format, ...)
+{
+    /* of the processor's time: what hangs here polls */
+    const struct itimerval patience = {.it_value = {.tv_sec = 20}};
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(now_doing, sizeof(now_doing), format, arguments);
+    va_end(arguments);
+    NEED(setitimer(ITIMER_PROF, &patience, NULL) == 0);
+}
+
+static void on_hang(int number)
+{
+    (void)number;
+    (void)!write(STDERR_FILENO, now_doing, strlen(now_doing));
+    (void)!write(STDERR_FILENO, ": hangs\n", 8);
+    abort();
+}
+
 int main(int argc, char **argv)
 {
     char reason[512];
     void *library;
 
+    signal(SIGPROF, on_hang);
     if (argc < 4) {
         fputs("usage: wire PLUGIN LOOP_UCP forged [NAME] | strangers | endings | ucx MINOR | which "
               "| fuzz "

@@ -36,6 +36,8 @@ extern char now_doing[128]; /* told when the program ends badly */
             DIE("%s", #condition);                                                                 \
     } while (0)
 
+/* What is done now; it ends the program when it hangs. */
+__attribute__((format(printf, 1, 2))) void begin(const char *format, ...);
 /* Init both, and let both listen. */
 void sides_open(struct side sides[2]);
 /* Connect them both ways; false when one could not. */

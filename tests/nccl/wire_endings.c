@@ -96,8 +96,7 @@ void endings(void)
 
     hooks->rdma = true;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        snprintf(now_doing, sizeof(now_doing), "endings: %s", cases[i].name);
-        alarm(20); /* of real time: something hangs */
+        begin("endings: %s", cases[i].name);
         cases[i].run();
         printf("%s\n", cases[i].name);
     }

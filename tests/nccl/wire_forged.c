@@ -155,8 +155,7 @@ void forged(const char *only)
     for (row = rows; row < rows + sizeof(rows) / sizeof(rows[0]); row++) {
         if (only && strcmp(only, row->name) != 0)
             continue;
-        snprintf(now_doing, sizeof(now_doing), "forged %s", row->name);
-        alarm(20); /* of real time: something hangs */
+        begin("forged %s", row->name);
         one();
         printf("%s\n", row->name);
     }

@@ -191,8 +191,7 @@ void fuzz(uint64_t from, uint64_t count)
     uint64_t changed = 0;
 
     for (uint64_t seed = from; seed < from + count; seed++) {
-        snprintf(now_doing, sizeof(now_doing), "fuzz, seed %llu", (unsigned long long)seed);
-        alarm(20); /* of real time: something hangs */
+        begin("fuzz, seed %llu", (unsigned long long)seed);
         state = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
         one();
         changed += changes;

@@ -167,8 +167,7 @@ void strangers(void)
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        snprintf(now_doing, sizeof(now_doing), "strangers: %s", cases[i].name);
-        alarm(20); /* of real time: something hangs */
+        begin("strangers: %s", cases[i].name);
         cases[i].run();
         printf("%s\n", cases[i].name);
     }
