@@ -542,6 +542,11 @@ def tag_make(request: Request | str | None, stage: str, layer: int = 0) -> Any:
     return value
 
 
+def tag_is(value: Any) -> bool:
+    """It is what `tag_make` returns."""
+    return isinstance(value, ffi.CData) and ffi.typeof(value) == ffi.typeof("struct mfs_tag *")
+
+
 @contextmanager
 def tag_set(value: Any) -> Iterator[None]:
     """Make `value` (of `tag_make`, or None) the current tag of this thread for the block."""

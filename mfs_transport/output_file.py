@@ -19,7 +19,7 @@ import secrets
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from .native import InputError
 
@@ -58,6 +58,14 @@ def open_log(path: Path) -> BinaryIO:
         return special
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, MODE), "wb")
+
+
+def open_append(path: Path) -> IO[str]:
+    """A text file to read and to add to; it is made if it is not there, but not through a link."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = 0 if path.exists() else os.O_CREAT | os.O_EXCL
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | made, MODE)
+    return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
 def remove(path: Path) -> None:

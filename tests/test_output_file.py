@@ -188,3 +188,15 @@ def test_remove__what_is_not_there(tmp_path: Path):
     (tmp_path / "r").write_text("")
     output_file.remove(tmp_path / "r")
     assert names(tmp_path) == []
+
+
+def test_open_append__adds_and_makes_nothing_through_a_link(tmp_path: Path):
+    path, link = tmp_path / "new" / "kept", tmp_path / "link"
+    for line in ("one\n", "two\n"):
+        with output_file.open_append(path) as file:
+            file.write(line)
+    assert path.read_text() == "one\ntwo\n"
+    link.symlink_to(tmp_path / "planted")
+    with pytest.raises(FileExistsError):
+        output_file.open_append(link)
+    assert names(tmp_path) == ["link", "new"]

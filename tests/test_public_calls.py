@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 
 import mfs_transport as mfs
 from mfs_transport import checked, config, control, input_file, native, scheduler
+from mfs_transport.engines import nixl
+from mfs_transport.engines.vllm import deadline
+from mfs_transport.observe.trace import Trace
 
 GIVEN = settings(
     max_examples=60,
@@ -191,6 +194,42 @@ def test_scheduler(data: st.DataObject):
 @given(st.sampled_from([f.name for f in scheduler.dataclasses.fields(scheduler.Facts)]), ANYTHING)
 def test_scheduler__facts(name: str, value: Any):
     survives(scheduler.plan_unit, [scheduler.Facts(**{name: value})], 5)
+
+
+class Nixl:
+    """An agent that knows no wrong argument."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **options: object()
+
+
+@GIVEN
+@given(st.data())
+def test_nixl(data: st.DataObject):
+    spoiled(data, nixl.Agent, Nixl(), lambda *_: None)
+    agent, handle = nixl.Agent(Nixl()), object()
+    spoiled(data, agent.tag, handle, "r", "p2d", 3)
+    spoiled(data, agent.transfer, handle)
+    spoiled(data, agent.initialize_xfer, "WRITE", [], [], "peer", b"done")
+    spoiled(data, agent.release_xfer_handle, handle)
+    wrong = data.draw(ANYTHING)
+    odd = nixl.Agent(Nixl(), lambda *_: wrong)
+    survives(lambda: odd.transfer(odd.initialize_xfer("WRITE", [], [], "peer")))
+
+
+@GIVEN
+@given(st.data())
+def test_trace(host: mfs.Host, data: st.DataObject):
+    spoiled(data, Trace, host, from_now=True)
+    survives(setattr, Trace(host), "on", data.draw(ANYTHING))
+
+
+@GIVEN
+@given(st.data())
+def test_vllm_deadline(data: st.DataObject):
+    spoiled(data, deadline.parse_classes, "tight=3x")
+    params = {key: data.draw(ANYTHING) for key in ("mfs_left_ms", "mfs_deadline_ms")}
+    survives(deadline.due, {}, {**params, "mfs_slo_class": data.draw(ANYTHING)}, {}, 0.0, float)
 
 
 @GIVEN

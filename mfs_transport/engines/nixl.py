@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..control import Request, abort, tag_current, tag_make, tag_set
+from ..control import Request, abort, tag_current, tag_is, tag_make, tag_set
+from ..native import InputError, shown
 
 Tagger = Callable[[str, str, bytes], Any]
 
@@ -29,6 +30,8 @@ class Agent:
     """Stands for `agent` (a nixl_agent); see the module."""
 
     def __init__(self, agent: Any, tagger: Tagger | None = None) -> None:
+        if tagger is not None and not callable(tagger):
+            raise InputError(f"tagger {shown(tagger)}: a function, or None")
         self._agent = agent
         self._tagger = tagger
         # id(handle) -> tag. Handles are not kept alive (NIXL releases them when they are
@@ -46,6 +49,8 @@ class Agent:
         value = self._tagger(operation, peer, notification) if self._tagger else None
         if value is None:
             value = tag_current()
+        elif not tag_is(value):
+            raise InputError(f"tagger returned {shown(value)}: what tag_make returns, or None")
         if value is not None:
             self._tags[id(handle)] = value
         else:

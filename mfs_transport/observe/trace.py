@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .. import checked
 from ..control import Host
 from ..native import NEVER, ffi, lib, text
 
@@ -76,7 +77,8 @@ class Trace:
     """Reads the ring of one host, from its oldest event on, or from now on."""
 
     def __init__(self, host: Host, *, from_now: bool = False) -> None:
-        self.host = host
+        self.host = checked.one_of(host, Host, "host")
+        from_now = checked.truth(from_now, "from_now")
         self.lost = 0  # events that were overwritten before they were read
         self._next = ffi.new("uint64_t *", lib.mfs_event_count(host.handle) if from_now else 0)
         if not from_now:  # what was overwritten before we came is nobody's loss
@@ -90,7 +92,7 @@ class Trace:
 
     @on.setter
     def on(self, on: bool) -> None:
-        lib.mfs_event_trace(self.host.handle, on)
+        lib.mfs_event_trace(self.host.handle, checked.truth(on, "on"))
 
     def read(self) -> list[Event]:
         """Those recorded since the last call, oldest first."""

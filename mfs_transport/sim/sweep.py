@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import input_file
+from .. import input_file, output_file
 from ..native import InputError, shown
 from . import models, statistics
 from . import point as points
@@ -197,6 +197,8 @@ class Store:
         self.path = path
         self.rows: dict[str, dict[str, Any]] = {}
         self.other_builds = 0
+        if path is not None:
+            output_file.check(path)
         if path is not None and path.exists():
             if not path.is_file():
                 raise InputError(f"results {path}: it is no regular file")
@@ -221,8 +223,7 @@ class Store:
         row = {"key": key, "build": points.build(), "result": run.result, "details": run.details}
         self.rows[key] = row
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+", encoding="utf-8") as file:
+            with output_file.open_append(self.path) as file:
                 if file.tell() > 0:
                     file.seek(file.tell() - 1)
                     if file.read(1) != "\n":

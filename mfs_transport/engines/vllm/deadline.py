@@ -63,6 +63,8 @@ class Due:
 def parse_classes(text: str) -> dict[str, Slo]:
     """MFS_SLO by name of class; InputError says what is wrong."""
     classes: dict[str, Slo] = {}
+    if not isinstance(text, str):
+        raise InputError(f"MFS_SLO {shown(text)}: a text, as tight=300ms,loose=8x")
     for part in text.split(","):
         if not part.strip():
             continue
@@ -124,7 +126,7 @@ def due(
                 complaint = str(error)
                 continue
             return Due(value - age_ms, name, complaint)
-    if (asked != DEFAULT and name not in classes) or name != asked:
+    if not isinstance(asked, str) or (asked != DEFAULT and asked not in classes):
         known = ", ".join(sorted(classes)) or "none; set MFS_SLO"
         complaint = f"{CLASS} {shown(asked)}: there is no such class; classes: {known}"
         name = DEFAULT

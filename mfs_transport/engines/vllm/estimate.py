@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ... import output_file
+from ... import input_file, output_file
 
 FORGET = 0.125
 # Warm-up: an 8B model on one recent GPU. Wrong elsewhere, and replaced by the first steps.
@@ -134,7 +134,7 @@ def read_reports(segment: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(segment.parent.glob(f"{segment.name}.{PREFIX}*.json")):
         try:
-            report = json.loads(path.read_text())
+            report = input_file.parse_json(input_file.text(path, str(path)), str(path))
             if Path(f"/proc/{int(report['pid'])}").exists():
                 found.append(report)
             else:
