@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -75,6 +76,9 @@ CASES = [
     "abort_without_tag",
     "abort_too_late",
     "abort_waits_for_post",
+    "faults_of_ucx",
+    "faults_of_memory",
+    "faults_of_set_up",
 ]
 THREADED = {
     "fence_waits_for_post",
@@ -160,3 +164,19 @@ def test_order_sanitized(sanitizer: str) -> None:
 def test_cases_are_all_run() -> None:
     program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
     assert toolbox.run([program], toolbox.environment()).split() == CASES
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_set_up_without_memory(nth: int) -> None:
+    """An allocation of ours that fails before UCX is first used: traffic passes all the same."""
+    program = toolbox.program("order", toolbox.fake_ucp(), tags=True)
+    env = environment("faults_of_set_up", "mfs") | {"ALLOCATIONS_FAIL": str(nth)}
+    toolbox.run([program, "faults_of_set_up"], env)
+
+
+def test_faults_reach_every_function() -> None:
+    table = (toolbox.ROOT / "csrc" / "ucx" / "calls.def").read_text()
+    names = re.findall(r"^MFS_UCX_CALL\([^,]*,\s*(ucp_\w+)", table, re.M)
+    source = (toolbox.HERE / "order_faults.c").read_text()
+    assert len(names) > 40
+    assert [name for name in names if f"{name}(" not in source] == []

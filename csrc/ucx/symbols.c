@@ -116,6 +116,16 @@ static bool api_read(void *function, struct mfs_ucx_api *api)
     return true;
 }
 
+/* A process has one or two: for those no memory is asked for, since without an answer for its
+ * caller a call of UCX's cannot even be passed on. Mutex held. */
+static struct copy *copy_new(void)
+{
+    static struct copy few[4];
+    static unsigned used;
+
+    return used < sizeof(few) / sizeof(few[0]) ? &few[used++] : calloc(1, sizeof(struct copy));
+}
+
 static struct copy *copy_find(const struct mfs_ucx_api *api)
 {
     struct copy *copy = mfs_see(&copies);
@@ -137,7 +147,7 @@ static const struct mfs_ucx_api *copy_of(void *function)
     pthread_mutex_lock(&table_mutex);
     copy = copy_find(&api);
     if (!copy) {
-        copy = calloc(1, sizeof(*copy));
+        copy = copy_new();
         is_new = copy != NULL;
     }
     if (is_new) {

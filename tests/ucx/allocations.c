@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-unsigned long allocations;
+unsigned long allocations, allocations_fail_at;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 const bool allocations_are_seen = false;
@@ -20,29 +20,27 @@ void *malloc(size_t bytes);
 void *calloc(size_t count, size_t bytes);
 void *realloc(void *memory, size_t bytes);
 
-static void note(const void *caller)
+/* Counted, if it is ours. true: it fails. */
+static bool fails(const void *caller)
 {
     Dl_info info;
 
-    if (dladdr(caller, &info) && info.dli_fname && strstr(info.dli_fname, "/libmfs"))
-        __atomic_fetch_add(&allocations, 1, __ATOMIC_RELAXED);
+    return dladdr(caller, &info) && info.dli_fname && strstr(info.dli_fname, "/libmfs") &&
+           __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED) == allocations_fail_at;
 }
 
 void *malloc(size_t bytes)
 {
-    note(__builtin_return_address(0));
-    return __libc_malloc(bytes);
+    return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(bytes);
 }
 
 void *calloc(size_t count, size_t bytes)
 {
-    note(__builtin_return_address(0));
-    return __libc_calloc(count, bytes);
+    return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(count, bytes);
 }
 
 void *realloc(void *memory, size_t bytes)
 {
-    note(__builtin_return_address(0));
-    return __libc_realloc(memory, bytes);
+    return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(memory, bytes);
 }
 #endif

@@ -31,6 +31,8 @@ API int fake_worker_pending;
 API unsigned fake_arms;
 API ucs_status_t fake_fail;
 API void (*fake_in_put)(ucp_ep_h ep);
+API uint64_t fake_fails[FAKE_CALLS];
+API ucs_status_t fake_fails_with = UCS_ERR_NO_MEMORY;
 
 static struct request *open_requests[OPEN_MAX];
 static unsigned open_count;
@@ -38,6 +40,14 @@ static char text[1 << 20];
 static size_t length;
 static struct ucp_ep *free_eps;
 static int context_dummy;
+
+static ucs_status_t outcome_of(enum fake_call call)
+{
+    const bool fails = fake_fails[call] & 1;
+
+    fake_fails[call] >>= 1;
+    return fails ? fake_fails_with : UCS_OK;
+}
 
 static void note(const char *format, ...)
 {
@@ -69,6 +79,8 @@ API unsigned fake_open(void)
 
 static void complete(struct request *request, ucs_status_t status)
 {
+    if (status == UCS_OK)
+        status = outcome_of(FAKE_END);
     request->status = status;
     request->completing = true;
     if (request->callback)
@@ -97,10 +109,13 @@ API void fake_complete_all(void)
         fake_complete(0, UCS_OK);
 }
 
-static ucs_status_ptr_t start(const ucp_request_param_t *param)
+static ucs_status_ptr_t start(enum fake_call call, const ucp_request_param_t *param)
 {
+    const ucs_status_t status = outcome_of(call);
     struct request *request;
 
+    if (status != UCS_OK)
+        return UCS_STATUS_PTR(status);
     if (fake_mode == FAKE_AT_ONCE)
         return NULL;
     request = calloc(1, sizeof(*request));
@@ -129,7 +144,7 @@ API ucs_status_t ucp_init_version(unsigned major, unsigned minor, const ucp_para
 {
     (void)major, (void)minor, (void)params, (void)config;
     *context = (ucp_context_h)(void *)&context_dummy;
-    return UCS_OK;
+    return outcome_of(FAKE_INIT);
 }
 
 API void ucp_cleanup(ucp_context_h context)
@@ -141,8 +156,11 @@ API ucs_status_t ucp_worker_create(ucp_context_h context, const ucp_worker_param
                                    ucp_worker_h *worker)
 {
     (void)context, (void)params;
-    *worker = calloc(1, sizeof(**worker));
-    return UCS_OK;
+    const ucs_status_t status = outcome_of(FAKE_WORKER);
+
+    if (status == UCS_OK)
+        *worker = calloc(1, sizeof(**worker));
+    return status;
 }
 
 API void ucp_worker_destroy(ucp_worker_h worker)
@@ -170,7 +188,7 @@ API ucs_status_t ucp_worker_arm(ucp_worker_h worker)
 {
     (void)worker;
     fake_arms++;
-    return UCS_OK;
+    return outcome_of(FAKE_ARM);
 }
 
 API ucs_status_t ucp_worker_wait(ucp_worker_h worker)
@@ -182,14 +200,14 @@ API ucs_status_t ucp_worker_fence(ucp_worker_h worker)
 {
     (void)worker;
     note("fence");
-    return UCS_OK;
+    return outcome_of(FAKE_FENCE);
 }
 
 API ucs_status_ptr_t ucp_worker_flush_nbx(ucp_worker_h worker, const ucp_request_param_t *param)
 {
     (void)worker;
     note("flush");
-    return start(param);
+    return start(FAKE_FLUSH, param);
 }
 
 API ucs_status_t ucp_worker_flush(ucp_worker_h worker)
@@ -197,12 +215,16 @@ API ucs_status_t ucp_worker_flush(ucp_worker_h worker)
     (void)worker;
     note("flush");
     fake_complete_all();
-    return UCS_OK;
+    return outcome_of(FAKE_FLUSH);
 }
 
 API ucs_status_t ucp_ep_create(ucp_worker_h worker, const ucp_ep_params_t *params, ucp_ep_h *ep)
 {
+    const ucs_status_t status = outcome_of(FAKE_EP);
+
     (void)params;
+    if (status != UCS_OK)
+        return status;
     *ep = free_eps ? free_eps : calloc(1, sizeof(**ep));
     free_eps = free_eps ? free_eps->next_free : NULL; /* the last address closed comes back first */
     (*ep)->number = ++worker->eps;
@@ -219,7 +241,7 @@ API ucs_status_ptr_t ucp_ep_close_nbx(ucp_ep_h ep, const ucp_request_param_t *pa
     ep->number = 0; /* use after close shows in the log */
     ep->next_free = free_eps;
     free_eps = ep;
-    return NULL;
+    return UCS_STATUS_PTR(outcome_of(FAKE_CLOSE));
 }
 
 API ucs_status_ptr_t ucp_ep_close_nb(ucp_ep_h ep, unsigned mode)
@@ -241,23 +263,23 @@ API ucs_status_ptr_t ucp_disconnect_nb(ucp_ep_h ep)
 API ucs_status_ptr_t ucp_ep_flush_nbx(ucp_ep_h ep, const ucp_request_param_t *param)
 {
     note("flush %u", ep->number);
-    return start(param);
+    return start(FAKE_FLUSH, param);
 }
 
 API ucs_status_t ucp_ep_flush(ucp_ep_h ep)
 {
     note("flush %u", ep->number);
     fake_complete_all();
-    return UCS_OK;
+    return outcome_of(FAKE_FLUSH);
 }
 
-static ucs_status_ptr_t transfer(const char *name, ucp_ep_h ep, size_t bytes, uint64_t remote_addr,
-                                 const ucp_request_param_t *param)
+static ucs_status_ptr_t transfer(enum fake_call call, const char *name, ucp_ep_h ep, size_t bytes,
+                                 uint64_t remote_addr, const ucp_request_param_t *param)
 {
     if (fake_in_put)
         fake_in_put(ep);
     note("%s %u %llu +%zu", name, ep->number, (unsigned long long)remote_addr, bytes);
-    return fake_fail != UCS_OK ? UCS_STATUS_PTR(fake_fail) : start(param);
+    return fake_fail != UCS_OK ? UCS_STATUS_PTR(fake_fail) : start(call, param);
 }
 
 API ucs_status_ptr_t ucp_put_nbx(ucp_ep_h ep, const void *buffer, size_t count,
@@ -265,14 +287,14 @@ API ucs_status_ptr_t ucp_put_nbx(ucp_ep_h ep, const void *buffer, size_t count,
                                  const ucp_request_param_t *param)
 {
     (void)buffer, (void)rkey;
-    return transfer("put", ep, count, remote_addr, param);
+    return transfer(FAKE_POST, "put", ep, count, remote_addr, param);
 }
 
 API ucs_status_ptr_t ucp_get_nbx(ucp_ep_h ep, void *buffer, size_t count, uint64_t remote_addr,
                                  ucp_rkey_h rkey, const ucp_request_param_t *param)
 {
     (void)buffer, (void)rkey;
-    return transfer("get", ep, count, remote_addr, param);
+    return transfer(FAKE_POST, "get", ep, count, remote_addr, param);
 }
 
 API ucs_status_t ucp_put_nbi(ucp_ep_h ep, const void *buffer, size_t bytes, uint64_t remote_addr,
@@ -347,13 +369,68 @@ API ucs_status_ptr_t ucp_put_nb(ucp_ep_h ep, const void *buffer, size_t bytes, u
     return ucp_put_nbx(ep, buffer, bytes, remote_addr, rkey, &param);
 }
 
+API ucs_status_ptr_t ucp_get_nb(ucp_ep_h ep, void *buffer, size_t bytes, uint64_t remote_addr,
+                                ucp_rkey_h rkey, ucp_send_callback_t callback)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK};
+
+    memcpy(&param.cb.send, &callback, sizeof(callback));
+    return ucp_get_nbx(ep, buffer, bytes, remote_addr, rkey, &param);
+}
+
+API ucs_status_ptr_t ucp_ep_flush_nb(ucp_ep_h ep, unsigned flags, ucp_send_callback_t callback)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK};
+
+    (void)flags;
+    memcpy(&param.cb.send, &callback, sizeof(callback));
+    return ucp_ep_flush_nbx(ep, &param);
+}
+
+API ucs_status_ptr_t ucp_worker_flush_nb(ucp_worker_h worker, unsigned flags,
+                                         ucp_send_callback_t callback)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK};
+
+    (void)flags;
+    memcpy(&param.cb.send, &callback, sizeof(callback));
+    return ucp_worker_flush_nbx(worker, &param);
+}
+
+API void ucp_ep_destroy(ucp_ep_h ep)
+{
+    (void)ucp_ep_close_nb(ep, UCP_EP_CLOSE_MODE_FLUSH);
+}
+
+API void ucp_worker_wait_mem(ucp_worker_h worker, void *address)
+{
+    (void)worker, (void)address;
+}
+
+API int ucp_request_is_completed(void *request)
+{
+    return ucp_request_check_status(request) != UCS_INPROGRESS;
+}
+
+API ucs_status_t ucp_request_test(void *request, ucp_tag_recv_info_t *info)
+{
+    (void)info;
+    return ucp_request_check_status(request);
+}
+
+API ucs_status_t ucp_request_query(void *request, ucp_request_attr_t *attributes)
+{
+    attributes->status = ucp_request_check_status(request);
+    return UCS_OK;
+}
+
 /* --- what passes --- */
 
 API ucs_status_ptr_t ucp_tag_send_nbx(ucp_ep_h ep, const void *buffer, size_t count, ucp_tag_t tag,
                                       const ucp_request_param_t *param)
 {
     (void)buffer;
-    return transfer("tag", ep, count, tag, param);
+    return transfer(FAKE_SEND, "tag", ep, count, tag, param);
 }
 
 /* Through another exported function, as in the real one: counted once all the same. */
@@ -372,7 +449,7 @@ API ucs_status_ptr_t ucp_tag_send_sync_nbx(ucp_ep_h ep, const void *buffer, size
                                            ucp_tag_t tag, const ucp_request_param_t *param)
 {
     (void)buffer;
-    return transfer("sync", ep, count, tag, param);
+    return transfer(FAKE_SEND, "sync", ep, count, tag, param);
 }
 
 API ucs_status_ptr_t ucp_tag_send_sync_nb(ucp_ep_h ep, const void *buffer, size_t count,
@@ -382,7 +459,7 @@ API ucs_status_ptr_t ucp_tag_send_sync_nb(ucp_ep_h ep, const void *buffer, size_
     const ucp_request_param_t param = {0};
 
     (void)buffer, (void)datatype, (void)callback;
-    return transfer("sync", ep, count, tag, &param);
+    return transfer(FAKE_SEND, "sync", ep, count, tag, &param);
 }
 
 API ucs_status_t ucp_tag_send_nbr(ucp_ep_h ep, const void *buffer, size_t count,
@@ -398,7 +475,7 @@ API ucs_status_ptr_t ucp_am_send_nbx(ucp_ep_h ep, unsigned id, const void *heade
                                      const ucp_request_param_t *param)
 {
     (void)header, (void)header_length, (void)buffer;
-    return transfer("am", ep, count, id, param);
+    return transfer(FAKE_SEND, "am", ep, count, id, param);
 }
 
 API ucs_status_ptr_t ucp_am_send_nb(ucp_ep_h ep, uint16_t id, const void *buffer, size_t count,
@@ -408,14 +485,14 @@ API ucs_status_ptr_t ucp_am_send_nb(ucp_ep_h ep, uint16_t id, const void *buffer
     const ucp_request_param_t param = {0};
 
     (void)buffer, (void)datatype, (void)callback, (void)flags;
-    return transfer("am", ep, count, id, &param);
+    return transfer(FAKE_SEND, "am", ep, count, id, &param);
 }
 
 API ucs_status_ptr_t ucp_stream_send_nbx(ucp_ep_h ep, const void *buffer, size_t count,
                                          const ucp_request_param_t *param)
 {
     (void)buffer;
-    return transfer("stream", ep, count, 0, param);
+    return transfer(FAKE_SEND, "stream", ep, count, 0, param);
 }
 
 API ucs_status_ptr_t ucp_stream_send_nb(ucp_ep_h ep, const void *buffer, size_t count,
@@ -425,7 +502,7 @@ API ucs_status_ptr_t ucp_stream_send_nb(ucp_ep_h ep, const void *buffer, size_t 
     const ucp_request_param_t param = {0};
 
     (void)buffer, (void)datatype, (void)callback, (void)flags;
-    return transfer("stream", ep, count, 0, &param);
+    return transfer(FAKE_SEND, "stream", ep, count, 0, &param);
 }
 
 API ucs_status_t ucp_device_local_mem_list_create(const void *params, void *list)

@@ -12,6 +12,7 @@
 #define FAKE_UCP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <ucp/api/ucp.h>
 
 enum fake_mode {
@@ -20,6 +21,25 @@ enum fake_mode {
     FAKE_EARLY,     /* the callback comes before the post returns its request */
     FAKE_PROGRESS,  /* each progress completes the oldest */
 };
+
+/* Kinds of calls that can be made to fail; FAKE_END: operations that end with an error. */
+enum fake_call {
+    FAKE_INIT,
+    FAKE_WORKER,
+    FAKE_EP,
+    FAKE_POST, /* put, get */
+    FAKE_SEND, /* tag, active message, stream */
+    FAKE_FLUSH,
+    FAKE_FENCE,
+    FAKE_CLOSE,
+    FAKE_ARM,
+    FAKE_END,
+    FAKE_CALLS
+};
+
+/* Bit n: the n-th next call of that kind fails, 0 being the next one. With fake_fails_with. */
+extern uint64_t fake_fails[FAKE_CALLS];
+extern ucs_status_t fake_fails_with;
 
 extern enum fake_mode fake_mode;
 extern int fake_worker_pending;  /* what the next ucp_worker_progress returns besides */

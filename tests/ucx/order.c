@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "allocations.h"
+
 ucp_context_h context;
 ucp_worker_params_t worker_params = {
     .field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
@@ -126,7 +128,7 @@ void finish_all(void)
 
 static const struct order_case *const lists[] = {
     order_queue_cases, order_flush_cases, order_request_cases, order_express_cases,
-    order_close_cases, order_forms_cases, order_abort_cases,
+    order_close_cases, order_forms_cases, order_abort_cases,   order_faults_cases,
 };
 
 int main(int argc, char **argv)
@@ -134,6 +136,8 @@ int main(int argc, char **argv)
     const ucp_params_t params = {0};
     const ucp_ep_params_t ep_params = {0};
 
+    if (getenv("ALLOCATIONS_FAIL"))
+        allocations_fail_at = strtoul(getenv("ALLOCATIONS_FAIL"), NULL, 10);
     if (argc > 2 && strcmp(argv[2], "single") == 0)
         worker_params.thread_mode = UCS_THREAD_MODE_SINGLE;
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
