@@ -313,6 +313,8 @@ def test_wrong_estimates_change_the_order_and_not_the_work() -> None:
         {"routing": "prefix"},
         {"level_order": "fair"},
         {"level_order": "srpt"},
+        {"level_order": "slack"},
+        {"given_up_order": "bytes"},
         {"inherit": False},
         {"hopeless": False},
         {"patience": 1},

@@ -83,6 +83,8 @@ struct mfs_params {
     uint32_t patience; /* mfs: a request that was given up and is late by so many times its target
                         * is not last any more; 0: it stays last [MFS_PATIENCE_DEFAULT] */
     int64_t hold_ns; /* a flow waits no longer than this, whatever the policy; 0: no bound [0] */
+    bool smallest_given_up; /* mfs: those given up go by fewest bytes left, not by deadline [false]
+                             */
     double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top; /* mfs_paper: U [0.5] */
     double load; /* mfs_paper: rho, share of the port that others use [0] */

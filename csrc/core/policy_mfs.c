@@ -39,6 +39,9 @@
  * all that can wait 4 theta or longer, behind what is urgent. Otherwise it would wait for as long
  * as the port has anything else to send (docs/decisions/0012).
  *
+ * AMONG THOSE GIVEN UP the earliest deadline goes first, or, with smallest_given_up, the fewest
+ * bytes left of the request: docs/decisions/0040-who-was-given-up.md.
+ *
  * Traffic without a deadline sits in level K-1 in order of arrival, behind all that
  * has one; a collective without one is in level 0, behind those that have.
  */
@@ -136,13 +139,17 @@ static void place_fetch(const struct mfs_params *params, const struct mfs_flow_i
 }
 
 /* Last of all, until it has waited too long: see PATIENCE. */
-static void give_up(const struct mfs_params *params, const struct mfs_facts *facts, int64_t now_ns,
-                    struct mfs_place *place)
+static void give_up(const struct mfs_params *params, const struct mfs_facts *facts, uint64_t left,
+                    int64_t now_ns, struct mfs_place *place)
 {
     const int64_t target_ns = mfs_time_minus(facts->deadline_ns, facts->arrival_ns);
     int64_t ends_ns;
 
     place->level = params->levels;
+    if (params->smallest_given_up) {
+        place->key = mfs_key_bytes(left);
+        place->moves = MFS_MOVES_SENT;
+    }
     if (params->patience == 0 || facts->arrival_ns == 0 || target_ns <= 0)
         return;
     ends_ns = mfs_time_plus(facts->deadline_ns, mfs_span_times(target_ns, params->patience));
@@ -150,6 +157,8 @@ static void give_up(const struct mfs_params *params, const struct mfs_facts *fac
         place->recheck_ns = ends_ns;
     else
         place->level = PATIENCE_LEVEL < params->levels ? PATIENCE_LEVEL : params->levels - 1;
+    if (place->level < params->levels)
+        place->key = facts->deadline_ns;
 }
 
 static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
@@ -166,14 +175,14 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
         return;
     }
     if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
-        give_up(params, facts, now_ns, place);
+        give_up(params, facts, left, now_ns, place);
         return;
     }
     time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
     needed_ns = mfs_span_bytes(left, params->rate_Bps);
     least_ns = (int64_t)((double)needed_ns / params->rate_margin);
     if (least_ns > time_ns) {
-        give_up(params, facts, now_ns, place);
+        give_up(params, facts, left, now_ns, place);
         place->moves = MFS_MOVES_SENT; /* what has been sent may make it feasible */
         return;
     }

@@ -54,7 +54,7 @@ int mfs_order_init(struct mfs_sim *sim)
     sim->params.mlu_top = options->mlu_top;
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
-        !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
+        !(options->promote_interval_s >= 0.0) || options->level_order > 3 ||
         options->enforcement > MFS_SIM_PRESSURE || options->classes < 1 ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
         !isfinite(options->pressure_delay_s))
@@ -68,8 +68,10 @@ int mfs_order_init(struct mfs_sim *sim)
     if (error)
         return error;
     sim->plans = own || sim->hopeless || sim->shed;
-    sim->by_bytes = options->level_order == 2 || sim->policy == mfs_policy_find("srpt");
-    sim->moving = sim->by_bytes || sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF;
+    sim->by_bytes = options->level_order >= 2 || sim->policy == mfs_policy_find("srpt");
+    sim->params.smallest_given_up = options->smallest_given_up;
+    sim->moving = sim->by_bytes || (own && options->smallest_given_up) ||
+                  sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF;
     if (sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF)
         sim->look_s = options->interval_s;
     if (own && !sim->hopeless)
@@ -251,7 +253,8 @@ static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
     place->level =
         mfs_baseline_level(sim, sim->bundles[sim->lines[index].bundle].stage, place->level);
     place_given_up(sim, index, place);
-    if (sim->by_bytes && sim->options->level_order == 2)
+    if (sim->options->level_order == 2 ||
+        (sim->options->level_order == 3 && place->level > 0 && place->level < sim->params.levels))
         place->key = (int64_t)mfs_sim_line_left(&sim->lines[index], sim->lines[index].group);
 }
 

@@ -61,7 +61,8 @@ struct mfs_sim_options {
     double interval_s;
     double
         promote_interval_s; /* looks that the policy asks for fall on multiples of it; 0: on time */
-    uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes */
+    uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes, 3 the same but in level 0 */
+    bool smallest_given_up;
     bool inherit, red, prune;
     bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;
     uint32_t replicas;

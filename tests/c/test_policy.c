@@ -229,6 +229,35 @@ static void place__mfs_patience(void)
 }
 
 /* A rate that may be too low by half gives up when even twice of it would not do. */
+/* Those given up by bytes left of the request; one that has waited too long by deadline again. */
+static void place__mfs_smallest_given_up(void)
+{
+    struct mfs_flow_info flow = {.tag = {1, 0, MFS_STAGE_P2D}, .bytes_left = 3000};
+    struct mfs_place place = {7, MFS_MOVES_STILL, 0, NEVER};
+    struct mfs_facts facts;
+    struct mfs_params params;
+
+    mfs_facts_init(&facts);
+    mfs_params_init(&params);
+    params.smallest_given_up = true;
+    params.patience = 5;
+    facts.arrival_ns = 40 * MS;
+    facts.deadline_ns = 100 * MS;
+    facts.p2d_left_bytes = 8000;
+    facts.flags = MFS_REQUEST_HOPELESS;
+    mfs_place_mfs(&params, &flow, &facts, 50 * MS, &place);
+    CHECK_EQ(place.level, 8);
+    CHECK_EQ(place.key, 8000);
+    CHECK_EQ(place.moves, MFS_MOVES_SENT);
+    CHECK_EQ(place.recheck_ns, 400 * MS);
+    mfs_place_mfs(&params, &flow, &facts, 400 * MS, &place);
+    CHECK_EQ(place.level, 2);
+    CHECK_EQ(place.key, 100 * MS);
+    params.smallest_given_up = false;
+    mfs_place_mfs(&params, &flow, &facts, 50 * MS, &place);
+    CHECK_EQ(place.key, 100 * MS);
+}
+
 static void place__mfs_margin(void)
 {
     const struct mfs_policy *policy = mfs_policy_find("mfs");
@@ -395,12 +424,19 @@ static void rank_make__clamps(void)
 }
 
 static const struct test tests[] = {
-    TEST(place__baselines),          TEST(place__mfs_collective),
-    TEST(place__mfs_fetch),          TEST(place__mfs_p2d),
-    TEST(place__mfs_patience),       TEST(place__mfs_margin),
-    TEST(place__paper_computing),    TEST(place__paper),
-    TEST(place__extremes),           TEST(find__every_name),
-    TEST(level_next__promotes_only), TEST(stage_name__every_stage),
+    TEST(place__baselines),
+    TEST(place__mfs_collective),
+    TEST(place__mfs_fetch),
+    TEST(place__mfs_p2d),
+    TEST(place__mfs_patience),
+    TEST(place__mfs_margin),
+    TEST(place__mfs_smallest_given_up),
+    TEST(place__paper_computing),
+    TEST(place__paper),
+    TEST(place__extremes),
+    TEST(find__every_name),
+    TEST(level_next__promotes_only),
+    TEST(stage_name__every_stage),
     TEST(rank_make__clamps),
 };
 
