@@ -138,8 +138,8 @@ class Options:
     """Looks that the policy asks for (promotion with time) are made at multiples of it; 0: at the
     moment itself, as on the wire."""
     level_order: str = "key"
-    """key: flows in a level go by key. fair: they share. srpt: by remaining bytes. slack: so, too, but
-    for what is urgent (level 0), which goes by key."""
+    """key: flows in a level go by key. fair: they share. srpt: by remaining bytes. slack: so, too,
+    but for what is urgent (level 0), which goes by key."""
     given_up_order: str = "deadline"
     """mfs: who was given up goes by deadline, or by bytes: the fewest left of the request first."""
     inherit: bool = True
