@@ -42,7 +42,7 @@ RECORDED = [
 ]
 COMPILE = [
     *("gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror"),
-    "-Wl,--wrap=malloc,--wrap=calloc",
+    "-Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc",
 ]
 
 

@@ -18,7 +18,7 @@
 
 #include <stdatomic.h>
 
-#include "core/rmlq.h"
+#include "host/sender.h"
 #include "host/attach.h"
 
 #define FAULTS_PROCESSES 4u
@@ -95,7 +95,7 @@ struct faults_view {
 /* What a fault has done. */
 struct faults_outcome {
     int64_t stall_ns, silence_ns, away_ns, given_back_ns;
-    int64_t leaked_members, leaked_processes, leaked_requests;
+    int64_t leaked_senders, leaked_processes, leaked_requests;
     uint64_t leaked_bytes, wrapped, count_off_bytes;
     uint64_t lost_bytes, doubled_bytes, misfits; /* since the last one */
 };
@@ -108,7 +108,7 @@ struct faults_sum {
 /* In flight as the cells say it, of living and dead. */
 uint64_t faults_inflight(struct faults_view *view);
 /* What processes have that do not live any more; the driver's own slot is not. */
-int64_t faults_dead_members(const struct faults_view *view);
+int64_t faults_dead_senders(const struct faults_view *view);
 int64_t faults_dead_processes(const struct faults_view *view);
 struct faults_sum faults_sum(const struct faults_view *view);
 /* By how much the counter of bytes of all that ever lived is off. */

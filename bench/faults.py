@@ -15,7 +15,7 @@ stall is the longest time for which a process that was not hit could have sent a
 from it; silence the longest for which nobody sent, whatever the reason; away the longest for
 which such a process did not look at its queue: it had no CPU. Given back is when the last
 trace of the dead was gone. Everything else must be 0, else the exit status is 1: bytes lost
-or sent twice (per operation, by an account of its own), members, process slots, requests and
+or sent twice (per operation, by an account of its own), senders, process slots, requests and
 bytes in flight that nobody living has, bytes in flight below zero, counters that are off.
 
     python bench/faults.py --faults 200 --json out/faults.json
@@ -53,7 +53,7 @@ SANITIZERS = {
 }
 # what must be 0 of every fault, and of the end in which all finish and leave
 ZERO = (
-    *("lost_bytes", "doubled_bytes", "misfits", "leaked_members", "leaked_processes"),
+    *("lost_bytes", "doubled_bytes", "misfits", "leaked_senders", "leaked_processes"),
     *("leaked_requests", "leaked_bytes", "wrapped", "count_off_bytes"),
 )
 TARGET_MS = 100

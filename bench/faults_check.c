@@ -32,8 +32,8 @@ uint64_t faults_inflight(struct faults_view *view)
 {
     uint64_t total = 0;
 
-    for (uint32_t i = 0; i < MFS_MEMBERS_MAX; i++) {
-        const uint64_t bytes = atomic_load(&view->port->cell->members[i].inflight_bytes);
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
+        const uint64_t bytes = atomic_load(&view->port->cell->senders[i].inflight_bytes);
 
         view->wrapped += bytes > WRAPPED;
         total += bytes;
@@ -41,12 +41,12 @@ uint64_t faults_inflight(struct faults_view *view)
     return total;
 }
 
-int64_t faults_dead_members(const struct faults_view *view)
+int64_t faults_dead_senders(const struct faults_view *view)
 {
     int64_t count = 0;
 
-    for (uint32_t i = 0; i < MFS_MEMBERS_MAX; i++) {
-        const uint32_t owner = atomic_load(&view->port->cell->members[i].owner);
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
+        const uint32_t owner = atomic_load(&view->port->cell->senders[i].owner);
 
         count += owner && !mfs_process_alive(view->host, owner - 1);
     }
@@ -115,18 +115,18 @@ void faults_reconcile(struct faults_view *view, struct faults_outcome *outcome)
 {
     static struct faults_sum before;
     const struct faults_sum sum = faults_sum(view);
-    int64_t living = 0, members = 0, processes = 0, requests = 0;
+    int64_t living = 0, senders = 0, processes = 0, requests = 0;
 
     for (uint32_t i = 0; i < FAULTS_SEATS; i++) {
         living += atomic_load(&view->board->seats[i].up);
         if (atomic_load(&view->board->seats[i].up))
             requests += atomic_load(&view->board->seats[i].requests);
     }
-    for (uint32_t i = 0; i < MFS_MEMBERS_MAX; i++)
-        members += atomic_load(&view->port->cell->members[i].owner) != 0;
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++)
+        senders += atomic_load(&view->port->cell->senders[i].owner) != 0;
     for (uint32_t i = 0; i < MFS_PROCESSES_MAX; i++)
         processes += atomic_load(&view->host->segment->processes[i].used);
-    outcome->leaked_members = members - living;
+    outcome->leaked_senders = senders - living;
     outcome->leaked_processes = processes - living - 1; /* the driver */
     outcome->leaked_requests = (int64_t)mfs_request_count(view->host) - requests;
     outcome->leaked_bytes = faults_inflight(view);
@@ -143,12 +143,12 @@ void faults_print(const char *fault, const struct faults_outcome *outcome)
 {
     printf("{\"fault\": \"%s\", \"stall_ns\": %lld, \"silence_ns\": %lld, \"away_ns\": %lld, "
            "\"given_back_ns\": %lld, "
-           "\"leaked_members\": %lld, \"leaked_processes\": %lld, \"leaked_requests\": %lld, "
+           "\"leaked_senders\": %lld, \"leaked_processes\": %lld, \"leaked_requests\": %lld, "
            "\"leaked_bytes\": %llu, \"wrapped\": %llu, \"count_off_bytes\": %llu, "
            "\"lost_bytes\": %llu, \"doubled_bytes\": %llu, \"misfits\": %llu}\n",
            fault, (long long)outcome->stall_ns, (long long)outcome->silence_ns,
            (long long)outcome->away_ns, (long long)outcome->given_back_ns,
-           (long long)outcome->leaked_members, (long long)outcome->leaked_processes,
+           (long long)outcome->leaked_senders, (long long)outcome->leaked_processes,
            (long long)outcome->leaked_requests, (unsigned long long)outcome->leaked_bytes,
            (unsigned long long)outcome->wrapped, (unsigned long long)outcome->count_off_bytes,
            (unsigned long long)outcome->lost_bytes, (unsigned long long)outcome->doubled_bytes,

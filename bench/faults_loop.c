@@ -207,7 +207,7 @@ static void await_given_back(struct faults_outcome *outcome)
 {
     const int64_t begun_ns = mfs_now_ns();
 
-    while (faults_dead_members(&view) + faults_dead_processes(&view) > 0 &&
+    while (faults_dead_senders(&view) + faults_dead_processes(&view) > 0 &&
            mfs_now_ns() < begun_ns + GIVE_BACK_NS)
         look();
     outcome->given_back_ns = mfs_now_ns() - begun_ns;

@@ -39,8 +39,8 @@ static struct {
     struct faults_ledger *ledger;
     struct mfs_host *host;
     struct mfs_port *port;
-    struct mfs_member *member;
-    struct mfs_rmlq *queue;
+    struct mfs_sender *sender;
+    struct mfs_destination wire_to; /* the other end of the wire */
     struct mfs_op ops[FAULTS_OPS];
     uint32_t chunks[FAULTS_OPS]; /* of the operation, on the wire */
     bool used[FAULTS_OPS];
@@ -213,7 +213,7 @@ static void op_push(uint32_t i, int64_t now_ns)
         tag.layer = (uint32_t)faults_random(&self.seed, 0, 3);
         tag.stage = (uint32_t)faults_random(&self.seed, MFS_STAGE_KV_REUSE, MFS_STAGE_P2D);
     }
-    must(mfs_rmlq_push(self.queue, &self.ops[i], &tag, now_ns), "push");
+    must(mfs_sender_push(self.sender, &self.ops[i], &self.wire_to, &tag, now_ns), "push");
     self.used[i] = true;
     self.ledger->pushed++;
 }
@@ -270,7 +270,7 @@ static void wire_progress(int64_t now_ns)
         if (on->due_ns > now_ns)
             return;
         faults_cover(self.ledger, on->op, on->offset, on->length);
-        mfs_member_done(self.member, on->acquired_bytes, now_ns);
+        mfs_sender_done(self.sender, &self.wire_to, on->acquired_bytes, now_ns);
         atomic_fetch_sub(&self.seat->inflight_bytes, on->acquired_bytes);
         self.ledger->count_begun += on->length;
         mfs_count(self.host, MFS_COUNT_BYTES, on->length);
@@ -284,29 +284,33 @@ static void wire_progress(int64_t now_ns)
 /* The best chunk, if the port allows: as a transport's progress does. */
 static bool send_one(int64_t now_ns)
 {
-    const uint64_t limit = mfs_port_chunk(self.port);
     struct mfs_chunk chunk;
-    struct mfs_next next;
-    bool sent, turn;
-    uint64_t bytes;
+    mfs_rank_t rank;
+    bool sent;
 
-    mfs_rmlq_set_rate(self.queue, mfs_port_rate_Bps(self.port), now_ns);
-    mfs_rmlq_peek_next(self.queue, limit, now_ns, &next);
-    atomic_store(&self.seat->rank, next.rank);
-    if (next.rank == MFS_RANK_NONE)
+    mfs_sender_publish(self.sender, now_ns);
+    rank = self.sender->told.rank;
+    atomic_store(&self.seat->rank, rank);
+    if (rank == MFS_RANK_NONE)
         return false;
-    sent = mfs_member_acquire_next(self.member, &next, now_ns, &turn, &bytes) == 0;
-    judge(sent, next.rank, next.bytes, now_ns);
+    sent = mfs_sender_next(self.sender, 0, now_ns, &chunk) == 0;
+    judge(sent, rank, sent ? chunk.length : mfs_port_chunk(self.port), now_ns);
     if (!sent)
         return false;
-    must(mfs_rmlq_take_next(self.queue, limit, turn, &chunk), "take");
-    atomic_fetch_add(&self.seat->inflight_bytes, bytes);
-    wire_send(&chunk, bytes, now_ns);
-    if (mfs_rmlq_operations(self.queue) == 0) {
-        mfs_member_publish(self.member, MFS_RANK_NONE, now_ns);
+    atomic_fetch_add(&self.seat->inflight_bytes, chunk.length);
+    wire_send(&chunk, chunk.length, now_ns);
+    if (mfs_sender_operations(self.sender) == 0)
         atomic_store(&self.seat->rank, MFS_RANK_NONE);
-    }
     return true;
+}
+
+/* Say that nothing waits, whatever does. */
+static void say_nothing_waits(void)
+{
+    struct mfs_told told = self.sender->told;
+
+    told.rank = told.untagged_rank = MFS_RANK_NONE;
+    self.sender->others.publish(self.sender->others.ctx, &told, mfs_now_ns());
 }
 
 static bool hold_still(uint32_t hold)
@@ -314,7 +318,7 @@ static bool hold_still(uint32_t hold)
     if (!(hold & 1))
         return false;
     if (atomic_load(&self.seat->rank) != MFS_RANK_NONE) {
-        mfs_member_publish(self.member, MFS_RANK_NONE, mfs_now_ns());
+        say_nothing_waits();
         atomic_store(&self.seat->rank, MFS_RANK_NONE);
     }
     if (self.wire_first == self.wire_next)
@@ -341,7 +345,7 @@ static void progress(void)
             while (send_one(mfs_now_ns()))
                 sent = true;
         }
-        if (ending && mfs_rmlq_operations(self.queue) == 0 && self.wire_first == self.wire_next)
+        if (ending && mfs_sender_operations(self.sender) == 0 && self.wire_first == self.wire_next)
             return;
         if (sent)
             sched_yield();
@@ -354,7 +358,6 @@ static void progress(void)
 static void open_all(const char *segment)
 {
     const int64_t until_ns = mfs_now_ns() + OPEN_LIMIT_NS;
-    struct mfs_rmlq_config config;
     int error;
 
     do {
@@ -362,14 +365,10 @@ static void open_all(const char *segment)
         if (!error && !self.port)
             error = mfs_port_open(self.host, FAULTS_PORT, MFS_EGRESS, &self.port);
         if (!error)
-            error = mfs_port_join(self.host, self.port, &self.member);
+            error = mfs_sender_join(self.host, FAULTS_PORT, MFS_EGRESS, NULL, &self.sender);
     } while ((error == -EAGAIN || error == -ETIMEDOUT) && mfs_now_ns() < until_ns);
-    if (!error) {
-        mfs_rmlq_config_init(&config);
-        config.policy = mfs_host_policy(self.host);
-        config.facts = mfs_request_source(self.host);
-        error = mfs_rmlq_create(&config, &self.queue);
-    }
+    if (!error)
+        error = mfs_sender_open(self.sender, &self.wire_to, &self);
     must(error, segment);
 }
 
@@ -389,8 +388,8 @@ int faults_process(struct faults_board *board, uint32_t seat, const char *segmen
     atomic_store(&self.seat->up, 1);
     progress();
     pthread_join(thread, NULL);
-    mfs_rmlq_destroy(self.queue);
-    mfs_port_leave(self.member);
+    mfs_sender_close(self.sender, &self.wire_to);
+    mfs_sender_leave(self.sender);
     mfs_port_close(self.port);
     mfs_host_close(self.host);
     self.host = NULL;

@@ -20,10 +20,16 @@ HEADERS = [
     "core/policy.h",
     "core/plan.h",
     "core/window.h",
+    "core/heap.h",
     "core/rmlq.h",
+    "core/destination.h",
+    "core/port_state.h",
+    "core/window_state.h",
+    "core/sender.h",
     "host/config.h",
     "host/host.h",
     "host/port.h",
+    "host/sender.h",
     "host/event.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
@@ -41,6 +47,9 @@ def declarations(text: str) -> str:
     text = re.sub(r"struct mfs_config \{.*?\n\};", "struct mfs_config;", text, flags=re.S)
     text = re.sub(r"typedef \S+(?: char \*|\s+)mfs_config_[A-Z]+;", "", text)
     text = re.sub(r"^#.*$", "", text, flags=re.M)
+    # what only C calls is not exported; of a word that processes share, Python sees the value
+    text = re.sub(r"^(?!.*MFS_API)[a-z][\w ]*\*?\w+\([^;{]*\);", "", text, flags=re.M)
+    text = re.sub(r"\b(?:const )?_Atomic\b ?", "", text)
     text = re.sub(r"\bMFS_API\s+", "", text)
     text = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", text)
     return text + "\n" + "\n".join(constants)

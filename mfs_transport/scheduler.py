@@ -226,8 +226,20 @@ def _params_set(params: Any, values: Mapping[str, Any]) -> None:
         _set(params, name, stage_number(value) if name == "untagged_stage" else value)
 
 
+class _Destroy:
+    """Ends a sender and its only destination, whose memory lives as long as this does."""
+
+    def __init__(self, destination: Any) -> None:
+        self.destination = destination
+
+    def __call__(self, handle: Any) -> None:
+        lib.mfs_sender_close(handle, self.destination)
+        lib.mfs_sender_destroy(handle)
+
+
 class Queue:
-    """The Reverse Multi-Level Queue of one port: struct mfs_rmlq.
+    """The Reverse Multi-Level Queue of one port, as a sender that is alone on it and has an
+    unlimited window: struct mfs_sender.
 
     policy            a name of `native.policies()`
     facts             a FactsTable, shared between queues if need be, or a mapping to fill
@@ -254,16 +266,19 @@ class Queue:
             self.facts.update_all({} if facts is None else facts)
         self.now_ns = checked.moment(now_ns, "now_ns", NEVER)
         self.params = params_make(**params)
-        config = ffi.new("struct mfs_rmlq_config *")
-        lib.mfs_rmlq_config_init(config)
-        config.policy = policy(policy_name)
-        config.params = self.params[0]
-        config.facts = lib.mfs_request_source(self.facts.handle)
-        config.max_flows = checked.whole(max_flows, "max_flows")
+        config = ffi.new("struct mfs_sender_config *")
+        lib.mfs_sender_config_init(config)
+        config.queue.policy = policy(policy_name)
+        config.queue.params = self.params[0]
+        config.queue.facts = lib.mfs_request_source(self.facts.handle)
+        config.queue.max_flows = checked.whole(max_flows, "max_flows")
         config.untagged_permille = checked.whole(untagged_permille, "untagged_permille", 1000)
-        out = ffi.new("struct mfs_rmlq **")
-        check(lib.mfs_rmlq_create(config, out), "queue")
-        self.handle = ffi.gc(out[0], lib.mfs_rmlq_destroy)
+        config.rate_known = True
+        out = ffi.new("struct mfs_sender **")
+        check(lib.mfs_sender_create(config, out), "queue")
+        self._destination = ffi.new("struct mfs_destination *")
+        self.handle = ffi.gc(out[0], _Destroy(self._destination))
+        check(lib.mfs_sender_open(self.handle, self._destination, ffi.NULL), "destination")
         self._queued: dict[int, Operation] = {}
         self._tag = ffi.new("struct mfs_tag *")
         self._chunk = ffi.new("struct mfs_chunk *")
@@ -282,29 +297,29 @@ class Queue:
     def push_operation(self, operation: Operation, now_ns: int | None = None) -> None:
         checked.one_of(operation, Operation, "operation").tag.write(self._tag)
         check(
-            lib.mfs_rmlq_push(self.handle, operation.struct, self._tag, self._at(now_ns)),
+            lib.mfs_sender_push(
+                self.handle, operation.struct, self._destination, self._tag, self._at(now_ns)
+            ),
             f"push {operation!r}",
         )
         self._queued[_address(operation.struct)] = operation
 
     def peek(self, now_ns: int | None = None) -> int | None:
         """Rank of the best flow (rank_level, rank_key take it apart); None when empty."""
-        rank = int(lib.mfs_rmlq_peek(self.handle, self._at(now_ns)))
+        lib.mfs_sender_publish(self.handle, self._at(now_ns))
+        rank = int(self.handle.told.rank)
         return None if rank == RANK_NONE else rank
-
-    def peek_bytes(self, max_bytes: int) -> int:
-        """Length of the chunk that `take` would return; after `peek`."""
-        most = checked.whole(max_bytes, "max_bytes", 2**64 - 1)
-        return int(lib.mfs_rmlq_peek_bytes(self.handle, most))
 
     def take(self, max_bytes: int, now_ns: int | None = None) -> Chunk | None:
         """The next chunk, None when nothing is queued."""
         chunk = self._chunk
         most = checked.whole(max_bytes, "max_bytes", 2**64 - 1)
-        result = lib.mfs_rmlq_take(self.handle, most, self._at(now_ns), chunk)
+        now_ns = self._at(now_ns)
+        result = lib.mfs_sender_next(self.handle, max(most, 1), now_ns, chunk)
         if result == -errno.EAGAIN:
             return None
         check(result, f"take of at most {max_bytes} bytes")
+        lib.mfs_sender_done(self.handle, self._destination, chunk.length, now_ns)
         address = _address(chunk.op)
         last = bool(chunk.last)
         operation = self._queued.pop(address) if last else self._queued[address]
@@ -313,40 +328,45 @@ class Queue:
     def remove(self, operation: Operation) -> None:
         """Take a queued operation out. OSError ENOENT: it is not queued."""
         struct = checked.one_of(operation, Operation, "operation").struct
-        check(lib.mfs_rmlq_remove(self.handle, struct), f"remove {operation!r}")
+        check(
+            lib.mfs_sender_remove(self.handle, struct, self.now_ns),
+            f"remove {operation!r}",
+        )
         del self._queued[_address(operation.struct)]
 
     def set_policy(self, policy_name: str, now_ns: int | None = None, **params: Any) -> None:
         """Another policy, or other parameters (those not given keep their values)."""
         changed = ffi.new("struct mfs_params *", self.params[0])
         _params_set(changed, params)
+        self.handle.own_port.rate_Bps = changed.rate_Bps
         check(
-            lib.mfs_rmlq_set_policy(self.handle, policy(policy_name), changed, self._at(now_ns)),
+            lib.mfs_sender_set_policy(self.handle, policy(policy_name), changed, self._at(now_ns)),
             f"policy {policy_name!r}",
         )
         self.params = changed
 
     def set_rate(self, rate_Bps: int, now_ns: int | None = None) -> None:
         rate = checked.whole(rate_Bps, "rate_Bps", 2**64 - 1)
-        lib.mfs_rmlq_set_rate(self.handle, rate, self._at(now_ns))
+        self.handle.own_port.rate_Bps = rate
+        lib.mfs_sender_publish(self.handle, self._at(now_ns))
         self.params.rate_Bps = rate
 
     @property
     def next_ns(self) -> int:
         """When the next promotion falls due; NEVER if none."""
-        return int(lib.mfs_rmlq_next_ns(self.handle))
+        return int(lib.mfs_rmlq_next_ns(self.handle.queue))
 
     @property
     def counters(self) -> Counters:
         return Counters(
-            bytes=int(lib.mfs_rmlq_bytes(self.handle)),
-            operations=int(lib.mfs_rmlq_operations(self.handle)),
-            flows=int(lib.mfs_rmlq_flows(self.handle)),
-            promotions=int(lib.mfs_rmlq_promotions(self.handle)),
+            bytes=int(lib.mfs_rmlq_bytes(self.handle.queue)),
+            operations=int(lib.mfs_rmlq_operations(self.handle.queue)),
+            flows=int(lib.mfs_rmlq_flows(self.handle.queue)),
+            promotions=int(lib.mfs_rmlq_promotions(self.handle.queue)),
         )
 
     def __len__(self) -> int:
-        return int(lib.mfs_rmlq_operations(self.handle))
+        return int(lib.mfs_rmlq_operations(self.handle.queue))
 
 
 def _address(pointer: Any) -> int:

@@ -28,7 +28,7 @@ SANITIZERS = {
     # (-Wno-tsan is gcc's alone)
     "tsan": ["-O1", "-fsanitize=thread", "-Wno-unknown-warning-option", "-Wno-tsan"],
 }
-WRAPPED = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc")]
+WRAPPED = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "aligned_alloc")]
 
 
 def threaded(source: Path) -> bool:
@@ -50,14 +50,17 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 
 def compile_sources(kind: str, folder: Path) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [file for floor in ("core", "host", "sim") for file in (CSRC / floor).glob("*.c")]
-    subprocess.run(
-        [*CC, *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
-        check=True,
-        cwd=folder,
-    )
-    return [str(folder / f"{file.stem}.o") for file in files]
+    made: list[str] = []
+    for floor in ("core", "host", "sim"):  # a folder each: files of two floors may share a name
+        files = sorted((CSRC / floor).glob("*.c"))
+        (folder / floor).mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [*CC, *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
+            check=True,
+            cwd=folder / floor,
+        )
+        made += [str(folder / floor / f"{file.stem}.o") for file in files]
+    return made
 
 
 @pytest.mark.parametrize(("source", "kind"), RUNS)

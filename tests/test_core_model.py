@@ -220,29 +220,33 @@ class Oracle:
     def next_flow(self, limit: int) -> Flow | None:
         tagged, untagged = self.roots()
         if untagged is None:
-            self.credit = 0
             return tagged
         if tagged is None or untagged.rank[:2] < tagged.rank[:2] or self.permille == 1000:
             return untagged
         return untagged if self.credit // 1000 >= chunk_length(untagged, limit) else tagged
 
-    def push(self, tag: Tag, operation: Operation) -> bool:
-        tag = UNTAGGED if self.rules.policy == "off" else tag
-        flow = self.flows.get(tag)
-        if flow is None:
-            if len(self.flows) == MAX_FLOWS:
-                return False
-            flow = self.flows[tag] = Flow(tag, self.sequence, self.now, self.now, self.clock)
-            self.sequence += 1
-        flow.operations.append(operation)
-        flow.left += operation.length
-        flow.stale = True
-        return True
+    def push(self, tag: Tag, operation: Operation) -> Flow | None:
+        """To the flow of the tag; where no flow is free, to that of a coarser tag."""
+        coarser = (tag, Tag(tag.request, tag.stage, 0), UNTAGGED)
+        for key in (UNTAGGED,) if self.rules.policy == "off" else coarser:
+            if key not in self.flows and len(self.flows) == MAX_FLOWS:
+                continue
+            flow = self.flows.get(key)
+            if flow is None:
+                flow = self.flows[key] = Flow(key, self.sequence, self.now, self.now, self.clock)
+                self.sequence += 1
+            flow.operations.append(operation)
+            flow.left += operation.length
+            flow.stale = True
+            return flow
+        return None
 
     def account(self, flow: Flow, length: int, waits: bool) -> None:
-        if not waits or self.permille == 1000:
+        if not waits:
             return
         if flow.tag.request is not None:
+            if self.permille == 1000:
+                return
             self.credit += length * 1000 * self.permille // (1000 - self.permille)
         else:
             self.credit = max(0, self.credit - length * 1000)
@@ -342,11 +346,11 @@ class Model(RuleBasedStateMachine):
 
     def push_one(self, tag: Tag, length: int) -> Operation:
         operation = Operation(tag, length)
-        if self.oracle.push(tag, operation):
+        flow = self.oracle.push(tag, operation)
+        if flow is not None:
             self.queue.push_operation(operation)
-            key = UNTAGGED if self.oracle.rules.policy == "off" else tag
             self.posted[id(operation)] = self.oracle.now
-            self.home[id(operation)] = self.oracle.flows[key]
+            self.home[id(operation)] = flow
             self.covered[id(operation)] = 0
         else:
             with pytest.raises(OSError, match="push") as caught:

@@ -12,7 +12,7 @@ import pytest
 
 BENCH = Path(__file__).parent.parent / "bench" / "faults.py"
 NOTHING = (
-    *("lost_bytes", "doubled_bytes", "misfits", "leaked_members", "leaked_processes"),
+    *("lost_bytes", "doubled_bytes", "misfits", "leaked_senders", "leaked_processes"),
     *("leaked_requests", "leaked_bytes", "wrapped", "count_off_bytes"),
 )
 

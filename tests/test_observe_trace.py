@@ -28,25 +28,22 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def put_through(host: Host, request: str | None, layer: int, deadline_ns: int | None) -> None:
     """One operation of 1,000 bytes through a queue of the port `eth3`, promoted on its way."""
-    port = ffi.new("struct mfs_port **")
-    assert lib.mfs_port_open(host.handle, b"eth3", lib.MFS_EGRESS, port) == 0
-    config = ffi.new("struct mfs_rmlq_config *")
-    lib.mfs_rmlq_config_init(config)
-    config.params.rate_Bps = 10**9
-    config.facts = lib.mfs_request_source(host.handle)
-    config.watch = lib.mfs_event_watch(port[0])
-    queue = ffi.new("struct mfs_rmlq **")
-    assert lib.mfs_rmlq_create(config, queue) == 0
+    sender = ffi.new("struct mfs_sender **")
+    to = ffi.new("struct mfs_destination *")
+    joined = lib.mfs_sender_join(host.handle, b"eth3", lib.MFS_EGRESS, ffi.NULL, sender)
+    assert joined == 0
+    assert lib.mfs_sender_open(sender[0], to, ffi.NULL) == 0
+    sender[0].port.rate_Bps = 10**9
     if request is not None:
         mfs.register(request, deadline_ns=deadline_ns, arrival_ns=0, host=host)
     operation = ffi.new("struct mfs_op *", {"length": 1000})
     tag = tag_make(request, "p2d", layer)
-    assert lib.mfs_rmlq_push(queue[0], operation, tag, 10**9) == 0
-    lib.mfs_rmlq_peek(queue[0], 10**9)
+    assert lib.mfs_sender_push(sender[0], operation, to, tag, 10**9) == 0
+    lib.mfs_sender_publish(sender[0], 10**9)
     chunk = ffi.new("struct mfs_chunk *")
-    assert lib.mfs_rmlq_take(queue[0], 4096, 10**10 - 10**4, chunk) == 0
-    lib.mfs_rmlq_destroy(queue[0])
-    lib.mfs_port_close(port[0])
+    assert lib.mfs_sender_next(sender[0], 4096, 10**10 - 10**4, chunk) == 0
+    lib.mfs_sender_close(sender[0], to)
+    lib.mfs_sender_leave(sender[0])
 
 
 def test_read__a_request_from_queued_to_left(host: Host):

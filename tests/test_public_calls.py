@@ -177,7 +177,6 @@ def test_scheduler(data: st.DataObject):
     spoiled(data, lambda *fields: queue.push(scheduler.Tag(*fields), 100), "r", "p2d", 1)
     spoiled(data, queue.push_operation, scheduler.Operation(tag, 100))
     spoiled(data, queue.peek, 5)
-    spoiled(data, queue.peek_bytes, 5)
     spoiled(data, queue.take, 5, 6)
     spoiled(data, queue.remove, scheduler.Operation(tag, 100))
     spoiled(data, queue.set_policy, "edf", 5, rate_Bps=10, untagged_stage="p2d")

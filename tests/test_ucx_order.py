@@ -14,8 +14,7 @@ from ucx import toolbox
 POLICY = {"order_off": "off", "order_fifo": "fifo"}
 SETTINGS = {
     "arm_is_busy_when_paced": {"MFS_PACE": "1000"},
-    "express_asks": {"MFS_LEASE": "100s"},
-    "order_untagged_share": {"MFS_UNTAGGED_SHARE": "500", "MFS_LEASE": "100s"},
+    "order_untagged_share": {"MFS_UNTAGGED_SHARE": "500"},
 }
 CASES = [
     "order_off",
@@ -89,7 +88,8 @@ THREADED = {
 
 
 def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, str]:
-    """A window of two chunks of 128 bytes, nothing small, no share for untagged traffic."""
+    """A window of two chunks of 128 bytes, nothing small, no share for untagged traffic; and
+    however long the machine lets us wait, nobody is late."""
     return toolbox.environment(
         preload=preload,
         **{
@@ -101,6 +101,8 @@ def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, st
             "MFS_CHUNK_MAX": "128",
             "MFS_UNTAGGED_SHARE": "0",
             "MFS_PORT_RATE": "1gbit",
+            "MFS_LEASE": "100s",
+            "MFS_WINDOW_TIME": "100s",
             **SETTINGS.get(case, {}),
         },
     )

@@ -56,18 +56,46 @@ static void sift_down(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry 
 
 int mfs_heap_init(struct mfs_heap *heap, uint32_t capacity)
 {
-    const size_t bytes = (LEAD + (size_t)capacity) * sizeof(*heap->entries);
-    struct mfs_heap_entry *memory = aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE);
+    *heap = (struct mfs_heap){0};
+    return mfs_heap_reserve(heap, capacity);
+}
 
-    heap->entries = memory ? memory + LEAD : NULL;
-    heap->where = malloc(sizeof(*heap->where) * capacity);
-    heap->count = 0;
-    heap->capacity = capacity;
-    if (!heap->entries || !heap->where) {
-        mfs_heap_free(heap);
+void mfs_heap_init_sharing(struct mfs_heap *heap, uint32_t *where)
+{
+    *heap = (struct mfs_heap){.where = where, .shares = true};
+}
+
+static int where_reserve(struct mfs_heap *heap, uint32_t capacity)
+{
+    uint32_t *where = realloc(heap->where, sizeof(*where) * capacity);
+
+    if (!where)
+        return -ENOMEM;
+    memset(where + heap->capacity, 0xff, sizeof(*where) * (capacity - heap->capacity));
+    heap->where = where;
+    return 0;
+}
+
+int mfs_heap_reserve(struct mfs_heap *heap, uint32_t capacity)
+{
+    const size_t bytes = (LEAD + (size_t)capacity) * sizeof(*heap->entries);
+    struct mfs_heap_entry *memory;
+
+    if (capacity <= heap->capacity)
+        return 0;
+    memory = aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE);
+    if (!memory)
+        return -ENOMEM;
+    if (!heap->shares && where_reserve(heap, capacity) != 0) {
+        free(memory);
         return -ENOMEM;
     }
-    memset(heap->where, 0xff, sizeof(*heap->where) * capacity);
+    if (heap->count > 0)
+        memcpy(memory + LEAD, heap->entries, sizeof(*memory) * heap->count);
+    if (heap->entries)
+        free(heap->entries - LEAD);
+    heap->entries = memory + LEAD;
+    heap->capacity = capacity;
     return 0;
 }
 
@@ -75,25 +103,21 @@ void mfs_heap_free(struct mfs_heap *heap)
 {
     if (heap->entries)
         free(heap->entries - LEAD);
-    free(heap->where);
-    heap->entries = NULL;
-    heap->where = NULL;
-    heap->count = 0;
+    if (!heap->shares)
+        free(heap->where);
+    *heap = (struct mfs_heap){0};
 }
 
 void mfs_heap_set(struct mfs_heap *heap, uint32_t item, uint64_t rank, uint64_t sequence)
 {
-    uint32_t at = heap->where[item];
-    struct mfs_heap_entry entry = {rank, sequence << MFS_HEAP_ITEM_BITS | item};
+    const uint32_t at = heap->where[item];
+    const struct mfs_heap_entry entry = {rank, mfs_heap_tie(sequence, item)};
 
-    if (at == MFS_HEAP_NOWHERE) {
+    if (at == MFS_HEAP_NOWHERE)
         sift_up(heap, heap->count++, entry);
-        return;
-    }
-    entry.tie = heap->entries[at].tie;
-    if (rank < heap->entries[at].rank)
+    else if (before(&entry, &heap->entries[at]))
         sift_up(heap, at, entry);
-    else if (rank > heap->entries[at].rank)
+    else if (before(&heap->entries[at], &entry))
         sift_down(heap, at, entry);
 }
 

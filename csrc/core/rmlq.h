@@ -1,30 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RMLQ, the Reverse Multi-Level Queue: flows start low and are only promoted.
+ * RMLQ, the Reverse Multi-Level Queue: flows start low and are only promoted. Each destination
+ * has a queue of its own in it, so that one that takes no bytes holds up no other (switches call
+ * these virtual output queues).
  *
- *   push(op, tag)                         take(max) -> chunk of the best flow
- *        |                                      ^
- *        v                                      |
- *   flow of the tag --- FIFO of operations      |
- *        |  place(policy)                       |
- *        v                                      |
- *   order heap: (level, key, FIFO) -------------+
+ *   push(op, voq, tag)                                   take(voq, kind, max) -> chunk
+ *        |                                                     ^
+ *        v                                                     |
+ *   flow of (voq, tag) --- FIFO of operations                  |
+ *        |  place(policy)                                      |
+ *        v                                                     |
+ *   heap of the voq's flows: (level, key, FIFO) -> its best    |
+ *        v                                                     |
+ *   heap of the voqs of a class, by their best ---- head() ----+
  *   timer heap: recheck_ns  -> promotions that fall due
+ *
+ * The owner (core/sender.h) says in which class a voq is: it asks for the best of those that are
+ * open and of those that are slow, and a parked one is in no order at all. A change of class is
+ * O(log voqs), however many flows the voq has.
  *
  * Invariants: a flow's level never grows while it has operations queued, except
  * to the scavenger level (and back from it); chunks of one operation leave in
- * ascending order and cover [0, length) exactly once; take() returns a chunk
- * whenever anything is queued (work conserving); untagged traffic gets at least
- * its share of the bytes while it waits.
+ * ascending order and cover [0, length) exactly once.
  *
  * Cost: push and take are O(1) in operations; O(log flows) when a flow becomes
- * active, idle or changes its place. No allocation after create: operations are
- * the caller's memory, flows come from a pool of max_flows. Not thread-safe: the
- * owner locks.
+ * active, idle or changes its place. Operations are the caller's memory, flows come from a pool
+ * of max_flows. The only memory that grows is a voq's heap, when the voq has more flows at one
+ * time than ever before. Not thread-safe: the owner locks.
  */
 #ifndef MFS_CORE_RMLQ_H
 #define MFS_CORE_RMLQ_H
 
+#include "core/heap.h"
 #include "policy.h"
 
 struct mfs_flow;
@@ -39,9 +46,36 @@ struct mfs_op {
     int64_t posted_ns;          /* when it was pushed; written by the queue */
 };
 
+/* Traffic of a request, and traffic of none: each has an order of its own. */
+enum mfs_kind { MFS_TAGGED, MFS_UNTAGGED, MFS_KINDS };
+
+enum mfs_voq_class {
+    MFS_VOQ_OPEN,
+    MFS_VOQ_SLOW,
+    MFS_VOQ_CLASSES,
+    MFS_VOQ_PARKED = MFS_VOQ_CLASSES,
+};
+
+/* The queue of one destination, in the caller's memory. Fields are the queue's. */
+struct mfs_voq {
+    struct mfs_heap flows[MFS_KINDS]; /* by their index in the queue's pool */
+    uint32_t active[MFS_KINDS];       /* flows, in the heaps or to be placed there */
+    uint64_t operations;              /* queued */
+    uint32_t index;                   /* in the queue's table of voqs */
+    uint32_t class;                   /* enum mfs_voq_class */
+};
+
+/* The best flow of a class and kind. */
+struct mfs_head {
+    mfs_rank_t rank;     /* MFS_RANK_NONE: nothing waits there */
+    uint64_t bytes;      /* of its next chunk; 0 when nothing waits */
+    struct mfs_voq *voq; /* NULL when nothing waits */
+};
+
 /* A piece of an operation that is sent at once: [offset, offset + length). */
 struct mfs_chunk {
     struct mfs_op *op;
+    struct mfs_voq *voq;
     uint64_t offset;
     uint64_t length;
     mfs_rank_t rank;   /* at which it was taken */
@@ -68,9 +102,7 @@ struct mfs_rmlq_config {
     const struct mfs_policy *policy;
     struct mfs_params params;
     struct mfs_facts_source facts;
-    uint32_t max_flows;         /* 1..2^24-1; flows with operations at one time [4096] */
-    uint32_t untagged_permille; /* share that untagged traffic keeps, 0..1000 [50];
-                                 * 0: only its rank counts (or the port keeps the share) */
+    uint32_t max_flows;          /* 1..2^24-1; flows with operations at one time [4096] */
     struct mfs_flow_watch watch; /* [nobody] */
 };
 
@@ -78,32 +110,32 @@ struct mfs_rmlq_config {
 MFS_API void mfs_rmlq_config_init(struct mfs_rmlq_config *config);
 /* -EINVAL: a value out of bounds; -ENOMEM. */
 MFS_API int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **queue);
-MFS_API void mfs_rmlq_destroy(struct mfs_rmlq *queue); /* operations stay the caller's */
+/* Operations and voqs stay the caller's; the voqs were closed before. */
+MFS_API void mfs_rmlq_destroy(struct mfs_rmlq *queue);
+
+/* A queue for one destination more, open. -ENOMEM. */
+MFS_API int mfs_voq_open(struct mfs_rmlq *queue, struct mfs_voq *voq);
+/* Nothing is queued in it. One that was never opened is left alone, if it is zeroed. */
+MFS_API void mfs_voq_close(struct mfs_rmlq *queue, struct mfs_voq *voq);
+MFS_API void mfs_voq_move(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_voq_class class);
 
 /* -EINVAL: length 0, or op already queued; -ENOSPC: no free flow (nothing changed). */
-MFS_API int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag,
-                          int64_t now_ns);
-/* Best flow's rank after promotions due at now_ns, or MFS_RANK_NONE when empty. */
-MFS_API mfs_rank_t mfs_rmlq_peek(struct mfs_rmlq *queue, int64_t now_ns);
-/* Length of the chunk that take() would return; 0 when empty. After peek() at the same time. */
-MFS_API uint64_t mfs_rmlq_peek_bytes(struct mfs_rmlq *queue, uint64_t max_bytes);
-/* Both, and what untagged traffic waits: for a port that keeps the untagged share (host/port.h). */
-MFS_API void mfs_rmlq_peek_next(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                                struct mfs_next *next);
+MFS_API int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, struct mfs_voq *voq,
+                          const struct mfs_tag *tag, int64_t now_ns);
+/* Bring every flow to where it belongs at now_ns: before head() and take(). */
+MFS_API void mfs_rmlq_settle(struct mfs_rmlq *queue, int64_t now_ns);
+/* Does anything wait in an open voq? Without settle(). */
+MFS_API bool mfs_rmlq_waits(const struct mfs_rmlq *queue);
+/* The best of a class and kind, and its next chunk of at most max_bytes (>= 128). */
+MFS_API void mfs_rmlq_head(const struct mfs_rmlq *queue, enum mfs_voq_class class,
+                           enum mfs_kind kind, uint64_t max_bytes, struct mfs_head *head);
 /*
- * The next chunk: at most max_bytes (>= 128), cut at a multiple of 128 bytes of the
- * operation unless it ends it. -EAGAIN: nothing is queued; -EINVAL: max_bytes < 128.
+ * The next chunk of a head's voq: at most max_bytes (>= 128), cut at a multiple of 128 bytes of
+ * the operation unless it ends it. Nothing is placed anew, so it is what head() has shown if
+ * nothing was pushed, removed or moved since. There is one.
  */
-MFS_API int mfs_rmlq_take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
-                          struct mfs_chunk *chunk);
-/*
- * What the last mfs_rmlq_peek_next() with the same max_bytes saw, if nothing was pushed or taken
- * since: the chunk that goes next or, when `untagged`, the best untagged one, whatever else waits.
- * Nothing is placed anew in between, so what the port was asked for is what is sent. -EAGAIN:
- * nothing (untagged) is queued; -EINVAL: max_bytes < 128.
- */
-MFS_API int mfs_rmlq_take_next(struct mfs_rmlq *queue, uint64_t max_bytes, bool untagged,
-                               struct mfs_chunk *chunk);
+MFS_API void mfs_rmlq_take(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_kind kind,
+                           uint64_t max_bytes, struct mfs_chunk *chunk);
 /* Take a queued operation out (cancel); O(1). -ENOENT: not queued. */
 MFS_API int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op);
 

@@ -2,8 +2,9 @@
 /*
  * Inside csrc/core only: the state of a queue, shared by the files of rmlq.
  *
- *   rmlq.c         operations in, chunks out; which kind of traffic is next
- *   rmlq_flows.c   flows by tag: a pool, a table, the list of those to place
+ *   rmlq.c         operations in, chunks out
+ *   rmlq_flows.c   flows by destination and tag: a pool, a table, the list of those to place
+ *   rmlq_voq.c     the queues of the destinations, and the order among them
  *   rmlq_place.c   asks the policy when something that a flow was judged by has changed
  */
 #ifndef MFS_CORE_RMLQ_INSIDE_H
@@ -18,6 +19,7 @@
 struct mfs_flow {
     _Alignas(64) struct mfs_flow_info info;
     struct mfs_op *head, *tail;  /* operations, oldest first */
+    struct mfs_voq *voq;
     uint64_t sequence;           /* order of becoming active */
     uint32_t next;               /* free list, or dirty list while dirty */
     uint32_t prev;               /* dirty list */
@@ -28,10 +30,8 @@ struct mfs_flow {
 /* Cell of the table of flows: a probe and a deletion touch no flow but the right one. */
 struct mfs_flow_cell {
     uint32_t flow; /* index, or MFS_NO_FLOW */
-    uint32_t hash; /* of its tag; where it belongs: hash & table_mask */
+    uint32_t hash; /* of its voq and tag; where it belongs: hash & table_mask */
 };
-
-enum { TAGGED, UNTAGGED, KINDS };
 
 struct mfs_rmlq {
     const struct mfs_policy *policy;
@@ -40,15 +40,16 @@ struct mfs_rmlq {
     struct mfs_flow_watch watch;
     uint64_t facts_version;    /* as of the last placing of all flows */
     int64_t now_ns;            /* latest time seen; the clock never runs back here */
-    struct mfs_heap order[KINDS];
-    struct mfs_heap timers;    /* rank = recheck_ns */
+    struct mfs_heap order[MFS_VOQ_CLASSES][MFS_KINDS]; /* voqs, by the best flow of each */
+    struct mfs_heap timers;    /* flows; rank = recheck_ns */
+    uint32_t *where;           /* of each flow in the heap of its voq */
+    struct mfs_voq **voqs;     /* by index; NULL: a free place */
+    uint32_t voqs_count, voqs_room;
     struct mfs_flow *flows;    /* max_flows of them */
-    struct mfs_flow_cell *table; /* tag -> flow; open addressing, table_mask + 1 cells */
+    struct mfs_flow_cell *table; /* (voq, tag) -> flow; open addressing, table_mask + 1 cells */
     uint32_t table_mask;
     uint32_t free_flows;       /* head of the free list */
     uint32_t dirty_flows;      /* head of the list of flows to place before the next look */
-    uint32_t untagged_permille;
-    uint64_t untagged_credit;  /* bytes owed to untagged traffic, in thousandths */
     uint64_t share_bytes;      /* virtual time of fair sharing */
     uint64_t sequence;
     uint64_t bytes, operations, promotions;
@@ -60,9 +61,9 @@ static inline uint32_t mfs_flow_index(const struct mfs_rmlq *queue, const struct
     return (uint32_t)(flow - queue->flows);
 }
 
-static inline struct mfs_heap *mfs_flow_order(struct mfs_rmlq *queue, const struct mfs_flow *flow)
+static inline enum mfs_kind mfs_flow_kind(const struct mfs_flow *flow)
 {
-    return &queue->order[flow->info.tag.request == MFS_REQUEST_NONE ? UNTAGGED : TAGGED];
+    return flow->info.tag.request == MFS_REQUEST_NONE ? MFS_UNTAGGED : MFS_TAGGED;
 }
 
 /* The clock never runs back here, and "never" does not come. */
@@ -73,8 +74,9 @@ static inline void mfs_rmlq_clock(struct mfs_rmlq *queue, int64_t now_ns)
 }
 
 /* --- rmlq_flows.c --- */
-/* The flow of the tag, a new one if need be; NULL: no flow is free. */
-struct mfs_flow *mfs_flow_get(struct mfs_rmlq *queue, const struct mfs_tag *tag);
+/* The flow of the tag in the voq, a new one if need be; NULL: no flow is free, or no memory. */
+struct mfs_flow *mfs_flow_get(struct mfs_rmlq *queue, struct mfs_voq *voq,
+                              const struct mfs_tag *tag);
 void mfs_flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow); /* it ran empty */
 /* It is to be placed before the next look; and no more. */
 void mfs_flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow);
@@ -82,8 +84,11 @@ void mfs_flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow);
 void mfs_flow_tell(struct mfs_rmlq *queue, const struct mfs_flow *flow, enum mfs_flow_event event,
                    uint32_t level_before);
 
+/* --- rmlq_voq.c --- */
+/* The best flow of the voq may have changed: bring the voq to where it belongs. */
+void mfs_voq_place(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_kind kind);
+
 /* --- rmlq_place.c --- */
 void mfs_rmlq_place_all(struct mfs_rmlq *queue);
-void mfs_rmlq_settle(struct mfs_rmlq *queue, int64_t now_ns); /* every flow to where it belongs */
 
 #endif

@@ -46,7 +46,8 @@ static void flow_place(struct mfs_rmlq *queue, struct mfs_flow *flow)
     int64_t recheck_ns;
     mfs_rank_t rank = flow_judge(queue, flow, &recheck_ns);
 
-    mfs_heap_set(mfs_flow_order(queue, flow), index, rank, flow->sequence);
+    mfs_heap_set(&flow->voq->flows[mfs_flow_kind(flow)], index, rank, flow->sequence);
+    mfs_voq_place(queue, flow->voq, mfs_flow_kind(flow));
     if (recheck_ns == MFS_TIME_NEVER)
         mfs_heap_remove(&queue->timers, index);
     else
@@ -63,29 +64,38 @@ static void place_dirty(struct mfs_rmlq *queue)
     }
 }
 
+/* Ask the policy about each flow of a voq, the timers being empty. */
+static void voq_judge(struct mfs_rmlq *queue, struct mfs_voq *voq)
+{
+    for (int kind = 0; kind < MFS_KINDS; kind++) {
+        struct mfs_heap *heap = &voq->flows[kind];
+
+        for (uint32_t at = 0; at < heap->count; at++) {
+            const uint32_t index = mfs_heap_item(&heap->entries[at]);
+            int64_t recheck_ns;
+
+            heap->entries[at].rank = flow_judge(queue, &queue->flows[index], &recheck_ns);
+            if (recheck_ns != MFS_TIME_NEVER)
+                mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns,
+                             queue->flows[index].sequence);
+        }
+        mfs_heap_rebuild(heap);
+        mfs_voq_place(queue, voq, kind);
+    }
+}
+
 void mfs_rmlq_place_all(struct mfs_rmlq *queue)
 {
     place_dirty(queue);
     while (queue->timers.count > 0)
         queue->timers.where[mfs_heap_item(&queue->timers.entries[--queue->timers.count])] =
             MFS_HEAP_NOWHERE;
-    for (int kind = 0; kind < KINDS; kind++) {
-        struct mfs_heap *order = &queue->order[kind];
-
-        for (uint32_t at = 0; at < order->count; at++) {
-            uint32_t index = mfs_heap_item(&order->entries[at]);
-            int64_t recheck_ns;
-
-            order->entries[at].rank = flow_judge(queue, &queue->flows[index], &recheck_ns);
-            if (recheck_ns != MFS_TIME_NEVER)
-                mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns,
-                             queue->flows[index].sequence);
-        }
-        mfs_heap_rebuild(order);
+    for (uint32_t i = 0; i < queue->voqs_count; i++) {
+        if (queue->voqs[i])
+            voq_judge(queue, queue->voqs[i]);
     }
 }
 
-/* Bring every flow to where it belongs at now_ns. */
 void mfs_rmlq_settle(struct mfs_rmlq *queue, int64_t now_ns)
 {
     mfs_rmlq_clock(queue, now_ns);

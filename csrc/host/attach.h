@@ -103,14 +103,14 @@ bool mfs_process_alive(struct mfs_host *host, uint32_t process);
 /* Does anybody? 1, 0 or -errno. */
 int mfs_process_any(int fd);
 /*
- * Give back what dead processes held: members, requests, counters. A syscall a process.
+ * Give back what dead processes held: senders, requests, counters. A syscall a process.
  * Waits for nobody: nothing is done while somebody else holds the lock.
  */
 void mfs_process_reap(struct mfs_host *host);
 void mfs_process_reap_locked(struct mfs_host *host); /* the lock is held */
 /* The parts of a reap that each file knows; the lock is held. What nobody alive owns goes,
  * whatever it says. */
-void mfs_members_reap(struct mfs_segment *segment, const struct mfs_living *living);
+void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *living);
 void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living);
 void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
 /* After a writer has died: drop the cells that it left half written. */

@@ -2,13 +2,13 @@
 /*
  * What the processes of one host share: one memory-mapped file, mode 0600.
  *
- *   header | settings | processes[] | ports[] { members[] } | requests[] | events[]
+ *   header | settings | processes[] | ports[] { senders[] } | requests[] | events[]
  *
  * header     magic, layout version and size; a segment of another layout is refused
  * processes  one slot per attached process; alive while it holds a lock on its byte
  *            of the file (the kernel drops it when the process dies)
  * requests   key -> mfs_facts, each under a sequence lock: readers never wait
- * ports      one direction of one NIC; members are the queues that send on it
+ * ports      one direction of one NIC, with a cell for each sender on it
  *
  * Reading facts, settings and counters makes no system call. Attaching and leaving, registering a
  * request and looking for dead processes take the segment's lock, which is one of the kernel's
@@ -135,6 +135,7 @@ enum mfs_counter {
     MFS_COUNT_PASSED, /* sends by tag, active message and stream: never scheduled */
     MFS_COUNT_PASSED_BYTES, /* their bytes */
     MFS_COUNT_GPU_LISTS, /* lists of memory made for transfers that the GPU starts */
+    MFS_COUNT_STALLS, /* times that a destination took no bytes for the lease */
     MFS_COUNT_LAST
 };
 MFS_API void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount);

@@ -113,7 +113,7 @@ static void reap(struct mfs_host *host, uint32_t leaving, bool thorough)
             thorough = true;
         }
     }
-    mfs_members_reap(host->segment, &living);
+    mfs_senders_reap(host->segment, &living);
     mfs_ports_reap(host->segment, &living);
     if (thorough)
         mfs_request_reap(host->segment, &living);

@@ -87,7 +87,7 @@ const char *mfs_counter_name(enum mfs_counter counter)
         [MFS_COUNT_BYTES] = "bytes",         [MFS_COUNT_PROMOTIONS] = "promotions",
         [MFS_COUNT_TAGGED] = "tagged",       [MFS_COUNT_FAULTS] = "faults",
         [MFS_COUNT_PASSED] = "passed",       [MFS_COUNT_PASSED_BYTES] = "passed_bytes",
-        [MFS_COUNT_GPU_LISTS] = "gpu_lists",
+        [MFS_COUNT_GPU_LISTS] = "gpu_lists", [MFS_COUNT_STALLS] = "stalls",
     };
 
     return (unsigned)counter < MFS_COUNT_LAST ? names[counter] : NULL;

@@ -222,7 +222,7 @@ static void ports_copy(struct mfs_segment *to, const struct mfs_segment *from)
     for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
         to->ports[i].direction = from->ports[i].direction;
         memcpy(to->ports[i].name, from->ports[i].name, sizeof(to->ports[i].name));
-        mfs_set(&to->ports[i].rate_Bps, mfs_get(&from->ports[i].rate_Bps));
+        mfs_set(&to->ports[i].state.rate_Bps, mfs_get(&from->ports[i].state.rate_Bps));
         mfs_publish(&to->ports[i].used, mfs_get(&from->ports[i].used));
     }
 }
@@ -239,7 +239,7 @@ static void segment_keep_own(struct mfs_host *host, struct mfs_segment *segment)
     }
     own.slots[host->process / 64] |= UINT64_C(1) << host->process % 64;
     mfs_set(&segment->writer, 0);
-    mfs_members_reap(segment, &own);
+    mfs_senders_reap(segment, &own);
     mfs_ports_reap(segment, &own);
     mfs_request_reap(segment, &own);
 }

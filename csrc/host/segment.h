@@ -12,6 +12,8 @@
 
 #include <stdatomic.h>
 
+#include "core/port_state.h"
+#include "core/trust.h"
 #include "host/count.h"
 #include "host/event.h"
 #include "host/host.h"
@@ -22,7 +24,7 @@
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
 #define MFS_REQUEST_CELLS 24576u /* half as many again as requests: see requests.c */
-#define MFS_MEMBERS_MAX 128u    /* of one port */
+#define MFS_SENDERS_MAX 128u    /* of one port */
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
 #define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
 #define MFS_EVENT_WORDS (sizeof(struct mfs_event) / sizeof(uint64_t))
@@ -47,13 +49,14 @@ struct mfs_event_cell {
     _Atomic uint64_t words[MFS_EVENT_WORDS];
 };
 
-/* One queue on a port. A cache line of its own: the others read it, one writes. */
-struct mfs_member_cell {
+/* One sender of a port. A cache line of its own: the others read it, one writes. */
+struct mfs_sender_cell {
     _Alignas(64) _Atomic uint32_t owner; /* process slot + 1; 0: free */
+    _Atomic uint32_t stalled; /* its destinations that take no bytes now */
     _Atomic uint64_t rank;               /* best waiting, or MFS_RANK_NONE */
     _Atomic uint64_t untagged_rank;      /* best untagged waiting, or MFS_RANK_NONE */
     _Atomic uint64_t untagged_bytes;     /* of that one's chunk */
-    _Atomic uint64_t inflight_bytes;
+    _Atomic uint64_t inflight_bytes;     /* to destinations that take bytes as they should */
     _Atomic int64_t stamp_ns;            /* when the owner last moved */
     _Atomic uint64_t done_bytes;         /* ever completed, by all owners it had */
 };
@@ -62,15 +65,10 @@ struct mfs_port_cell {
     _Atomic uint32_t used;         /* 1 publishes name and direction */
     uint32_t direction;
     char name[MFS_PORT_NAME_MAX + 1];
-    _Alignas(64) _Atomic uint32_t members_high; /* cells ever used: bound of scans */
-    _Atomic uint64_t rate_Bps;
-    _Atomic int64_t sample_since_ns; /* start of the busy interval being measured */
-    _Atomic uint64_t sample_base;    /* the members' done_bytes when it began */
-    _Atomic uint32_t sample_full;    /* the window was full in it: it says how fast the port is */
-    _Atomic uint64_t untagged_credit; /* thousandths of bytes that are owed to untagged traffic */
-    _Atomic int64_t pace_next_ns;  /* pacer: the next chunk may leave then */
+    _Alignas(64) _Atomic uint32_t senders_high; /* cells ever used: bound of scans */
+    struct mfs_port_state state;
     _Atomic int64_t reap_next_ns;  /* look for dead owners not before */
-    struct mfs_member_cell members[MFS_MEMBERS_MAX];
+    struct mfs_sender_cell senders[MFS_SENDERS_MAX];
 };
 
 /* Which processes have the port of the same index open: a bit each. */
@@ -105,45 +103,6 @@ struct mfs_segment {
     struct mfs_event_cell events[MFS_EVENTS_MAX];
 };
 
-/* --- nothing that is read here is trusted: another process, or a fault of its, wrote it --- */
-
-/*
- * Has the owner of this stamp moved within the lease? A stamp of the future is no proof: a lease
- * ahead it may be (its writer has read the clock after us), beyond that nobody of this clock has
- * written it.
- */
-static inline bool mfs_stamp_fresh(int64_t stamp_ns, int64_t now_ns, int64_t lease_ns)
-{
-    const uint64_t lease = (uint64_t)lease_ns;
-
-    return (uint64_t)now_ns - (uint64_t)stamp_ns + lease <= 2 * lease;
-}
-
-/*
- * Has a moment come that is shared by processes, and that each of them sets at most `most_ns`
- * ahead? One that lies further ahead was set by nobody of this clock: it has come.
- */
-static inline bool mfs_moment_come(int64_t moment_ns, int64_t now_ns, int64_t most_ns)
-{
-    return moment_ns <= now_ns || (uint64_t)moment_ns - (uint64_t)now_ns > (uint64_t)most_ns;
-}
-
-/* Time since a moment that is shared; 0 if that lies ahead. */
-static inline int64_t mfs_moment_age(int64_t moment_ns, int64_t now_ns)
-{
-    int64_t age_ns;
-
-    if (moment_ns >= now_ns)
-        return 0;
-    return __builtin_sub_overflow(now_ns, moment_ns, &age_ns) ? INT64_MAX : age_ns;
-}
-
-/* An index or a count that is read: at most `most`. */
-static inline uint32_t mfs_at_most(uint32_t value, uint32_t most)
-{
-    return value < most ? value : most;
-}
-
 /* The slots that live processes hold. */
 struct mfs_living {
     uint64_t slots[MFS_LIVING_WORDS];
@@ -155,5 +114,8 @@ static inline bool mfs_living_owner(const struct mfs_living *living, uint32_t ow
     return owner > 0 && owner <= MFS_PROCESSES_MAX &&
            (living->slots[(owner - 1) / 64] >> (owner - 1) % 64 & 1);
 }
+
+/* Chunks and window by the configuration of the process. */
+void mfs_port_window_config(struct mfs_window_config *window);
 
 #endif

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "host/queue.h"
 #include "nccl/comm.h"
 #include "nccl/eager.h"
+#include "nccl/log.h"
 #include "nccl/peer.h"
 
 static void count(struct mfs_nccl_engine *engine, enum mfs_counter counter, uint64_t amount)
@@ -16,27 +16,48 @@ static void count(struct mfs_nccl_engine *engine, enum mfs_counter counter, uint
 
 /* --- the queue and the port --- */
 
-int mfs_nccl_queue_open(struct mfs_nccl_engine *engine)
-{
-    int error = mfs_port_open(engine->host, engine->device->port, MFS_EGRESS, &engine->port);
+static void post(void *ctx, const struct mfs_chunk *next);
 
-    if (!error)
-        error = mfs_port_join(engine->host, engine->port, &engine->member);
-    if (error)
-        return error;
+static void peer_stalled(void *ctx, const struct mfs_destination *destination, int64_t age_ns)
+{
+    const struct mfs_nccl_peer *peer = destination->user;
+
+    (void)ctx;
+    mfs_nccl_warn(
+        "%s takes no bytes since %.1f s: %llu messages wait for it; those to others go on",
+        peer->name, (double)age_ns * 1e-9, (unsigned long long)destination->voq.operations);
+}
+
+int mfs_nccl_sender_open(struct mfs_nccl_engine *engine)
+{
+    const struct mfs_transport_ops transport = {
+        .post = post, .stalled = peer_stalled, .ctx = engine};
+
     engine->settings_version = mfs_host_settings_version(engine->host);
-    return mfs_queue_create(engine->host, engine->port, &engine->queue);
+    return mfs_sender_join(engine->host, engine->device->port, MFS_EGRESS, &transport,
+                           &engine->sender);
+}
+
+/* The peer as a destination. NULL: no memory. */
+static struct mfs_destination *to(struct mfs_nccl_peer *peer)
+{
+    if (!MFS_LIKELY(peer->to.user != NULL) &&
+        mfs_sender_open(peer->engine->sender, &peer->to, peer) != 0) {
+        peer->to.user = NULL;
+        return NULL;
+    }
+    return &peer->to;
 }
 
 static void settings(struct mfs_nccl_engine *engine)
 {
     const uint64_t version = mfs_host_settings_version(engine->host);
 
-    if (!engine->queue || version == engine->settings_version)
+    if (!engine->sender || version == engine->settings_version)
         return;
     engine->settings_version = version;
     engine->scheduled = mfs_nccl_scheduled();
-    mfs_queue_settings(engine->host, engine->port, engine->queue);
+    mfs_sender_follow(engine->sender);
 }
 
 /* --- chunks --- */
@@ -63,12 +84,10 @@ static struct mfs_nccl_chunk *chunk_get(struct mfs_nccl_engine *engine)
     return chunk;
 }
 
-void mfs_nccl_window_done(struct mfs_nccl_engine *engine, uint64_t bytes)
+void mfs_nccl_window_done(struct mfs_nccl_peer *peer, uint64_t bytes)
 {
-    if (bytes == 0)
-        return;
-    engine->inflight -= bytes;
-    mfs_member_done_now(engine->member, bytes, bytes);
+    if (bytes > 0)
+        mfs_sender_done_now(peer->engine->sender, &peer->to, bytes, false);
 }
 
 void mfs_nccl_engine_finish_later(struct mfs_nccl_request *request)
@@ -89,7 +108,7 @@ static void chunk_over(struct mfs_nccl_chunk *chunk, ucs_status_t status)
     struct mfs_nccl_comm *comm = request->comm;
     struct mfs_nccl_engine *engine = comm->engine;
 
-    mfs_nccl_window_done(engine, chunk->window_bytes);
+    mfs_nccl_window_done(comm->peer, chunk->window_bytes);
     comm->peer->inflight[chunk->channel] -= chunk->bytes;
     request->inflight--;
     comm->inflight--;
@@ -183,16 +202,6 @@ static int put_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *requ
 
 /* --- the queue --- */
 
-/* More flows at one time than the queue knows: a coarser tag will do. */
-static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag)
-{
-    const struct mfs_tag stage = {MFS_REQUEST_NONE, 0, tag->stage};
-    const int64_t now_ns = mfs_now_ns();
-    int error = mfs_rmlq_push(queue, op, tag, now_ns);
-
-    return error == -ENOSPC ? mfs_rmlq_push(queue, op, &stage, now_ns) : error;
-}
-
 static void send_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
     count(engine, MFS_COUNT_STRAIGHT, 1);
@@ -204,7 +213,7 @@ static void send_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *re
 
 static bool waits(struct mfs_nccl_engine *engine, const struct mfs_nccl_request *request)
 {
-    if (request->bytes == 0 || !engine->queue)
+    if (request->bytes == 0 || !engine->sender)
         return false;
     if (request->bytes <= engine->small_bytes && !engine->waiting)
         return false; /* the way of a small message on an idle port: nothing else is looked at */
@@ -221,12 +230,12 @@ static void count_call(struct mfs_nccl_engine *engine, uint64_t bytes)
 /* A message of one chunk that finds the port idle: it sees the window, but no queue. */
 static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
+    struct mfs_destination *peer = to(request->comm->peer);
     struct mfs_nccl_chunk *chunk = NULL;
 
-    if (engine->waiting || engine->classes > 1 || /* its class is that of its level */
-        mfs_member_express(engine->member, request->bytes, 0) != 0)
+    if (!peer || engine->classes > 1 || /* its class is that of its level */
+        mfs_sender_express(engine->sender, peer, request->bytes, 0) != 0)
         return false;
-    engine->inflight += request->bytes;
     if (request->kind != MFS_NCCL_EAGER)
         chunk = chunk_begin(request, 0, request->bytes, request->bytes);
     count(engine, MFS_COUNT_DEFERRED, 1);
@@ -238,7 +247,7 @@ static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *req
         request->window_bytes = request->bytes;
         mfs_nccl_eager_send(request, 0);
     } else {
-        mfs_nccl_window_done(engine, request->bytes);
+        mfs_nccl_window_done(request->comm->peer, request->bytes);
         mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
     }
     return true;
@@ -247,6 +256,7 @@ static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *req
 void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
     const uint64_t bytes = request->bytes; /* it may be over before it is counted */
+    struct mfs_destination *peer;
     struct mfs_tag tag;
 
     if (!waits(engine, request)) {
@@ -261,7 +271,9 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
     if (express(engine, request))
         return;
     request->op = (struct mfs_op){.length = request->bytes};
-    if (push(engine->queue, &request->op, &tag) != 0) { /* fail open */
+    peer = to(request->comm->peer);
+    if (!peer || mfs_sender_push(engine->sender, &request->op, peer, &tag, mfs_now_ns()) != 0) {
+        /* fail open */
         count(engine, MFS_COUNT_FAULTS, 1);
         send_now(engine, request);
         return;
@@ -271,94 +283,69 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
     mfs_nccl_engine_dispatch(engine);
 }
 
-static void rest(struct mfs_nccl_engine *engine, int64_t now_ns)
+static void withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
-    engine->waiting = mfs_rmlq_operations(engine->queue) > 0;
-    if (!engine->waiting)
-        mfs_member_publish(engine->member, MFS_RANK_NONE, now_ns);
+    request->queued = false;
+    (void)mfs_sender_remove(engine->sender, &request->op, mfs_now_ns());
+    engine->waiting = mfs_sender_operations(engine->sender) > 0;
 }
 
 void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
 {
     if (!request->queued)
         return;
-    request->queued = false;
     request->sent = true; /* as much of it as ever will be */
-    (void)mfs_rmlq_remove(engine->queue, &request->op);
-    mfs_nccl_window_done(engine, request->window_bytes);
+    withdraw(engine, request);
+    mfs_nccl_window_done(request->comm->peer, request->window_bytes);
     request->window_bytes = 0;
-    rest(engine, mfs_now_ns());
 }
 
-/* It goes whole, however small chunks and window are, when its first chunk may. */
-static void take_whole(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request,
-                       int64_t now_ns)
+/* An eager message goes whole, however small chunks and window are, when its first chunk may. */
+static void post_eager(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request,
+                       const struct mfs_chunk *next)
 {
-    const uint64_t left = request->bytes - request->window_bytes;
+    request->window_bytes = next->length;
+    if (!next->last) {
+        const uint64_t left = request->bytes - next->length;
 
-    (void)mfs_rmlq_remove(engine->queue, &request->op);
-    mfs_member_overdraw(engine->member, left);
-    engine->inflight += left;
-    request->window_bytes += left;
-    request->queued = false;
-    rest(engine, now_ns);
+        withdraw(engine, request);
+        mfs_sender_overdraw(engine->sender, &request->comm->peer->to, left);
+        request->window_bytes += left;
+    }
+    mfs_nccl_eager_send(request, mfs_nccl_class_of(mfs_rank_level(next->rank)));
 }
 
-/* Take the best chunk if the port allows, and send it. */
-static bool send_best(struct mfs_nccl_engine *engine)
+/* The sender has chosen it. */
+static void post(void *ctx, const struct mfs_chunk *next)
 {
-    const int64_t now_ns = mfs_now_ns();
-    const uint64_t limit = mfs_port_chunk(engine->port);
-    struct mfs_nccl_request *request;
+    struct mfs_nccl_engine *engine = ctx;
+    struct mfs_nccl_request *request =
+        (struct mfs_nccl_request *)(void *)((char *)next->op -
+                                            offsetof(struct mfs_nccl_request, op));
     struct mfs_nccl_chunk *chunk;
-    struct mfs_chunk taken;
-    struct mfs_next next;
-    uint64_t bytes = 0;
-    bool turn = false;
 
-    mfs_rmlq_set_rate(engine->queue, mfs_port_rate_Bps(engine->port), now_ns);
-    mfs_rmlq_peek_next(engine->queue, limit, now_ns, &next);
-    if (mfs_member_acquire_next(engine->member, &next, now_ns, &turn, &bytes) != 0)
-        return false;
-    if (mfs_rmlq_take_next(engine->queue, limit, turn, &taken) != 0) {
-        mfs_member_done(engine->member, bytes, now_ns);
-        return false;
-    }
-    request = (struct mfs_nccl_request *)(void *)((char *)taken.op -
-                                                  offsetof(struct mfs_nccl_request, op));
-    engine->inflight += bytes;
-    request->queued = !taken.last;
-    if (taken.last)
-        rest(engine, now_ns);
+    request->queued = !next->last;
+    engine->waiting = mfs_sender_operations(engine->sender) > 0;
     if (request->kind == MFS_NCCL_EAGER) {
-        request->window_bytes = bytes;
-        if (!taken.last)
-            take_whole(engine, request, now_ns);
-        mfs_nccl_eager_send(request, mfs_nccl_class_of(mfs_rank_level(taken.rank)));
-        return true;
+        post_eager(engine, request, next);
+        return;
     }
-    chunk = chunk_begin(request, mfs_rank_level(taken.rank), taken.length, bytes);
+    chunk = chunk_begin(request, mfs_rank_level(next->rank), next->length, next->length);
     if (!chunk) {
-        mfs_nccl_window_done(engine, bytes);
+        mfs_nccl_window_done(request->comm->peer, next->length);
         mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
-        return false;
+        return;
     }
-    request->sent = taken.last;
-    chunk_put(chunk, taken.offset);
-    return true;
+    request->sent = next->last;
+    chunk_put(chunk, next->offset);
 }
 
 void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine)
 {
-    uint64_t sent = 0, promotions;
-
     if (!engine->waiting)
         return;
     settings(engine);
-    while (engine->waiting && send_best(engine))
-        sent++;
-    count(engine, MFS_COUNT_CHUNKS, sent);
-    promotions = mfs_rmlq_promotions(engine->queue);
-    count(engine, MFS_COUNT_PROMOTIONS, promotions - engine->promotions);
-    engine->promotions = promotions;
+    count(engine, MFS_COUNT_CHUNKS, mfs_sender_send(engine->sender, mfs_now_ns()));
+    count(engine, MFS_COUNT_PROMOTIONS, mfs_sender_promotions(engine->sender));
+    count(engine, MFS_COUNT_STALLS, mfs_sender_stalls(engine->sender));
 }

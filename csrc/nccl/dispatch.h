@@ -13,8 +13,8 @@
 
 #include "nccl/engine.h"
 
-/* The queue and its place on the device's port. -errno: there will be no order. */
-int mfs_nccl_queue_open(struct mfs_nccl_engine *engine);
+/* The sender on the device's port. -errno: there will be no order. */
+int mfs_nccl_sender_open(struct mfs_nccl_engine *engine);
 /* Send the best chunks while the port allows. */
 void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine);
 /* Hand a message that may be sent (its kind and place are known) to the queue, or send it. */
@@ -22,7 +22,7 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
 /* Take it out of the queue if it is there. */
 void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
 /* Bytes of the window are free again. */
-void mfs_nccl_window_done(struct mfs_nccl_engine *engine, uint64_t bytes);
+void mfs_nccl_window_done(struct mfs_nccl_peer *peer, uint64_t bytes);
 /* UCX gave something of the request back; if that was all, the next is due (finish_puts),
  * outside of UCX's callback. */
 void mfs_nccl_engine_finish_later(struct mfs_nccl_request *request);

@@ -8,7 +8,7 @@ static void over(struct mfs_nccl_request *request, ucs_status_t status)
 {
     struct mfs_nccl_comm *comm = request->comm;
 
-    mfs_nccl_window_done(comm->engine, request->window_bytes);
+    mfs_nccl_window_done(comm->peer, request->window_bytes);
     request->window_bytes = 0;
     if (status != UCS_OK && comm->result == MFS_NCCL_OK)
         mfs_nccl_peer_fail(comm->peer, comm->engine->ucx->ucs_status_string(status));

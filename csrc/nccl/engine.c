@@ -66,7 +66,7 @@ static struct mfs_nccl_engine *engine_make(struct mfs_nccl_context *context, int
         mfs_nccl_engine_free(engine);
         return NULL;
     }
-    error = engine->host ? mfs_nccl_queue_open(engine) : -ENOMEM;
+    error = engine->host ? mfs_nccl_sender_open(engine) : -ENOMEM;
     if (error) { /* fail open */
         mfs_nccl_warn("not scheduled: %s; messages go in NCCL's own order", strerror(-error));
         if (engine->host)
@@ -248,11 +248,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         mfs_nccl_peer_free(peer);
     }
     mfs_nccl_lock_give(&engine->lock);
-    mfs_rmlq_destroy(engine->queue);
-    if (engine->member)
-        mfs_port_leave(engine->member);
-    if (engine->port)
-        mfs_port_close(engine->port);
+    mfs_sender_leave(engine->sender);
     mfs_nccl_controls_free(engine);
     while (engine->slabs) {
         struct mfs_nccl_chunk *slab = engine->slabs;

@@ -7,7 +7,7 @@
  *                         policy's order  port: window, other processes of the host
  *
  *   engine --+-- a UCX worker for each traffic class
- *            +-- one queue (RMLQ), one member of the device's egress port
+ *            +-- one sender on the device's egress port
  *            +-- peers: endpoints, kept until the engine ends
  *            +-- comms: send and receive sides of connections, by id
  *
@@ -25,9 +25,8 @@
 
 #include <pthread.h>
 
-#include "core/rmlq.h"
 #include "host/count.h"
-#include "host/port.h"
+#include "host/sender.h"
 #include "nccl/device.h"
 #include "nccl/message_tag.h"
 #include "nccl/lock.h"
@@ -76,11 +75,8 @@ struct mfs_nccl_engine {
     unsigned channels; /* endpoints to a peer: classes times endpoints */
     bool scheduled;
     struct mfs_nccl_engine *next; /* of the stopped ones */
-    struct mfs_rmlq *queue;
-    struct mfs_port *port;
-    struct mfs_member *member;
-    uint64_t settings_version, promotions;
-    uint64_t inflight; /* bytes in the window */
+    struct mfs_sender *sender; /* NULL: there is no order */
+    uint64_t settings_version;
     uint64_t small_bytes; /* MFS_SMALL */
     struct mfs_count_row *counts; /* under the lock; NULL: none was left */
     struct mfs_nccl_chunk *free_chunks, *slabs;

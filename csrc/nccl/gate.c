@@ -11,7 +11,7 @@
 #include "nccl/device.h"
 #include "nccl/message_tag.h"
 #include "nccl/inner.h"
-#include "nccl/lane.h"
+#include "nccl/gate_queue.h"
 #include "nccl/log.h"
 #include "nccl/plugin.h"
 
@@ -36,7 +36,7 @@ struct gate_request {
 struct gate_comm {
     void *inner;
     struct gate_context *context;
-    struct mfs_nccl_lane *lane; /* NULL: a receiving one, or no order */
+    struct mfs_nccl_gate_queue *queue; /* NULL: a receiving one, or no order */
     struct mfs_nccl_ticket ticket;
     uint32_t calls; /* not yet counted in the segment, with their bytes */
     uint64_t bytes;
@@ -47,8 +47,8 @@ struct gate_comm {
 static const struct mfs_nccl_table_v12 *in;
 static struct mfs_nccl_table_v12 gate;
 static char trouble[768];
-static pthread_mutex_t lanes_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct mfs_nccl_lane *lanes[MFS_NCCL_DEVICES_MAX]; /* kept: the port is one for all */
+static pthread_mutex_t queues_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct mfs_nccl_gate_queue *queues[MFS_NCCL_DEVICES_MAX]; /* kept: the port is one for all */
 
 /* --- beginning and end --- */
 
@@ -90,7 +90,7 @@ static mfs_nccl_result_t init(void **ctx, uint64_t comm_id, struct mfs_nccl_conf
                       in->name ? in->name : "?", mfs_config_get()->nccl_inner,
                       mfs_nccl_inner_version(),
                       mfs_nccl_scheduled() ? mfs_policy_name(mfs_host_policy(host)) : "off",
-                      (long long)(mfs_config_get()->nccl_hold / 1000000));
+                      (long long)(mfs_config_get()->lease / 1000000));
     }
     mfs_stats_at_exit();
     *ctx = context;
@@ -121,10 +121,10 @@ static mfs_nccl_result_t set_attr(void *ctx, struct mfs_nccl_attr *attr)
 
 /* One device: the port that the host's other traffic uses as well (MFS_PORT). Several: each
  * by its own name, up to the colon. */
-static struct mfs_nccl_lane *lane_of(int dev)
+static struct mfs_nccl_gate_queue *queue_of(int dev)
 {
     struct mfs_nccl_properties_v12 properties;
-    struct mfs_nccl_lane *lane = NULL;
+    struct mfs_nccl_gate_queue *queue = NULL;
     char port[MFS_PORT_NAME_MAX + 1];
     int count = 1;
 
@@ -134,25 +134,25 @@ static struct mfs_nccl_lane *lane_of(int dev)
     if (in->devices(&count) == MFS_NCCL_OK && count > 1 &&
         in->properties(dev, &properties) == MFS_NCCL_OK && properties.name)
         snprintf(port, sizeof(port), "%.*s", (int)strcspn(properties.name, ":"), properties.name);
-    pthread_mutex_lock(&lanes_mutex);
-    if (!lanes[dev] && (lane = calloc(1, sizeof(*lane))) != NULL) {
-        const int error = mfs_nccl_lane_open(lane, port);
+    pthread_mutex_lock(&queues_mutex);
+    if (!queues[dev] && (queue = calloc(1, sizeof(*queue))) != NULL) {
+        const int error = mfs_nccl_gate_queue_open(queue, port);
 
         if (error) {
             mfs_nccl_warn("not scheduled: port %s: %s", port, strerror(-error));
-            mfs_nccl_lane_close(lane);
-            free(lane);
+            mfs_nccl_gate_queue_close(queue);
+            free(queue);
         } else {
-            lanes[dev] = lane;
+            queues[dev] = queue;
         }
     }
-    lane = lanes[dev];
-    pthread_mutex_unlock(&lanes_mutex);
-    return lane;
+    queue = queues[dev];
+    pthread_mutex_unlock(&queues_mutex);
+    return queue;
 }
 
 static struct gate_comm *comm_make(void *inner, struct gate_context *context,
-                                   struct mfs_nccl_lane *lane)
+                                   struct mfs_nccl_gate_queue *queue)
 {
     struct gate_comm *comm = calloc(1, sizeof(*comm));
 
@@ -160,7 +160,7 @@ static struct gate_comm *comm_make(void *inner, struct gate_context *context,
         return NULL;
     comm->inner = inner;
     comm->context = context;
-    comm->lane = lane;
+    comm->queue = queue;
     for (unsigned i = 0; i < REQUESTS; i++) {
         comm->requests[i].comm = comm;
         comm->requests[i].next = comm->free;
@@ -190,7 +190,7 @@ static mfs_nccl_result_t gate_connect(void *ctx, int dev, void *handle, void **s
     *send_comm = NULL;
     if (result != MFS_NCCL_OK || !inner)
         return result;
-    *send_comm = comm_make(inner, context, lane_of(dev));
+    *send_comm = comm_make(inner, context, queue_of(dev));
     return *send_comm ? MFS_NCCL_OK : MFS_NCCL_SYSTEM_ERROR;
 }
 
@@ -208,8 +208,8 @@ static mfs_nccl_result_t gate_accept(void *listen_comm, void **recv_comm, void *
 
 static void count(struct gate_comm *comm)
 {
-    mfs_count(comm->lane->host, MFS_COUNT_CALLS, comm->calls);
-    mfs_count(comm->lane->host, MFS_COUNT_BYTES, comm->bytes);
+    mfs_count(comm->queue->host, MFS_COUNT_CALLS, comm->calls);
+    mfs_count(comm->queue->host, MFS_COUNT_BYTES, comm->bytes);
     comm->calls = 0;
     comm->bytes = 0;
 }
@@ -219,11 +219,9 @@ static mfs_nccl_result_t close_send(void *send_comm)
     struct gate_comm *comm = send_comm;
     const mfs_nccl_result_t result = in->close_send(comm->inner);
 
-    if (comm->lane) {
+    if (comm->queue) {
         count(comm);
-        mfs_nccl_lane_leave(comm->lane, &comm->ticket);
-        for (unsigned i = 0; i < REQUESTS; i++) /* of those that NCCL did not wait for */
-            mfs_nccl_lane_done(comm->lane, comm->requests[i].window_bytes);
+        mfs_nccl_gate_queue_leave(comm->queue, &comm->ticket);
     }
     free(comm);
     return result;
@@ -273,17 +271,17 @@ static mfs_nccl_result_t isend(void *send_comm, void *data, size_t size, int tag
     mfs_nccl_result_t result;
 
     *out = NULL;
-    if (!comm->lane || !request || !mfs_nccl_lane_orders(comm->lane))
+    if (!comm->queue || !request || !mfs_nccl_gate_queue_orders(comm->queue))
         return in->isend(comm->inner, data, size, tag, mhandle, phandle, out);
     flow = mfs_nccl_message_tag_get(&comm->context->flow);
-    if (!mfs_nccl_lane_ask(comm->lane, &comm->ticket, size, &flow, &window_bytes))
+    if (!mfs_nccl_gate_queue_ask(comm->queue, &comm->ticket, size, &flow, &window_bytes))
         return MFS_NCCL_OK; /* try again */
     result = in->isend(comm->inner, data, size, tag, mhandle, phandle, &inner);
     if (result != MFS_NCCL_OK || !inner) {
         if (result == MFS_NCCL_OK)
-            mfs_nccl_lane_keep(comm->lane, &comm->ticket, window_bytes);
+            mfs_nccl_gate_queue_keep(comm->queue, &comm->ticket, window_bytes);
         else
-            mfs_nccl_lane_done(comm->lane, window_bytes);
+            mfs_nccl_gate_queue_done(comm->queue, &comm->ticket, window_bytes);
         return result;
     }
     comm->bytes += size;
@@ -319,7 +317,7 @@ static mfs_nccl_result_t test(void *pointer, int *done, int *sizes)
     result = in->test(request->inner, done, sizes);
     if (result == MFS_NCCL_OK && !*done)
         return result;
-    mfs_nccl_lane_done(request->comm->lane, request->window_bytes);
+    mfs_nccl_gate_queue_done(request->comm->queue, &request->comm->ticket, request->window_bytes);
     request->window_bytes = 0;
     request->next = request->comm->free;
     request->comm->free = request;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A gate in front of another net plug-in (MFS_NCCL_INNER): every call is handed on; an isend
- * that must wait is answered "try again" until it is its turn (lane.h). Messages go whole.
+ * that must wait is answered "try again" until it is its turn (gate_queue.h). Messages go whole.
  *
  * NCCL's objects: a connection of ours holds the inner one; a send's request is ours, told
  * from the inner plug-in's own by its lowest bit; all else is the inner plug-in's. With the

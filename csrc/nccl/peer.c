@@ -300,5 +300,7 @@ void mfs_nccl_peer_free(struct mfs_nccl_peer *peer)
         if (peer->watches[i] >= 0)
             close(peer->watches[i]);
     }
+    if (peer->to.user)
+        mfs_sender_close(peer->engine->sender, &peer->to);
     free(peer);
 }

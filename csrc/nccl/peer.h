@@ -27,6 +27,7 @@ struct mfs_nccl_peer {
     unsigned of_a_class; /* channels */
     ucp_ep_h eps[MFS_NCCL_CHANNELS_MAX];
     uint64_t inflight[MFS_NCCL_CHANNELS_MAX];
+    struct mfs_destination to; /* of the engine's sender; user is NULL until the first use */
     uint32_t controls; /* messages of ours (wire.c) that UCX has not sent yet */
     unsigned turn;     /* the channel that a tie goes to */
     int needs_flush;   /* before a FIN: 1 yes, 0 no, -1 not looked yet */

@@ -62,10 +62,10 @@ void mfs_ucx_settle(struct mfs_ucx_request *request)
 static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
 {
     struct mfs_ucx_request *request = chunk->request;
-    struct mfs_ucx_lane *lane = mfs_ucx_lane_of(request);
 
     if (chunk->bytes > 0)
-        mfs_ucx_lane_over(request->worker, lane, chunk->bytes, false);
+        mfs_sender_done_now(mfs_ucx_lane_of(request)->sender, &request->ep->to[request->lane],
+                            chunk->bytes, false);
     if (status != UCS_OK) {
         if (request->result == UCS_OK)
             request->result = status;

@@ -9,8 +9,6 @@
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 
-#define CHUNKS_A_LOOK 8 /* at the clock */
-
 /* --- the queue; mutex held --- */
 
 static void list_add(struct mfs_ucx_request *request)
@@ -44,37 +42,77 @@ static void list_remove(struct mfs_ucx_request *request)
     MFS_UCX_ADD(worker->queued_count, -1);
 }
 
-/* The last one has gone: nobody need wait for us. */
-static void lane_rest(struct mfs_ucx_lane *lane, int64_t now_ns)
-{
-    if (mfs_rmlq_operations(lane->queue) == 0) {
-        lane->blocked = 0;
-        mfs_member_publish(lane->member, MFS_RANK_NONE, now_ns);
-    }
-}
-
 void mfs_ucx_dequeue(struct mfs_ucx_request *request)
 {
-    struct mfs_ucx_lane *lane = mfs_ucx_lane_of(request);
-
-    (void)mfs_rmlq_remove(lane->queue, &request->op);
+    (void)mfs_sender_remove(mfs_ucx_lane_of(request)->sender, &request->op, mfs_now_ns());
     list_remove(request);
-    lane_rest(lane, mfs_now_ns());
 }
 
-/* More transfers at one time than the queue knows flows: a coarser tag will do. */
-static int push(struct mfs_rmlq *queue, struct mfs_op *op, const struct mfs_tag *tag,
-                int64_t now_ns)
-{
-    static const struct mfs_tag untagged;
-    const struct mfs_tag request = {tag->request, 0, tag->stage};
-    int error = mfs_rmlq_push(queue, op, tag, now_ns);
+/* --- lanes; mutex held --- */
 
-    if (error == -ENOSPC)
-        error = mfs_rmlq_push(queue, op, &request, now_ns);
-    if (error == -ENOSPC)
-        error = mfs_rmlq_push(queue, op, &untagged, now_ns);
-    return error;
+static bool lane_may_post(void *ctx)
+{
+    return mfs_ucx_chunk_ready(((struct mfs_ucx_lane *)ctx)->worker);
+}
+
+/* Without the mutex for a moment: flushes must not wait for the rest of a long dispatch. */
+static void issue_between(struct mfs_ucx_worker *worker)
+{
+    if (atomic_load_explicit(&worker->ready_count, memory_order_relaxed) == 0)
+        return;
+    mfs_ucx_unlock(worker);
+    mfs_ucx_issue(worker);
+    mfs_ucx_lock(worker);
+}
+
+static void lane_post(void *ctx, const struct mfs_chunk *next)
+{
+    struct mfs_ucx_worker *worker = ((struct mfs_ucx_lane *)ctx)->worker;
+    struct mfs_ucx_request *request = (struct mfs_ucx_request *)next->op;
+    struct mfs_ucx_chunk *chunk = mfs_ucx_chunk_get(worker); /* lane_may_post has seen one */
+
+    mfs_ucx_chunk_begin(chunk, request, next->length);
+    if (next->last)
+        list_remove(request);
+    mfs_ucx_chunk_post(chunk, request, next->offset, next->length);
+    issue_between(worker);
+}
+
+static void lane_stalled(void *ctx, const struct mfs_destination *destination, int64_t age_ns)
+{
+    const struct mfs_ucx_ep *ep = destination->user;
+
+    (void)ctx;
+    mfs_log(MFS_LOG_WARN,
+            "the peer of endpoint %p takes no bytes since %.1f s: %llu operations wait for it; "
+            "transfers to others go on",
+            (void *)ep->handle, (double)age_ns * 1e-9,
+            (unsigned long long)destination->voq.operations);
+}
+
+int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
+{
+    const enum mfs_direction direction =
+        lane == &worker->lanes[MFS_UCX_EGRESS] ? MFS_EGRESS : MFS_INGRESS;
+    const struct mfs_transport_ops transport = {lane_may_post, lane_post, lane_stalled, lane};
+
+    if (MFS_LIKELY(lane->sender != NULL))
+        return 0;
+    lane->worker = worker;
+    return mfs_sender_join(worker->host, worker->config->port, direction, &transport,
+                           &lane->sender);
+}
+
+struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)
+{
+    struct mfs_destination *to = &ep->to[lane];
+
+    if (!MFS_LIKELY(to->user != NULL) &&
+        mfs_sender_open(ep->worker->lanes[lane].sender, to, ep) != 0) {
+        to->user = NULL;
+        return NULL;
+    }
+    return to;
 }
 
 /*
@@ -97,6 +135,7 @@ static void lane_join(struct mfs_ucx_request *request, const struct mfs_tag *tag
 static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag, int64_t now_ns)
 {
     struct mfs_ucx_worker *worker = request->worker;
+    struct mfs_destination *to;
     struct mfs_ucx_lane *lane;
     int error;
 
@@ -106,10 +145,13 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag, i
     error = mfs_ucx_lane_ready(worker, lane);
     if (error)
         return error;
+    to = mfs_ucx_lane_to(request->ep, request->lane);
+    if (!to)
+        return -ENOMEM;
     error = mfs_ucx_flush_enter(request, tag);
     if (error)
         return error;
-    error = push(lane->queue, &request->op, tag, now_ns);
+    error = mfs_sender_push(lane->sender, &request->op, to, tag, now_ns);
     if (error) {
         mfs_ucx_flush_left(request);
         return error;
@@ -118,82 +160,28 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag, i
     return 0;
 }
 
-/* Take the lane's best chunk if the port allows. NULL: not now (lane->blocked says why). */
-static struct mfs_ucx_chunk *chunk_take(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane,
-                                        int64_t now_ns, struct mfs_chunk *taken)
-{
-    struct mfs_ucx_request *request;
-    struct mfs_ucx_chunk *chunk;
-    uint64_t limit, bytes = 0, promotions;
-    struct mfs_next next;
-    bool turn = false;
-    int error = -ENOMEM;
-
-    mfs_rmlq_set_rate(lane->queue, mfs_port_rate_Bps(lane->port), now_ns);
-    limit = mfs_member_chunk(lane->member);
-    mfs_rmlq_peek_next(lane->queue, limit, now_ns, &next);
-    promotions = mfs_rmlq_promotions(lane->queue);
-    if (promotions != lane->promotions) {
-        mfs_ucx_count(worker, MFS_COUNT_PROMOTIONS, promotions - lane->promotions);
-        lane->promotions = promotions;
-    }
-    lane->blocked = mfs_member_acquire_next(lane->member, &next, now_ns, &turn, &bytes);
-    if (lane->blocked)
-        return NULL;
-    chunk = mfs_ucx_chunk_get(worker);
-    if (chunk)
-        error = mfs_rmlq_take_next(lane->queue, limit, turn, taken);
-    if (error) {
-        mfs_member_done(lane->member, bytes, now_ns);
-        if (chunk)
-            mfs_ucx_chunk_put(worker, chunk);
-        lane->blocked = -ENOMEM;
-        return NULL;
-    }
-    request = (struct mfs_ucx_request *)taken->op;
-    lane->inflight += bytes;
-    mfs_ucx_chunk_begin(chunk, request, bytes);
-    if (taken->last) {
-        list_remove(request);
-        lane_rest(lane, now_ns);
-    }
-    return chunk;
-}
-
-/* Without the mutex for a moment: flushes must not wait for the rest of a long dispatch. */
-static void issue_between(struct mfs_ucx_worker *worker)
-{
-    if (atomic_load_explicit(&worker->ready_count, memory_order_relaxed) == 0)
-        return;
-    mfs_ucx_unlock(worker);
-    mfs_ucx_issue(worker);
-    mfs_ucx_lock(worker);
-}
-
-/*
- * Mutex held, but for moments. now_ns is what the clock says; reading it costs more than sending
- * a small chunk, so it is read again only once in so many chunks.
- */
+/* Mutex held, but for moments. */
 static unsigned dispatch(struct mfs_ucx_worker *worker, int64_t now_ns)
 {
+    uint64_t promotions = 0, stalls = 0;
     unsigned sent = 0;
 
     mfs_ucx_lane_settings(worker);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
-        struct mfs_ucx_lane *lane = &worker->lanes[i];
-        struct mfs_ucx_chunk *chunk;
-        struct mfs_chunk taken;
+        struct mfs_sender *sender = worker->lanes[i].sender;
 
-        while (lane->queue && mfs_rmlq_operations(lane->queue) > 0 &&
-               (chunk = chunk_take(worker, lane, now_ns, &taken)) != NULL) {
-            mfs_ucx_chunk_post(chunk, chunk->request, taken.offset, taken.length);
-            issue_between(worker);
-            if (++sent % CHUNKS_A_LOOK == 0)
-                now_ns = mfs_now_ns();
-        }
+        if (!sender || mfs_sender_operations(sender) == 0)
+            continue;
+        sent += mfs_sender_send(sender, now_ns);
+        promotions += mfs_sender_promotions(sender);
+        stalls += mfs_sender_stalls(sender);
     }
     if (sent > 0)
         mfs_ucx_count(worker, MFS_COUNT_CHUNKS, sent);
+    if (promotions > 0)
+        mfs_ucx_count(worker, MFS_COUNT_PROMOTIONS, promotions);
+    if (stalls > 0)
+        mfs_ucx_count(worker, MFS_COUNT_STALLS, stalls);
     return sent;
 }
 
@@ -212,7 +200,7 @@ unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker)
 /* Our own bytes fill the window, as far as we know: room comes with progress, which looks. */
 static bool is_full(const struct mfs_ucx_lane *lane)
 {
-    return lane->blocked == -ENOBUFS && lane->inflight > 0;
+    return lane->sender->blocked == -ENOBUFS && lane->sender->told.inflight_bytes > 0;
 }
 
 int mfs_ucx_enqueue(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
@@ -379,11 +367,11 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
         return false;
     mfs_ucx_lock(worker);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
-        struct mfs_ucx_lane *lane = &worker->lanes[i];
+        const struct mfs_sender *sender = worker->lanes[i].sender;
 
-        /* waiting for our own bytes: UCX's event tells; anything else: nobody will */
-        if (lane->queue && mfs_rmlq_operations(lane->queue) > 0 &&
-            (lane->blocked != -ENOBUFS || lane->inflight == 0 || worker->sleepless))
+        /* where our own bytes must move first, UCX's event tells; else nobody will */
+        if (sender && mfs_sender_operations(sender) > 0 &&
+            (mfs_sender_restless(sender) || mfs_sender_inflight(sender) == 0 || worker->sleepless))
             restless = true;
     }
     mfs_ucx_unlock(worker);

@@ -25,6 +25,11 @@ static inline void mfs_ucx_leave(const struct mfs_ucx_worker *worker)
         mfs_ucx_inside--;
 }
 
+/* The sender of a lane, made at first use. -errno: it cannot be (pass through). Mutex held. */
+int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane);
+/* The endpoint as a destination of the lane's sender, which is ready. NULL: no memory. Mutex held.
+ */
+struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane);
 /*
  * Queue an operation and send what the port allows. 0: *result is what the caller gets.
  * -errno: nothing was changed, hand it to UCX (after mfs_ucx_drain of what is before it).

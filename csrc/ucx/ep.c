@@ -45,6 +45,10 @@ void mfs_ucx_ep_free(struct mfs_ucx_ep *ep)
         ep->worker->eps = ep->next;
     if (ep->next)
         ep->next->prev = ep->prev;
+    for (int lane = 0; lane < MFS_UCX_LANES; lane++) {
+        if (ep->to[lane].user)
+            mfs_sender_close(ep->worker->lanes[lane].sender, &ep->to[lane]);
+    }
     mfs_ucx_epochs_end(&ep->epochs, &ep->worker->epoch_memory);
     free(ep);
 }

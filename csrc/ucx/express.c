@@ -63,14 +63,13 @@ static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
     const uint64_t free = ~used(&worker->express);
     struct mfs_ucx_lane *lane = &worker->lanes[own];
     struct mfs_ucx_express *express;
+    struct mfs_destination *to;
 
     mfs_ucx_lane_settings(worker);
-    if (free == 0 || (!lane->queue && mfs_ucx_lane_ready(worker, lane) != 0))
+    if (free == 0 || mfs_ucx_lane_ready(worker, lane) != 0 || ep->untagged[!own] > 0)
         return NULL;
-    if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) > 0 &&
-        (mfs_rmlq_operations(lane->queue) > 0 || ep->untagged[!own] > 0))
-        return NULL;
-    if (!mfs_ucx_lane_room(lane, operation->bytes))
+    to = mfs_ucx_lane_to(ep, own);
+    if (!to || mfs_sender_express(lane->sender, to, operation->bytes, 0) != 0)
         return NULL;
     ep->refs++;
     express = &worker->express.all[__builtin_ctzll(free)];
@@ -87,10 +86,10 @@ static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
 
 static void over(struct mfs_ucx_express *express, ucs_status_t status)
 {
-    struct mfs_ucx_lane *lane = &express->worker->lanes[express->lane];
     struct mfs_ucx_ep *ep = express->ep;
 
-    mfs_ucx_lane_over(express->worker, lane, express->bytes, true);
+    mfs_sender_done_now(express->worker->lanes[express->lane].sender, &ep->to[express->lane],
+                        express->bytes, true);
     if (status != UCS_OK)
         mfs_ucx_ep_outcome(ep, status);
     ep->refs--;

@@ -5,12 +5,10 @@
 
 #include "host/config.h"
 #include "host/log.h"
-#include "host/queue.h"
 #include "ucx/ep.h"
 #include "ucx/map.h"
 
 #define CHUNKS_IN_SLAB 64
-#define SPARE_SHARE 8 /* of a chunk may be kept: one part in so many */
 
 static struct mfs_ucx_map workers = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -61,11 +59,6 @@ void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker)
 
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
 {
-    for (int i = 0; i < MFS_UCX_LANES; i++) {
-        mfs_rmlq_destroy(worker->lanes[i].queue);
-        mfs_port_leave(worker->lanes[i].member);
-        mfs_port_close(worker->lanes[i].port);
-    }
     while (worker->slabs) {
         struct mfs_ucx_chunk *slab = worker->slabs;
 
@@ -74,6 +67,8 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     }
     while (worker->eps)
         mfs_ucx_ep_free(worker->eps);
+    for (int i = 0; i < MFS_UCX_LANES; i++)
+        mfs_sender_leave(worker->lanes[i].sender);
     mfs_ucx_pool_free(&worker->requests);
     mfs_ucx_copies_free(&worker->copies);
     mfs_ucx_slabs_free(&worker->tag_memory);
@@ -112,25 +107,6 @@ void mfs_ucx_request_put(struct mfs_ucx_request *request)
     mfs_ucx_pool_put(&request->worker->requests, request);
 }
 
-/* --- lanes --- */
-
-int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
-{
-    const enum mfs_direction direction =
-        lane == &worker->lanes[MFS_UCX_EGRESS] ? MFS_EGRESS : MFS_INGRESS;
-    int error = 0;
-
-    if (lane->queue)
-        return 0;
-    if (!lane->port)
-        error = mfs_port_open(worker->host, mfs_config_get()->port, direction, &lane->port);
-    if (!error && !lane->member)
-        error = mfs_port_join(worker->host, lane->port, &lane->member);
-    if (error)
-        return error;
-    return mfs_queue_create(worker->host, lane->port, &lane->queue);
-}
-
 void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
 {
     const uint64_t version = mfs_host_settings_version(worker->host);
@@ -142,64 +118,35 @@ void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         struct mfs_ucx_lane *lane = &worker->lanes[i];
 
-        if (lane->queue)
-            mfs_queue_settings(worker->host, lane->port, lane->queue);
+        if (lane->sender)
+            mfs_sender_follow(lane->sender);
     }
-}
-
-/* Tell what is over, and give back what was kept. */
-static void settle(struct mfs_ucx_lane *lane)
-{
-    if (lane->untold > 0)
-        mfs_member_done_now(lane->member, lane->untold, lane->spare);
-    lane->untold = lane->spare = 0;
-}
-
-bool mfs_ucx_lane_room(struct mfs_ucx_lane *lane, uint64_t bytes)
-{
-    if (bytes <= lane->spare && lane->reused + bytes <= lane->reuse_max) {
-        lane->spare -= bytes;
-        lane->reused += bytes;
-    } else {
-        settle(lane);
-        if (mfs_member_express(lane->member, bytes, 0) != 0)
-            return false;
-        lane->reused = 0;
-        lane->reuse_max = mfs_member_chunk(lane->member);
-    }
-    lane->inflight += bytes;
-    return true;
-}
-
-void mfs_ucx_lane_over(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane, uint64_t bytes,
-                       bool keep)
-{
-    lane->inflight -= bytes;
-    lane->untold += bytes;
-    lane->spare += bytes;
-    if (!keep || lane->inflight == 0 || lane->spare > lane->reuse_max / SPARE_SHARE ||
-        atomic_load_explicit(&worker->queued_count, memory_order_relaxed) > 0)
-        settle(lane);
 }
 
 /* --- chunks --- */
 
+bool mfs_ucx_chunk_ready(struct mfs_ucx_worker *worker)
+{
+    struct mfs_ucx_chunk *slab;
+
+    if (MFS_LIKELY(worker->free_chunks != NULL))
+        return true;
+    slab = calloc(CHUNKS_IN_SLAB, sizeof(*slab));
+    if (!slab)
+        return false;
+    slab->next = worker->slabs;
+    worker->slabs = slab;
+    for (int i = 1; i < CHUNKS_IN_SLAB; i++)
+        mfs_ucx_chunk_put(worker, &slab[i]);
+    return true;
+}
+
 struct mfs_ucx_chunk *mfs_ucx_chunk_get(struct mfs_ucx_worker *worker)
 {
-    struct mfs_ucx_chunk *chunk = worker->free_chunks;
+    struct mfs_ucx_chunk *chunk = mfs_ucx_chunk_ready(worker) ? worker->free_chunks : NULL;
 
-    if (!chunk) {
-        struct mfs_ucx_chunk *slab = calloc(CHUNKS_IN_SLAB, sizeof(*slab));
-
-        if (!slab)
-            return NULL;
-        slab->next = worker->slabs;
-        worker->slabs = slab;
-        for (int i = 1; i < CHUNKS_IN_SLAB; i++)
-            mfs_ucx_chunk_put(worker, &slab[i]);
-        chunk = worker->free_chunks;
-    }
-    worker->free_chunks = chunk->next;
+    if (chunk)
+        worker->free_chunks = chunk->next;
     return chunk;
 }
 

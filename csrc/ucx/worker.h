@@ -2,12 +2,12 @@
 /*
  * What we keep for each UCX worker and endpoint.
  *
- *   worker --+-- lane egress  (puts):  queue + member of the port
- *            +-- lane ingress (gets):  queue + member of the port
+ *   worker --+-- lane egress  (puts):  a sender on the port
+ *            +-- lane ingress (gets):  a sender on the port
  *            +-- queued operations, in the order of posting
  *            +-- ready:  flushes and closes that wait for nothing more
  *            +-- done:   callbacks to deliver
- *            +-- endpoints, each with its queued operations
+ *            +-- endpoints, each with its queued operations, and a destination of each lane
  *
  * THREADS: All of it is guarded by the worker's mutex, which is never held across
  * a call into UCX or of the caller's callback: both may come back to us. A worker that
@@ -21,11 +21,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "core/rmlq.h"
 #include "host/config.h"
 #include "host/count.h"
 #include "host/host.h"
-#include "host/port.h"
+#include "host/sender.h"
 #include "ucx/copies.h"
 #include "ucx/express.h"
 #include "ucx/request.h"
@@ -37,15 +36,8 @@ struct mfs_ucx_tag_epochs;
 enum { MFS_UCX_EGRESS, MFS_UCX_INGRESS, MFS_UCX_LANES };
 
 struct mfs_ucx_lane {
-    struct mfs_rmlq *queue; /* NULL until the first operation is deferred */
-    struct mfs_port *port;
-    struct mfs_member *member;
-    uint64_t promotions;    /* of the queue, as counted so far */
-    uint64_t inflight;      /* our bytes in the window */
-    /* Room of what is over, not given back yet; what is over and was not told to the port; what
-     * was sent in such room since the last look at the port, and may be. */
-    uint64_t spare, untold, reused, reuse_max;
-    int blocked; /* why the last dispatch stopped: 0, -ENOBUFS, -EBUSY, -EAGAIN */
+    struct mfs_sender *sender; /* NULL until the first operation is deferred */
+    struct mfs_ucx_worker *worker;
 };
 
 /* A chunk on its way; from a list of the worker's. */
@@ -103,6 +95,7 @@ struct mfs_ucx_ep {
     struct mfs_ucx_epochs epochs;
     struct mfs_ucx_list queued;
     uint32_t untagged[MFS_UCX_LANES]; /* of the queued ones, by lane */
+    struct mfs_destination to[MFS_UCX_LANES]; /* user is NULL until the first use */
     uint32_t refs; /* requests that point here */
     uint32_t pins; /* threads in UCX with the handle; flushes on the ready list */
     struct mfs_ucx_request *close; /* a close that waits for the last pin */
@@ -154,20 +147,6 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
 void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker);
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker);
 
-/* The queue of a lane, made at first use. -errno: it cannot be (pass through). Mutex held. */
-int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane);
-/*
- * Room in the window for `bytes` at once, where nothing waits; false: there is none. Mutex held.
- *
- * What is over may leave its room to the next such, as long as others of this worker are under
- * way, so that not each asks the port. It is a small part of a chunk that is kept so; and once in
- * a chunk the port is asked all the same, which may say that another is to go first. (A chunk may
- * slip in front of a better one anyhow: host/port.c.)
- */
-bool mfs_ucx_lane_room(struct mfs_ucx_lane *lane, uint64_t bytes);
-/* So many bytes of the window are over; keep: their room may be kept. Mutex held. */
-void mfs_ucx_lane_over(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane, uint64_t bytes,
-                       bool keep);
 /* Take over a changed policy. Mutex held. */
 void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker);
 
@@ -195,7 +174,9 @@ static inline bool mfs_ucx_defers(struct mfs_ucx_worker *worker)
     return atomic_load_explicit(&worker->defers, memory_order_relaxed);
 }
 
-/* From and to the worker's list. get: NULL without memory. Mutex held. */
+/* From and to the worker's list. ready: there is one, if there is memory. get: NULL without.
+ * Mutex held. */
+bool mfs_ucx_chunk_ready(struct mfs_ucx_worker *worker);
 struct mfs_ucx_chunk *mfs_ucx_chunk_get(struct mfs_ucx_worker *worker);
 void mfs_ucx_chunk_put(struct mfs_ucx_worker *worker, struct mfs_ucx_chunk *chunk);
 

@@ -11,6 +11,8 @@
 #include "host/attach.h"
 #include "test.h"
 
+#include "rival.h"
+
 /* A path of this test's own; nothing is there. */
 static inline const char *segment_path(void)
 {
@@ -99,24 +101,21 @@ static inline struct mfs_facts some_facts(void)
     return facts;
 }
 
-/* For child_start: a process with a request (its pid is the key), a member that has 1000 bytes in
+/* For child_start: a process with a request (its pid is the key), a sender that has 1000 bytes in
  * flight, and 5 calls counted. */
 __attribute__((unused)) static struct mfs_host *child_host;
-__attribute__((unused)) static struct mfs_member *child_member;
+__attribute__((unused)) static struct rival child_rival;
 
 static inline void take_part(const char *path)
 {
     struct mfs_facts facts = some_facts();
-    struct mfs_port *port;
 
     child_host = host_open(path);
     mfs_count(child_host, MFS_COUNT_CALLS, 3);
     mfs_count_in(mfs_count_row_get(child_host), MFS_COUNT_CALLS, 2);
-    if (mfs_request_put(child_host, (uint64_t)getpid(), "mine", &facts) != 0 ||
-        mfs_port_open(child_host, "nic", MFS_EGRESS, &port) != 0 ||
-        mfs_port_join(child_host, port, &child_member) != 0 ||
-        mfs_member_acquire(child_member, 0, 1000, mfs_now_ns()) != 0)
-        _exit(1);
+    CHECK_EQ(mfs_request_put(child_host, (uint64_t)getpid(), "mine", &facts), 0);
+    rival_join(&child_rival, child_host, "nic");
+    CHECK_EQ(rival_take(&child_rival, 0, 1000, mfs_now_ns()), 0);
 }
 
 #endif

@@ -59,15 +59,18 @@ static void watch__a_flow_from_queued_to_left(void)
     struct mfs_op op = {.length = 1000};
     char name[MFS_PORT_NAME_MAX + 1];
     struct mfs_chunk chunk;
+    struct mfs_voq voq;
     uint64_t next = 0, lost = 0;
     size_t count;
     uint32_t level;
 
     mfs_event_trace(host, true);
-    CHECK_EQ(mfs_rmlq_push(queue, &op, &tag, second), 0);
-    CHECK(mfs_rmlq_peek(queue, second) != MFS_RANK_NONE);
-    (void)mfs_rmlq_peek(queue, 9 * second);
-    CHECK_EQ(mfs_rmlq_take(queue, 4096, 10 * second - 10000, &chunk), 0); /* all are due */
+    CHECK_EQ(mfs_voq_open(queue, &voq), 0);
+    CHECK_EQ(mfs_rmlq_push(queue, &op, &voq, &tag, second), 0);
+    mfs_rmlq_settle(queue, second);
+    mfs_rmlq_settle(queue, 9 * second);
+    mfs_rmlq_settle(queue, 10 * second - 10000); /* all are due */
+    mfs_rmlq_take(queue, &voq, MFS_TAGGED, 4096, &chunk);
 
     count = mfs_event_read(host, &next, events, MFS_EVENTS_MAX, &lost);
     CHECK(count >= 4 && lost == 0 && next == count);
@@ -89,6 +92,7 @@ static void watch__a_flow_from_queued_to_left(void)
     CHECK_EQ(level, 0);
     CHECK_EQ(events[count - 1].kind, MFS_FLOW_LEFT);
     CHECK(events[count - 1].bytes_left == 0 && events[count - 1].bytes_sent == 1000);
+    mfs_voq_close(queue, &voq);
     mfs_rmlq_destroy(queue);
     mfs_port_close(port);
     mfs_host_close(host);

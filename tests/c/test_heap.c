@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/heap.h"
 
+#include "allocations.h"
 #include "test.h"
 
 #define ITEMS 200
@@ -40,17 +41,25 @@ static void set__ties_by_sequence(void)
     mfs_heap_free(&heap);
 }
 
-static void set__moving_keeps_the_sequence(void)
+/* Moved with the sequence it had, it is among equals where it was; with another, where that says.
+ */
+static void set__moving_takes_the_sequence_given(void)
 {
     struct mfs_heap heap;
 
     CHECK_EQ(mfs_heap_init(&heap, 3), 0);
     for (uint32_t i = 0; i < 3; i++)
         mfs_heap_set(&heap, i, 10, i);
-    mfs_heap_set(&heap, 0, 20, 99);
-    mfs_heap_set(&heap, 0, 10, 100);
-    CHECK_EQ(pop(&heap), 0);
+    mfs_heap_set(&heap, 0, 20, 0);
+    mfs_heap_set(&heap, 0, 10, 0);
+    CHECK_EQ(mfs_heap_item(&heap.entries[0]), 0);
+    mfs_heap_set(&heap, 0, 10, 5); /* the rank alone has not changed */
+    CHECK_EQ(mfs_heap_sequence(&heap.entries[heap.where[0]]), 5);
     CHECK_EQ(pop(&heap), 1);
+    CHECK_EQ(pop(&heap), 2);
+    mfs_heap_set(&heap, 1, 10, 4);
+    CHECK_EQ(pop(&heap), 1);
+    CHECK_EQ(pop(&heap), 0);
     mfs_heap_free(&heap);
 }
 
@@ -63,6 +72,88 @@ static void remove__what_is_not_there(void)
     mfs_heap_remove(&heap, 0);
     CHECK_EQ(heap.count, 1);
     CHECK(heap.where[1] != MFS_HEAP_NOWHERE && heap.where[0] == MFS_HEAP_NOWHERE);
+    mfs_heap_free(&heap);
+}
+
+/* It grows with what is in it, and each step to a place where entries[1] begins a cache line. */
+static void reserve__keeps_what_is_there(void)
+{
+    struct mfs_heap heap;
+    uint32_t count = 0;
+
+    CHECK_EQ(mfs_heap_init(&heap, 1), 0);
+    for (uint32_t capacity = 1; capacity <= ITEMS; capacity += 7) {
+        CHECK_EQ(mfs_heap_reserve(&heap, capacity), 0);
+        CHECK_EQ(heap.capacity, capacity);
+        CHECK_EQ((uintptr_t)&heap.entries[1] % 64, 0);
+        while (count < capacity) {
+            CHECK_EQ_AT(heap.where[count], MFS_HEAP_NOWHERE, count);
+            mfs_heap_set(&heap, count, ITEMS - count, count);
+            count++;
+        }
+    }
+    CHECK_EQ(mfs_heap_reserve(&heap, 1), 0); /* never smaller */
+    CHECK(heap.capacity >= count);
+    CHECK_EQ(heap.count, count);
+    while (count > 0)
+        CHECK_EQ(pop(&heap), --count);
+    mfs_heap_free(&heap);
+}
+
+/* Two heaps of the same items: an item is in one of them at a time, and its place says where. */
+static void sharing__one_table_of_places(void)
+{
+    struct mfs_heap heaps[2];
+    uint32_t where[ITEMS];
+    uint64_t state = 7;
+
+    memset(where, 0xff, sizeof(where));
+    for (int i = 0; i < 2; i++) {
+        mfs_heap_init_sharing(&heaps[i], where);
+        CHECK(heaps[i].count == 0 && heaps[i].capacity == 0);
+        mfs_heap_remove(&heaps[i], 5); /* not in it, empty as it is */
+        CHECK_EQ(mfs_heap_reserve(&heaps[i], ITEMS / 2), 0);
+    }
+    for (uint32_t i = 0; i < ITEMS; i++)
+        mfs_heap_set(&heaps[i % 2], i, test_random(&state) % 50, i);
+    for (uint32_t i = 0; i < ITEMS; i++)
+        CHECK_EQ_AT(mfs_heap_item(&heaps[i % 2].entries[where[i]]), i, i);
+    for (int i = 0; i < 2; i++) {
+        uint64_t last = 0;
+
+        for (uint32_t left = ITEMS / 2; left > 0; left--) {
+            const uint64_t rank = heaps[i].entries[0].rank;
+            const uint32_t item = pop(&heaps[i]);
+
+            CHECK(item % 2 == (uint32_t)i && rank >= last && where[item] == MFS_HEAP_NOWHERE);
+            last = rank;
+        }
+        mfs_heap_free(&heaps[i]); /* not the table, which is the owner's */
+    }
+    CHECK_EQ(where[0], MFS_HEAP_NOWHERE);
+}
+
+static void reserve__without_memory(void)
+{
+    struct mfs_heap heap;
+
+    for (unsigned long failing = 1; failing <= 2; failing++) {
+        CHECK_EQ(mfs_heap_init(&heap, 2), 0);
+        mfs_heap_set(&heap, 1, 3, 0);
+        allocations = 0;
+        allocations_fail_at = failing;
+        CHECK_EQ_AT(mfs_heap_reserve(&heap, 100), -ENOMEM, failing);
+        allocations_fail_at = 0;
+        CHECK(heap.capacity == 2 && heap.count == 1);
+        mfs_heap_set(&heap, 0, 2, 1);
+        CHECK_EQ(pop(&heap), 0);
+        CHECK_EQ(pop(&heap), 1);
+        mfs_heap_free(&heap);
+    }
+    allocations = 0;
+    allocations_fail_at = 1;
+    CHECK_EQ(mfs_heap_init(&heap, 2), -ENOMEM);
+    allocations_fail_at = 0;
     mfs_heap_free(&heap);
 }
 
@@ -94,9 +185,9 @@ static void set__as_an_array_would(void)
             mfs_heap_rebuild(&heap);
             break;
         default:
-            if (!model[item].in)
-                model[item].sequence = sequence;
-            mfs_heap_set(&heap, item, rank, sequence++);
+            if (!model[item].in || test_random(&state) % 4 == 0)
+                model[item].sequence = sequence++;
+            mfs_heap_set(&heap, item, rank, model[item].sequence);
             model[item].rank = rank;
             model[item].in = true;
         }
@@ -112,8 +203,13 @@ static void set__as_an_array_would(void)
 }
 
 static const struct test tests[] = {
-    TEST(set__least_rank_first),          TEST(set__ties_by_sequence),
-    TEST(set__moving_keeps_the_sequence), TEST(remove__what_is_not_there),
+    TEST(set__least_rank_first),
+    TEST(set__ties_by_sequence),
+    TEST(set__moving_takes_the_sequence_given),
+    TEST(remove__what_is_not_there),
+    TEST(reserve__keeps_what_is_there),
+    TEST(reserve__without_memory),
+    TEST(sharing__one_table_of_places),
     TEST(set__as_an_array_would),
 };
 

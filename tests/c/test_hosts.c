@@ -18,8 +18,8 @@ static void take_part_and_fork(const char *path)
     if (fork() == 0) { /* uses what it has inherited, and lives on */
         struct mfs_facts facts = some_facts();
 
-        mfs_member_publish(child_member, 0, 0);
-        mfs_port_leave(child_member);
+        rival_waits(&child_rival, 0, 1000, 0);
+        rival_leave(&child_rival);
         mfs_count(child_host, MFS_COUNT_CALLS, 100);
         (void)mfs_request_put(child_host, 4711, "grandchild", &facts);
         if (write(ends[1], "", 1) != 1)

@@ -229,20 +229,20 @@ static void lose__and_be_looked_at(void)
 {
     struct mfs_host *host = host_for_loss();
     struct mfs_facts facts = some_facts();
-    struct mfs_member *member;
+    struct rival rival;
     struct mfs_port *port;
     pid_t child;
     int innocent;
 
     CHECK_EQ(mfs_request_put(host, 1, "before", &facts), 0);
     CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &port), 0);
-    CHECK_EQ(mfs_port_join(host, port, &member), 0);
-    CHECK_EQ(mfs_member_acquire(member, 0, 1000, mfs_now_ns()), 0);
+    rival_join(&rival, host, "nic");
+    CHECK_EQ(rival_take(&rival, 0, 1000, mfs_now_ns()), 0);
     innocent = close_and_reuse(host);
     child = child_start(reap_all, path_here);
     CHECK_EQ(mfs_request_get(host, 1, &facts), 0);
     CHECK_EQ(mfs_port_inflight(port, mfs_now_ns()), 1000);
-    mfs_port_leave(member);
+    rival_leave(&rival);
     mfs_port_close(port);
     mfs_host_close(host);
     CHECK_EQ(close(innocent), 0);

@@ -101,14 +101,14 @@ static void reap__cells_without_an_owner_whatever_they_say(void)
     const char *path = segment_path();
     struct mfs_host *host = host_open(path);
     struct mfs_facts facts = some_facts();
-    struct mfs_member *member;
+    struct mfs_sender *sender;
     struct mfs_port *port;
 
     CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &port), 0);
-    CHECK_EQ(mfs_port_join(host, port, &member), 0);
+    CHECK_EQ(mfs_sender_join(host, "nic", MFS_EGRESS, NULL, &sender), 0);
     CHECK_EQ(mfs_request_put(host, 7, "mine", &facts), 0);
     for (size_t i = 0; i < COUNT(owners); i++) {
-        struct mfs_member_cell *phantom = &port->cell->members[MFS_MEMBERS_MAX - 1 - i];
+        struct mfs_sender_cell *phantom = &port->cell->senders[MFS_SENDERS_MAX - 1 - i];
 
         phantom->rank = 0;
         phantom->stamp_ns = INT64_MAX;
@@ -119,17 +119,17 @@ static void reap__cells_without_an_owner_whatever_they_say(void)
                 host->segment->requests[k].owner = owners[i];
         }
     }
-    port->cell->members_high = MFS_MEMBERS_MAX;
+    port->cell->senders_high = MFS_SENDERS_MAX;
     CHECK_EQ(mfs_segment_lock(host), 0);
     mfs_process_reap_locked(host);
     mfs_segment_unlock(host);
     for (size_t i = 0; i < COUNT(owners); i++) {
-        CHECK_EQ_AT(port->cell->members[MFS_MEMBERS_MAX - 1 - i].owner, 0, i);
+        CHECK_EQ_AT(port->cell->senders[MFS_SENDERS_MAX - 1 - i].owner, 0, i);
         CHECK_EQ_AT(mfs_request_get(host, 100 + i, &facts), -ENOENT, i);
     }
-    CHECK_EQ(port->cell->members[0].owner, host->process + 1);
+    CHECK_EQ(port->cell->senders[0].owner, host->process + 1);
     CHECK_EQ(mfs_request_get(host, 7, &facts), 0);
-    mfs_port_leave(member);
+    mfs_sender_leave(sender);
     mfs_port_close(port);
     mfs_host_close(host);
     unlink(path);

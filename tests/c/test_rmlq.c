@@ -13,6 +13,8 @@ static struct {
     uint64_t version;
 } known;
 
+static struct mfs_voq voq;
+
 static uint64_t known_version(void *ctx)
 {
     (void)ctx;
@@ -28,7 +30,7 @@ static bool known_read(void *ctx, uint64_t request, struct mfs_facts *facts)
     return true;
 }
 
-static struct mfs_rmlq *queue_make(const char *policy, uint32_t max_flows, uint32_t permille)
+static struct mfs_rmlq *queue_make(const char *policy, uint32_t max_flows)
 {
     struct mfs_rmlq_config config;
     struct mfs_rmlq *queue;
@@ -39,9 +41,50 @@ static struct mfs_rmlq *queue_make(const char *policy, uint32_t max_flows, uint3
     config.policy = mfs_policy_find(policy);
     config.facts = (struct mfs_facts_source){NULL, known_version, known_read};
     config.max_flows = max_flows;
-    config.untagged_permille = permille;
     CHECK_EQ(mfs_rmlq_create(&config, &queue), 0);
+    CHECK_EQ(mfs_voq_open(queue, &voq), 0);
     return queue;
+}
+
+static void queue_end(struct mfs_rmlq *queue)
+{
+    mfs_voq_close(queue, &voq);
+    mfs_rmlq_destroy(queue);
+}
+
+/* Whichever of both kinds has the better rank. */
+static enum mfs_kind best(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns,
+                          struct mfs_head *head)
+{
+    struct mfs_head tagged;
+
+    mfs_rmlq_settle(queue, now_ns);
+    mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_TAGGED, max_bytes, &tagged);
+    mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_UNTAGGED, max_bytes, head);
+    if (head->rank < tagged.rank)
+        return MFS_UNTAGGED;
+    *head = tagged;
+    return MFS_TAGGED;
+}
+
+static mfs_rank_t peek(struct mfs_rmlq *queue, int64_t now_ns)
+{
+    struct mfs_head head;
+
+    (void)best(queue, 128, now_ns, &head);
+    return head.rank;
+}
+
+static int take(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t now_ns, struct mfs_chunk *chunk)
+{
+    struct mfs_head head;
+    const enum mfs_kind kind = best(queue, max_bytes, now_ns, &head);
+
+    if (!head.voq)
+        return -EAGAIN;
+    mfs_rmlq_take(queue, head.voq, kind, max_bytes, chunk);
+    CHECK_EQ(chunk->length, head.bytes);
+    return 0;
 }
 
 static struct mfs_tag p2d(uint64_t request, uint32_t layer)
@@ -53,14 +96,14 @@ static void push(struct mfs_rmlq *queue, struct mfs_op *op, uint64_t length, str
                  int64_t now_ns)
 {
     *op = (struct mfs_op){.length = length};
-    CHECK_EQ(mfs_rmlq_push(queue, op, &tag, now_ns), 0);
+    CHECK_EQ(mfs_rmlq_push(queue, op, &voq, &tag, now_ns), 0);
 }
 
 /* --- create, push --- */
 
 static void create__refuses_bad_values(void)
 {
-    struct mfs_rmlq_config good, bad[10];
+    struct mfs_rmlq_config good, bad[9];
     struct mfs_rmlq *queue = NULL;
 
     mfs_rmlq_config_init(&good);
@@ -69,13 +112,12 @@ static void create__refuses_bad_values(void)
     bad[0].policy = NULL;
     bad[1].max_flows = 0;
     bad[2].max_flows = 1u << 24;
-    bad[3].untagged_permille = 1001;
-    bad[4].params.levels = 1;
-    bad[5].params.levels = MFS_LEVELS_MAX;
-    bad[6].params.theta_ns = 0;
-    bad[7].params.mlu_base = 1.0;
-    bad[8].params.load = 1.0;
-    bad[9].params.untagged_stage = 4;
+    bad[3].params.levels = 1;
+    bad[4].params.levels = MFS_LEVELS_MAX;
+    bad[5].params.theta_ns = 0;
+    bad[6].params.mlu_base = 1.0;
+    bad[7].params.load = 1.0;
+    bad[8].params.untagged_stage = 4;
     for (size_t i = 0; i < COUNT(bad); i++)
         CHECK_EQ_AT(mfs_rmlq_create(&bad[i], &queue), -EINVAL, i);
     CHECK(queue == NULL);
@@ -83,37 +125,37 @@ static void create__refuses_bad_values(void)
 
 static void push__refuses_bad_operations(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 4);
     struct mfs_tag tag = p2d(1, 0);
     struct mfs_op op = {.length = 0};
 
-    CHECK_EQ(mfs_rmlq_push(queue, &op, &tag, 0), -EINVAL);
+    CHECK_EQ(mfs_rmlq_push(queue, &op, &voq, &tag, 0), -EINVAL);
     push(queue, &op, 1, tag, 0);
-    CHECK_EQ(mfs_rmlq_push(queue, &op, &tag, 0), -EINVAL);
+    CHECK_EQ(mfs_rmlq_push(queue, &op, &voq, &tag, 0), -EINVAL);
     CHECK_EQ(mfs_rmlq_operations(queue), 1);
     CHECK_EQ(mfs_rmlq_bytes(queue), 1);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 static void push__no_flow_is_free(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 2, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 2);
     struct mfs_op ops[4];
     struct mfs_tag third = p2d(3, 0);
 
     push(queue, &ops[0], 10, p2d(1, 0), 0);
     push(queue, &ops[1], 10, p2d(2, 0), 0);
     ops[2] = (struct mfs_op){.length = 10};
-    CHECK_EQ(mfs_rmlq_push(queue, &ops[2], &third, 0), -ENOSPC);
+    CHECK_EQ(mfs_rmlq_push(queue, &ops[2], &voq, &third, 0), -ENOSPC);
     CHECK_EQ(mfs_rmlq_operations(queue), 2);
     push(queue, &ops[3], 10, p2d(2, 0), 0); /* a flow that is there takes more */
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 /* A flow that ran empty before anybody looked is free at once, not at the next look. */
 static void push__emptied_flow_is_free_at_once(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 1, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 1);
     struct mfs_op op;
 
     for (uint64_t i = 1; i < 5; i++) {
@@ -122,7 +164,7 @@ static void push__emptied_flow_is_free_at_once(void)
         CHECK_EQ_AT(mfs_rmlq_next_ns(queue), MFS_TIME_NEVER, i);
         CHECK_EQ_AT(mfs_rmlq_flows(queue), 0, i);
     }
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 /* --- order --- */
@@ -138,7 +180,7 @@ static void take__order(void)
     };
 
     for (size_t row = 0; row < COUNT(rows); row++) {
-        struct mfs_rmlq *queue = queue_make(rows[row].policy, 8, 50);
+        struct mfs_rmlq *queue = queue_make(rows[row].policy, 8);
         struct mfs_op ops[4];
         struct mfs_chunk chunk;
 
@@ -151,17 +193,17 @@ static void take__order(void)
         push(queue, &ops[2], 100, p2d(3, 0), 2);
         push(queue, &ops[3], 300, p2d(4, 0), 3);
         for (unsigned i = 0; i < 4; i++) {
-            CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 4, &chunk), 0, row);
+            CHECK_EQ_AT(take(queue, 1024, 4, &chunk), 0, row);
             CHECK_EQ_AT(chunk.op - ops, rows[row].order[i], row * 10 + i);
         }
-        CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 4, &chunk), -EAGAIN, row);
-        mfs_rmlq_destroy(queue);
+        CHECK_EQ_AT(take(queue, 1024, 4, &chunk), -EAGAIN, row);
+        queue_end(queue);
     }
 }
 
 static void take__fifo_on_ties(void)
 {
-    struct mfs_rmlq *queue = queue_make("edf", REQUESTS, 50);
+    struct mfs_rmlq *queue = queue_make("edf", REQUESTS);
     struct mfs_op ops[REQUESTS];
     struct mfs_chunk chunk;
 
@@ -170,15 +212,15 @@ static void take__fifo_on_ties(void)
         push(queue, &ops[i], 128, p2d((uint64_t)(REQUESTS - i), 0), 5);
     }
     for (int i = 1; i < REQUESTS; i++) {
-        CHECK_EQ_AT(mfs_rmlq_take(queue, 128, 6, &chunk), 0, i);
+        CHECK_EQ_AT(take(queue, 128, 6, &chunk), 0, i);
         CHECK_EQ_AT(chunk.op - ops, i, i);
     }
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 static void take__fifo_inside_a_flow(void)
 {
-    struct mfs_rmlq *queue = queue_make("srpt", 4, 50);
+    struct mfs_rmlq *queue = queue_make("srpt", 4);
     struct mfs_op ops[20];
     struct mfs_chunk chunk;
 
@@ -186,11 +228,11 @@ static void take__fifo_inside_a_flow(void)
         push(queue, &ops[i], (uint64_t)(2000 - 90 * i), p2d(1, 0), 0);
     for (int i = 0; i < 20; i++) {
         do {
-            CHECK_EQ_AT(mfs_rmlq_take(queue, 512, 0, &chunk), 0, i);
+            CHECK_EQ_AT(take(queue, 512, 0, &chunk), 0, i);
             CHECK_EQ_AT(chunk.op - ops, i, i);
         } while (!chunk.last);
     }
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 /* fifo is the order of operations: a flow that is filled up again does not stay in front. */
@@ -199,7 +241,7 @@ static void take__fifo_by_the_oldest_operation(void)
     static const char *const policies[] = {"fifo", "mfs", "mfs_paper", "edf"};
 
     for (size_t row = 0; row < COUNT(policies); row++) {
-        struct mfs_rmlq *queue = queue_make(policies[row], 4, 0);
+        struct mfs_rmlq *queue = queue_make(policies[row], 4);
         struct mfs_op mine[10], others;
         struct mfs_chunk chunk;
         int served = 0;
@@ -208,19 +250,19 @@ static void take__fifo_by_the_oldest_operation(void)
         push(queue, &others, 128, p2d(2, 0), 1);
         for (int i = 1; i < 10 && served == 0; i++) {
             push(queue, &mine[i], 128, p2d(1, 0), 1 + i);
-            CHECK_EQ_AT(mfs_rmlq_take(queue, 128, 1 + i, &chunk), 0, row);
+            CHECK_EQ_AT(take(queue, 128, 1 + i, &chunk), 0, row);
             if (chunk.op == &others)
                 served = i;
         }
         CHECK_EQ_AT(served, 2, row);
-        mfs_rmlq_destroy(queue);
+        queue_end(queue);
     }
 }
 
 /* Flows that share get equal parts, also after a flow with a deadline has sent much. */
 static void take__late_comer_shares_at_once(void)
 {
-    struct mfs_rmlq *queue = queue_make("edf_paper", 8, 0);
+    struct mfs_rmlq *queue = queue_make("edf_paper", 8);
     struct mfs_tag first = {1, 0, MFS_STAGE_COLLECTIVE}, second = {2, 0, MFS_STAGE_COLLECTIVE};
     struct mfs_op ops[3];
     struct mfs_chunk chunk;
@@ -228,18 +270,18 @@ static void take__late_comer_shares_at_once(void)
 
     known.facts[3].deadline_ns = 1000 * MS;
     push(queue, &ops[0], 1 << 20, first, 0);
-    CHECK_EQ(mfs_rmlq_take(queue, 1024, 0, &chunk), 0);
+    CHECK_EQ(take(queue, 1024, 0, &chunk), 0);
     push(queue, &ops[2], 1 << 20, p2d(3, 0), 0);
     do
-        CHECK_EQ(mfs_rmlq_take(queue, 1024, 0, &chunk), 0);
+        CHECK_EQ(take(queue, 1024, 0, &chunk), 0);
     while (chunk.op == &ops[2] && !chunk.last);
     push(queue, &ops[1], 1 << 20, second, 0);
     for (int i = 0; i < 20; i++) {
-        CHECK_EQ(mfs_rmlq_take(queue, 1024, 0, &chunk), 0);
+        CHECK_EQ(take(queue, 1024, 0, &chunk), 0);
         turns[chunk.op - ops]++;
     }
     CHECK(turns[0] >= 9 && turns[1] >= 9);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 /* --- chunks --- */
@@ -251,7 +293,7 @@ static void take__covers_exactly(void)
     uint64_t next[100] = {0}, state = 7;
 
     for (size_t row = 0; row < COUNT(policies); row++) {
-        struct mfs_rmlq *queue = queue_make(policies[row], 16, 50);
+        struct mfs_rmlq *queue = queue_make(policies[row], 16);
         uint64_t total = 0, seen = 0;
         struct mfs_chunk chunk;
         int ends = 0;
@@ -266,7 +308,7 @@ static void take__covers_exactly(void)
         CHECK_EQ_AT(mfs_rmlq_bytes(queue), total, row);
         for (;;) {
             uint64_t limit = 128 + test_random(&state) % 2000;
-            int result = mfs_rmlq_take(queue, limit, 100, &chunk);
+            int result = take(queue, limit, 100, &chunk);
             ptrdiff_t at = chunk.op - ops;
 
             if (result == -EAGAIN)
@@ -284,42 +326,101 @@ static void take__covers_exactly(void)
         CHECK_EQ_AT(ends, 100, row);
         CHECK_EQ_AT(mfs_rmlq_bytes(queue), 0, row);
         CHECK_EQ_AT(mfs_rmlq_flows(queue), 0, row);
-        mfs_rmlq_destroy(queue);
+        queue_end(queue);
     }
 }
 
-static void take__refuses_less_than_a_line(void)
+static void head__of_an_empty_queue(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 4);
     struct mfs_chunk chunk;
+    struct mfs_head head;
     struct mfs_op op;
 
     push(queue, &op, 1, p2d(1, 0), 0);
-    CHECK_EQ(mfs_rmlq_take(queue, 127, 0, &chunk), -EINVAL);
-    CHECK_EQ(mfs_rmlq_take(queue, 128, 0, &chunk), 0);
-    CHECK_EQ(mfs_rmlq_take(queue, 128, 0, &chunk), -EAGAIN);
-    CHECK_EQ(mfs_rmlq_peek(queue, 0), MFS_RANK_NONE);
-    CHECK_EQ(mfs_rmlq_peek_bytes(queue, 128), 0);
-    mfs_rmlq_destroy(queue);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK_EQ(take(queue, 128, 0, &chunk), -EAGAIN);
+    for (int class = 0; class < MFS_VOQ_CLASSES; class++) {
+        mfs_rmlq_head(queue, class, MFS_TAGGED, 128, &head);
+        CHECK(head.rank == MFS_RANK_NONE && head.bytes == 0 && !head.voq);
+    }
+    CHECK(!mfs_rmlq_waits(queue));
+    queue_end(queue);
 }
 
-static void peek_bytes__is_what_take_returns(void)
+/* --- destinations --- */
+
+/* The best of the open ones goes next, whatever waits for one that is parked; and it has its
+ * place when it comes back. */
+static void voq__moves_with_its_flows(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 16, 100);
-    static struct mfs_op ops[200];
+    struct mfs_rmlq *queue = queue_make("edf", 8);
+    struct mfs_voq other = {0};
+    struct mfs_op first[4], second;
     struct mfs_chunk chunk;
-    uint64_t state = 3;
+    struct mfs_head head;
 
-    for (int i = 0; i < 200; i++)
-        push(queue, &ops[i], 1 + test_random(&state) % 3000, p2d(test_random(&state) % 5, 0), i);
-    while (mfs_rmlq_peek(queue, 500) != MFS_RANK_NONE) {
-        uint64_t limit = 128 + test_random(&state) % 1000;
-        uint64_t bytes = mfs_rmlq_peek_bytes(queue, limit);
-
-        CHECK_EQ(mfs_rmlq_take(queue, limit, 500, &chunk), 0);
-        CHECK_EQ(chunk.length, bytes);
+    CHECK_EQ(mfs_voq_open(queue, &other), 0);
+    for (int i = 1; i <= 4; i++) {
+        known.facts[i].deadline_ns = i * MS;
+        push(queue, &first[i - 1], 128, p2d((uint64_t)i, 0), 0);
     }
-    mfs_rmlq_destroy(queue);
+    known.facts[5].deadline_ns = 3 * MS - 1;
+    second = (struct mfs_op){.length = 128};
+    CHECK_EQ(mfs_rmlq_push(queue, &second, &other, &(struct mfs_tag){5, 0, MFS_STAGE_P2D}, 0), 0);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.op == &first[0] && chunk.voq == &voq);
+    mfs_voq_move(queue, &voq, MFS_VOQ_PARKED);
+    CHECK_EQ(mfs_rank_key(peek(queue, 0)), 3 * MS - 1);
+    mfs_voq_move(queue, &voq, MFS_VOQ_SLOW);
+    mfs_rmlq_head(queue, MFS_VOQ_SLOW, MFS_TAGGED, 128, &head);
+    CHECK(head.voq == &voq && mfs_rank_key(head.rank) == 2 * MS);
+    CHECK_EQ(mfs_rank_key(peek(queue, 0)), 3 * MS - 1);
+    known.facts[4].deadline_ns = 1; /* it becomes the best of them while it cannot go */
+    known.version++;
+    mfs_voq_move(queue, &voq, MFS_VOQ_PARKED);
+    CHECK_EQ(mfs_rank_key(peek(queue, 0)), 3 * MS - 1);
+    mfs_voq_move(queue, &voq, MFS_VOQ_OPEN);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.op == &first[3]);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.op == &first[1]);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.op == &second && chunk.voq == &other);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK_EQ(mfs_rmlq_operations(queue), 0);
+    CHECK(voq.operations == 0 && other.operations == 0);
+    mfs_voq_close(queue, &other);
+    queue_end(queue);
+}
+
+/* One tag to two destinations: two flows, in the order in which they came. */
+static void voq__flows_are_of_one_each(void)
+{
+    struct mfs_rmlq *queue = queue_make("fifo", 4);
+    const struct mfs_tag tag = p2d(1, 0);
+    static struct mfs_voq others[40];
+    struct mfs_chunk chunk;
+    struct mfs_op ops[4];
+
+    for (size_t i = 0; i < COUNT(others); i++)
+        CHECK_EQ(mfs_voq_open(queue, &others[i]), 0);
+    mfs_voq_close(queue, &others[7]); /* its place is the next one's */
+    CHECK_EQ(mfs_voq_open(queue, &others[7]), 0);
+    CHECK_EQ(others[7].index, 8);
+    for (int i = 0; i < 4; i++) {
+        ops[i] = (struct mfs_op){.length = 100};
+        CHECK_EQ(mfs_rmlq_push(queue, &ops[i], &others[i % 2 ? 7 : 39], &tag, i), 0);
+    }
+    CHECK_EQ(mfs_rmlq_flows(queue), 2);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(take(queue, 128, 10, &chunk), 0);
+        CHECK(chunk.op == &ops[i] && chunk.voq == &others[i % 2 ? 7 : 39]);
+    }
+    CHECK_EQ(mfs_rmlq_flows(queue), 0);
+    for (size_t i = 0; i < COUNT(others); i++)
+        mfs_voq_close(queue, &others[i]);
+    queue_end(queue);
 }
 
 /* --- promotion --- */
@@ -346,109 +447,109 @@ static void promotion__at_the_exact_time(void)
         {1, 0},
     };
     const int64_t deadline_ns = 100000 * MS;
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 4);
     unsigned promotions = 0;
     struct mfs_op op;
 
     known.facts[1].deadline_ns = deadline_ns;
     push(queue, &op, 128, p2d(1, 0), 0);
     for (size_t row = 0; row < COUNT(rows); row++) {
-        unsigned level = mfs_rank_level(mfs_rmlq_peek(queue, deadline_ns - rows[row].left_ns));
+        unsigned level = mfs_rank_level(peek(queue, deadline_ns - rows[row].left_ns));
 
         CHECK_EQ_AT(level, rows[row].level, row);
     }
     CHECK_EQ(mfs_rmlq_promotions(queue), 6);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 
     /* and next_ns names each of these moments: nothing happens one ns earlier */
-    queue = queue_make("mfs", 4, 50);
+    queue = queue_make("mfs", 4);
     known.facts[1].deadline_ns = deadline_ns;
     push(queue, &op, 128, p2d(1, 0), 0);
-    for (mfs_rank_t rank = mfs_rmlq_peek(queue, 0); mfs_rank_level(rank) > 0; promotions++) {
+    for (mfs_rank_t rank = peek(queue, 0); mfs_rank_level(rank) > 0; promotions++) {
         const int64_t next_ns = mfs_rmlq_next_ns(queue);
 
-        CHECK(mfs_rmlq_peek(queue, next_ns - 1) == rank);
-        rank = mfs_rmlq_peek(queue, next_ns);
+        CHECK(peek(queue, next_ns - 1) == rank);
+        rank = peek(queue, next_ns);
         CHECK_EQ(mfs_rmlq_promotions(queue), promotions + 1);
     }
     CHECK_EQ(promotions, 6);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 static void level__never_grows_but_to_the_scavenger(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 4);
     struct mfs_op op;
 
     known.facts[1].deadline_ns = 30 * MS;
     push(queue, &op, 128, p2d(1, 0), 0);
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 2);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 2);
     known.facts[1].deadline_ns = 100000 * MS; /* later, but not lower; the key follows */
     known.version++;
-    CHECK(mfs_rmlq_peek(queue, 0) == mfs_rank_make(2, 100000 * MS));
+    CHECK(peek(queue, 0) == mfs_rank_make(2, 100000 * MS));
     known.facts[1].flags = MFS_REQUEST_HOPELESS;
     known.version++;
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 8);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 8);
     known.facts[1].flags = 0;
     known.version++;
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 6);
-    mfs_rmlq_destroy(queue);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 6);
+    queue_end(queue);
 }
 
 static void set_policy__places_anew(void)
 {
-    struct mfs_rmlq *queue = queue_make("edf", 4, 50);
+    struct mfs_rmlq *queue = queue_make("edf", 4);
     struct mfs_params params;
     struct mfs_op op;
 
     mfs_params_init(&params);
     known.facts[1].deadline_ns = 100000 * MS;
     push(queue, &op, 128, p2d(1, 0), 0);
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 0);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 0);
     CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), 0);
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 6);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 6);
     CHECK_EQ(mfs_rmlq_promotions(queue), 0);
     params.levels = 3;
     CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), 0);
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 1);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 1);
     params.levels = 0;
     CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), -EINVAL);
     CHECK_EQ(mfs_rmlq_set_policy(queue, NULL, &params, 0), -EINVAL);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 static void set_rate__doomed_and_back(void)
 {
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+    struct mfs_rmlq *queue = queue_make("mfs", 4);
     struct mfs_op op;
 
     known.facts[1].deadline_ns = 100 * MS;
     push(queue, &op, 1000000, p2d(1, 0), 0);
     mfs_rmlq_set_rate(queue, 100000000, 0); /* 10 ms of 100 */
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 3);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 3);
     mfs_rmlq_set_rate(queue, 1000000, 0); /* a second */
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 8);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 8);
     mfs_rmlq_set_rate(queue, 1000000 + 1000000 / 32, 0); /* too little a change */
     CHECK_EQ(mfs_rmlq_next_ns(queue), MFS_TIME_NEVER);
     mfs_rmlq_set_rate(queue, 100000000, 0);
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 0)), 3);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 3);
     /* by itself it falls to the scavengers when it cannot be met any more */
-    CHECK(mfs_rank_level(mfs_rmlq_peek(queue, 90 * MS)) == 0);
-    CHECK_EQ(mfs_rank_level(mfs_rmlq_peek(queue, 90 * MS + 1)), 8);
-    mfs_rmlq_destroy(queue);
+    CHECK(mfs_rank_level(peek(queue, 90 * MS)) == 0);
+    CHECK_EQ(mfs_rank_level(peek(queue, 90 * MS + 1)), 8);
+    queue_end(queue);
 }
 
 static void clock__never_runs_back(void)
 {
-    struct mfs_rmlq *queue = queue_make("fifo", 4, 50);
+    struct mfs_rmlq *queue = queue_make("fifo", 4);
     struct mfs_op ops[2];
     struct mfs_chunk chunk;
 
     push(queue, &ops[0], 128, p2d(1, 0), 1000);
     push(queue, &ops[1], 128, p2d(2, 0), 10); /* pushed later, whatever its clock says */
-    CHECK_EQ(mfs_rmlq_take(queue, 128, MFS_TIME_NEVER, &chunk), 0);
+    CHECK_EQ(take(queue, 128, MFS_TIME_NEVER, &chunk), 0);
     CHECK(chunk.op == &ops[0]);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 /* --- remove --- */
@@ -456,13 +557,13 @@ static void clock__never_runs_back(void)
 static void remove__any_place(void)
 {
     for (int which = 0; which < 3; which++) {
-        struct mfs_rmlq *queue = queue_make("mfs", 4, 50);
+        struct mfs_rmlq *queue = queue_make("mfs", 4);
         struct mfs_op ops[3];
         struct mfs_chunk chunk;
 
         for (int i = 0; i < 3; i++)
             push(queue, &ops[i], 1000, p2d(1, 0), i);
-        CHECK_EQ_AT(mfs_rmlq_take(queue, 256, 5, &chunk), 0, which); /* the first is under way */
+        CHECK_EQ_AT(take(queue, 256, 5, &chunk), 0, which); /* the first is under way */
         CHECK_EQ_AT(mfs_rmlq_remove(queue, &ops[which]), 0, which);
         CHECK_EQ_AT(mfs_rmlq_remove(queue, &ops[which]), -ENOENT, which);
         CHECK_EQ_AT(mfs_rmlq_bytes(queue), which == 0 ? 2000 : 1744, which);
@@ -470,180 +571,112 @@ static void remove__any_place(void)
         for (int i = 0; i < 3; i++) {
             if (i == which)
                 continue;
-            CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 5, &chunk), 0, which);
+            CHECK_EQ_AT(take(queue, 1024, 5, &chunk), 0, which);
             CHECK_EQ_AT(chunk.op - ops, i, which);
         }
-        CHECK_EQ_AT(mfs_rmlq_take(queue, 1024, 5, &chunk), -EAGAIN, which);
-        mfs_rmlq_destroy(queue);
+        CHECK_EQ_AT(take(queue, 1024, 5, &chunk), -EAGAIN, which);
+        queue_end(queue);
     }
 }
 
 static void remove__the_rest_is_judged_anew(void)
 {
-    struct mfs_rmlq *queue = queue_make("srpt", 4, 50);
+    struct mfs_rmlq *queue = queue_make("srpt", 4);
     struct mfs_op ops[3];
     struct mfs_chunk chunk;
 
     push(queue, &ops[0], 5000, p2d(1, 0), 0);
     push(queue, &ops[1], 1000, p2d(1, 0), 0);
     push(queue, &ops[2], 2000, p2d(2, 0), 0);
-    CHECK_EQ(mfs_rank_key(mfs_rmlq_peek(queue, 0)), 2000);
+    CHECK_EQ(mfs_rank_key(peek(queue, 0)), 2000);
     CHECK_EQ(mfs_rmlq_remove(queue, &ops[0]), 0);
-    CHECK_EQ(mfs_rmlq_take(queue, 4096, 0, &chunk), 0);
+    CHECK_EQ(take(queue, 4096, 0, &chunk), 0);
     CHECK(chunk.op == &ops[1]);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
-/* --- untagged traffic --- */
+/* --- both kinds --- */
 
-static void untagged__keeps_its_share(void)
+static void head__of_each_kind(void)
 {
-    static const struct {
-        uint32_t permille;
-        uint64_t untagged, limit;
-        bool served;
-    } rows[] = {
-        {50, 1 << 20, 4096, true},   {50, 1000, 1 << 22, true},  {50, 128, 128, true},
-        {500, 1 << 20, 65536, true}, {999, 1 << 16, 4096, true}, {1000, 1 << 16, 4096, true},
-        {1, 4096, 4096, true},       {0, 4096, 4096, false},     {100, 3 << 20, 1 << 20, true},
-    };
-
-    for (size_t row = 0; row < COUNT(rows); row++) {
-        struct mfs_rmlq *queue = queue_make("mfs", 4, rows[row].permille);
-        const uint64_t share = rows[row].permille, limit = rows[row].limit;
-        const uint64_t bound =
-            share ? rows[row].untagged * 1000 / share + limit : UINT64_C(1) << 32;
-        struct mfs_tag none = {0};
-        struct mfs_op tagged, untagged;
-        struct mfs_chunk chunk;
-        uint64_t sent = 0;
-
-        known.facts[1].deadline_ns = 1;
-        push(queue, &tagged, UINT64_C(1) << 40, p2d(1, 0), 0);
-        CHECK_EQ(mfs_rmlq_take(queue, limit, 0, &chunk), 0);
-        push(queue, &untagged, rows[row].untagged, none, 0);
-        do {
-            CHECK_EQ_AT(mfs_rmlq_take(queue, limit, 0, &chunk), 0, row);
-            sent += chunk.length;
-        } while (!(chunk.op == &untagged && chunk.last) && sent <= bound);
-        CHECK_EQ_AT(sent <= bound, rows[row].served, row);
-        /* and no more than its share: but for a chunk, the tagged had the rest */
-        if (share && share < 1000)
-            CHECK(rows[row].untagged * 1000 <= sent * share + limit * 1000);
-        mfs_rmlq_destroy(queue);
-    }
-}
-
-static void untagged__huge_chunks_do_not_wrap(void)
-{
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 999);
-    struct mfs_tag none = {0};
-    struct mfs_op tagged, untagged;
-    struct mfs_chunk chunk;
-
-    known.facts[1].deadline_ns = 1;
-    push(queue, &tagged, UINT64_C(1) << 62, p2d(1, 0), 0);
-    push(queue, &untagged, UINT64_C(1) << 40, none, 0);
-    CHECK_EQ(mfs_rmlq_take(queue, UINT64_C(1) << 55, 0, &chunk), 0);
-    CHECK(chunk.op == &tagged);
-    CHECK_EQ(mfs_rmlq_take(queue, UINT64_C(1) << 55, 0, &chunk), 0);
-    CHECK(chunk.op == &untagged && chunk.last);
-    mfs_rmlq_destroy(queue);
-}
-
-/* A port keeps the share: the queue says what waits, and gives what it is asked for. */
-static void untagged__is_told_and_taken(void)
-{
-    struct mfs_rmlq *queue = queue_make("mfs", 4, 0);
+    struct mfs_rmlq *queue = queue_make("mfs", 4);
     struct mfs_tag none = {0};
     struct mfs_op tagged, first, second;
+    struct mfs_head head, untagged;
     struct mfs_chunk chunk;
-    struct mfs_next next;
 
-    mfs_rmlq_peek_next(queue, 1000, 0, &next);
-    CHECK(next.rank == MFS_RANK_NONE && next.untagged_rank == MFS_RANK_NONE && !next.untagged);
-    CHECK(next.bytes == 0 && next.untagged_bytes == 0);
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), -EAGAIN);
     known.facts[1].deadline_ns = 1000 * MS;
     push(queue, &tagged, 3000, p2d(1, 0), 0);
-    mfs_rmlq_peek_next(queue, 1000, 0, &next);
-    CHECK(next.rank == mfs_rmlq_peek(queue, 0) && next.untagged_rank == MFS_RANK_NONE);
-    CHECK(next.bytes == 896 && next.untagged_bytes == 0 && !next.untagged);
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), -EAGAIN);
     push(queue, &first, 1100, none, 5);
     push(queue, &second, 10, none, 6);
-    mfs_rmlq_peek_next(queue, 1000, 6, &next);
-    CHECK(next.rank == mfs_rmlq_peek(queue, 6) && next.untagged_rank > next.rank);
-    CHECK_EQ(mfs_rank_key(next.untagged_rank), 5);
-    CHECK(next.bytes == 896 && next.untagged_bytes == 896 && !next.untagged);
-    CHECK_EQ(mfs_rmlq_take_next(queue, 100, true, &chunk), -EINVAL);
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), 0);
-    CHECK(chunk.op == &first && chunk.length == 896 && !chunk.last);
-    CHECK(chunk.rank == next.untagged_rank);
-    mfs_rmlq_peek_next(queue, 1000, 6, &next);
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, true, &chunk), 0);
+    CHECK_EQ(best(queue, 1000, 6, &head), MFS_TAGGED);
+    CHECK_EQ(head.bytes, 896);
+    mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_UNTAGGED, 1000, &untagged);
+    CHECK(untagged.rank > head.rank && mfs_rank_key(untagged.rank) == 5 && untagged.bytes == 896);
+    mfs_rmlq_take(queue, untagged.voq, MFS_UNTAGGED, 1000, &chunk); /* out of its turn */
+    CHECK(chunk.op == &first && chunk.length == 896 && !chunk.last && chunk.rank == untagged.rank);
+    mfs_rmlq_take(queue, untagged.voq, MFS_UNTAGGED, 1000, &chunk);
     CHECK(chunk.op == &first && chunk.offset == 896 && chunk.last);
-    CHECK_EQ(mfs_rmlq_take(queue, 4000, 6, &chunk), 0); /* the order is as before */
+    CHECK_EQ(take(queue, 4000, 6, &chunk), 0); /* the order is as before */
     CHECK(chunk.op == &tagged && chunk.last);
-    mfs_rmlq_peek_next(queue, 1000, 6, &next);
-    CHECK(next.rank == next.untagged_rank && next.bytes == 10 && next.untagged_bytes == 10);
-    CHECK(next.untagged);
-    CHECK_EQ(mfs_rmlq_take(queue, 1000, 6, &chunk), 0);
+    CHECK_EQ(best(queue, 1000, 6, &head), MFS_UNTAGGED);
+    CHECK_EQ(take(queue, 1000, 6, &chunk), 0);
     CHECK(chunk.op == &second && mfs_rmlq_operations(queue) == 0);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
-/* What was peeked at is what is taken, also when a request has become more urgent in between. */
-static void take_next__what_was_peeked(void)
+/* What was seen is what is taken, also when a request has become more urgent in between. */
+static void take__what_was_seen(void)
 {
-    struct mfs_rmlq *queue = queue_make("edf", 4, 0);
+    struct mfs_rmlq *queue = queue_make("edf", 4);
     struct mfs_op soon, late;
     struct mfs_chunk chunk;
-    struct mfs_next next;
+    struct mfs_head head;
 
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, false, &chunk), -EAGAIN);
     known.facts[1].deadline_ns = 100 * MS;
     known.facts[2].deadline_ns = 1000 * MS;
     push(queue, &soon, 512, p2d(1, 0), 0);
     push(queue, &late, 3000, p2d(2, 0), 0);
-    mfs_rmlq_peek_next(queue, 1000, 0, &next);
-    CHECK_EQ(next.bytes, 512);
+    CHECK_EQ(best(queue, 1000, 0, &head), MFS_TAGGED);
+    CHECK_EQ(head.bytes, 512);
     known.facts[2].deadline_ns = 10 * MS;
     known.version++;
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, false, &chunk), 0);
-    CHECK(chunk.op == &soon && chunk.last && chunk.rank == next.rank);
-    mfs_rmlq_peek_next(queue, 1000, 0, &next);
-    CHECK_EQ(mfs_rmlq_take_next(queue, 1000, false, &chunk), 0);
+    mfs_rmlq_take(queue, head.voq, MFS_TAGGED, 1000, &chunk);
+    CHECK(chunk.op == &soon && chunk.last && chunk.rank == head.rank);
+    CHECK_EQ(take(queue, 1000, 0, &chunk), 0);
     CHECK(chunk.op == &late && chunk.length == 896);
-    mfs_rmlq_destroy(queue);
+    queue_end(queue);
 }
 
 /* --- cost --- */
 
-static void cost__nothing_is_allocated_after_create(void)
+static void cost__nothing_is_allocated_once_it_has_grown(void)
 {
     static struct mfs_op ops[2000];
 
     for (size_t row = 0; mfs_policy_at(row); row++) {
-        struct mfs_rmlq *queue = queue_make(mfs_policy_name(mfs_policy_at(row)), REQUESTS, 50);
-        unsigned long before = allocations;
+        struct mfs_rmlq *queue = queue_make(mfs_policy_name(mfs_policy_at(row)), REQUESTS);
+        unsigned long before = 0;
         struct mfs_params params;
         struct mfs_chunk chunk;
 
         mfs_params_init(&params);
         for (int i = 1; i < REQUESTS; i++)
             known.facts[i].deadline_ns = i * MS;
-        for (int i = 0; i < 2000; i++)
-            push(queue, &ops[i], 1000, p2d((uint64_t)i % REQUESTS, 0), i);
-        known.version++;
-        CHECK_EQ(mfs_rmlq_remove(queue, &ops[77]), 0);
-        mfs_rmlq_set_rate(queue, 1000000, 2000);
-        CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 2000), 0);
-        for (int64_t now_ns = 2000; mfs_rmlq_take(queue, 512, now_ns, &chunk) == 0;)
-            now_ns += 10000;
-        CHECK_EQ_AT(mfs_rmlq_operations(queue), 0, row);
-        CHECK_EQ_AT(allocations - before, 0, row);
-        mfs_rmlq_destroy(queue);
+        for (int round = 0; round < 3; round++) { /* at first the voq grows to its flows */
+            for (int i = 0; i < 2000; i++)
+                push(queue, &ops[i], 1000, p2d((uint64_t)i % REQUESTS, 0), i);
+            known.version++;
+            CHECK_EQ(mfs_rmlq_remove(queue, &ops[77]), 0);
+            mfs_rmlq_set_rate(queue, 1000000 << round, 2000);
+            CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 2000), 0);
+            for (int64_t now_ns = 2000; take(queue, 512, now_ns, &chunk) == 0;)
+                now_ns += 10000;
+            CHECK_EQ_AT(mfs_rmlq_operations(queue), 0, row);
+            CHECK_EQ_AT(round < 2 || allocations == before, true, row);
+            before = allocations;
+        }
+        queue_end(queue);
     }
     CHECK(allocations > 0); /* they are counted at all */
 }
@@ -664,8 +697,9 @@ static const struct test tests[] = {
     TEST(take__fifo_by_the_oldest_operation),
     TEST(take__late_comer_shares_at_once),
     TEST(take__covers_exactly),
-    TEST(take__refuses_less_than_a_line),
-    TEST(peek_bytes__is_what_take_returns),
+    TEST(head__of_an_empty_queue),
+    TEST(voq__moves_with_its_flows),
+    TEST(voq__flows_are_of_one_each),
     TEST(promotion__at_the_exact_time),
     TEST(level__never_grows_but_to_the_scavenger),
     TEST(set_policy__places_anew),
@@ -673,11 +707,9 @@ static const struct test tests[] = {
     TEST(clock__never_runs_back),
     TEST(remove__any_place),
     TEST(remove__the_rest_is_judged_anew),
-    TEST(untagged__keeps_its_share),
-    TEST(untagged__huge_chunks_do_not_wrap),
-    TEST(untagged__is_told_and_taken),
-    TEST(take_next__what_was_peeked),
-    TEST(cost__nothing_is_allocated_after_create),
+    TEST(head__of_each_kind),
+    TEST(take__what_was_seen),
+    TEST(cost__nothing_is_allocated_once_it_has_grown),
     TEST(cost__an_operation_is_small),
 };
 

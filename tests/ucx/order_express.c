@@ -3,8 +3,9 @@
  * An operation of one chunk at an idle port: UCX's own request comes back, and whatever becomes of
  * it, its bytes leave the window.
  */
-#include "host/port.h"
 #include "order.h"
+
+#include "../c/rival.h"
 
 static uint64_t inflight(enum mfs_direction direction)
 {
@@ -143,25 +144,22 @@ static void express_leaves_room(void)
 /* But once in a chunk (128 bytes) the port is asked, where another may go first. */
 static void express_asks(void)
 {
-    struct mfs_member *other;
-    struct mfs_port *port;
+    struct rival other;
     unsigned sent = 0;
 
-    CHECK(mfs_port_open(mfs_host_get(), mfs_config_get()->port, MFS_EGRESS, &port) == 0);
-    CHECK(mfs_port_join(mfs_host_get(), port, &other) == 0);
+    rival_join(&other, mfs_host_get(), mfs_config_get()->port);
     put(0, 8);
     put(8, 8);
-    mfs_member_publish(other, 0, mfs_now_ns());
+    rival_waits(&other, 0, 128, mfs_now_ns());
     while (fake_open() == 2) {
         fake_complete(0, UCS_OK);
         put(0, 8);
         CHECK(++sent <= 17);
     }
     CHECK(sent == 17); /* the last of them waits */
-    mfs_port_leave(other);
+    rival_leave(&other);
     finish_all();
     CHECK(inflight(MFS_EGRESS) == 0);
-    mfs_port_close(port);
 }
 
 const struct order_case order_express_cases[] = {

@@ -2,8 +2,9 @@
 /* The order of chunks, and what is not put into an order. */
 #include <errno.h>
 
-#include "host/port.h"
 #include "order.h"
+
+#include "../c/rival.h"
 
 /* Three requests, posted in the order late, none, soon; puts longer than the window. */
 static void post_three(void)
@@ -59,16 +60,14 @@ static void order_switched_off(void)
     LOG_IS("put 1 0 +128, put 1 128 +128, put 1 256 +256, put 1 1000 +128, put 1 2000 +512");
 }
 
-/* Another queue of the host always has a better rank; what it sends earns this one its share,
+/* Another sender of the host always has a better rank; what it sends earns this one its share,
  * which is half. Its tagged traffic waits. */
 static void order_untagged_share(void)
 {
-    struct mfs_member *other;
-    struct mfs_port *port;
+    struct rival other;
 
-    CHECK(mfs_port_open(mfs_host_get(), mfs_config_get()->port, MFS_EGRESS, &port) == 0);
-    CHECK(mfs_port_join(mfs_host_get(), port, &other) == 0);
-    mfs_member_publish(other, 0, mfs_now_ns());
+    rival_join(&other, mfs_host_get(), mfs_config_get()->port);
+    rival_waits(&other, 0, 1 << 20, mfs_now_ns());
     deadline("late", INT64_C(60000000000));
     tag("late", 1);
     put(0, 128);
@@ -79,20 +78,17 @@ static void order_untagged_share(void)
     for (unsigned i = 0; i < 4; i++) {
         const int64_t now_ns = mfs_now_ns();
 
-        CHECK(mfs_member_acquire(other, 0, 64, now_ns) == 0);
-        mfs_member_done(other, 64, now_ns);
-        CHECK(mfs_member_acquire(other, 0, 64, now_ns) == 0);
-        mfs_member_done(other, 64, now_ns);
+        CHECK(rival_next(&other, 128, now_ns) == 0);
+        rival_done(&other, 128, now_ns);
         if (i < 2) /* it yields: there is enough for a chunk */
-            CHECK(mfs_member_acquire(other, 0, 64, now_ns) == -EBUSY);
+            CHECK(rival_next(&other, 128, now_ns) == -EBUSY);
         finish_all();
         LOG_IS(i == 0 ? "put 1 1000 +128" : i == 1 ? "put 1 1128 +128" : "");
     }
-    mfs_port_leave(other);
+    rival_leave(&other);
     progress();
     LOG_IS("put 1 0 +128");
     finish_all();
-    mfs_port_close(port);
 }
 
 /* Lanes are of their own: a tagged get does not wait for the window of puts, nor one of

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why a time, and not a rate, says that a destination is slow: a rate that was measured says as
+ * much about how many bytes we gave it as about what it could take. See
+ * docs/decisions/0020-destinations.md.
+ */
+#include "core/destination.h"
+
+typedef struct mfs_destination destination_t;
+
+static void append(struct mfs_destinations *all, destination_t *at)
+{
+    at->next = NULL;
+    at->prev = all->in[at->state].last;
+    *(at->prev ? &at->prev->next : &all->in[at->state].first) = at;
+    all->in[at->state].last = at;
+    if (at->state == MFS_DESTINATION_STALLED) {
+        all->stalled++;
+        if (!all->unsaid)
+            all->unsaid = at;
+    }
+}
+
+static void detach(struct mfs_destinations *all, destination_t *at)
+{
+    if (all->unsaid == at)
+        all->unsaid = at->next;
+    all->stalled -= at->state == MFS_DESTINATION_STALLED;
+    *(at->prev ? &at->prev->next : &all->in[at->state].first) = at->next;
+    *(at->next ? &at->next->prev : &all->in[at->state].last) = at->prev;
+}
+
+/* Of a destination with bytes in flight. */
+static void become(struct mfs_destinations *all, destination_t *at, uint32_t state)
+{
+    static const enum mfs_voq_class classes[] = {
+        [MFS_DESTINATION_OPEN] = MFS_VOQ_OPEN,
+        [MFS_DESTINATION_SLOW] = MFS_VOQ_SLOW,
+        [MFS_DESTINATION_STALLED] = MFS_VOQ_PARKED,
+    };
+
+    detach(all, at);
+    all->in[at->state].bytes -= at->inflight_bytes;
+    at->state = state;
+    all->in[state].bytes += at->inflight_bytes;
+    append(all, at);
+    mfs_voq_move(all->queue, &at->voq, classes[state]);
+}
+
+int mfs_destination_open(struct mfs_destinations *all, destination_t *at, void *user)
+{
+    *at = (destination_t){.user = user};
+    return mfs_voq_open(all->queue, &at->voq);
+}
+
+static void leave(struct mfs_destinations *all, destination_t *at)
+{
+    detach(all, at);
+    all->busy--;
+    if (at->state == MFS_DESTINATION_STALLED)
+        at->state = MFS_DESTINATION_SLOW;
+    /* one that is slow may have a chunk in any case */
+    mfs_voq_move(all->queue, &at->voq, MFS_VOQ_OPEN);
+}
+
+void mfs_destination_close(struct mfs_destinations *all, destination_t *at)
+{
+    if (at->inflight_bytes > 0) {
+        all->in[at->state].bytes -= at->inflight_bytes;
+        at->inflight_bytes = 0;
+        leave(all, at);
+    }
+    mfs_voq_close(all->queue, &at->voq);
+}
+
+void mfs_destination_sent(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
+                          int64_t now_ns)
+{
+    all->in[at->state].bytes += bytes;
+    if (at->inflight_bytes == 0) {
+        at->mark_bytes = bytes;
+        at->mark_ns = at->moved_ns = now_ns;
+        append(all, at);
+        all->busy++;
+        if (at->state == MFS_DESTINATION_SLOW)
+            mfs_voq_move(all->queue, &at->voq, MFS_VOQ_SLOW);
+    }
+    at->inflight_bytes += bytes;
+}
+
+/* The mark was reached: which state does the time that it took ask for? */
+static uint32_t judge(const destination_t *at, const struct mfs_patience *patience, int64_t now_ns)
+{
+    const int64_t took_ns = now_ns - at->mark_ns;
+
+    if (patience->due_ns == 0)
+        return MFS_DESTINATION_OPEN;
+    if (at->mark_ns == 0 || now_ns == 0) /* it is not known how long it took */
+        return at->state == MFS_DESTINATION_OPEN ? MFS_DESTINATION_OPEN : MFS_DESTINATION_SLOW;
+    if (at->state == MFS_DESTINATION_OPEN)
+        return took_ns > 2 * patience->due_ns + patience->gap_ns ? MFS_DESTINATION_SLOW
+                                                                 : MFS_DESTINATION_OPEN;
+    return took_ns <= patience->due_ns + patience->due_ns / 4 + patience->gap_ns
+               ? MFS_DESTINATION_OPEN
+               : MFS_DESTINATION_SLOW;
+}
+
+void mfs_destination_left(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
+                          const struct mfs_patience *patience, int64_t now_ns)
+{
+    const bool marked = mfs_destination_reaches(at, bytes);
+    uint32_t state = at->state;
+
+    if (bytes > at->inflight_bytes) /* of a life before: mfs_destination_close */
+        bytes = at->inflight_bytes;
+    if (bytes == 0)
+        return;
+    all->in[state].bytes -= bytes;
+    at->inflight_bytes -= bytes;
+    at->mark_bytes -= marked ? at->mark_bytes : bytes;
+    at->moved_ns = now_ns;
+    if (marked)
+        state = judge(at, patience, now_ns);
+    else if (state == MFS_DESTINATION_STALLED)
+        state = MFS_DESTINATION_SLOW;
+    if (marked) {
+        at->mark_bytes = at->inflight_bytes;
+        at->mark_ns = now_ns;
+    }
+    if (at->inflight_bytes == 0) {
+        leave(all, at);
+        at->state = state;
+    } else if (marked || state == MFS_DESTINATION_SLOW) {
+        become(all, at, state); /* in the order of its list, it is the last one now */
+    }
+}
+
+/* The first of a list, by the time in whose order the list is. One that is not known is now. */
+static destination_t *first_in_time(struct mfs_destinations *all, uint32_t state, int64_t now_ns)
+{
+    destination_t *at;
+
+    while ((at = all->in[state].first) != NULL) {
+        int64_t *time_ns = state == MFS_DESTINATION_OPEN ? &at->mark_ns : &at->moved_ns;
+
+        if (*time_ns != 0)
+            break;
+        *time_ns = now_ns;
+        detach(all, at);
+        append(all, at);
+    }
+    return at;
+}
+
+bool mfs_destination_look(struct mfs_destinations *all, const struct mfs_patience *patience,
+                          int64_t now_ns)
+{
+    const int64_t late_ns = patience->due_ns > 0 ? 2 * patience->due_ns : patience->lease_ns;
+    destination_t *at;
+    bool changed = false;
+
+    while ((at = first_in_time(all, MFS_DESTINATION_OPEN, now_ns)) != NULL &&
+           now_ns - at->mark_ns > late_ns + patience->gap_ns) {
+        if (at->moved_ns == 0)
+            at->moved_ns = now_ns;
+        become(all, at, MFS_DESTINATION_SLOW);
+        changed = true;
+    }
+    while ((at = first_in_time(all, MFS_DESTINATION_SLOW, now_ns)) != NULL &&
+           now_ns - at->moved_ns > patience->lease_ns + patience->gap_ns) {
+        become(all, at, MFS_DESTINATION_STALLED);
+        all->stalls++;
+        changed = true;
+    }
+    return changed;
+}
+
+destination_t *mfs_destination_unsaid(struct mfs_destinations *all, int64_t age_ns, int64_t now_ns)
+{
+    destination_t *at = all->unsaid;
+
+    if (MFS_LIKELY(!at) || now_ns - at->moved_ns <= age_ns)
+        return NULL;
+    all->unsaid = at->next;
+    return at;
+}

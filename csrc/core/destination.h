@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Destinations: what can stall by itself, as the peer of an endpoint or a connection of NCCL's.
+ * Each has a queue of its own (core/rmlq.h) and an account of its bytes in flight, so that one
+ * that takes no bytes holds only its own.
+ *
+ *            2 due                       lease
+ *   OPEN ----------------> SLOW --------------------> STALLED
+ *     ^                     |  ^                         |
+ *     +-- 1.25 due or less -+  +------ a byte moves -----+
+ *
+ * due = the time in which a full window leaves the port: whatever is in flight on a port that is
+ * as fast as it is said to be has left by then. So a destination is
+ *
+ *   open     bytes that it has in flight use up the port's window, as they should.
+ *   slow     what was in flight to it has not left within twice that time (and as long as the
+ *            sender itself did not look): it is not the port that keeps it. Its bytes leave the
+ *            port's account. It may use what room the port really has left, and one chunk in any
+ *            case, by which we see when it gets better.
+ *   stalled  none of its bytes has moved for the lease. It gets none until one does.
+ *
+ * A mark stands for all bytes that are in flight when it is set; it is reached when so many have
+ * left, and the next is set then. One clock reading for each mark, none for each chunk.
+ *
+ *   sum of inflight_bytes over the destinations = open_bytes + slow_bytes + stalled_bytes
+ *
+ * All O(1), but for mfs_voq_move. Guarded by the sender's owner.
+ */
+#ifndef MFS_CORE_DESTINATION_H
+#define MFS_CORE_DESTINATION_H
+
+#include "core/rmlq.h"
+
+struct mfs_destination {
+    struct mfs_voq voq;       /* first: what waits for it */
+    void *user;               /* the transport's own, to tell who it is */
+    uint64_t inflight_bytes;
+    uint64_t mark_bytes;      /* to leave until the mark is reached */
+    int64_t mark_ns;          /* when it was set; 0: at the next look */
+    int64_t moved_ns;         /* when a byte left last, or the first was sent; 0: as above */
+    struct mfs_destination *next, *prev; /* of those with bytes in flight in its state */
+    uint32_t state;           /* enum mfs_destination_state */
+};
+
+enum mfs_destination_state {
+    MFS_DESTINATION_OPEN,
+    MFS_DESTINATION_SLOW,
+    MFS_DESTINATION_STALLED,
+    MFS_DESTINATION_STATES,
+};
+
+struct mfs_destinations {
+    struct mfs_rmlq *queue;
+    /* Those with bytes in flight: open by mark_ns, slow by moved_ns, stalled by when. */
+    struct {
+        struct mfs_destination *first, *last;
+        uint64_t bytes;
+    } in[MFS_DESTINATION_STATES];
+    struct mfs_destination *unsaid; /* of the stalled, the first whose stall was not told */
+    uint32_t busy;    /* with bytes in flight */
+    uint32_t stalled; /* of them */
+    uint64_t stalls;  /* ever */
+};
+
+/* How long bytes may take. */
+struct mfs_patience {
+    int64_t due_ns;   /* in which what is in flight should leave; 0: not known */
+    int64_t gap_ns;   /* that the sender itself did not look */
+    int64_t lease_ns; /* after which what has not moved does not count */
+};
+
+/* -ENOMEM. The memory is the caller's; user is kept for it. */
+int mfs_destination_open(struct mfs_destinations *all, struct mfs_destination *destination,
+                         void *user);
+/* Nothing of it is queued any more; what is in flight is forgotten, and is not told later. */
+void mfs_destination_close(struct mfs_destinations *all, struct mfs_destination *destination);
+/* now_ns 0: the time is not known, and is taken from the next look. */
+void mfs_destination_sent(struct mfs_destinations *all, struct mfs_destination *destination,
+                          uint64_t bytes, int64_t now_ns);
+/* Will these bytes reach the mark? Then mfs_destination_left wants an exact time. */
+static inline bool mfs_destination_reaches(const struct mfs_destination *destination,
+                                           uint64_t bytes)
+{
+    return bytes >= destination->mark_bytes;
+}
+void mfs_destination_left(struct mfs_destinations *all, struct mfs_destination *destination,
+                          uint64_t bytes, const struct mfs_patience *patience, int64_t now_ns);
+/* One that has been stalled for longer than age_ns, each once for a stall; NULL: none. */
+struct mfs_destination *mfs_destination_unsaid(struct mfs_destinations *all, int64_t age_ns,
+                                               int64_t now_ns);
+/* Judge those whose time is over. Returns whether one has changed its state. */
+bool mfs_destination_look(struct mfs_destinations *all, const struct mfs_patience *patience,
+                          int64_t now_ns);
+
+#endif

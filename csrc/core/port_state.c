@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * UNTAGGED: A sender whose traffic never has the best rank would wait for ever, so the port keeps
+ * an account for all of them. An untagged chunk that is due goes before all else, and the others
+ * yield to it as to a better rank: otherwise whoever fills the window would also be the one to see
+ * its room. Among untagged chunks the best rank (in most policies the oldest) has the turn, so no
+ * sender's is passed over. Two senders may both see the same credit, which costs a chunk. What is
+ * left when nobody waits is kept, at most about a chunk; a sender that looks less often than the
+ * lease would never find any if it were dropped.
+ *
+ * RATE: it begins with what the configuration says, or with the speed of the link, and is
+ * corrected, unless it was configured, by the bytes completed over an interval in which the port
+ * was never idle. The interval starts anew when a chunk finds the port empty and its sender had
+ * nothing to send before, and when a destination turns out to be what was slow (core/sender.c). A
+ * port that is merely empty each time we look is not idle: a socket's buffer may take a whole
+ * window at once. An interval in which the window was never full shows what was asked for, not
+ * what the port can do: it may only raise an estimate. Whoever moves the start of the interval
+ * owns the sample.
+ */
+#include "core/port_state.h"
+
+#include "core/atomic.h"
+#include "core/policy_rules.h"
+#include "core/trust.h"
+#include "core/window.h"
+
+#define PACE_AHEAD_NS                                                                              \
+    INT64_C(60000000000) /* a chunk takes no longer, at any pace that is meant                     \
+                          */
+#define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
+
+bool mfs_share_due(const struct mfs_port_state *port, uint64_t share, uint64_t bytes)
+{
+    return share == 1000 || (share > 0 && mfs_get(&port->untagged_credit) / 1000 >= bytes);
+}
+
+void mfs_share_earn(struct mfs_port_state *port, uint64_t share, uint64_t bytes)
+{
+    if (share == 1000 || mfs_get(&port->untagged_credit) > CREDIT_MAX * 1000)
+        return;
+    if (bytes > CREDIT_MAX)
+        bytes = CREDIT_MAX;
+    mfs_add(&port->untagged_credit, bytes * 1000 * share / (1000 - share));
+}
+
+void mfs_share_spend(struct mfs_port_state *port, uint64_t bytes)
+{
+    uint64_t credit = mfs_get(&port->untagged_credit);
+
+    while (credit > 0 && !mfs_replace(&port->untagged_credit, &credit,
+                                      credit / 1000 > bytes ? credit - bytes * 1000 : 0))
+        ;
+}
+
+bool mfs_pace_take(struct mfs_port_state *port, uint64_t pace_Bps, uint64_t bytes, int64_t now_ns)
+{
+    int64_t next_ns = mfs_get(&port->pace_next_ns), start_ns, takes_ns;
+
+    takes_ns = mfs_span_bytes(bytes, pace_Bps);
+    if (takes_ns > PACE_AHEAD_NS)
+        takes_ns = PACE_AHEAD_NS;
+    do {
+        if (!mfs_moment_come(next_ns, now_ns, PACE_AHEAD_NS))
+            return false;
+        /* up to a millisecond of lateness is made up, so that coarse polling keeps the rate */
+        start_ns = next_ns > now_ns - 1000000 && next_ns <= now_ns ? next_ns : now_ns - 1000000;
+    } while (!mfs_replace(&port->pace_next_ns, &next_ns, mfs_time_plus(start_ns, takes_ns)));
+    return true;
+}
+
+void mfs_sample_begin(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns)
+{
+    mfs_set(&port->sample_base, done_bytes);
+    mfs_set(&port->sample_full, 0);
+    mfs_set(&port->sample_since_ns, now_ns);
+}
+
+bool mfs_sample_due(const struct mfs_port_state *port, int64_t now_ns)
+{
+    const int64_t since_ns = mfs_get(&port->sample_since_ns);
+
+    return mfs_moment_come(since_ns, now_ns - MFS_RATE_SAMPLE_NS, 2 * MFS_RATE_SAMPLE_NS);
+}
+
+void mfs_sample_take(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns)
+{
+    int64_t since_ns = mfs_get(&port->sample_since_ns);
+    uint64_t bytes;
+    bool full;
+
+    const int64_t span_ns = mfs_moment_age(since_ns, now_ns);
+
+    if (!mfs_sample_due(port, now_ns) || !mfs_replace(&port->sample_since_ns, &since_ns, now_ns))
+        return;
+    bytes = done_bytes - mfs_swap(&port->sample_base, done_bytes);
+    full = mfs_swap(&port->sample_full, 0);
+    if (span_ns > 0)
+        mfs_set(&port->rate_Bps, mfs_rate_next(mfs_get(&port->rate_Bps), bytes, span_ns, full));
+}

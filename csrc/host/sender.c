@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * THREADS AND PROCESSES: A cell is written by its owner and read by all; no word depends on
+ * another being read at the same instant. Two senders may both see the last room in the window and
+ * both take it: the port is then over its window by a chunk for each, which is harmless; a lock
+ * would be worse, since its holder can be stopped. The same holds for ranks: a chunk may slip in
+ * front of a better one that was published a moment later.
+ *
+ * WAITING FOR OTHERS: "better and waiting" only counts while the other moves: its stamp is renewed
+ * whenever it looks at its queue. One that has not moved for the lease (stopped, dead, or busy
+ * elsewhere) is passed over, its bytes in flight too; if its lock shows that it is dead, what it
+ * held is given back. One that dies with nothing waiting and nothing in flight is in nobody's way,
+ * and an idle one that lives looks just the same: whoever sends looks for those once a second.
+ *
+ * TRUST: What stands in a cell may be anything: a process writes into it that may have gone wrong.
+ * A stamp of the future is old, a cell count is cut to what there is, and a sum stops at its end,
+ * so the worst that a word does is to be not waited for, or to hold the others up for a lease.
+ */
+#include "host/sender.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/atomic.h"
+#include "host/config.h"
+#include "host/attach.h"
+
+#define REAP_EVERY_NS INT64_C(10000000)    /* while somebody in the way does not move */
+#define REAP_IDLE_NS (100 * REAP_EVERY_NS) /* while nobody is */
+#define HELD_MAX (UINT64_C(1) << 50)       /* bytes that one may say to have in flight */
+
+/* A sender's place on its port. */
+struct place {
+    struct mfs_host *host;
+    struct mfs_port *port;
+    struct mfs_sender_cell *cell;
+    int64_t lease_ns;
+};
+
+/* --- cells; the segment's lock is held --- */
+
+static struct mfs_sender_cell *cell_free(struct mfs_port_cell *port)
+{
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
+        if (!mfs_get(&port->senders[i].owner))
+            return &port->senders[i];
+    }
+    return NULL;
+}
+
+static void cell_clear(struct mfs_sender_cell *cell)
+{
+    mfs_set(&cell->rank, MFS_RANK_NONE);
+    mfs_set(&cell->untagged_rank, MFS_RANK_NONE);
+    mfs_set(&cell->inflight_bytes, 0);
+    mfs_set(&cell->stalled, 0);
+    mfs_publish(&cell->owner, 0);
+}
+
+static int cell_take(struct mfs_host *host, struct mfs_port_cell *port,
+                     struct mfs_sender_cell **out)
+{
+    struct mfs_sender_cell *cell;
+    uint32_t next;
+    int error = mfs_segment_lock(host);
+
+    if (error)
+        return error;
+    cell = cell_free(port);
+    if (!cell) { /* perhaps the dead hold some */
+        mfs_process_reap_locked(host);
+        cell = cell_free(port);
+    }
+    if (cell) {
+        cell_clear(cell);
+        mfs_set(&cell->stamp_ns, mfs_now_ns());
+        mfs_publish(&cell->owner, host->process + 1);
+        next = (uint32_t)(cell - port->senders) + 1;
+        if (mfs_get(&port->senders_high) < next)
+            mfs_publish(&port->senders_high, next);
+        *out = cell;
+    }
+    mfs_segment_unlock(host);
+    return cell ? 0 : -ENOSPC;
+}
+
+void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *living)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        for (uint32_t j = 0; j < MFS_SENDERS_MAX; j++) {
+            struct mfs_sender_cell *cell = &segment->ports[i].senders[j];
+            const uint32_t owner = mfs_get(&cell->owner);
+
+            if (owner && !mfs_living_owner(living, owner))
+                cell_clear(cell);
+        }
+    }
+}
+
+/* --- what a sender tells and sees --- */
+
+static void publish(void *ctx, const struct mfs_told *told, int64_t now_ns)
+{
+    struct mfs_sender_cell *cell = ((struct place *)ctx)->cell;
+
+    mfs_set(&cell->untagged_bytes, told->untagged_bytes);
+    mfs_set(&cell->untagged_rank, told->untagged_rank);
+    mfs_set(&cell->rank, told->rank);
+    mfs_set(&cell->inflight_bytes, told->inflight_bytes);
+    mfs_set(&cell->done_bytes, told->done_bytes);
+    mfs_set(&cell->stalled, told->stalled);
+    mfs_publish(&cell->stamp_ns, now_ns);
+}
+
+/* False: somebody in the way does not move. */
+static inline bool look_around(const struct mfs_port_cell *port, const struct mfs_sender_cell *self,
+                               int64_t lease_ns, int64_t now_ns, struct mfs_others *others)
+{
+    const uint32_t high = mfs_at_most(mfs_see(&port->senders_high), MFS_SENDERS_MAX);
+    bool all_move = true;
+
+    for (uint32_t i = 0; i < high; i++) {
+        const struct mfs_sender_cell *cell = &port->senders[i];
+        mfs_rank_t rank, untagged_rank;
+        uint64_t inflight;
+
+        if (cell == self)
+            continue;
+        others->done_bytes += mfs_get(&cell->done_bytes);
+        if (!mfs_see(&cell->owner))
+            continue;
+        rank = mfs_get(&cell->rank);
+        inflight = mfs_get(&cell->inflight_bytes);
+        if (rank == MFS_RANK_NONE && inflight == 0)
+            continue;
+        if (!mfs_stamp_fresh(mfs_see(&cell->stamp_ns), now_ns, lease_ns)) {
+            all_move = false;
+            continue;
+        }
+        others->inflight_bytes += inflight < HELD_MAX ? inflight : HELD_MAX;
+        if (rank < others->best)
+            others->best = rank;
+        untagged_rank = mfs_get(&cell->untagged_rank);
+        if (untagged_rank < others->untagged_best) {
+            others->untagged_best = untagged_rank;
+            others->untagged_bytes = mfs_get(&cell->untagged_bytes);
+        }
+    }
+    return all_move;
+}
+
+/* See, not too often, whether somebody is dead; sooner if somebody in the way does not move. */
+static void reap_sometimes(struct mfs_port *port, bool all_move, int64_t now_ns)
+{
+    int64_t due_ns = mfs_get(&port->cell->reap_next_ns);
+    const int64_t wait_ns = all_move ? REAP_IDLE_NS : 0;
+
+    if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS) &&
+        mfs_replace(&port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS))
+        mfs_process_reap(port->host);
+}
+
+static void look(void *ctx, int64_t now_ns, struct mfs_others *others)
+{
+    struct place *place = ctx;
+    const bool all_move =
+        look_around(place->port->cell, place->cell, place->lease_ns, now_ns, others);
+
+    reap_sometimes(place->port, all_move, now_ns);
+}
+
+static int64_t now(void *ctx, bool exact)
+{
+    struct timespec coarse;
+
+    (void)ctx;
+    if (exact)
+        return mfs_now_ns();
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
+    return (int64_t)coarse.tv_sec * 1000000000 + coarse.tv_nsec;
+}
+
+uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)
+{
+    struct mfs_others others = {.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
+
+    (void)look_around(port->cell, NULL, mfs_config_get()->lease, now_ns, &others);
+    return others.inflight_bytes;
+}
+
+uint32_t mfs_port_stalled(const struct mfs_port *port)
+{
+    const uint32_t high = mfs_at_most(mfs_see(&port->cell->senders_high), MFS_SENDERS_MAX);
+    uint32_t stalled = 0;
+
+    for (uint32_t i = 0; i < high; i++)
+        stalled += mfs_get(&port->cell->senders[i].stalled);
+    return stalled;
+}
+
+/* --- joining and leaving --- */
+
+static void params_init(struct mfs_params *params)
+{
+    const struct mfs_config *config = mfs_config_get();
+
+    mfs_params_init(params);
+    params->levels = (uint32_t)config->levels;
+    params->theta_ns = config->theta;
+    params->patience = (uint32_t)config->patience;
+    params->rate_margin = config->port_rate > 0 ? 1.0 : 2.0;
+    params->hold_ns = config->hold_max;
+    for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {
+        if (strcmp(config->untagged_stage, mfs_stage_name(stage)) == 0)
+            params->untagged_stage = stage;
+    }
+}
+
+static int sender_make(struct place *place, const struct mfs_transport_ops *transport,
+                       struct mfs_sender **sender)
+{
+    const struct mfs_config *settings = mfs_config_get();
+    struct mfs_sender_config config;
+
+    mfs_sender_config_init(&config);
+    config.queue.policy = mfs_host_policy(place->host);
+    config.queue.facts = mfs_request_source(place->host);
+    config.queue.watch = mfs_event_watch(place->port);
+    params_init(&config.queue.params);
+    config.queue.params.rate_Bps = mfs_port_rate_Bps(place->port);
+    mfs_port_window_config(&config.window);
+    config.untagged_permille = settings->untagged_share;
+    config.pace_Bps = settings->pace;
+    config.lease_ns = settings->lease;
+    config.rate_known = settings->port_rate > 0;
+    config.port = &place->port->cell->state;
+    config.others = (struct mfs_port_ops){look, publish, now, place};
+    if (transport)
+        config.transport = *transport;
+    return mfs_sender_create(&config, sender);
+}
+
+int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction direction,
+                    const struct mfs_transport_ops *transport, struct mfs_sender **sender)
+{
+    struct place *place = calloc(1, sizeof(*place));
+    int error;
+
+    if (!place)
+        return -ENOMEM;
+    place->host = host;
+    place->lease_ns = mfs_config_get()->lease;
+    error = mfs_port_open(host, port, direction, &place->port);
+    if (!error)
+        error = cell_take(host, place->port->cell, &place->cell);
+    if (!error)
+        error = sender_make(place, transport, sender);
+    if (!error) {
+        (*sender)->told.done_bytes = mfs_get(&place->cell->done_bytes);
+        return 0;
+    }
+    if (place->cell)
+        cell_clear(place->cell);
+    mfs_port_close(place->port);
+    free(place);
+    return error;
+}
+
+void mfs_sender_leave(struct mfs_sender *sender)
+{
+    struct place *place;
+
+    if (!sender)
+        return;
+    place = sender->others.ctx;
+    mfs_sender_destroy(sender);
+    cell_clear(place->cell);
+    mfs_port_close(place->port);
+    free(place);
+}
+
+void mfs_sender_follow(struct mfs_sender *sender)
+{
+    const struct place *place = sender->others.ctx;
+    struct mfs_params params;
+
+    params_init(&params);
+    (void)mfs_sender_set_policy(sender, mfs_host_policy(place->host), &params, mfs_now_ns());
+}
+
+const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host)
+{
+    return &host->segment->settings_version;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations that go at once, without the queue. */
+#include "core/sender.h"
+
+#include "test.h"
+
+#include "rivals.h"
+
+#define SECOND INT64_C(1000000000)
+#define CHUNK UINT64_C(1024)
+
+static struct rivals all;
+static struct rival *const one = &all.of[0], *const two = &all.of[1];
+static int64_t now_ns = SECOND;
+
+/* So many senders on a port with a window of eight chunks. */
+static void set_up(unsigned count, uint64_t share)
+{
+    struct mfs_sender_config config;
+
+    mfs_sender_config_init(&config);
+    config.window.window_bytes = 8 * CHUNK;
+    config.window.chunk_max_bytes = CHUNK;
+    config.untagged_permille = share;
+    rivals_create(&all, count, &config);
+    all.now_ns = now_ns;
+}
+
+static void tear_down(void)
+{
+    rivals_destroy(&all);
+}
+
+static int express(struct rival *rival, uint64_t bytes)
+{
+    return mfs_sender_express(rival->sender, &rival->to, bytes, 0);
+}
+
+static void express__only_when_nothing_waits(void)
+{
+    struct mfs_destination other = {0};
+    struct mfs_op op = {.length = CHUNK};
+    const struct mfs_tag tag = rival_tag(9, MFS_TAGGED);
+
+    set_up(2, 50);
+    CHECK_EQ(express(one, CHUNK), 0);
+    CHECK_EQ(all.seats[0].told.inflight_bytes, CHUNK); /* the others see it */
+    CHECK_EQ(all.seats[0].told.rank, MFS_RANK_NONE); /* and wait for nothing */
+    CHECK_EQ(express(one, CHUNK + 1), -EMSGSIZE);
+    CHECK_EQ(mfs_sender_express(one->sender, &one->to, 129, 128), -EMSGSIZE);
+    CHECK_EQ(mfs_sender_express(one->sender, &one->to, 2 * CHUNK, 2 * CHUNK), 0);
+    rival_waits(one, 9, CHUNK, now_ns); /* here */
+    CHECK_EQ(express(one, 128), -EBUSY);
+    rival_rest(one, now_ns);
+    rival_waits(two, mfs_rank_make(8, MFS_KEY_MAX), CHUNK, now_ns); /* elsewhere, whatever it is */
+    CHECK_EQ(express(one, 128), -EBUSY);
+    rival_rest(two, now_ns);
+    CHECK_EQ(mfs_sender_open(one->sender, &other, &other), 0); /* to another destination */
+    CHECK_EQ(mfs_sender_push(one->sender, &op, &other, &tag, now_ns), 0);
+    CHECK_EQ(express(one, 128), -EBUSY);
+    CHECK_EQ(mfs_sender_remove(one->sender, &op, now_ns), 0);
+    CHECK_EQ(express(one, 128), 0);
+    CHECK_EQ(mfs_sender_inflight(one->sender), 3 * CHUNK + 128);
+    mfs_sender_close(one->sender, &other);
+    tear_down();
+}
+
+static void express__only_in_the_window(void)
+{
+    set_up(2, 50);
+    for (int i = 0; i < 8; i++)
+        CHECK_EQ_AT(express(&all.of[i % 2], CHUNK), 0, i);
+    CHECK_EQ(express(one, 1), -ENOBUFS);
+    CHECK_EQ(all.port.sample_full, 1);
+    mfs_sender_done_now(two->sender, &two->to, 128, false);
+    CHECK_EQ(express(one, 128), 0);
+    CHECK_EQ(express(one, 1), -ENOBUFS);
+    tear_down();
+}
+
+static void express__no_faster_than_the_pace(void)
+{
+    struct mfs_sender_config config;
+
+    mfs_sender_config_init(&config);
+    config.pace_Bps = 1000 * CHUNK;
+    rivals_create(&all, 1, &config);
+    all.now_ns = now_ns;
+    CHECK_EQ(express(one, CHUNK), 0);
+    CHECK_EQ(express(one, CHUNK), 0);
+    CHECK_EQ(express(one, CHUNK), -ETIME);
+    tear_down();
+}
+
+/* One that is over leaves its room to the next, without asking, while others are under way. */
+static void express__room_is_kept(void)
+{
+    unsigned looks;
+
+    set_up(2, 50);
+    CHECK_EQ(express(one, 100), 0);
+    CHECK_EQ(express(one, 100), 0);
+    looks = all.looks;
+    mfs_sender_done_now(one->sender, &one->to, 100, true);
+    CHECK_EQ(all.seats[0].told.inflight_bytes, 200); /* as far as the others see */
+    CHECK_EQ(mfs_sender_inflight(one->sender), 100);
+    CHECK_EQ(express(one, 60), 0);
+    CHECK_EQ(express(one, 40), 0);
+    CHECK(all.looks == looks && all.seats[0].told.inflight_bytes == 200);
+    CHECK_EQ(express(one, 1), 0); /* the room is used up: it asks */
+    CHECK(all.looks == looks + 1 && all.seats[0].told.inflight_bytes == 201);
+    /* no more than an eighth of a chunk is kept */
+    mfs_sender_done_now(one->sender, &one->to, 100, true);
+    CHECK_EQ(one->sender->room.spare, 100);
+    mfs_sender_done_now(one->sender, &one->to, 40, true);
+    CHECK(one->sender->room.spare == 0 && all.seats[0].told.inflight_bytes == 61);
+    /* the last of all keeps nothing, nor does one that may not */
+    mfs_sender_done_now(one->sender, &one->to, 1, false);
+    CHECK(one->sender->room.spare == 0 && all.seats[0].told.inflight_bytes == 60);
+    mfs_sender_done_now(one->sender, &one->to, 60, true);
+    CHECK(one->sender->room.spare == 0 && all.seats[0].told.inflight_bytes == 0);
+    CHECK_EQ(all.seats[0].told.done_bytes, 301);
+    tear_down();
+}
+
+/* Once in a chunk it asks all the same, and then the other goes first. */
+static void express__asks_once_in_a_chunk(void)
+{
+    uint64_t sent = 0;
+
+    set_up(2, 50);
+    CHECK_EQ(express(one, 64), 0);
+    CHECK_EQ(express(one, 64), 0);
+    rival_waits(two, 3, CHUNK, now_ns);
+    for (;;) {
+        mfs_sender_done_now(one->sender, &one->to, 64, true);
+        if (express(one, 64) != 0)
+            break;
+        sent += 64;
+        CHECK(sent <= CHUNK);
+    }
+    CHECK_EQ(sent, CHUNK);
+    tear_down();
+}
+
+/* When something waits, what is over gives its room back. */
+static void express__keeps_no_room_from_what_waits(void)
+{
+    set_up(1, 50);
+    CHECK_EQ(express(one, 64), 0);
+    CHECK_EQ(express(one, 64), 0);
+    mfs_sender_done_now(one->sender, &one->to, 64, true);
+    CHECK_EQ(one->sender->room.spare, 64);
+    rival_waits(one, 3, CHUNK, now_ns);
+    CHECK_EQ(express(one, 64), -EBUSY); /* not even in the room that was kept */
+    mfs_sender_done_now(one->sender, &one->to, 64, true);
+    CHECK_EQ(one->sender->room.spare, 0);
+    tear_down();
+}
+
+/* The exact time is asked for only where a sample of the rate begins or ends. */
+static void express__the_cheap_clock_will_do(void)
+{
+    set_up(1, 50);
+    CHECK_EQ(express(one, 64), 0); /* the port was idle */
+    CHECK_EQ(all.exactly, 1);
+    CHECK_EQ(express(one, 64), 0);
+    CHECK_EQ(all.exactly, 1);
+    all.now_ns += MFS_RATE_SAMPLE_NS;
+    mfs_sender_done_now(one->sender, &one->to, 64, false);
+    CHECK_EQ(all.exactly, 2);
+    tear_down();
+}
+
+static const struct test tests[] = {
+    TEST(express__only_when_nothing_waits), TEST(express__only_in_the_window),
+    TEST(express__no_faster_than_the_pace), TEST(express__room_is_kept),
+    TEST(express__asks_once_in_a_chunk),    TEST(express__keeps_no_room_from_what_waits),
+    TEST(express__the_cheap_clock_will_do),
+};
+
+TEST_MAIN(tests)
