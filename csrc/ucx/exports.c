@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "core/atomic.h"
 #include "host/config.h"
 #include "host/log.h"
 #include "ucx/dispatch.h"
@@ -18,7 +19,7 @@ static struct mfs_ucx_map areas = {.mutex = PTHREAD_MUTEX_INITIALIZER}; /* of co
 
 static void forked(void)
 {
-    atomic_store_explicit(&mfs_ucx_state, MFS_UCX_DISABLED, memory_order_relaxed);
+    mfs_set(&mfs_ucx_state, MFS_UCX_DISABLED);
 }
 
 bool mfs_ucx_set_up(void)
@@ -27,7 +28,7 @@ bool mfs_ucx_set_up(void)
     const int known = enable ? MFS_UCX_ENABLED : MFS_UCX_DISABLED;
     int expected = MFS_UCX_UNKNOWN;
 
-    if (atomic_compare_exchange_strong(&mfs_ucx_state, &expected, known) && enable) {
+    if (mfs_replace(&mfs_ucx_state, &expected, known) && enable) {
         pthread_atfork(NULL, NULL, forked);
         mfs_stats_at_exit();
     }
@@ -129,7 +130,7 @@ static __attribute__((noinline)) unsigned progress_ours(struct mfs_ucx_worker *w
                                                         unsigned count)
 {
     count += mfs_ucx_dispatch(worker);
-    if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
+    if (mfs_get(&worker->done_count) > 0)
         count += mfs_ucx_deliver(worker);
     return count;
 }
@@ -142,8 +143,7 @@ static inline unsigned progress(struct mfs_ucx_worker *worker)
     mfs_ucx_enter(worker);
     count = worker->api->ucp_worker_progress(worker->handle);
     mfs_ucx_leave(worker);
-    if (!MFS_LIKELY(atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0 &&
-                    atomic_load_explicit(&worker->done_count, memory_order_relaxed) == 0))
+    if (!MFS_LIKELY(mfs_get(&worker->queued_count) == 0 && mfs_get(&worker->done_count) == 0))
         count = progress_ours(worker, count);
     return count;
 }
@@ -167,7 +167,7 @@ static ucs_status_t wait_ours(struct mfs_ucx_worker *worker, struct mfs_ucx_requ
 
     while ((status = mfs_ucx_status(request)) == UCS_INPROGRESS)
         (void)mfs_ucx_progress(worker);
-    atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+    mfs_set(&request->seen, true);
     mfs_ucx_release(request, false);
     return status;
 }

@@ -5,8 +5,8 @@
  * not looked at. A transfer that a GPU starts never comes by the CPU; the making of the list of
  * memory that it works on does, and is counted.
  */
-#include <stdatomic.h>
 
+#include "core/atomic.h"
 #include "host/log.h"
 #include "ucx/shim.h"
 
@@ -150,7 +150,7 @@ static void gpu_list(const struct mfs_ucx_caller *caller)
     if (caller->inner || !mfs_ucx_enabled())
         return;
     mfs_count(mfs_host_get(), MFS_COUNT_GPU_LISTS, 1);
-    if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+    if (!mfs_swap(&said, true))
         mfs_log(MFS_LOG_WARN, "this program lets the GPU start transfers (ucp_device_*): those "
                               "cannot be scheduled");
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that take a request. Its address says whether it is ours or UCX's. */
+#include "core/atomic.h"
 #include "host/config.h"
 #include "ucx/abort.h"
 #include "ucx/finish.h"
@@ -12,7 +13,7 @@ static ucs_status_t tell(void *handle)
     const ucs_status_t status = mfs_ucx_status(request);
 
     if (UCS_STATUS_IS_ERR(status))
-        atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+        mfs_set(&request->seen, true);
     return status;
 }
 

@@ -8,6 +8,7 @@
  * to UCX at once and unchanged. UCX promises no order between them and others without a flush or a
  * fence, and our flushes and fences wait for both kinds.
  */
+#include "core/atomic.h"
 #include "host/config.h"
 #include "host/log.h"
 #include "host/tagged.h"
@@ -49,7 +50,7 @@ static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
     static _Atomic bool said;
 
     mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
-    if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+    if (!mfs_swap(&said, true))
         mfs_log(MFS_LOG_WARN, "the queue took no more: traffic goes on in its original order");
     mfs_ucx_drain(worker, ep);
 }
@@ -86,7 +87,7 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
     struct mfs_ucx_operation operation = {kind,        buffer, deferrable_bytes(count, param),
                                           remote_addr, rkey,   param};
     const struct mfs_tag tag = mfs_tag_look();
-    const bool idle = atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0;
+    const bool idle = mfs_get(&worker->queued_count) == 0;
     bool straight = idle && operation.bytes <= worker->config->small && worker->config->pace == 0;
 
     if (!straight) {

@@ -6,6 +6,7 @@
  */
 #include "ucx/finish.h"
 
+#include "core/atomic.h"
 #include "ucx/list.h"
 
 /* Keep the error of an operation whose caller gave it back without having seen that. */
@@ -52,14 +53,14 @@ void mfs_ucx_finish(struct mfs_ucx_request *request, ucs_status_t status)
     request->result = status;
     mfs_ucx_copy_end(&request->worker->copies, request->buffer);
     if (!request->returned) { /* it ends inside its post: mfs_ucx_hand_over does the rest */
-        atomic_store_explicit(&request->status, status, memory_order_release);
+        mfs_publish(&request->status, status);
         return;
     }
     if (request->released)
         note_loss(request, status);
     if (call_back(request))
         return;
-    atomic_store_explicit(&request->status, status, memory_order_release);
+    mfs_publish(&request->status, status);
     if (request->released)
         mfs_ucx_request_put(request);
 }
@@ -74,7 +75,7 @@ ucs_status_ptr_t mfs_ucx_hand_over(struct mfs_ucx_request *request)
     } else if (request->attributes & UCP_OP_ATTR_FLAG_NO_IMM_CMPL && status == UCS_OK) {
         request->returned = true;
         if (call_back(request))
-            atomic_store_explicit(&request->status, UCS_INPROGRESS, memory_order_relaxed);
+            mfs_set(&request->status, UCS_INPROGRESS);
     } else {
         mfs_ucx_request_put(request);
         result = UCS_STATUS_PTR(status);
@@ -86,7 +87,7 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
 {
     unsigned delivered = 0;
 
-    while (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0) {
+    while (mfs_get(&worker->done_count) > 0) {
         struct mfs_ucx_request *request;
         ucp_send_nbx_callback_t callback = NULL;
         void *user_data = NULL;
@@ -97,7 +98,7 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
         if (request) {
             MFS_UCX_ADD(worker->done_count, -1);
             status = (ucs_status_t)request->result;
-            atomic_store_explicit(&request->status, status, memory_order_release);
+            mfs_publish(&request->status, status);
             if (!request->silent)
                 callback = request->callback;
             if (request->attributes & UCP_OP_ATTR_FIELD_USER_DATA)
@@ -108,7 +109,7 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
             break;
         if (callback) {
             if (status != UCS_OK)
-                atomic_store_explicit(&request->seen, true, memory_order_relaxed);
+                mfs_set(&request->seen, true);
             callback(mfs_ucx_request_handle(request), status, user_data);
         }
         mfs_ucx_lock(worker);
@@ -134,7 +135,7 @@ void mfs_ucx_release(struct mfs_ucx_request *request, bool silent)
         if (silent && mfs_ucx_status(request) == UCS_INPROGRESS)
             note_loss(request, (ucs_status_t)request->result);
     } else if (mfs_ucx_status(request) != UCS_INPROGRESS) {
-        if (!atomic_load_explicit(&request->seen, memory_order_relaxed))
+        if (!mfs_get(&request->seen))
             note_loss(request, mfs_ucx_status(request));
         mfs_ucx_request_put(request);
     }

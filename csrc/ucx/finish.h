@@ -13,6 +13,7 @@
 #ifndef MFS_UCX_FINISH_H
 #define MFS_UCX_FINISH_H
 
+#include "core/atomic.h"
 #include "ucx/worker.h"
 
 /* An operation, flush or close has ended with this status. If its caller had given it back, its
@@ -32,7 +33,7 @@ void mfs_ucx_release(struct mfs_ucx_request *request, bool silent);
 
 static inline ucs_status_t mfs_ucx_status(const struct mfs_ucx_request *request)
 {
-    return (ucs_status_t)atomic_load_explicit(&request->status, memory_order_acquire);
+    return (ucs_status_t)mfs_see(&request->status);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "core/atomic.h"
 #include "host/tagged.h"
 #include "ucx/dispatch.h"
 #include "ucx/ep.h"
@@ -134,7 +135,7 @@ static void issue_one(struct mfs_ucx_worker *worker, struct mfs_ucx_request *req
 
 void mfs_ucx_issue(struct mfs_ucx_worker *worker)
 {
-    while (atomic_load_explicit(&worker->ready_count, memory_order_relaxed) > 0) {
+    while (mfs_get(&worker->ready_count) > 0) {
         struct mfs_ucx_request *request;
         bool ending;
 

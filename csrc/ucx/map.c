@@ -13,12 +13,10 @@ void *mfs_ucx_map_find_on(struct mfs_ucx_map *map, const void *key)
     uint32_t at = mfs_ucx_map_home(key);
 
     for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
-        const void *found =
-            atomic_load_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].key, memory_order_acquire);
+        const void *found = mfs_see(&map->cells[at % MFS_UCX_MAP_CELLS].key);
 
         if (found == key)
-            return atomic_load_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].value,
-                                        memory_order_acquire);
+            return mfs_see(&map->cells[at % MFS_UCX_MAP_CELLS].value);
         if (!found)
             return NULL;
     }
@@ -33,20 +31,19 @@ int mfs_ucx_map_add(struct mfs_ucx_map *map, const void *key, void *value)
     pthread_mutex_lock(&map->mutex);
     for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
         uint32_t cell = at % MFS_UCX_MAP_CELLS;
-        const void *found = atomic_load_explicit(&map->cells[cell].key, memory_order_relaxed);
+        const void *found = mfs_get(&map->cells[cell].key);
 
         if (found == key || !found) {
             if (!found && spare < MFS_UCX_MAP_CELLS && map->count >= MFS_UCX_MAP_CELLS / 2)
                 cell = spare;
             else if (!found && ++map->count > MFS_UCX_MAP_CELLS - 1)
                 break;
-            atomic_store_explicit(&map->cells[cell].value, value, memory_order_release);
-            atomic_store_explicit(&map->cells[cell].key, key, memory_order_release);
+            mfs_publish(&map->cells[cell].value, value);
+            mfs_publish(&map->cells[cell].key, key);
             error = 0;
             break;
         }
-        if (spare == MFS_UCX_MAP_CELLS &&
-            !atomic_load_explicit(&map->cells[cell].value, memory_order_relaxed))
+        if (spare == MFS_UCX_MAP_CELLS && !mfs_get(&map->cells[cell].value))
             spare = cell;
     }
     pthread_mutex_unlock(&map->mutex);
@@ -59,12 +56,10 @@ void mfs_ucx_map_remove(struct mfs_ucx_map *map, const void *key)
 
     pthread_mutex_lock(&map->mutex);
     for (uint32_t i = 0; i < MFS_UCX_MAP_CELLS; i++, at++) {
-        const void *found =
-            atomic_load_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].key, memory_order_relaxed);
+        const void *found = mfs_get(&map->cells[at % MFS_UCX_MAP_CELLS].key);
 
         if (found == key)
-            atomic_store_explicit(&map->cells[at % MFS_UCX_MAP_CELLS].value, NULL,
-                                  memory_order_release);
+            mfs_publish(&map->cells[at % MFS_UCX_MAP_CELLS].value, NULL);
         if (found == key || !found)
             break;
     }

@@ -9,8 +9,8 @@
 #define MFS_UCX_MAP_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 
+#include "core/atomic.h"
 #include "core/types.h"
 
 #define MFS_UCX_MAP_CELLS 16384u /* a power of two */
@@ -37,8 +37,8 @@ static inline void *mfs_ucx_map_find(struct mfs_ucx_map *map, const void *key)
 {
     const uint32_t at = mfs_ucx_map_home(key) % MFS_UCX_MAP_CELLS;
 
-    if (MFS_LIKELY(atomic_load_explicit(&map->cells[at].key, memory_order_acquire) == key))
-        return atomic_load_explicit(&map->cells[at].value, memory_order_acquire);
+    if (MFS_LIKELY(mfs_see(&map->cells[at].key) == key))
+        return mfs_see(&map->cells[at].value);
     return mfs_ucx_map_find_on(map, key);
 }
 

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -35,13 +34,13 @@ static struct mfs_ucx_block *block_get(void)
     uintptr_t start;
 
     pthread_mutex_lock(&arena.mutex);
-    start = atomic_load_explicit(&mfs_ucx_arena, memory_order_relaxed);
+    start = mfs_get(&mfs_ucx_arena);
     if (start == MFS_UCX_NO_ARENA) {
         void *range = mmap(NULL, MFS_UCX_ARENA_BYTES, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
         start = range == MAP_FAILED ? MFS_UCX_NO_ARENA : (uintptr_t)range;
-        atomic_store_explicit(&mfs_ucx_arena, start, memory_order_release);
+        mfs_publish(&mfs_ucx_arena, start);
     }
     block = arena.free;
     if (block) {
@@ -79,7 +78,7 @@ void mfs_ucx_pool_free(struct mfs_ucx_pool *pool)
             if (pool->cleanup)
                 pool->cleanup(mfs_ucx_request_handle(request));
             request->worker = NULL; /* a caller that kept it finds it canceled */
-            atomic_store_explicit(&request->status, UCS_ERR_CANCELED, memory_order_release);
+            mfs_publish(&request->status, UCS_ERR_CANCELED);
         }
         pthread_mutex_lock(&arena.mutex);
         block->next = arena.free;

@@ -15,6 +15,7 @@
 #ifndef MFS_UCX_REQUEST_H
 #define MFS_UCX_REQUEST_H
 
+#include "core/atomic.h"
 #include "core/rmlq.h"
 #include "ucx/epochs.h"
 #include "ucx/symbols.h"
@@ -87,8 +88,7 @@ extern _Atomic uintptr_t mfs_ucx_arena;
 
 static inline bool mfs_ucx_request_ours(const void *handle)
 {
-    return (uintptr_t)handle - atomic_load_explicit(&mfs_ucx_arena, memory_order_acquire) <
-           MFS_UCX_ARENA_BYTES;
+    return (uintptr_t)handle - mfs_see(&mfs_ucx_arena) < MFS_UCX_ARENA_BYTES;
 }
 
 static inline void *mfs_ucx_request_handle(struct mfs_ucx_request *request)

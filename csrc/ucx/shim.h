@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "core/atomic.h"
 #include "ucx/ep.h"
 #include "ucx/symbols.h"
 #include "ucx/worker.h"
@@ -25,16 +26,14 @@ bool mfs_ucx_set_up(void); /* at the first call */
 /* It has been set up, and this is not a fork of the process that was. */
 static inline bool mfs_ucx_is_on(void)
 {
-    return atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed) == MFS_UCX_ENABLED;
+    return mfs_get(&mfs_ucx_state) == MFS_UCX_ENABLED;
 }
 
 /* The same, and sets it up at the first call if MFS_ENABLE is set: where contexts and workers
  * are made. */
 static inline bool mfs_ucx_enabled(void)
 {
-    return mfs_ucx_is_on() ||
-           (atomic_load_explicit(&mfs_ucx_state, memory_order_relaxed) == MFS_UCX_UNKNOWN &&
-            mfs_ucx_set_up());
+    return mfs_ucx_is_on() || (mfs_get(&mfs_ucx_state) == MFS_UCX_UNKNOWN && mfs_ucx_set_up());
 }
 
 /*
