@@ -80,7 +80,7 @@ static void told(void *ctx, enum mfs_flow_event kind, const struct mfs_flow_info
     event.level = (uint16_t)flow->level;
     event.level_before = (uint16_t)level_before;
     event.port = (uint16_t)(port->cell - segment->ports);
-    event.direction = (uint16_t)port->cell->direction;
+    event.direction = (uint16_t)mfs_get(&port->cell->direction);
     event.pid = getpid();
     event.given_up = (facts.flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) != 0;
     record(segment, &event);

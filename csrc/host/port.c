@@ -28,13 +28,32 @@ static uint64_t seed_Bps(const char *name)
     return config->pace ? config->pace : mfs_link_rate_Bps("/sys", name);
 }
 
+static void name_write(struct mfs_port_cell *cell, const char *name)
+{
+    uint64_t words[MFS_PORT_NAME_WORDS] = {0};
+
+    memcpy(words, name, strlen(name));
+    for (size_t i = 0; i < MFS_PORT_NAME_WORDS; i++)
+        mfs_set(&cell->name[i], words[i]);
+}
+
+/* MFS_PORT_NAME_MAX + 1 bytes. Without the lock it may be half of one and half of another. */
+static void name_read(const struct mfs_port_cell *cell, char *name)
+{
+    uint64_t words[MFS_PORT_NAME_WORDS];
+
+    for (size_t i = 0; i < MFS_PORT_NAME_WORDS; i++)
+        words[i] = mfs_get(&cell->name[i]);
+    mfs_name_clean(name, MFS_PORT_NAME_MAX + 1, (const char *)words, sizeof(words));
+}
+
 static bool named(const struct mfs_port_cell *cell, const char *name, enum mfs_direction direction)
 {
     char found[MFS_PORT_NAME_MAX + 1];
 
-    if (!mfs_see(&cell->used) || cell->direction != (uint32_t)direction)
+    if (!mfs_see(&cell->used) || mfs_get(&cell->direction) != (uint32_t)direction)
         return false;
-    mfs_name_clean(found, sizeof(found), cell->name, sizeof(cell->name));
+    name_read(cell, found);
     return strcmp(found, name) == 0;
 }
 
@@ -77,6 +96,17 @@ static struct mfs_port_cell *cell_free(struct mfs_host *host)
     return NULL;
 }
 
+/* As it is in a new segment. */
+static void state_reset(struct mfs_port_state *state, uint64_t rate_Bps)
+{
+    mfs_set(&state->rate_Bps, rate_Bps);
+    mfs_set(&state->untagged_credit, 0);
+    mfs_set(&state->pace_next_ns, 0);
+    mfs_set(&state->sample_since_ns, 0);
+    mfs_set(&state->sample_base, 0);
+    mfs_set(&state->sample_full, 0);
+}
+
 static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,
                                        enum mfs_direction direction, uint64_t rate_Bps)
 {
@@ -85,10 +115,11 @@ static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,
     if (!cell)
         return NULL;
     mfs_set(&cell->used, 0);
-    memset(cell, 0, sizeof(*cell)); /* nobody uses it: as it is in a new segment */
-    strcpy(cell->name, name);
-    cell->direction = direction;
-    mfs_set(&cell->state.rate_Bps, rate_Bps);
+    mfs_set(&cell->senders_high, 0);
+    mfs_set(&cell->reap_next_ns, 0);
+    state_reset(&cell->state, rate_Bps);
+    name_write(cell, name);
+    mfs_set(&cell->direction, direction);
     mfs_publish(&cell->used, 1);
     return cell;
 }
@@ -157,12 +188,9 @@ int mfs_port_find(struct mfs_host *host, const char *name, enum mfs_direction di
 
 int mfs_port_name_at(struct mfs_host *host, uint32_t index, char *name)
 {
-    const struct mfs_port_cell *cell;
-
     if (index >= MFS_PORTS_MAX || !mfs_see(&host->segment->ports[index].used))
         return -ENOENT;
-    cell = &host->segment->ports[index];
-    mfs_name_clean(name, MFS_PORT_NAME_MAX + 1, cell->name, sizeof(cell->name));
+    name_read(&host->segment->ports[index], name);
     return 0;
 }
 

@@ -220,8 +220,9 @@ void mfs_host_close(struct mfs_host *host)
 static void ports_copy(struct mfs_segment *to, const struct mfs_segment *from)
 {
     for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
-        to->ports[i].direction = from->ports[i].direction;
-        memcpy(to->ports[i].name, from->ports[i].name, sizeof(to->ports[i].name));
+        mfs_set(&to->ports[i].direction, mfs_get(&from->ports[i].direction));
+        for (size_t k = 0; k < MFS_PORT_NAME_WORDS; k++)
+            mfs_set(&to->ports[i].name[k], mfs_get(&from->ports[i].name[k]));
         mfs_set(&to->ports[i].state.rate_Bps, mfs_get(&from->ports[i].state.rate_Bps));
         mfs_publish(&to->ports[i].used, mfs_get(&from->ports[i].used));
     }

@@ -27,6 +27,7 @@
 #define MFS_SENDERS_MAX 128u    /* of one port */
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
 #define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
+#define MFS_PORT_NAME_WORDS ((MFS_PORT_NAME_MAX + 1) / sizeof(uint64_t))
 #define MFS_EVENT_WORDS (sizeof(struct mfs_event) / sizeof(uint64_t))
 
 _Static_assert(sizeof(struct mfs_facts) % sizeof(uint64_t) == 0, "facts are copied by words");
@@ -63,8 +64,8 @@ struct mfs_sender_cell {
 
 struct mfs_port_cell {
     _Atomic uint32_t used;         /* 1 publishes name and direction */
-    uint32_t direction;
-    char name[MFS_PORT_NAME_MAX + 1];
+    _Atomic uint32_t direction;    /* enum mfs_direction */
+    _Atomic uint64_t name[MFS_PORT_NAME_WORDS];
     _Alignas(64) _Atomic uint32_t senders_high; /* cells ever used: bound of scans */
     struct mfs_port_state state;
     _Atomic int64_t reap_next_ns;  /* look for dead owners not before */
