@@ -78,6 +78,17 @@ def test_paths__of_sources_exist(page: Path):
         assert (ROOT / path).exists(), f"{name(page)}: {path}"
 
 
+def test_architecture__names_functions_where_they_are():
+    rows = re.findall(r"^\|[^|]*\|([^|]*)\|([^|]*)\|$", (ROOT / "docs/architecture.md").read_text(), re.M)
+    named = 0
+    for functions, files in rows:
+        text = "".join((ROOT / path).read_text() for path in re.findall(r"`([\w./]+\.\w+)`", files))
+        for function in re.findall(r"`(\w+)\(\)`", functions):
+            assert re.search(rf"\b(def )?{function}\(", text), f"{function} is not in {files}"
+            named += 1
+    assert named > 40
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_page__has_one_title(page: Path):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)

@@ -14,7 +14,6 @@
 /* Ask the policy; a level only falls, but to the scavenger and back. */
 static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int64_t *recheck_ns)
 {
-    const uint32_t scavenger = queue->params.levels;
     uint32_t level = flow->info.level;
     struct mfs_place place = {queue->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
     struct mfs_facts facts;
@@ -23,10 +22,7 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     if (queue->source.read && flow->info.tag.request != MFS_REQUEST_NONE)
         (void)queue->source.read(queue->source.ctx, flow->info.tag.request, &facts);
     queue->policy->place(&queue->params, &flow->info, &facts, queue->now_ns, &place);
-    if (place.level > scavenger)
-        place.level = scavenger;
-    if (level < scavenger && place.level != scavenger && place.level > level)
-        place.level = level;
+    place.level = mfs_level_next(queue->params.levels, level, place.level);
     if (level < MFS_LEVELS_MAX && place.level < level)
         queue->promotions++;
     flow->info.level = place.level;
