@@ -79,7 +79,8 @@ def test_paths__of_sources_exist(page: Path):
 
 
 def test_architecture__names_functions_where_they_are():
-    rows = re.findall(r"^\|[^|]*\|([^|]*)\|([^|]*)\|$", (ROOT / "docs/architecture.md").read_text(), re.M)
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\|[^|]*\|([^|]*)\|([^|]*)\|$", page, re.M)
     named = 0
     for functions, files in rows:
         text = "".join((ROOT / path).read_text() for path in re.findall(r"`([\w./]+\.\w+)`", files))

@@ -19,7 +19,7 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 11u
+#define MFS_LAYOUT_VERSION 12u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
