@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *     explore SEED [COUNT]     COUNT runs [1], of the seeds from SEED on
+ *
+ * A run: some processes send while faults come. Then none comes and nothing new is posted: two
+ * leases and the time of transmission later nothing waits but for destinations that still take no
+ * bytes. Then these do, and the same holds for them. Exit status 1 and the seed: it does not hold.
+ *
+ * Seen to fail, each within 100 seeds, with the code broken by hand:
+ *
+ *   core/sender       a better rank of another is no reason to wait; nothing is published before
+ *                     the look, after a chunk, when bytes have left; bytes of stalled destinations
+ *                     are published; the last rank stays when nothing waits; another's untagged
+ *                     chunk that is due is ignored
+ *   core/destination  one that moves again stays parked; none is ever slow; none is ever stalled
+ *   core/window_state everything fits
+ *   core/port_state   untagged traffic is never due
+ *   core/trust        a stamp of any future is fresh
+ *   host/sender       the rank is not written; the bytes of others do not count; nobody's lease
+ *                     runs out, or everybody's always has; the living are reaped; the dead are not;
+ *                     the number of cells is believed
+ *
+ * Not seen: that what one says to have in flight is cut (HELD_MAX): runs with garbage are not held
+ * to the window.
+ */
+#include "world.h"
+
+#include <string.h>
+
+#include "core/atomic.h"
+
+#define LEASES 6       /* with faults */
+#define STALLED MFS_TIME_NEVER
+#define DEAD_SLOT 100u /* of the processes that fill the port */
+
+struct world world;
+
+static void settings(void)
+{
+    struct mfs_config *config = &machine.config;
+    static const uint64_t shares[] = {0, 50, 250, 500};
+
+    config->lease = 2000000;
+    config->window_time = 400000;
+    config->chunk_time = 100000;
+    config->chunk_min = 2048;
+    config->chunk_max = 8192;
+    config->window_min = 40000;
+    config->window = chance(4) ? 32768 : 0;
+    config->port_rate = chance(3) ? 0 : world.rate_Bps;
+    config->untagged_share = shares[pick(4)];
+}
+
+/* --- faults --- */
+
+static struct process *someone(void)
+{
+    return &world.processes[pick(world.count)];
+}
+
+static int64_t a_while(void)
+{
+    return 1 + (int64_t)pick((uint64_t)machine.config.lease * 3);
+}
+
+static void fill_port(uint32_t owner)
+{
+    struct mfs_port_cell *port = &machine.segment->ports[0];
+
+    for (unsigned i = 0; i < MFS_SENDERS_MAX; i++) {
+        struct mfs_sender_cell *cell = &port->senders[i];
+
+        if (cell->owner != 0)
+            continue;
+        cell->rank = cell->untagged_rank = MFS_RANK_NONE;
+        cell->inflight_bytes = 0;
+        cell->owner = owner;
+    }
+    port->senders_high = MFS_SENDERS_MAX;
+}
+
+static void garbage_in(uint64_t *word)
+{
+    const uint64_t values[] = {0,
+                               UINT64_MAX,
+                               pick(UINT64_MAX),
+                               pick(1000000),
+                               (uint64_t)machine.now_ns + pick(10000000),
+                               *word ^ UINT64_C(1) << pick(64),
+                               UINT64_C(1) << 63};
+
+    *word = values[pick(sizeof(values) / sizeof(values[0]))];
+}
+
+/* In one word of what all share, or in some of a sender's cell. */
+static void garbage(void)
+{
+    struct mfs_port_cell *port = &machine.segment->ports[0];
+    char *from = (char *)&port->senders[pick(world.count)];
+    size_t words = sizeof(port->senders[0]) / 8;
+
+    if (chance(4)) {
+        from = (char *)&port->senders_high;
+        words = ((size_t)((char *)port->senders - from)) / 8;
+    }
+    for (unsigned i = (unsigned)pick(4); i < 4; i++)
+        garbage_in((uint64_t *)(void *)(from + 8 * pick(words)));
+}
+
+static void strike(enum fault fault)
+{
+    struct process *at = someone();
+    struct to *to = &at->to[pick(DESTINATIONS)];
+
+    switch ((unsigned)fault) {
+    case FAULT_STOPPED:
+        at->stopped_ns = machine.now_ns + a_while();
+        break;
+    case FAULT_SLOW:
+        at->slow = !at->slow;
+        break;
+    case FAULT_LATE:
+        at->late = !at->late;
+        break;
+    case FAULT_KILLED:
+        if (at->revive_ns != 0)
+            break;
+        process_kill(at);
+        at->revive_ns = chance(3) ? INT64_MAX : machine.now_ns + a_while();
+        break;
+    case FAULT_FULL:
+        machine.slots[DEAD_SLOT] = chance(2);
+        fill_port(DEAD_SLOT + 1);
+        break;
+    case FAULT_STALLED:
+        to->until_ns = machine.now_ns + a_while();
+        break;
+    case FAULT_DRIBBLES:
+        to->dribbles = !to->dribbles;
+        break;
+    case FAULT_GARBAGE:
+        garbage();
+        break;
+    }
+}
+
+static void strike_some(void)
+{
+    unsigned kind = (unsigned)pick(FAULT_KINDS);
+
+    if (world.faults >> kind & 1)
+        strike(1u << kind);
+}
+
+static void faults_end(void)
+{
+    world.calm = true;
+    machine.slots[DEAD_SLOT] = false;
+    if (world.faults & FAULT_GARBAGE) /* one that is set is never learned anew, or takes long to */
+        mfs_set(&machine.segment->ports[0].state.rate_Bps, machine.config.port_rate);
+    for (unsigned i = 0; i < world.count; i++) {
+        struct process *at = &world.processes[i];
+
+        at->stopped_ns = 0;
+        at->slow = at->late = false;
+        if (machine.processes[i].wake_ns > machine.now_ns)
+            machine.processes[i].wake_ns = machine.now_ns;
+        for (unsigned k = 0; k < DESTINATIONS; k++) {
+            /* some stay as they are */
+            at->to[k].until_ns = at->to[k].until_ns > machine.now_ns && chance(2) ? STALLED : 0;
+            at->to[k].dribbles = false;
+            if (at->to[k].free_ns > machine.now_ns)
+                at->to[k].free_ns = machine.now_ns;
+        }
+    }
+}
+
+/* Those that were left stalled. false: there was none. */
+static bool stalls_end(void)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < world.count; i++) {
+        for (unsigned k = 0; k < DESTINATIONS; k++) {
+            struct to *to = &world.processes[i].to[k];
+
+            any |= to->until_ns == STALLED;
+            to->until_ns = 0;
+        }
+    }
+    return any;
+}
+
+/* --- a run --- */
+
+static void begin(struct process *at)
+{
+    at->joined = false;
+    at->revive_ns = 0;
+    at->busy = (unsigned)pick(60);
+    at->every_ns = 30000 + (int64_t)pick(90000);
+    machine_start(at->index, process_run, at);
+}
+
+/* Who may run now; false: nobody, until *next_ns. */
+static bool choose(unsigned *chosen, int64_t *next_ns)
+{
+    unsigned from = (unsigned)pick(world.count);
+
+    *next_ns = wire_next_ns();
+    for (unsigned i = 0; i < world.count; i++) {
+        struct process *at = &world.processes[(from + i) % world.count];
+        int64_t due_ns = machine.processes[at->index].wake_ns;
+
+        if (at->revive_ns != 0) {
+            if (at->revive_ns > machine.now_ns) {
+                if (at->revive_ns < *next_ns)
+                    *next_ns = at->revive_ns;
+                continue;
+            }
+            begin(at);
+            due_ns = machine.now_ns;
+        }
+        if (due_ns < at->stopped_ns)
+            due_ns = at->stopped_ns;
+        if (due_ns <= machine.now_ns) {
+            *chosen = at->index;
+            return true;
+        }
+        if (due_ns < *next_ns)
+            *next_ns = due_ns;
+    }
+    return false;
+}
+
+static bool all_idle(void)
+{
+    for (unsigned i = 0; i < world.count; i++) {
+        const struct process *at = &world.processes[i];
+
+        if (at->revive_ns == 0 && (!at->joined || process_waits(at) > 0))
+            return false;
+    }
+    return true;
+}
+
+/* Everything that waits now has left by then. */
+static int64_t end_ns(void)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < world.count; i++)
+        bytes += process_waits(&world.processes[i]);
+    return machine.now_ns + 2 * machine.config.lease +
+           (int64_t)(bytes * 2000000000 / world.rate_Bps) + 64 * 120000;
+}
+
+static void late(void)
+{
+    for (unsigned i = 0; i < world.count; i++) {
+        const struct process *at = &world.processes[i];
+
+        if (!at->joined && at->revive_ns == 0)
+            fprintf(stderr, "process %u: has not joined\n", i);
+        if (at->joined && process_waits(at) > 0)
+            fprintf(stderr,
+                    "process %u: %llu bytes, next() said %d, window %llu, open %llu, slow %llu, "
+                    "stalled %llu\n",
+                    i, (unsigned long long)process_waits(at), at->sender->blocked,
+                    (unsigned long long)at->sender->window.window_bytes,
+                    (unsigned long long)at->sender->destinations.in[MFS_DESTINATION_OPEN].bytes,
+                    (unsigned long long)at->sender->destinations.in[MFS_DESTINATION_SLOW].bytes,
+                    (unsigned long long)at->sender->destinations.in[MFS_DESTINATION_STALLED].bytes);
+    }
+    FAIL("something still waits (faults %x, rate %llu, share %llu, fixed window %llu)",
+         world.faults, (unsigned long long)machine.segment->ports[0].state.rate_Bps,
+         (unsigned long long)machine.config.untagged_share,
+         (unsigned long long)machine.config.window);
+}
+
+static void run(uint64_t seed)
+{
+    static const int grains[] = {4, 16, 64, 400};
+    int64_t until_ns, next_ns;
+    unsigned chosen;
+    int grain;
+
+    machine_reset(seed);
+    memset(&world, 0, sizeof(world));
+    world.seed = seed;
+    world.start_ns = machine.now_ns;
+    world.count = 2 + (unsigned)pick(PROCESSES - 1);
+    world.rate_Bps = 100000000;
+    settings();
+    for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
+        world.faults |= (unsigned)chance(1u << kind == FAULT_FULL ? 16 : 4) << kind;
+    grain = grains[pick(4)];
+    for (unsigned i = 0; i < world.count; i++) {
+        world.processes[i].index = i;
+        world.processes[i].told = MFS_RANK_NONE;
+        begin(&world.processes[i]);
+    }
+    until_ns = machine.now_ns + LEASES * machine.config.lease;
+    for (;;) {
+        wire_move();
+        if (machine.now_ns >= until_ns) {
+            if (world.calm)
+                late();
+            faults_end();
+            until_ns = end_ns();
+        }
+        if (!world.calm && chance(200))
+            strike_some();
+        if (!choose(&chosen, &next_ns)) {
+            if (world.calm && all_idle()) {
+                if (!stalls_end())
+                    return;
+                until_ns = end_ns();
+                continue;
+            }
+            machine.now_ns = next_ns < until_ns ? next_ns : until_ns;
+            continue;
+        }
+        machine_run(chosen, 1 + (int)pick((uint64_t)grain));
+        machine.now_ns += (int64_t)pick((uint64_t)grain * 20);
+        if (world.processes[chosen].slow)
+            world.processes[chosen].stopped_ns = machine.now_ns + (int64_t)pick(20000);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    const uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    uint64_t chunks = 0;
+
+    machine.config = *mfs_config_get();
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        run(seed);
+        chunks += world.chunks;
+    }
+    printf("%llu runs, %llu chunks\n", (unsigned long long)count, (unsigned long long)chunks);
+    return 0;
+}

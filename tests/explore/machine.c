@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "core/atomic.h"
+
+#define STACK_BYTES 65536
+#define ARENA_BYTES (UINT64_C(64) << 20)
+#define FIRST_FD 1000 /* the descriptor of process 0 */
+#define COARSE_NS 100000
+
+struct machine machine;
+
+static char stacks[PROCESSES][STACK_BYTES] __attribute__((aligned(64)));
+static jmp_buf home;
+static char *arena;
+static size_t arena_used;
+
+/* --- chance --- */
+
+uint64_t pick(uint64_t most)
+{
+    uint64_t random = machine.random; /* xorshift64*, as in tests/c/test.h */
+
+    random ^= random >> 12;
+    random ^= random << 25;
+    random ^= random >> 27;
+    machine.random = random;
+    random *= UINT64_C(2685821657736338717);
+    return most <= UINT32_MAX ? (random >> 32) * most >> 32 : random % most;
+}
+
+bool chance(uint64_t times)
+{
+    return pick(times) == 0;
+}
+
+/* --- processes --- */
+
+static void leave(void)
+{
+    struct machine_process *at = machine.current;
+
+    machine.current = NULL;
+    if (_setjmp(at->where) == 0)
+        _longjmp(home, 1);
+}
+
+void explore_point(void)
+{
+    if (machine.current && --machine.turn <= 0)
+        leave();
+}
+
+void machine_sleep(int64_t wake_ns)
+{
+    machine.current->wake_ns = wake_ns;
+    leave();
+}
+
+static void enter(void)
+{
+    machine.current->run(machine.current->ctx);
+    abort(); /* a process lives until it is killed */
+}
+
+void machine_start(unsigned index, void (*run)(void *ctx), void *ctx)
+{
+    struct machine_process *at = &machine.processes[index];
+
+    memset(&at->host, 0, sizeof(at->host));
+    pthread_mutex_init(&at->host.mutex, NULL);
+    at->host.segment = machine.segment;
+    at->host.fd = FIRST_FD + (int)index;
+    at->host.slot_fd = -1;
+    at->host.process = index;
+    at->run = run;
+    at->ctx = ctx;
+    at->wake_ns = machine.now_ns;
+    at->alive = machine.slots[index] = true;
+    at->entered = false;
+    mfs_set(&machine.segment->processes[index].used, 1);
+    getcontext(&at->context);
+    at->context.uc_stack.ss_sp = stacks[index];
+    at->context.uc_stack.ss_size = STACK_BYTES;
+    at->context.uc_link = NULL;
+    makecontext(&at->context, enter, 0);
+}
+
+void machine_kill(unsigned index)
+{
+    machine.processes[index].alive = machine.slots[index] = false;
+    if (machine.writer == (int)index)
+        machine.writer = -1;
+}
+
+void machine_run(unsigned index, int turn)
+{
+    struct machine_process *at = &machine.processes[index];
+
+    machine.current = at;
+    machine.turn = turn;
+    if (_setjmp(home) != 0)
+        return;
+    if (at->entered)
+        _longjmp(at->where, 1);
+    at->entered = true;
+    setcontext(&at->context);
+}
+
+void machine_reset(uint64_t seed)
+{
+    struct mfs_segment *segment = machine.segment;
+    const struct mfs_config config = machine.config;
+
+    if (!segment) {
+        segment = mmap(NULL, sizeof(*segment), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (segment == MAP_FAILED || arena == MAP_FAILED)
+            abort();
+    }
+    memset(&machine, 0, sizeof(machine));
+    machine.segment = segment;
+    machine.config = config;
+    machine.random = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    for (int i = 0; i < 8; i++)
+        (void)pick(2); /* seeds that are near each other begin alike */
+    machine.now_ns = 1000000000;
+    machine.writer = -1;
+    arena_used = 0;
+    memset(&segment->ports[0], 0, sizeof(segment->ports[0]));
+    memset(segment->port_users, 0, sizeof(segment->port_users));
+    memset(segment->processes, 0, sizeof(segment->processes));
+    segment->writer = 0;
+    mfs_segment_init(segment, 0);
+}
+
+/* --- what the kernel does --- */
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
+int __wrap_fcntl(int fd, int command, ...);
+bool __wrap_mfs_host_file_is(const struct mfs_host *host, int fd);
+const struct mfs_config *__real_mfs_config_get(void);
+const struct mfs_config *__wrap_mfs_config_get(void);
+void __wrap_mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
+void __wrap_mfs_request_repair(struct mfs_segment *segment);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
+{
+    int64_t now_ns = machine.now_ns;
+
+    explore_point();
+    if (clock == CLOCK_MONOTONIC_COARSE)
+        now_ns -= now_ns % COARSE_NS;
+    *time = (struct timespec){now_ns / 1000000000, now_ns % 1000000000};
+    return 0;
+}
+
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
+{
+    (void)left;
+    machine_sleep(machine.now_ns + time->tv_sec * INT64_C(1000000000) + time->tv_nsec);
+    return 0;
+}
+
+static int writer_lock(int process, short type)
+{
+    if (type == F_UNLCK) {
+        if (machine.writer == process)
+            machine.writer = -1;
+        return 0;
+    }
+    if (machine.writer >= 0 && machine.writer != process) {
+        errno = EAGAIN;
+        return -1;
+    }
+    machine.writer = process;
+    return 0;
+}
+
+/* One lock of another in the range, or none. */
+static void slot_asked(int process, struct flock *lock)
+{
+    for (off_t at = lock->l_start; at < lock->l_start + lock->l_len; at++) {
+        const off_t slot = at - MFS_BYTE_SLOTS;
+
+        if (slot < 0 || slot >= MFS_PROCESSES_MAX || slot == process || !machine.slots[slot])
+            continue;
+        lock->l_start = at;
+        lock->l_len = 1;
+        return;
+    }
+    lock->l_type = F_UNLCK;
+}
+
+int __wrap_fcntl(int fd, int command, ...)
+{
+    const int process = fd - FIRST_FD;
+    struct flock *lock;
+    va_list list;
+
+    va_start(list, command);
+    lock = va_arg(list, struct flock *);
+    va_end(list);
+    explore_point();
+    if (command == F_OFD_SETLK && lock->l_start == MFS_BYTE_WRITER)
+        return writer_lock(process, lock->l_type);
+    if (command == F_OFD_GETLK) {
+        slot_asked(process, lock);
+        return 0;
+    }
+    abort();
+}
+
+bool __wrap_mfs_host_file_is(const struct mfs_host *host, int fd)
+{
+    return host->fd == fd;
+}
+
+const struct mfs_config *__wrap_mfs_config_get(void)
+{
+    return machine.segment ? &machine.config : __real_mfs_config_get();
+}
+
+/* Requests are no concern of the senders', and looking through all of them takes long. */
+void __wrap_mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living)
+{
+    (void)segment, (void)living;
+}
+
+void __wrap_mfs_request_repair(struct mfs_segment *segment)
+{
+    (void)segment;
+}
+
+/* --- memory: a process that is killed frees none, so a run's goes as a whole --- */
+
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_realloc(void *before, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+void __wrap_free(void *at);
+
+/* The size lies in front, for realloc. */
+static void *take(size_t bytes, size_t alignment)
+{
+    size_t at = arena_used + sizeof(size_t);
+
+    at = (at + alignment - 1) / alignment * alignment;
+    if (at + bytes > ARENA_BYTES)
+        return NULL;
+    arena_used = at + bytes;
+    memcpy(arena + at - sizeof(size_t), &bytes, sizeof(bytes));
+    return arena + at;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return take(bytes, 16);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
+{
+    return take(bytes, alignment);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    void *at = take(count * bytes, 16);
+
+    if (at)
+        memset(at, 0, count * bytes);
+    return at;
+}
+
+void *__wrap_realloc(void *before, size_t bytes)
+{
+    void *at = take(bytes, 16);
+    size_t had = 0;
+
+    if (before)
+        memcpy(&had, (char *)before - sizeof(size_t), sizeof(had));
+    if (at && had > 0)
+        memcpy(at, before, had < bytes ? had : bytes);
+    return at;
+}
+
+void __wrap_free(void *at)
+{
+    (void)at;
+}
