@@ -11,7 +11,8 @@
 
 struct mfs_window_state {
     uint64_t rate_Bps, chunk_bytes, window_bytes; /* the sizes, and the rate they are for */
-    int64_t drain_ns;     /* a full window has left after so long; 0: the rate is unknown */
+    int64_t drain_ns;     /* a full window has left after so long (at most 1 s); 0: no rate is
+                           * known */
     uint64_t more_bytes;  /* that the window is larger, since its owner has looked late */
     int64_t looked_ns;    /* when it looked last */
     int64_t gap_ns;       /* how long it had not looked, as of the longest time of late */

@@ -306,6 +306,21 @@ static void slow__not_in_less_than_a_window_is_for(void)
     tear_down();
 }
 
+/* The word that says how fast the port is may be anything. No window takes longer than a second. */
+static void slow__after_two_seconds_at_any_rate(void)
+{
+    set_up();
+    stop_the_first();
+    all.port.rate_Bps = 1;
+    push(1, MUCH);
+    pass(2 * SECOND);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_OPEN);
+    pass(MS / 5);
+    CHECK_EQ(next(), 1);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_STALLED); /* nothing has moved for longer */
+    tear_down();
+}
+
 /* Operations that go at once see it, too, where nothing is ever queued. */
 static void slow__is_seen_by_express(void)
 {
@@ -392,6 +407,7 @@ static const struct test tests[] = {
     TEST(slow__does_not_hide_what_can_be_sent),
     TEST(slow__is_no_sample_of_the_rate),
     TEST(slow__not_in_less_than_a_window_is_for),
+    TEST(slow__after_two_seconds_at_any_rate),
     TEST(slow__is_seen_by_express),
     TEST(stalled__gets_none_until_a_byte_moves),
     TEST(stalled__is_no_reason_to_queue),

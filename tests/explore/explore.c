@@ -156,8 +156,8 @@ static void faults_end(void)
 {
     world.calm = true;
     machine.slots[DEAD_SLOT] = false;
-    if (world.faults & FAULT_GARBAGE) /* one that is set is never learned anew, or takes long to */
-        mfs_set(&machine.segment->ports[0].state.rate_Bps, machine.config.port_rate);
+    if (machine.config.port_rate > 0) /* a setting, that nobody learns anew */
+        mfs_set(&machine.segment->ports[0].state.rate_Bps, world.rate_Bps);
     for (unsigned i = 0; i < world.count; i++) {
         struct process *at = &world.processes[i];
 
@@ -244,14 +244,16 @@ static bool all_idle(void)
     return true;
 }
 
-/* Everything that waits now has left by then. */
+/* Everything that waits now has left by then. With a rate that is garbage it takes two seconds to
+ * see that a destination is stalled (core/window_state.c). */
 static int64_t end_ns(void)
 {
+    const bool garbage = (world.faults & FAULT_GARBAGE) && machine.config.port_rate == 0;
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < world.count; i++)
         bytes += process_waits(&world.processes[i]);
-    return machine.now_ns + 2 * machine.config.lease +
+    return machine.now_ns + 2 * machine.config.lease + (garbage ? 2100000000 : 0) +
            (int64_t)(bytes * 2000000000 / world.rate_Bps) + 64 * 120000;
 }
 
