@@ -224,9 +224,9 @@ def test_without_nixl_and_ucx(doctor: Doctor):
 
 
 def test_settings_that_cannot_be_used(doctor: Doctor):
-    found = doctor.report(**doctor.launched(MFS_LEVELS="many"))
+    found = doctor.report(**doctor.launched(MFS_NCCL_CHANNELS="many"))
     assert "settings" in failed(found)
-    assert "MFS_LEVELS=many" in found["settings"]["reason"]
+    assert "MFS_NCCL_CHANNELS=many" in found["settings"]["reason"]
 
 
 def test_library_file_is_missing(doctor: Doctor):

@@ -70,15 +70,15 @@ def test_json__ucx_says_its_version_itself(tmp_path: Path):
 
 def test_settings__value_and_source(tmp_path: Path):
     (tmp_path / "mfs.toml").write_text('[mfs]\nwindow = "1m"\n')
-    found = report(tmp_path, MFS_POLICY="edf", MFS_LEVELS="x", MFS_POLISY="off")
+    found = report(tmp_path, MFS_POLICY="edf", MFS_NCCL_CHANNELS="x", MFS_POLISY="off")
     settings = {one["name"]: (one["value"], one["source"]) for one in found["settings"]}
     assert settings["MFS_POLICY"] == ("edf", "environment")
     assert settings["MFS_WINDOW"] == ("1m", "file")
-    assert settings["MFS_LEVELS"] == ("8", "default")
+    assert settings["MFS_NCCL_CHANNELS"] == ("1", "default")
     assert found["settings_file"] == "mfs.toml"
     remarks = "\n".join(found["remarks"])
     assert "MFS_POLISY" in remarks
-    assert "MFS_LEVELS=x" in remarks
+    assert "MFS_NCCL_CHANNELS=x" in remarks
 
 
 def test_text__names_everything(tmp_path: Path):

@@ -72,8 +72,8 @@ def test_run__environment_of_the_program(tmp_path: Path):
 def test_run__settings_of_file_and_environment_reach_the_program(tmp_path: Path):
     (tmp_path / "mfs.toml").write_text('[mfs]\npolicy = "fifo"\nwindow = "1m"\n')
     found = seen(
-        "MFS_POLICY MFS_WINDOW MFS_LEVELS MFS_ENABLE UCX_TCP_SNDBUF",
-        *("--set", "MFS_LEVELS=4"),
+        "MFS_POLICY MFS_WINDOW MFS_NCCL_CHANNELS MFS_ENABLE UCX_TCP_SNDBUF",
+        *("--set", "MFS_NCCL_CHANNELS=4"),
         cwd=tmp_path,
         MFS_WINDOW="2m",
         MFS_ENABLE="0",
@@ -82,7 +82,7 @@ def test_run__settings_of_file_and_environment_reach_the_program(tmp_path: Path)
     assert found == {
         "MFS_POLICY": "fifo",
         "MFS_WINDOW": "2m",
-        "MFS_LEVELS": "4",
+        "MFS_NCCL_CHANNELS": "4",
         "MFS_ENABLE": "1",
         "UCX_TCP_SNDBUF": "1m",  # the user's own stays
     }
@@ -168,7 +168,7 @@ def test_run__program_that_cannot_start(tmp_path: Path):
         (("run",), "no command given"),
         (("run", "--policy", "nice", "--", "true"), "MFS_POLICY=nice"),
         (("run", "--set", "MFS_POLCY=edf", "--", "true"), "MFS_POLICY"),
-        (("run", "--set", "MFS_LEVELS", "--", "true"), "NAME=VALUE"),
+        (("run", "--set", "MFS_NCCL_CHANNELS", "--", "true"), "NAME=VALUE"),
         (("run", "--config", "none.toml", "--", "true"), "none.toml"),
         (("run", "--policy", "edf", "--set", "MFS_POLICY=off", "--", "true"), "given twice"),
         (("run", "--print-env", "--", "true"), "--print-env"),
@@ -181,7 +181,8 @@ def test_bad_input__one_line_and_status_2(tmp_path: Path, arguments: tuple[str, 
 
 
 def test_bad_input__in_the_environment(tmp_path: Path):
-    assert "MFS_LEVELS=x" in one_line(mfs("run", "--", "true", cwd=tmp_path, MFS_LEVELS="x"), 2)
+    found = mfs("run", "--", "true", cwd=tmp_path, MFS_NCCL_CHANNELS="x")
+    assert "MFS_NCCL_CHANNELS=x" in one_line(found, 2)
 
 
 def test_version(tmp_path: Path):

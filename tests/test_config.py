@@ -34,20 +34,21 @@ def test_resolve__every_variable_has_its_default():
 def test_resolve__command_line_then_environment_then_file_then_default(tmp_path: Path):
     file = toml(
         tmp_path / "a.toml",
-        '[mfs]\npolicy = "fifo"\nwindow = "1m"\nlevels = 4\n',
+        '[mfs]\npolicy = "fifo"\nwindow = "1m"\nnccl_channels = 4\n',
     )
     environ = {"MFS_CONFIG": str(file), "MFS_POLICY": "edf", "MFS_WINDOW": "2m"}
     settings = resolve({"MFS_POLICY": "off"}, environ)
     found = {name: (settings[name].value, settings[name].source) for name in environ}
     assert found["MFS_POLICY"] == ("off", "command line")
     assert found["MFS_WINDOW"] == ("2m", "environment")
-    assert (settings["MFS_LEVELS"].value, settings["MFS_LEVELS"].source) == ("4", "file")
-    assert settings["MFS_THETA"].source == "default"
+    channels = settings["MFS_NCCL_CHANNELS"]
+    assert (channels.value, channels.source) == ("4", "file")
+    assert settings["MFS_LEASE"].source == "default"
     assert settings.file == file
 
 
 def test_resolve__an_empty_number_in_the_environment_is_unset():
-    assert resolve({}, {"MFS_LEVELS": ""})["MFS_LEVELS"].source == "default"
+    assert resolve({}, {"MFS_NCCL_CHANNELS": ""})["MFS_NCCL_CHANNELS"].source == "default"
 
 
 def test_resolve__file_of_the_folder_before_that_of_the_home(tmp_path: Path):
@@ -67,10 +68,9 @@ def test_resolve__file_of_the_folder_before_that_of_the_home(tmp_path: Path):
     [
         ({"MFS_POLICY": "nice"}, ["MFS_POLICY=nice", "edf", "off"]),
         ({"MFS_POLCY": "edf"}, ["MFS_POLCY", "did you mean MFS_POLICY?"]),
-        ({"MFS_LEVELS": "1"}, ["MFS_LEVELS=1", "2", "31"]),
+        ({"MFS_NCCL_CHANNELS": "9"}, ["MFS_NCCL_CHANNELS=9", "1", "8"]),
         ({"MFS_WINDOW": "-1"}, ["MFS_WINDOW=-1", "bytes"]),
-        ({"MFS_THETA": "5"}, ["MFS_THETA=5", "ms"]),
-        ({"MFS_UNTAGGED_STAGE": "p2p"}, ["MFS_UNTAGGED_STAGE=p2p", "kv_reuse"]),
+        ({"MFS_LEASE": "5"}, ["MFS_LEASE=5", "ms"]),
         ({"MFS_CONFIG": "/no/such.toml"}, ["/no/such.toml", "No such file"]),
         ({"MFS_CONFIG": "/dev/zero"}, ["/dev/zero", "longer than"]),
         ({"MFS_CONFIG": "/"}, ["/", "Is a directory"]),
@@ -82,6 +82,9 @@ def test_resolve__file_of_the_folder_before_that_of_the_home(tmp_path: Path):
         ({"MFS_\ud800": "1"}, ["variable", "a text without NUL"]),
         ({"MFS_POLICY": "é" * 3000}, ["MFS_POLICY=é", "one of off"]),
         ({"MFS_NCCL_FLUSH": "1"}, ["MFS_NCCL_FLUSH", "gone", "tests"]),
+        ({"MFS_CHUNK_MIN": "16k"}, ["MFS_CHUNK_MIN", "gone", "MFS_PORT_RATE"]),
+        ({"MFS_WINDOW_TIME": "1ms"}, ["MFS_WINDOW_TIME", "gone", "MFS_WINDOW "]),
+        ({"MFS_NCCL_P2P_STAGE": "p2d"}, ["MFS_NCCL_P2P_STAGE", "gone", "MFS_NCCL_STAGES"]),
     ],
 )
 def test_resolve__bad_value_is_named_with_what_is_allowed(given: dict[str, str], says: list[str]):
@@ -94,12 +97,12 @@ def test_resolve__bad_value_is_named_with_what_is_allowed(given: dict[str, str],
 
 
 def test_resolve__bad_value_of_the_environment():
-    environ = {"MFS_LEVELS": "many"}
-    with pytest.raises(InputError, match="MFS_LEVELS=many"):
+    environ = {"MFS_NCCL_CHANNELS": "many"}
+    with pytest.raises(InputError, match="MFS_NCCL_CHANNELS=many"):
         resolve({}, environ)
     lenient = resolve({}, environ, lenient=True)
-    assert lenient["MFS_LEVELS"].value == "8"
-    assert "MFS_LEVELS=many" in lenient.remarks[0]
+    assert lenient["MFS_NCCL_CHANNELS"].value == "1"
+    assert "MFS_NCCL_CHANNELS=many" in lenient.remarks[0]
 
 
 def test_resolve__unknown_variable_of_the_environment_is_told_not_refused():
@@ -136,8 +139,8 @@ def test_string__what_cannot_be_used_is_the_default():
 
 
 def test_read_file__numbers_and_truth_values(tmp_path: Path):
-    file = toml(tmp_path / "a.toml", "[mfs]\nlevels = 4\nwindow = 65536\nlog = 0\n")
-    assert read_file(file) == {"MFS_LEVELS": "4", "MFS_WINDOW": "65536", "MFS_LOG": "0"}
+    file = toml(tmp_path / "a.toml", "[mfs]\nnccl_channels = 4\nwindow = 65536\nlog = 0\n")
+    assert read_file(file) == {"MFS_NCCL_CHANNELS": "4", "MFS_WINDOW": "65536", "MFS_LOG": "0"}
     assert read_file(toml(tmp_path / "empty.toml", "# nothing yet\n")) == {}
 
 
@@ -146,7 +149,7 @@ def test_read_file__numbers_and_truth_values(tmp_path: Path):
     [
         ('[mfs]\npolcy = "edf"\n', "polcy: there is no such setting; did you mean policy?"),
         ('[mfs]\npolicy = "nice"\n', "MFS_POLICY=nice"),
-        ("[mfs]\nlevels = [1]\n", "levels: a string, a number or a truth value is expected"),
+        ("[mfs]\nwindow = [1]\n", "window: a string, a number or a truth value is expected"),
         ("[mfs]\nenable = true\n", "enable: cannot be set in a file"),
         ('[mfs]\nconfig = "x"\n', "config: cannot be set in a file"),
         ('policy = "edf"\n', r"section \[mfs\]"),
@@ -156,7 +159,7 @@ def test_read_file__numbers_and_truth_values(tmp_path: Path):
         ("x = " + "{a = " * 5000, "nested too deeply"),
         ("x = " + "9" * 5000, "not TOML"),
         ("[mfs]\nnccl_flush = true\n", "nccl_flush: it is gone"),
-        ("[mfs]\nlevels = nan\n", "MFS_LEVELS=nan"),
+        ("[mfs]\nnccl_channels = nan\n", "MFS_NCCL_CHANNELS=nan"),
         ('[mfs]\n"a\\u0000b" = 1\n', "a text without NUL"),
         (f'[mfs]\n"{"x" * 10_000}" = 1\n', "there is no such setting"),
     ],
@@ -170,8 +173,8 @@ def test_read_file__says_what_is_wrong_and_where(tmp_path: Path, text: str, says
 
 
 def test_nearest():
-    assert nearest("MFS_WINDWO", ["MFS_LEVELS", "MFS_WINDOW"]) == "MFS_WINDOW"
-    assert nearest("", ["MFS_LEVELS"]) == "MFS_LEVELS"
+    assert nearest("MFS_WINDWO", ["MFS_NCCL_CHANNELS", "MFS_WINDOW"]) == "MFS_WINDOW"
+    assert nearest("", ["MFS_NCCL_CHANNELS"]) == "MFS_NCCL_CHANNELS"
 
 
 def test_parse_assignment():

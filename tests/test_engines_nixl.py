@@ -289,10 +289,9 @@ assert (target == 7).all()
         clean |= modules_environment({})
         held = {
             "MFS_PACE": "50000000",
-            "MFS_SMALL": "0",
+            "MFS_TEST_SMALL": "0",
             "MFS_WINDOW": "64k",
-            "MFS_CHUNK_MIN": "16k",
-            "MFS_CHUNK_MAX": "16k",
+            "MFS_TEST_CHUNK": "16k",
         }
         counters = real(tmp_path, body, **environment(resolve({}, {}), clean), **held)
         assert counters["faults"] == 0

@@ -94,10 +94,9 @@ def test_small_chunks_and_window(scene: str):
     """Chunks of one line, more messages than the window has room for."""
     toolbox.run(
         scene,
-        MFS_CHUNK_MIN="4k",
-        MFS_CHUNK_MAX="4k",
+        MFS_TEST_CHUNK="4k",
         MFS_WINDOW="16k",
-        MFS_SMALL="0",
+        MFS_TEST_SMALL="0",
         MFS_NCCL_CHANNELS="2",
         MFS_NCCL_CLASSES="0:8,3:16",
         HARNESS_SLOW="1",
@@ -125,8 +124,7 @@ def test_eager_messages_longer_than_the_window(scene: str):
     toolbox.run(
         scene,
         MFS_NCCL_EAGER="1m",
-        MFS_CHUNK_MIN="4k",
-        MFS_CHUNK_MAX="4k",
+        MFS_TEST_CHUNK="4k",
         MFS_WINDOW="16k",
         HARNESS_LL128="1048576",
         HARNESS_SLOW="1",

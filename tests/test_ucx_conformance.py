@@ -45,7 +45,7 @@ CASES = [
 # peer is a thread, destroy a worker that has sends waiting.
 NOT_OVER_SHM = {"peer_failure", "listener", "waits", "destroyed"}
 
-DEFERRED = {"MFS_SMALL": "0", "MFS_WINDOW": "8k", "MFS_CHUNK_MIN": "4k", "MFS_CHUNK_MAX": "4k"}
+DEFERRED = {"MFS_TEST_SMALL": "0", "MFS_WINDOW": "8k", "MFS_TEST_CHUNK": "4k"}
 MODES = {
     "alone": {},
     "off": {"MFS_ENABLE": "1", "MFS_POLICY": "off"},

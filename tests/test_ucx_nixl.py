@@ -21,15 +21,14 @@ MODES = {
     "off": {"MFS_ENABLE": "1", "MFS_POLICY": "off"},
     "fifo": {"MFS_ENABLE": "1", "MFS_POLICY": "fifo"},
     "mfs": {"MFS_ENABLE": "1", "MFS_POLICY": "mfs"},
-    "all": {"MFS_ENABLE": "1", "MFS_POLICY": "mfs", "MFS_SMALL": "0"},
+    "all": {"MFS_ENABLE": "1", "MFS_POLICY": "mfs", "MFS_TEST_SMALL": "0"},
     "deferred": {
         "MFS_ENABLE": "1",
         "MFS_POLICY": "mfs",
         "MFS_PACE": "400000000",
-        "MFS_SMALL": "0",
+        "MFS_TEST_SMALL": "0",
         "MFS_WINDOW": "8k",
-        "MFS_CHUNK_MIN": "4k",
-        "MFS_CHUNK_MAX": "4k",
+        "MFS_TEST_CHUNK": "4k",
     },
 }
 
@@ -94,8 +93,7 @@ def test_urgent_transfer_ends_first(policy: str, first: str) -> None:
         MFS_POLICY=policy,
         MFS_PACE="20000000",  # the long one takes 400 ms
         MFS_WINDOW="64k",
-        MFS_CHUNK_MIN="16k",
-        MFS_CHUNK_MAX="16k",
+        MFS_TEST_CHUNK="16k",
         PYTHONPATH=str(toolbox.ROOT),
     )
     output = toolbox.run([sys.executable, toolbox.HERE / "nixl_urgent.py"], env)

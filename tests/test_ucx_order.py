@@ -95,14 +95,13 @@ def environment(case: str, policy: str, *, preload: bool = True) -> dict[str, st
         **{
             "MFS_ENABLE": "1",
             "MFS_POLICY": policy,
-            "MFS_SMALL": "0",
+            "MFS_TEST_SMALL": "0",
             "MFS_WINDOW": "256",
-            "MFS_CHUNK_MIN": "128",
-            "MFS_CHUNK_MAX": "128",
+            "MFS_TEST_CHUNK": "128",
             "MFS_UNTAGGED_SHARE": "0",
             "MFS_PORT_RATE": "1gbit",
             "MFS_LEASE": "100s",
-            "MFS_WINDOW_TIME": "100s",
+            "MFS_TEST_WINDOW_TIME": "100s",
             **SETTINGS.get(case, {}),
         },
     )

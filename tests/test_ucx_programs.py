@@ -30,10 +30,9 @@ TRANSPORTS = {
 SETTINGS = {
     "default": {},
     "deferred": {
-        "MFS_SMALL": "0",
+        "MFS_TEST_SMALL": "0",
         "MFS_WINDOW": "64k",
-        "MFS_CHUNK_MIN": "16k",
-        "MFS_CHUNK_MAX": "16k",
+        "MFS_TEST_CHUNK": "16k",
     },
 }
 NUMBER = 20  # operations of a test

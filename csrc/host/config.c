@@ -18,7 +18,7 @@
 #include "host/config_text.h"
 #include "host/log.h"
 
-#define MESSAGES_MAX 8
+#define MESSAGES_MAX 16
 #define NAME_MAX_LENGTH 63
 
 extern char **environ;
@@ -316,10 +316,6 @@ static void parse_environment(void)
             if (rows[i].type == TYPE_STRING)
                 free(text);
         }
-    }
-    if (values.chunk_min > values.chunk_max) {
-        say("MFS_CHUNK_MIN is larger than MFS_CHUNK_MAX: the smaller one is used for both");
-        values.chunk_min = values.chunk_max;
     }
     look_for_unknown();
     atomic_store_explicit(&messages_due, messages_count > 0, memory_order_release);

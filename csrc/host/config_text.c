@@ -80,11 +80,6 @@ static const char *const stages[] = {"kv_reuse", "collective", "p2d"};
 
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
 
-static const char *stage_at(size_t index)
-{
-    return index < STAGES ? stages[index] : NULL;
-}
-
 static const char *policy_at(size_t index)
 {
     return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;
@@ -199,7 +194,8 @@ static bool stages_are_right(const char *text)
     while (span_next(&text, &part)) {
         size_t stage = 0;
 
-        if (!span_cut(part, ':', &left, &right) || !span_number(left, INT32_MAX, &traffic_class))
+        if (!span_cut(part, ':', &left, &right) ||
+            (!span_is(left, "p2p") && !span_number(left, INT32_MAX, &traffic_class)))
             return false;
         while (stage < STAGES && !span_is(right, stages[stage]))
             stage++;
@@ -219,15 +215,13 @@ static const struct {
     {"MFS_NCCL_CLASSES", classes_are_right,
      "up to 4 of LEVEL:CLASS with levels that ascend from 0 and classes up to 255: 0:106,3:34"},
     {"MFS_NCCL_STAGES", stages_are_right,
-     "CLASS:STAGE, a stage being kv_reuse, collective or p2d: 1:kv_reuse,2:p2d"},
+     "CLASS:STAGE or p2p:STAGE, a stage being kv_reuse, collective or p2d: 1:kv_reuse,p2p:p2d"},
 };
 
 int mfs_config_text_check(const char *name, const char *text, char *message, size_t size)
 {
     if (strcmp(name, "MFS_POLICY") == 0)
         return check_words(name, text, policy_at, message, size);
-    if (strcmp(name, "MFS_UNTAGGED_STAGE") == 0 || strcmp(name, "MFS_NCCL_P2P_STAGE") == 0)
-        return check_words(name, text, stage_at, message, size);
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         if (strcmp(name, lists[i].name) != 0 || !*text || lists[i].right(text))
             continue;

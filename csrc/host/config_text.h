@@ -2,10 +2,10 @@
 /*
  * The forms of those STRING variables that stand for something:
  *
- *   MFS_POLICY, stages    one of a few words
+ *   MFS_POLICY            one of a few words
  *   MFS_SLO               NAME=TIME or NAME=FACTORx, with commas between: tight=300ms,loose=8x
  *   MFS_NCCL_CLASSES      LEVEL:CLASS, levels ascending from 0: 0:106,3:34
- *   MFS_NCCL_STAGES       CLASS:STAGE: 1:kv_reuse,2:p2d
+ *   MFS_NCCL_STAGES       CLASS:STAGE or p2p:STAGE: 1:kv_reuse,p2p:p2d
  *
  * Every other text is right.
  */

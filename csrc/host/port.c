@@ -18,6 +18,9 @@
 #include "host/port.h"
 #include "host/attach.h"
 
+/* Of a port whose rate is learned: a window that is too small would be all that it learns from. */
+#define WINDOW_MIN_BYTES 131072
+
 /* The first estimate. A paced port is no faster than its pace; 0: nothing is known. */
 static uint64_t seed_Bps(const char *name)
 {
@@ -228,11 +231,10 @@ void mfs_port_window_config(struct mfs_window_config *window)
     const struct mfs_config *config = mfs_config_get();
 
     mfs_window_config_init(window);
-    window->chunk_ns = config->chunk_time;
-    window->chunk_min_bytes = config->chunk_min;
-    window->chunk_max_bytes = config->chunk_max;
+    if (config->chunk > 0)
+        window->chunk_min_bytes = window->chunk_max_bytes = config->chunk;
     window->depth_ns = config->window_time;
-    window->window_min_bytes = config->port_rate > 0 ? 0 : config->window_min;
+    window->window_min_bytes = config->port_rate > 0 ? 0 : WINDOW_MIN_BYTES;
     window->window_bytes = config->window;
 }
 

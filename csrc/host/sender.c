@@ -207,15 +207,9 @@ static void params_init(struct mfs_params *params)
     const struct mfs_config *config = mfs_config_get();
 
     mfs_params_init(params);
-    params->levels = (uint32_t)config->levels;
-    params->theta_ns = config->theta;
     params->patience = (uint32_t)config->patience;
     params->rate_margin = config->port_rate > 0 ? 1.0 : 2.0;
     params->hold_ns = config->hold_max;
-    for (uint32_t stage = 0; mfs_stage_name(stage); stage++) {
-        if (strcmp(config->untagged_stage, mfs_stage_name(stage)) == 0)
-            params->untagged_stage = stage;
-    }
 }
 
 static int sender_make(struct place *place, const struct mfs_transport_ops *transport,

@@ -77,7 +77,7 @@ struct mfs_nccl_engine {
     struct mfs_nccl_engine *next; /* of the stopped ones */
     struct mfs_sender *sender; /* NULL: there is no order */
     uint64_t settings_version;
-    uint64_t small_bytes; /* MFS_SMALL */
+    uint64_t small_bytes; /* a message of up to these goes straight on when nothing waits */
     struct mfs_count_row *counts; /* under the lock; NULL: none was left */
     struct mfs_nccl_chunk *free_chunks, *slabs;
     struct mfs_nccl_control *free_controls;

@@ -8,11 +8,11 @@
 #include "core/policy.h"
 #include "host/config.h"
 #include "host/host.h"
-#include "nccl/log.h"
 
 /* Functions of NCCL whose bits in `op` mean a collective: broadcast, reduce, all-gather,
  * reduce-scatter, all-reduce. */
 #define COLLECTIVES 0x1fu
+#define P2P (-1) /* in the place of a class: communicators that only send and receive */
 
 static uint32_t stage_of(const char *name, size_t length)
 {
@@ -24,24 +24,28 @@ static uint32_t stage_of(const char *name, size_t length)
     return MFS_STAGE_NONE;
 }
 
-/* NONE: the list does not name this class. */
+/* The entry at `at`, whose key ends at `colon`, is this class's; of P2P: it is "p2p". */
+static bool entry_is(const char *at, const char *colon, int traffic_class)
+{
+    char *end;
+
+    if (traffic_class == P2P)
+        return colon - at == 3 && strncmp(at, "p2p", 3) == 0;
+    return strtol(at, &end, 10) == traffic_class && end == colon;
+}
+
+/* The stage of a class, or of P2P, in a list whose form the configuration has checked; NONE: it
+ * has none there. */
 static uint32_t stage_of_class(int traffic_class)
 {
-    static _Atomic bool said;
     const char *at = mfs_config_get()->nccl_stages;
 
-    while (traffic_class >= 0 && *at) {
+    while (*at) {
         const size_t length = strcspn(at, ",");
         const char *colon = memchr(at, ':', length);
-        char *end = NULL;
-        const long number = strtol(at, &end, 10);
-        const uint32_t stage =
-            colon ? stage_of(colon + 1, (size_t)(at + length - colon - 1)) : MFS_STAGE_NONE;
 
-        if ((end != colon || stage == MFS_STAGE_NONE) && !mfs_swap(&said, true))
-            mfs_nccl_warn("MFS_NCCL_STAGES: %.*s is no number:stage, as 1:p2d", (int)length, at);
-        if (end == colon && number == traffic_class && stage != MFS_STAGE_NONE)
-            return stage;
+        if (colon && entry_is(at, colon, traffic_class))
+            return stage_of(colon + 1, (size_t)(at + length - colon - 1));
         at += length + (at[length] == ',');
     }
     return MFS_STAGE_NONE;
@@ -58,14 +62,13 @@ void mfs_nccl_message_tag_attr(struct mfs_nccl_message_tag *message_tag,
 struct mfs_tag mfs_nccl_message_tag_get(struct mfs_nccl_message_tag *message_tag)
 {
     struct mfs_tag tag = mfs_batch_get();
-    const uint32_t stage = stage_of_class(message_tag->traffic_class);
+    uint32_t stage = MFS_STAGE_NONE;
 
-    if (stage != MFS_STAGE_NONE) {
+    if (message_tag->traffic_class >= 0)
+        stage = stage_of_class(message_tag->traffic_class);
+    if (stage == MFS_STAGE_NONE && mfs_get(&message_tag->p2p_only))
+        stage = stage_of_class(P2P);
+    if (stage != MFS_STAGE_NONE)
         tag.stage = stage;
-    } else if (mfs_get(&message_tag->p2p_only)) {
-        const char *name = mfs_config_get()->nccl_p2p_stage;
-
-        tag.stage = stage_of(name, strlen(name));
-    }
     return tag;
 }

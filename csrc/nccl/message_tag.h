@@ -3,9 +3,9 @@
  * What a message is for. NCCL does not say which request a message serves, so:
  *
  *   request, layer   the batch that this process computes (mfs_batch_set)
- *   stage            MFS_NCCL_STAGES of the communicator's trafficClass, else
- *                    MFS_NCCL_P2P_STAGE when setNetAttr says that it only sends and
- *                    receives, else `collective`
+ *   stage            in MFS_NCCL_STAGES, that of the communicator's trafficClass, else that
+ *                    of p2p when setNetAttr says that it only sends and receives; else
+ *                    `collective`
  */
 #ifndef MFS_NCCL_MESSAGE_TAG_H
 #define MFS_NCCL_MESSAGE_TAG_H

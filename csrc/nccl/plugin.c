@@ -27,14 +27,12 @@ static void say_once(void)
     if (mfs_swap(&said, true))
         return;
     mfs_nccl_info("wire version %u, API v7 to v12, UCX %s (%s), %d device%s, %s memory, "
-                  "%u endpoints to a peer in %u traffic class%s, chunks of %llu to %llu bytes, "
-                  "policy %s%s",
+                  "%u endpoints to a peer in %u traffic class%s, policy %s%s",
                   MFS_NCCL_WIRE_VERSION, ucx->ucp_get_version_string(), ucx->path,
                   mfs_nccl_devices_count(), mfs_nccl_devices_count() == 1 ? "" : "s",
                   cuda ? "host and CUDA" : "host",
                   mfs_nccl_classes(NULL) * (unsigned)config->nccl_channels, mfs_nccl_classes(NULL),
-                  mfs_nccl_classes(NULL) == 1 ? "" : "es", (unsigned long long)config->chunk_min,
-                  (unsigned long long)config->chunk_max,
+                  mfs_nccl_classes(NULL) == 1 ? "" : "es",
                   mfs_nccl_scheduled() ? mfs_policy_name(mfs_host_policy(host)) : "off",
                   host && !*mfs_host_path(host) ? ", alone on this host (no segment)" : "");
 }

@@ -24,7 +24,7 @@ from typing import Any
 
 from ..control import default_host
 
-BYTES = 256 * 1024  # more than MFS_SMALL, and soon done even on a port that is paced
+BYTES = 256 * 1024  # too many to go straight on, and soon done even on a port that is paced
 TIMEOUT_S = 30.0
 
 

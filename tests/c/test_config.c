@@ -8,10 +8,11 @@ static void get__defaults(void)
     const struct mfs_config *config = mfs_config_get();
 
     CHECK(!config->enable && strcmp(config->policy, "mfs") == 0 && *config->segment == '\0');
-    CHECK_EQ(config->levels, 8);
-    CHECK_EQ(config->theta, 5000000);
-    CHECK_EQ(config->chunk_min, 65536);
-    CHECK_EQ(config->chunk_max, 4194304);
+    CHECK_EQ(config->nccl_channels, 1);
+    CHECK_EQ(config->nccl_eager, 8192);
+    CHECK_EQ(config->chunk, 0);
+    CHECK_EQ(config->small, 8192);
+    CHECK_EQ(config->window_time, 2000000);
     CHECK_EQ(config->untagged_share, 50);
     CHECK_EQ(config->lease, 20000000);
 }
@@ -22,19 +23,19 @@ static void get__from_the_environment(void)
 
     setenv("MFS_ENABLE", "Yes", 1);
     setenv("MFS_POLICY", "edf", 1);
-    setenv("MFS_THETA", "1.5ms", 1);
-    setenv("MFS_CHUNK_MAX", "1G", 1);
+    setenv("MFS_LEASE", "1.5ms", 1);
+    setenv("MFS_WINDOW", "1G", 1);
     setenv("MFS_PORT_RATE", "100Gbit", 1);
     setenv("MFS_PACE", "12345", 1);
-    setenv("MFS_LEVELS", "", 1); /* as if unset */
+    setenv("MFS_NCCL_CHANNELS", "", 1); /* as if unset */
     config = mfs_config_get();
     setenv("MFS_POLICY", "fifo", 1); /* too late */
     CHECK(config->enable && strcmp(config->policy, "edf") == 0);
-    CHECK_EQ(config->theta, 1500000);
-    CHECK_EQ(config->chunk_max, 1 << 30);
+    CHECK_EQ(config->lease, 1500000);
+    CHECK_EQ(config->window, 1 << 30);
     CHECK_EQ(config->port_rate, INT64_C(12500000000));
     CHECK_EQ(config->pace, 12345);
-    CHECK_EQ(config->levels, 8);
+    CHECK_EQ(config->nccl_channels, 1);
 }
 
 static void look(void)
@@ -48,23 +49,22 @@ static void get__says_what_is_wrong_once(void)
     const char *text;
 
     setenv("MFS_POLICY", "fastest", 1);
-    setenv("MFS_LEVELS", "1", 1);
-    setenv("MFS_THTA", "5ms", 1);
-    setenv("MFS_CHUNK_MIN", "8m", 1);
+    setenv("MFS_NCCL_CHANNELS", "9", 1);
+    setenv("MFS_LESE", "5ms", 1);
     text = stderr_of(look);
     CHECK(strstr(text, "MFS_POLICY=fastest: one of off, fifo,") != NULL);
-    CHECK(strstr(text, "MFS_LEVELS=1: must lie between 2 and 31; the default is used") != NULL);
-    CHECK(strstr(text, "MFS_THTA") != NULL && strstr(text, "did you mean MFS_THETA?") != NULL);
-    CHECK(strstr(text, "MFS_CHUNK_MIN is larger") != NULL);
-    CHECK(strstr(strstr(text, "MFS_THTA") + 1, "MFS_THTA") == NULL);
+    CHECK(strstr(text, "MFS_NCCL_CHANNELS=9: must lie between 1 and 8; the default is used") !=
+          NULL);
+    CHECK(strstr(text, "MFS_LESE") != NULL && strstr(text, "did you mean MFS_LEASE?") != NULL);
+    CHECK(strstr(strstr(text, "MFS_LESE") + 1, "MFS_LESE") == NULL);
     CHECK(strcmp(mfs_config_get()->policy, "mfs") == 0);
-    CHECK_EQ(mfs_config_get()->chunk_min, 4194304);
+    CHECK_EQ(mfs_config_get()->nccl_channels, 1);
 }
 
 static void get__can_be_silent(void)
 {
     setenv("MFS_LOG", "0", 1);
-    setenv("MFS_LEVELS", "many", 1);
+    setenv("MFS_NCCL_CHANNELS", "many", 1);
     CHECK(*stderr_of(look) == '\0');
 }
 
@@ -78,25 +78,25 @@ static void check__table(void)
         {"MFS_NOTHING", "1", -ENOENT, NULL},
         {"MFS_ENABLE", "maybe", -EINVAL, "MFS_ENABLE=maybe: 0, 1, yes, no, on or off is expected"},
         {"MFS_ENABLE", "off", 0, NULL},
-        {"MFS_LEVELS", "2", 0, NULL},
-        {"MFS_LEVELS", "31", 0, NULL},
-        {"MFS_LEVELS", "32", -EINVAL, "between 2 and 31"},
-        {"MFS_LEVELS", "-3", -EINVAL, "a whole number"},
-        {"MFS_LEVELS", "8k", -EINVAL, "a whole number"},
-        {"MFS_LEVELS", "2.5", -EINVAL, "a whole number"},
-        {"MFS_LEVELS", "0x8", -EINVAL, "a whole number"},
-        {"MFS_THETA", "5", -EINVAL, "ns, us, ms or s"},
-        {"MFS_THETA", "5s", 0, NULL},
-        {"MFS_THETA", "0", -EINVAL, "between"},
-        {"MFS_THETA", "1e400s", -EINVAL, "ns, us, ms or s"},
-        {"MFS_CHUNK_MAX", "64K", 0, NULL},
-        {"MFS_CHUNK_MAX", "1t", -EINVAL, "k, m or g"},
-        {"MFS_CHUNK_MAX", "127", -EINVAL, "between"},
+        {"MFS_NCCL_CHANNELS", "1", 0, NULL},
+        {"MFS_NCCL_CHANNELS", "8", 0, NULL},
+        {"MFS_NCCL_CHANNELS", "9", -EINVAL, "between 1 and 8"},
+        {"MFS_NCCL_CHANNELS", "-3", -EINVAL, "a whole number"},
+        {"MFS_NCCL_CHANNELS", "8k", -EINVAL, "a whole number"},
+        {"MFS_NCCL_CHANNELS", "2.5", -EINVAL, "a whole number"},
+        {"MFS_NCCL_CHANNELS", "0x8", -EINVAL, "a whole number"},
+        {"MFS_LEASE", "5", -EINVAL, "ns, us, ms or s"},
+        {"MFS_LEASE", "5s", 0, NULL},
+        {"MFS_LEASE", "0", -EINVAL, "between"},
+        {"MFS_LEASE", "1e400s", -EINVAL, "ns, us, ms or s"},
+        {"MFS_WINDOW", "64K", 0, NULL},
+        {"MFS_WINDOW", "1t", -EINVAL, "k, m or g"},
+        {"MFS_WINDOW", "1025g", -EINVAL, "between"},
         {"MFS_PORT_RATE", "25gbit", 0, NULL},
         {"MFS_PORT_RATE", "0", 0, NULL},
         {"MFS_PORT_RATE", "nan", -EINVAL, "kbit, mbit, gbit"},
-        {"MFS_UNTAGGED_STAGE", "collective", 0, NULL},
-        {"MFS_UNTAGGED_STAGE", "none", -EINVAL, "one of kv_reuse, collective, p2d"},
+        {"MFS_POLICY", "fifo", 0, NULL},
+        {"MFS_POLICY", "none", -EINVAL, "one of off, fifo,"},
         {"MFS_PORT", "anything", 0, NULL},
     };
 
@@ -118,7 +118,7 @@ static void number__of_every_type(void)
         uint64_t number;
     } rows[] = {
         {"MFS_ENABLE", "yes", 0, 1},         {"MFS_ENABLE", "off", 0, 0},
-        {"MFS_LEVELS", "4", 0, 4},           {"MFS_CHUNK_MAX", "64k", 0, 65536},
+        {"MFS_NCCL_CHANNELS", "4", 0, 4},    {"MFS_WINDOW", "64k", 0, 65536},
         {"MFS_PORT_RATE", "8kbit", 0, 1000}, {"MFS_LEASE", "2ms", 0, 2000000},
         {"MFS_TEST_NCCL_FLUSH", "y", 0, 1},  {"MFS_ENABLE", "maybe", -EINVAL, 77},
         {"MFS_PORT", "1", -EINVAL, 77},      {"MFS_NOTHING", "1", -ENOENT, 77},
@@ -135,6 +135,7 @@ static void number__of_every_type(void)
 static void set_gone(void)
 {
     setenv("MFS_NCCL_FLUSH", "1", 1);
+    setenv("MFS_NCCL_P2P_STAGE", "p2d", 1);
     setenv("MFS_TEST_NCCL_FLUSH", "1", 1);
     setenv("MFS_VLLM_VENV", "/somewhere", 1);
     (void)mfs_config_get();
@@ -145,6 +146,8 @@ static void get__says_of_what_is_gone_what_to_do(void)
     const char *said = stderr_of(set_gone);
 
     CHECK(strstr(said, "MFS_NCCL_FLUSH is gone and is ignored: it was for tests") != NULL);
+    CHECK(strstr(said, "MFS_NCCL_P2P_STAGE is gone and is ignored: write p2p:STAGE into "
+                       "MFS_NCCL_STAGES") != NULL);
     CHECK(!strstr(said, "did you mean") && !strstr(said, "MFS_VLLM_VENV"));
     CHECK(mfs_config_get()->nccl_flush);
     CHECK(mfs_config_gone("MFS_NCCL_FLUSH") && !mfs_config_gone("MFS_POLICY"));
@@ -163,7 +166,7 @@ static void set_long(void)
     static char value[5000];
 
     memset(value, 'x', sizeof(value) - 1);
-    setenv("MFS_LEVELS", value, 1);
+    setenv("MFS_NCCL_CHANNELS", value, 1);
     setenv("MFS_POLICY", value, 1);
     (void)mfs_config_get();
 }

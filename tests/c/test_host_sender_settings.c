@@ -10,35 +10,6 @@
 
 static struct mfs_host *host;
 
-/* The level of one operation of this stage, alone in a queue. */
-static uint32_t level_of(uint32_t stage)
-{
-    const struct mfs_tag tag = {MFS_REQUEST_NONE, 0, stage};
-    struct mfs_op op = {.length = 1 << 20};
-    struct mfs_destination to = {0};
-    struct mfs_sender *sender;
-    uint32_t level;
-
-    CHECK_EQ(mfs_sender_join(host, "eth7", MFS_EGRESS, NULL, &sender), 0);
-    CHECK_EQ(mfs_sender_open(sender, &to, host), 0);
-    CHECK_EQ(mfs_sender_push(sender, &op, &to, &tag, 1), 0);
-    mfs_sender_publish(sender, 1);
-    level = mfs_rank_level(sender->told.rank);
-    CHECK_EQ(mfs_sender_remove(sender, &op, 1), 0);
-    mfs_sender_close(sender, &to);
-    mfs_sender_leave(sender);
-    return level;
-}
-
-static void join__untagged_traffic_is_of_the_stage_that_is_configured(void)
-{
-    setenv("MFS_UNTAGGED_STAGE", "collective", 1);
-    host = host_private();
-    CHECK_EQ(level_of(MFS_STAGE_NONE), level_of(MFS_STAGE_COLLECTIVE));
-    CHECK(level_of(MFS_STAGE_NONE) != level_of(MFS_STAGE_P2D));
-    mfs_host_close(host);
-}
-
 static void follow__another_policy(void)
 {
     const struct mfs_tag collective = {MFS_REQUEST_NONE, 0, MFS_STAGE_COLLECTIVE};
@@ -76,9 +47,8 @@ static void join__as_configured(void)
     static const struct {
         const char *name, *value;
     } settings[] = {
-        {"MFS_LEVELS", "5"},        {"MFS_THETA", "7ms"},   {"MFS_PATIENCE", "3"},
-        {"MFS_PORT_RATE", "8mbit"}, {"MFS_LEASE", "33ms"},  {"MFS_UNTAGGED_SHARE", "77"},
-        {"MFS_PACE", "4mbit"},      {"MFS_WINDOW", "4321"},
+        {"MFS_PATIENCE", "3"},        {"MFS_PORT_RATE", "8mbit"}, {"MFS_LEASE", "33ms"},
+        {"MFS_UNTAGGED_SHARE", "77"}, {"MFS_PACE", "4mbit"},      {"MFS_WINDOW", "4321"},
     };
     struct mfs_sender *sender;
 
@@ -89,8 +59,9 @@ static void join__as_configured(void)
     for (int i = 0; i < 2; i++) {
         const struct mfs_params *params = &sender->queue->params;
 
-        CHECK_EQ_AT(params->levels, 5, i);
-        CHECK_EQ_AT(params->theta_ns, 7 * MS, i);
+        CHECK_EQ_AT(params->levels, 8, i); /* fixed, as what follows */
+        CHECK_EQ_AT(params->theta_ns, 5 * MS, i);
+        CHECK_EQ_AT(params->untagged_stage, MFS_STAGE_P2D, i);
         CHECK_EQ_AT(params->patience, 3, i);
         CHECK_EQ_AT(params->rate_Bps, MB, i);
         CHECK_EQ_AT(params->rate_margin * 10, 10, i); /* it is known */
@@ -181,11 +152,8 @@ static void join__flows_are_recorded(void)
 }
 
 static const struct test tests[] = {
-    TEST(join__untagged_traffic_is_of_the_stage_that_is_configured),
-    TEST(follow__another_policy),
-    TEST(join__as_configured),
-    TEST(join__a_rate_that_is_learned),
-    TEST(join__facts_are_the_hosts),
+    TEST(follow__another_policy),       TEST(join__as_configured),
+    TEST(join__a_rate_that_is_learned), TEST(join__facts_are_the_hosts),
     TEST(join__flows_are_recorded),
 };
 

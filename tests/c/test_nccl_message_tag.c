@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clang-format off: the sources themselves, which lie above the floors that C tests link */
-#include "nccl/log.c"
 #include "nccl/message_tag.c"
 /* clang-format on */
 
@@ -62,7 +61,7 @@ static void attr__communicators_that_only_send_and_receive(void)
     struct mfs_nccl_message_tag message_tag = tag_of_class(-1);
     struct mfs_nccl_attr attr = {.op = 1u << 6 | 1u << 7}; /* ncclFuncSend, ncclFuncRecv */
 
-    setenv("MFS_NCCL_P2P_STAGE", "p2d", 1);
+    setenv("MFS_NCCL_STAGES", "1:kv_reuse,p2p:p2d", 1);
     CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_COLLECTIVE);
     mfs_nccl_message_tag_attr(&message_tag, &attr);
     CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_P2D);
@@ -74,12 +73,26 @@ static void attr__communicators_that_only_send_and_receive(void)
     CHECK_EQ(mfs_nccl_message_tag_get(&message_tag).stage, MFS_STAGE_COLLECTIVE);
 }
 
+static void attr__the_traffic_class_comes_before(void)
+{
+    struct mfs_nccl_message_tag tags[] = {tag_of_class(1), tag_of_class(2), tag_of_class(0)};
+    const uint32_t stages[] = {MFS_STAGE_KV_REUSE, MFS_STAGE_P2D, MFS_STAGE_P2D};
+    const struct mfs_nccl_attr attr = {.op = 1u << 6};
+
+    setenv("MFS_NCCL_STAGES", "p2p:p2d,1:kv_reuse", 1);
+    for (size_t i = 0; i < COUNT(tags); i++) {
+        mfs_nccl_message_tag_attr(&tags[i], &attr);
+        CHECK_EQ_AT(mfs_nccl_message_tag_get(&tags[i]).stage, stages[i], i);
+    }
+}
+
 static const struct test tests[] = {
     TEST(tag__a_collective_of_nothing_by_itself),
     TEST(tag__of_the_batch),
     TEST(tag__stage_of_the_traffic_class),
     TEST(tag__a_list_that_is_none_changes_nothing),
     TEST(attr__communicators_that_only_send_and_receive),
+    TEST(attr__the_traffic_class_comes_before),
 };
 
 TEST_MAIN(tests)

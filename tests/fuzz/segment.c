@@ -144,8 +144,7 @@ static pid_t worker_start(const char *path, struct fuzz_board *board, uint64_t s
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setenv("MFS_LOG", "0", 1);
     setenv("MFS_LEASE", "2ms", 1);
-    setenv("MFS_CHUNK_MIN", "16k", 1);
-    setenv("MFS_CHUNK_MAX", "32k", 1);
+    setenv("MFS_TEST_CHUNK", "16k", 1);
     setenv("MFS_WINDOW", seed % 2 ? "64k" : "0", 1);
     setenv("MFS_PACE", seed % 3 ? "0" : "1g", 1);
     setenv("MFS_TRACE", "1", 1);
