@@ -110,6 +110,8 @@ int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows, const 
     volatile uint32_t tiers = 0; /* volatile: they live over a jump */
     volatile int error = 0;
 
+    if (enforcement >= MFS_SIM_CHUNKS) /* no policy is here, whose queues it would be */
+        return -EINVAL;
     for (uint32_t i = 0; i < flows; i++) {
         const uint32_t hops = first[i + 1] - first[i];
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sim/chunks.h"
 #include "sim/state.h"
 
 /* --- bundles --- */
@@ -123,7 +124,7 @@ void mfs_sim_line_route(struct mfs_sim *sim, uint32_t index, uint32_t from, uint
     line->host_from = from;
     line->host_to = to;
     mfs_cluster_route(sim->cluster, from, to, nic, &line->route);
-    if (line->route.count > 0)
+    if (line->route.count > 0 && !sim->chunks)
         line->slot = mfs_slot_new(&sim->net, &line->route, index);
 }
 
@@ -196,6 +197,10 @@ void mfs_sim_line_dirty(struct mfs_sim *sim, uint32_t index)
 
     if (line->dirty || line->count == 0 || isinf(line->rate))
         return;
+    if (sim->chunks) {
+        mfs_chunks_changed(sim, index);
+        return;
+    }
     line->dirty = true;
     mfs_members_add(&sim->memory, &sim->dirty_lines, index);
 }
@@ -242,15 +247,18 @@ void mfs_sim_line_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint3
                   (int32_t)line->host_from, (int32_t)line->host_to, -1,
                   (int32_t)sim->bundles[line->bundle].unit, bytes);
     }
-    if (line->slot == MFS_NONE || sim->rule == MFS_RULE_INF || bytes <= MFS_BYTES_DONE) {
+    if (line->route.count == 0 || sim->rule == MFS_RULE_INF || bytes <= MFS_BYTES_DONE) {
         line->rate = INFINITY; /* inside a host, or no network to wait for */
         mfs_timers_set(&sim->ends, index, sim->now_s);
         return;
     }
-    mfs_sim_line_dirty(sim, index);
+    if (sim->chunks)
+        mfs_chunks_add(sim, index, group, count);
+    else
+        mfs_sim_line_dirty(sim, index);
 }
 
-static void end_first(struct mfs_sim *sim, uint32_t index)
+void mfs_sim_line_end_first(struct mfs_sim *sim, uint32_t index)
 {
     struct mfs_sim_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
@@ -296,7 +304,7 @@ void mfs_sim_lines_end_due(struct mfs_sim *sim)
         if (over_s > tick_s && over_s * line->rate > MFS_BYTES_DONE)
             break;
         mfs_sim_line_advance(sim, line);
-        end_first(sim, index);
+        mfs_sim_line_end_first(sim, index);
     }
 }
 

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "core/policy_rules.h"
+#include "sim/chunks.h"
 #include "sim/state.h"
 
 #define SERVED_LOOK_MOST_S 1e-3
@@ -55,7 +56,7 @@ int mfs_order_init(struct mfs_sim *sim)
     if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
         !(options->promote_interval_s >= 0.0) || options->level_order > 3 ||
-        options->enforcement > MFS_SIM_PRESSURE || options->classes < 1 ||
+        options->enforcement > MFS_SIM_CHUNKS || options->classes < 1 ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
         !isfinite(options->pressure_delay_s))
         return -EINVAL;
@@ -76,6 +77,8 @@ int mfs_order_init(struct mfs_sim *sim)
         sim->look_s = options->interval_s;
     if (own && !sim->hopeless)
         sim->params.rate_margin = 1e18; /* whatever is left could be sent in time */
+    if (options->enforcement == MFS_SIM_CHUNKS)
+        return mfs_chunks_policy(sim);
     map_tiers(sim);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/chunks.h"
 #include "sim/state.h"
 
 #define PROGRESS_EVENTS 4096
@@ -66,6 +67,8 @@ static void init(struct mfs_sim *sim)
     sim->epoch_s = INFINITY;
     sim->epoch_last_s = -INFINITY;
     sim->window_end_s = count > 0 ? sim->input->arrival_s[count - 1] : 0.0;
+    if (sim->options->enforcement == MFS_SIM_CHUNKS)
+        mfs_chunks_init(sim);
     mfs_serving_init(sim);
     for (uint32_t i = 0; i < count; i++) {
         sim->out->first_token_s[i] = sim->out->fetch_done_s[i] = INFINITY;
@@ -82,6 +85,8 @@ static double next_event_s(const struct mfs_sim *sim, uint32_t arrived)
     time_s = fmin(time_s, mfs_timers_first_s(&sim->looks));
     time_s = fmin(time_s, mfs_timers_first_s(&sim->messages));
     time_s = fmin(time_s, sim->epoch_s);
+    if (sim->chunks)
+        time_s = fmin(time_s, mfs_chunks_next_s(sim));
     if (arrived < sim->input->count)
         time_s = fmin(time_s, sim->requests[arrived].arrival_s);
     return time_s;
@@ -98,6 +103,8 @@ static uint32_t run_due(struct mfs_sim *sim, uint32_t arrived)
 {
     for (;;) {
         mfs_sim_lines_end_due(sim);
+        if (sim->chunks)
+            mfs_chunks_due(sim);
         while (mfs_timers_first_s(&sim->computes) <= sim->now_s)
             mfs_serving_computed(sim, sim->computes.heap[0].item);
         if (arrived < sim->input->count && sim->requests[arrived].arrival_s <= sim->now_s) {
@@ -159,6 +166,8 @@ static void settle(struct mfs_sim *sim)
     }
     if (sim->options->enforcement == MFS_SIM_PRESSURE)
         mfs_pressure_check(sim);
+    if (sim->chunks)
+        mfs_chunks_send(sim);
     mfs_net_settle(&sim->net);
     mfs_sim_lines_rated(sim);
     sim->settlings++;
@@ -242,6 +251,7 @@ int mfs_sim_run(const struct mfs_sim_cluster *cluster, const struct mfs_sim_mode
         error = -ENOMEM;
     }
     report(sim);
+    mfs_chunks_end(sim);
     mfs_memory_free_all(&sim->memory);
     free(sim);
     return error;

@@ -19,6 +19,7 @@ enum mfs_sim_enforcement {
     MFS_SIM_SENDER = 1,   /* egress ports do, the rest of the path is shared */
     MFS_SIM_CLASSES = 2,  /* and the fabric has strict classes */
     MFS_SIM_PRESSURE = 3, /* and receivers say what the best level is that waits for them */
+    MFS_SIM_CHUNKS = 4, /* senders of csrc/core, with windows and chunks (chunks.h) */
 };
 
 enum mfs_sim_less { /* what of it is left out of a deadline: each has the one before it, too */
@@ -117,7 +118,7 @@ MFS_API void mfs_sim_trace_free(struct mfs_sim_event *trace);
  * Flows alone, all starting at start_s: finish times, for tests and benches. Flow i uses
  * links route[first[i]] .. route[first[i+1]-1] (at most 4). tier 0: in order of (level, key),
  * else shared in that tier. rates_at_0 (may be NULL): rates of those that start at 0.
- * -EINVAL: a link that is not there, or more than 4.
+ * -EINVAL: a link that is not there, or more than 4; MFS_SIM_CHUNKS.
  */
 MFS_API int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows,
                           const uint32_t *first, const uint32_t *route, const double *bytes,

@@ -51,6 +51,7 @@ struct mfs_sim_line {
     bool shared;
     bool dirty; /* to be placed before time moves */
     struct mfs_sim_line_flow *flows; /* [groups] */
+    struct mfs_sim_operations *operations; /* chunks.c; NULL: none yet */
 };
 
 struct mfs_bundle {
@@ -142,6 +143,7 @@ struct mfs_sim {
 
     /* things */
     struct mfs_net net;
+    struct mfs_chunks *chunks; /* NULL: rates by net */
     struct mfs_sim_request *requests;
     struct mfs_unit *units;
     struct mfs_sim_line *lines;
@@ -227,6 +229,8 @@ double mfs_sim_line_left(const struct mfs_sim_line *line,
 double mfs_sim_line_left_all(const struct mfs_sim_line *line);
 void mfs_sim_line_shared(struct mfs_sim *sim, struct mfs_sim_line *line, bool shared);
 void mfs_sim_line_dirty(struct mfs_sim *sim, uint32_t line);
+/* Its first flow has ended. */
+void mfs_sim_line_end_first(struct mfs_sim *sim, uint32_t line);
 void mfs_sim_lines_end_due(struct mfs_sim *sim); /* flows that have ended by now */
 void mfs_sim_lines_rated(struct mfs_sim *sim); /* take over net->changed */
 void mfs_sim_lines_window(struct mfs_sim *sim); /* port bytes as of now */

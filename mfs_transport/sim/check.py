@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..native import InputError, shown
-from .interface import MOST_CLASSES, POLICIES, Cluster, Model, Options, Requests
+from .interface import (
+    CHUNKS_POLICIES,
+    DEFAULT,
+    MOST_CLASSES,
+    POLICIES,
+    Cluster,
+    Model,
+    Options,
+    Requests,
+)
 
 _POSITIVE = {
     *("units", "unit_hosts", "decode_hosts", "nics_per_host", "link_Bps", "oversubscription"),
@@ -36,6 +45,7 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
     if not options.mlu_base > 1:
         raise InputError(f"mlu_base {options.mlu_base}: more than 1")
     _stages(options)
+    _chunks(options)
     if cluster.hosts > 1 << 20 or cluster.nics_per_host > 64 or cluster.unit_hosts > 256:
         raise InputError(
             f"cluster of {cluster.hosts} hosts: at most {1 << 20}, 256 a unit, 64 NICs a host"
@@ -55,6 +65,35 @@ def _stages(options: Options) -> None:
         )
     if options.stage_first != "none" and options.levels < 6:
         raise InputError(f"levels {options.levels}: 6 or more with stage_first")
+
+
+_FLUID_ONLY = (
+    *("level_order", "promote_interval_s", "stage_first", "deadline_less", "karuna_margin"),
+    *("store_choice", "coflow_weight"),
+)
+
+
+def _chunks(options: Options) -> None:
+    """The senders that ship have no rules but csrc/core's."""
+    if options.enforcement != "chunks":
+        return
+    if options.policy not in CHUNKS_POLICIES:
+        raise InputError(
+            f"policy {shown(options.policy)}: with enforcement chunks one that csrc/core has: "
+            f"{', '.join(CHUNKS_POLICIES)}"
+        )
+    for name in ("hopeless", "shed"):
+        if getattr(options, name) is not None and options.policy != "mfs":
+            raise InputError(
+                f"{name} {getattr(options, name)}: None with enforcement chunks and policy "
+                f"{options.policy}; only mfs has that rule in csrc/core"
+            )
+    for name in _FLUID_ONLY:
+        if getattr(options, name) != getattr(DEFAULT, name):
+            raise InputError(
+                f"{name} {shown(getattr(options, name))}: {shown(getattr(DEFAULT, name))} with "
+                "enforcement chunks"
+            )
 
 
 def _numbers(source: Cluster | Model | Options) -> None:

@@ -26,6 +26,7 @@ from . import structs
 from ._sim import ffi, lib
 from .check import check
 from .interface import (
+    CHUNKS_POLICIES,
     DEFAULT,
     ENFORCEMENTS,
     POLICIES,
@@ -43,6 +44,7 @@ from .interface import (
 from .rates import FlowsOutcome, flows, max_min
 
 __all__ = [
+    "CHUNKS_POLICIES",
     "DEFAULT",
     "ENFORCEMENTS",
     "POLICIES",

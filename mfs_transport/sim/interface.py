@@ -33,7 +33,9 @@ POLICIES = (
     "inf",
 )
 MOST_CLASSES = 36
-ENFORCEMENTS = ("global", "sender", "sender+classes", "sender+pressure")
+ENFORCEMENTS = ("global", "sender", "sender+classes", "sender+pressure", "chunks")
+CHUNKS_POLICIES = ("fair", "fifo", "sjf", "srpt", "edf_paper", "edf", "karuna", "mfs_paper", "mfs")
+"""Those that csrc/core has: what enforcement chunks can run."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ class Options:
     enforcement: str = "global"
     """global: every link keeps the order. sender: egress ports do, the rest of the path is shared.
     sender+classes: and the fabric has `classes` strict classes. sender+pressure: and receivers tell
-    senders, `pressure_delay_s` late, what the best level is that waits for them."""
+    senders, `pressure_delay_s` late, what the best level is that waits for them. chunks: each
+    egress port has the sender that ships, with its queue, window and chunks; for CHUNKS_POLICIES,
+    without options that change csrc/core's rules."""
     classes: int = 4
     pressure_delay_s: float = 1e-3
     levels: int = 8

@@ -18,6 +18,9 @@ from . import structs
 from ._sim import ffi, lib
 from .interface import ENFORCEMENTS, Floats
 
+FLUID = tuple(one for one in ENFORCEMENTS if one != "chunks")
+"""Those that need no policy."""
+
 
 @dataclass(frozen=True)
 class FlowsOutcome:
@@ -72,7 +75,7 @@ def flows(
         at("uint32_t", tiers),
         at("uint32_t", levels),
         at("int64_t", keys),
-        structs.place(enforcement, ENFORCEMENTS, "enforcement"),
+        structs.place(enforcement, FLUID, "enforcement"),
         at("double", finish),
         at("double", rates),
         visited,

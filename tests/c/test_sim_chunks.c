@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/chunks.h"
+
+#include "allocations.h"
+#include "sim_run.h"
+
+static void chunks_init(struct run *run)
+{
+    run_init(run);
+    run->options.enforcement = MFS_SIM_CHUNKS;
+}
+
+static void chunks__every_policy_of_core_with_pods(void)
+{
+    static const char *const policies[] = {"fair", "fifo",   "sjf",       "srpt", "edf_paper",
+                                           "edf",  "karuna", "mfs_paper", "mfs"};
+
+    for (size_t i = 0; i < COUNT(policies); i++) {
+        struct run run;
+        double fluid_bytes;
+
+        run_init(&run);
+        run.options.policy = policies[i];
+        CHECK_EQ_AT(run_go(&run, false), 0, (int)i);
+        fluid_bytes = run.outcome.bytes;
+        chunks_init(&run);
+        run.options.policy = policies[i];
+        CHECK_EQ_AT(run_go(&run, true), 0, (int)i);
+        for (int r = 0; r < REQUESTS; r++)
+            CHECK(run.first_token_s[r] > run.times_s[2][r] - 1e-12);
+        CHECK(fabs(run.outcome.bytes - fluid_bytes) < 1.0);
+        CHECK(run.outcome.trace_count > REQUESTS);
+        mfs_sim_trace_free(run.outcome.trace);
+    }
+}
+
+/* The senders hold memory of their own: none of it is left, wherever a run ends. */
+static void chunks__any_allocation_may_fail(void)
+{
+    struct run run;
+    int result = -ENOMEM;
+
+    for (unsigned long at = 1; result == -ENOMEM; at += 1 + at / 16) {
+        chunks_init(&run);
+        allocations = 0;
+        allocations_fail_at = at;
+        result = run_go(&run, true);
+        CHECK(result == 0 || result == -ENOMEM);
+        mfs_sim_trace_free(run.outcome.trace);
+    }
+    CHECK(allocations > 50);
+}
+
+static int give_up(void *context, uint32_t done, double now_s)
+{
+    (void)context, (void)done, (void)now_s;
+    return 1;
+}
+
+static void chunks__ends_with_flows_queued(void)
+{
+    struct run run;
+
+    chunks_init(&run);
+    run.cluster.link_Bps = 1e8;
+    CHECK_EQ(mfs_sim_run(&run.cluster, &run.model, &run.requests, &run.options, false, give_up,
+                         NULL, &run.outcome),
+             -ECANCELED);
+    CHECK(isinf(run.first_token_s[REQUESTS - 1]));
+}
+
+static void chunks__what_only_the_fluid_model_has_is_refused(void)
+{
+    struct run run;
+
+#define REFUSED(...)                                                                               \
+    do {                                                                                           \
+        chunks_init(&run);                                                                         \
+        __VA_ARGS__;                                                                               \
+        CHECK_EQ(run_go(&run, false), -EINVAL);                                                    \
+    } while (0)
+    REFUSED(run.options.policy = "pdq");
+    REFUSED(run.options.policy = "inf");
+    REFUSED(run.options.policy = "edf", run.options.hopeless = 1);
+    REFUSED(run.options.policy = "mfs_paper", run.options.shed = 1);
+    REFUSED(run.options.level_order = 2);
+    REFUSED(run.options.promote_interval_s = 1e-3);
+    REFUSED(run.options.stage_first = MFS_STAGE_P2D);
+    REFUSED(run.options.policy = "edf", run.options.deadline_less = MFS_SIM_LESS_STAGE3);
+    REFUSED(run.options.policy = "karuna", run.options.karuna_margin = 0.25);
+    REFUSED(run.options.store_slack = true);
+}
+
+static const struct test tests[] = {
+    TEST(chunks__every_policy_of_core_with_pods),
+    TEST(chunks__any_allocation_may_fail),
+    TEST(chunks__ends_with_flows_queued),
+    TEST(chunks__what_only_the_fluid_model_has_is_refused),
+};
+TEST_MAIN(tests)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Enforcement chunks: the senders that ship, in the simulator's time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_sim_engine import ALONE, MODELS, load, model_of
+
+from mfs_transport.native import InputError
+from mfs_transport.sim import engine
+from mfs_transport.sim.engine import Cluster, Model, Options, Requests, simulate
+
+CHUNK_S, WINDOW_S = 200e-6, 2e-3
+LINK_BPS = 1e9  # fast enough for chunks of 200 us
+SENDING = Model(layers=1, groups=1, kv_bytes_per_token_layer=LINK_BPS / 1000)  # 1000 tokens: 1 s
+
+
+def chunks(policy: str, **options: object) -> Options:
+    return Options(policy, enforcement="chunks", **options)  # type: ignore[arg-type]
+
+
+def sending(arrival_s: list[float], tokens: list[int], deadline_s: list[float]) -> Requests:
+    """Requests of stage 3 alone."""
+    none = np.zeros(len(tokens), dtype=np.int64)
+    return Requests(np.array(arrival_s), np.array(tokens), none, np.array(deadline_s))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("policy", ["mfs", "mfs_paper", "edf"])
+def test_a_lone_request_on_units_of_one_host_takes_what_the_closed_form_says(
+    name: str, policy: str
+) -> None:
+    cluster, model = Cluster(units=2, unit_hosts=1, decode_hosts=3), model_of(name)
+    for tokens, prefix in ((4000, 2500), (1000, 0), (30000, 29000)):
+        form = engine.closed_form_ttft_s(cluster, model, tokens, prefix)
+        requests = Requests(
+            np.array([2.0]), np.array([tokens]), np.array([prefix]), np.array([2 + 3 * form])
+        )
+        found = simulate(cluster, model, requests, chunks(policy)).ttft_s[0]
+        assert found == pytest.approx(form, abs=1e-6), tokens
+
+
+@pytest.mark.parametrize(
+    ("policy", "ends"),
+    [
+        ("fifo", [2, 6, 9]),
+        ("sjf", [2, 9, 5]),
+        ("srpt", [2, 9, 5]),
+        ("edf", [9, 4, 7]),  # by deadline: all are met
+        ("fair", [6, 9, 8]),
+    ],
+)
+@pytest.mark.parametrize("receivers", [1, 3])
+def test_three_flows_of_one_port(policy: str, ends: list[float], receivers: int) -> None:
+    """The example of test_sim_engine.py, by the real queue."""
+    cluster = Cluster(1, 1, receivers, link_Bps=LINK_BPS)
+    requests = sending([0.0] * 3, [2000, 4000, 3000], [9.0, 6.0, 7.0])
+    found = simulate(cluster, SENDING, requests, chunks(policy)).ttft_s
+    assert found == pytest.approx(ends, abs=3 * CHUNK_S)
+
+
+def test_an_urgent_request_waits_for_the_window_and_no_more() -> None:
+    requests = sending([0.0, 1.0], [3000, 500], [9.0, 2.0])
+    cluster = Cluster(1, 1, 2, link_Bps=LINK_BPS)
+    late = simulate(cluster, SENDING, requests, chunks("edf")).ttft_s - [3.5, 0.5]
+    assert WINDOW_S - 2 * CHUNK_S <= late[1] <= WINDOW_S + CHUNK_S
+    assert late[0] == pytest.approx(0, abs=CHUNK_S)
+
+
+def test_a_receivers_port_is_shared_by_who_sends() -> None:
+    """Four hosts of a unit send a quarter each at full speed: the port takes as long as for all."""
+    cluster = Cluster(1, 4, 1, link_Bps=LINK_BPS)
+    found = simulate(cluster, SENDING, sending([0.0], [1000], [9.0]), chunks("edf"), trace=True)
+    assert found.ttft_s == pytest.approx([1.0], abs=CHUNK_S)
+    assert found.bytes_moved == LINK_BPS
+    ends = found.trace["time_s"][found.trace["kind"] == engine.TRACE_KINDS.index("flow_end")]
+    assert ends == pytest.approx([1.0] * 4, abs=4 * CHUNK_S)
+
+
+def test_what_waits_for_a_busy_receiver_holds_up_others_for_some_windows_only() -> None:
+    """64 senders have filled their windows for one receiver; each hears of a chunk of its own once
+    in 64 chunks, and looks more often than that, so it sees sooner that the receiver is slow."""
+    requests = sending([0.0, 0.0], [1000, 1], [3.0, 9.0])
+    cluster = Cluster(1, 64, 2, link_Bps=LINK_BPS)
+    found = simulate(cluster, SENDING, requests, chunks("edf"))
+    assert found.decode_host.tolist() == [64, 65]
+    assert found.ttft_s[1] < 5 * WINDOW_S < 64 * CHUNK_S
+    assert found.ttft_s[0] == pytest.approx(1.0, abs=WINDOW_S)
+
+
+def test_the_use_of_a_port_is_counted_to_the_last_arrival() -> None:
+    requests = sending([0.0, 1.0], [3000, 500], [9.0, 9.5])
+    cluster = Cluster(1, 1, 2, link_Bps=LINK_BPS)
+    used = simulate(cluster, SENDING, requests, chunks("fifo")).port_utilisation
+    assert used[0] == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("policy", engine.CHUNKS_POLICIES)
+def test_the_same_input_gives_the_same_bits(policy: str) -> None:
+    model = model_of("llama3-8b")
+    requests = load(ALONE, model, 60, 30)
+    first, second = (simulate(ALONE, model, requests, chunks(policy)) for _ in range(2))
+    for field in dataclasses.fields(first):
+        if field.name != "seconds":
+            one, other = getattr(first, field.name), getattr(second, field.name)
+            assert np.array_equal(one, other), field.name
+
+
+@pytest.mark.parametrize("policy", [one for one in engine.CHUNKS_POLICIES if one != "karuna"])
+def test_fluid_and_chunks_agree_while_receivers_are_not_busy(policy: str) -> None:
+    """Not karuna: the fluid one has exact rates, csrc/core's has keys."""
+    model = model_of("llama3-8b")
+    requests = load(ALONE, model, 300, 15)
+    fluid, real = (
+        np.mean(simulate(ALONE, model, requests, Options(policy, enforcement=by)).earliness_s >= 0)
+        for by in ("sender", "chunks")
+    )
+    assert real == pytest.approx(fluid, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"policy": "pdq"}, "policy 'pdq': with enforcement chunks one that csrc/core has: fair"),
+        ({"policy": "inf"}, "policy 'inf': with enforcement chunks"),
+        ({"policy": "edf", "hopeless": True}, "hopeless True: None with enforcement chunks"),
+        ({"policy": "mfs_paper", "shed": True}, "shed True: None with enforcement chunks"),
+        ({"level_order": "srpt"}, "level_order 'srpt': 'key' with enforcement chunks"),
+        ({"stage_first": "p2d"}, "stage_first 'p2d': 'none' with enforcement chunks"),
+        ({"store_choice": "slack"}, "store_choice 'slack': 'draw' with enforcement chunks"),
+        ({"promote_interval_s": 1e-3}, "promote_interval_s 0.001: 0.0 with enforcement chunks"),
+    ],
+)
+def test_what_only_the_fluid_model_has_is_refused(change: dict[str, object], words: str) -> None:
+    options = dataclasses.replace(chunks("mfs"), **change)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=words):
+        simulate(ALONE, SENDING, sending([0.0], [1000], [9.0]), options)
