@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def explore(seeds: str) -> subprocess.CompletedProcess[str]:
+def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(ROOT / "scripts" / "explore"), seeds],
+        [str(ROOT / "scripts" / "explore"), *arguments],
         env={**os.environ, "JOBS": "1"},
         capture_output=True,
         text=True,
@@ -22,11 +22,17 @@ def explore(seeds: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_explore() -> None:
-    done = explore("1:2000")
+    done = explore("1:1500")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_explore__orders() -> None:
+    done = explore("1:1", "orders")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "34650 orders\n"
 
 
 def test_explore__bad_range() -> None:
     done = explore("1-3000")
     assert done.returncode == 2
-    assert done.stderr == "explore: '1-3000': FROM:COUNT, two numbers\n"
+    assert done.stderr == ("explore: '1-3000': FROM:COUNT, two numbers, then orders or nothing\n")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *     explore SEED [COUNT]     COUNT runs [1], of the seeds from SEED on
+ *     explore orders SEED      all orders of the steps of three senders: orders.c
  *
  * A run: some processes send while faults come. Then none comes and nothing new is posted: two
  * leases and the time of transmission later nothing waits but for destinations that still take no
@@ -39,16 +40,19 @@ static void settings(void)
 {
     struct mfs_config *config = &machine.config;
     static const uint64_t shares[] = {0, 50, 250, 500};
+    const bool fixed = chance(4);
 
     config->lease = 2000000;
-    config->window_time = 400000;
-    config->chunk_time = 100000;
-    config->chunk_min = 2048;
-    config->chunk_max = 8192;
-    config->window_min = 40000;
-    config->window = chance(4) ? 32768 : 0;
     config->port_rate = chance(3) ? 0 : world.rate_Bps;
     config->untagged_share = shares[pick(4)];
+    machine.window = (struct mfs_window_config){
+        .chunk_ns = 100000,
+        .chunk_min_bytes = 2048,
+        .chunk_max_bytes = 8192,
+        .depth_ns = 400000,
+        .window_min_bytes = config->port_rate > 0 ? 0 : 40000,
+        .window_bytes = fixed ? 32768 : 0,
+    };
 }
 
 /* --- faults --- */
@@ -205,13 +209,14 @@ static void begin(struct process *at)
 /* Who may run now; false: nobody, until *next_ns. */
 static bool choose(unsigned *chosen, int64_t *next_ns)
 {
-    unsigned from = (unsigned)pick(world.count);
+    unsigned next = (unsigned)pick(world.count);
 
     *next_ns = wire_next_ns();
     for (unsigned i = 0; i < world.count; i++) {
-        struct process *at = &world.processes[(from + i) % world.count];
+        struct process *at = &world.processes[next];
         int64_t due_ns = machine.processes[at->index].wake_ns;
 
+        next = next + 1 < world.count ? next + 1 : 0;
         if (at->revive_ns != 0) {
             if (at->revive_ns > machine.now_ns) {
                 if (at->revive_ns < *next_ns)
@@ -277,7 +282,21 @@ static void late(void)
     FAIL("something still waits (faults %x, rate %llu, share %llu, fixed window %llu)",
          world.faults, (unsigned long long)machine.segment->ports[0].state.rate_Bps,
          (unsigned long long)machine.config.untagged_share,
-         (unsigned long long)machine.config.window);
+         (unsigned long long)machine.window.window_bytes);
+}
+
+void world_make(uint64_t seed)
+{
+    machine_reset(seed);
+    memset(&world, 0, sizeof(world));
+    world.seed = seed;
+    world.start_ns = machine.now_ns;
+    world.rate_Bps = 100000000;
+    settings();
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        world.processes[i].index = i;
+        world.processes[i].told = MFS_RANK_NONE;
+    }
 }
 
 static void run(uint64_t seed)
@@ -287,21 +306,13 @@ static void run(uint64_t seed)
     unsigned chosen;
     int grain;
 
-    machine_reset(seed);
-    memset(&world, 0, sizeof(world));
-    world.seed = seed;
-    world.start_ns = machine.now_ns;
+    world_make(seed);
     world.count = 2 + (unsigned)pick(PROCESSES - 1);
-    world.rate_Bps = 100000000;
-    settings();
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
         world.faults |= (unsigned)chance(1u << kind == FAULT_FULL ? 16 : 4) << kind;
     grain = grains[pick(4)];
-    for (unsigned i = 0; i < world.count; i++) {
-        world.processes[i].index = i;
-        world.processes[i].told = MFS_RANK_NONE;
+    for (unsigned i = 0; i < world.count; i++)
         begin(&world.processes[i]);
-    }
     until_ns = machine.now_ns + LEASES * machine.config.lease;
     for (;;) {
         wire_move();
@@ -337,6 +348,10 @@ int main(int argc, char **argv)
     uint64_t chunks = 0;
 
     machine.config = *mfs_config_get();
+    if (argc == 3 && strcmp(argv[1], "orders") == 0) {
+        printf("%llu orders\n", (unsigned long long)orders_explore(strtoull(argv[2], NULL, 10)));
+        return 0;
+    }
     for (uint64_t seed = first; seed < first + count; seed++) {
         run(seed);
         chunks += world.chunks;

@@ -10,11 +10,13 @@
 #include <time.h>
 
 #include "core/atomic.h"
+#include "core/rmlq.h"
 
 #define STACK_BYTES 65536
 #define ARENA_BYTES (UINT64_C(64) << 20)
 #define FIRST_FD 1000 /* the descriptor of process 0 */
 #define COARSE_NS 100000
+#define FLOWS 64 /* of a sender; it has no more operations */
 
 struct machine machine;
 
@@ -154,6 +156,9 @@ const struct mfs_config *__real_mfs_config_get(void);
 const struct mfs_config *__wrap_mfs_config_get(void);
 void __wrap_mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
 void __wrap_mfs_request_repair(struct mfs_segment *segment);
+void __wrap_mfs_port_window_config(struct mfs_window_config *window);
+void __real_mfs_rmlq_config_init(struct mfs_rmlq_config *config);
+void __wrap_mfs_rmlq_config_init(struct mfs_rmlq_config *config);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
 {
@@ -241,6 +246,18 @@ void __wrap_mfs_request_reap(struct mfs_segment *segment, const struct mfs_livin
 void __wrap_mfs_request_repair(struct mfs_segment *segment)
 {
     (void)segment;
+}
+
+void __wrap_mfs_port_window_config(struct mfs_window_config *window)
+{
+    *window = machine.window;
+}
+
+/* Queues are made often. */
+void __wrap_mfs_rmlq_config_init(struct mfs_rmlq_config *config)
+{
+    __real_mfs_rmlq_config_init(config);
+    config->max_flows = FLOWS;
 }
 
 /* --- memory: a process that is killed frees none, so a run's goes as a whole --- */

@@ -36,6 +36,7 @@ struct machine {
     int64_t now_ns;
     struct mfs_segment *segment;
     struct mfs_config config;
+    struct mfs_window_config window; /* of a port, instead of what the configuration says */
     struct machine_process processes[PROCESSES];
     struct machine_process *current; /* NULL: the machine itself */
     int turn;                        /* accesses until the next may run */
@@ -45,7 +46,7 @@ struct machine {
 
 extern struct machine machine;
 
-/* A new run: nothing is in the segment, nobody lives. machine.config is the caller's. */
+/* A new run: nothing is in the segment, nobody lives. config and window are the caller's. */
 void machine_reset(uint64_t seed);
 /* Below `most`. */
 uint64_t pick(uint64_t most);

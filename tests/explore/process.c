@@ -19,7 +19,7 @@
 
 #include "../c/rival.h"
 
-#define CHUNK_MAX machine.config.chunk_max
+#define CHUNK_MAX machine.window.chunk_max_bytes
 
 static struct process *self(void)
 {
@@ -221,7 +221,7 @@ static void push(struct process *at)
         return;
     *operation = (struct operation){.to = &at->to[pick(DESTINATIONS)], .untagged = chance(4)};
     operation->rank = mfs_rank_make((unsigned)pick(3), (int64_t)pick(8));
-    operation->op.length = 1 + pick(chance(3) ? 200000 : 20000);
+    operation->op.length = 1 + pick(at->first == 0 && chance(3) ? 200000 : 20000);
     tag = rival_tag(operation->rank, operation->untagged ? MFS_UNTAGGED : MFS_TAGGED);
     CHECK(mfs_sender_push(at->sender, &operation->op, &operation->to->at, &tag, mfs_now_ns()) == 0);
 }
@@ -278,6 +278,9 @@ void process_run(void *ctx)
     struct process *at = ctx;
 
     join(at);
+    for (unsigned i = 0; i < at->first; i++)
+        push(at);
+    machine_sleep(machine.now_ns);
     for (;;) {
         while (at->left_first != at->left_end)
             hear(at);

@@ -19,6 +19,8 @@
         fflush(stdout);                                                                            \
         fprintf(stderr, "seed %llu, %lld ns: ", (unsigned long long)world.seed,                    \
                 (long long)(machine.now_ns - world.start_ns));                                     \
+        if (world.order[0])                                                                        \
+            fprintf(stderr, "order %s: ", world.order);                                            \
         fprintf(stderr, __VA_ARGS__);                                                              \
         fprintf(stderr, " (%s:%d)\n", __FILE__, __LINE__);                                         \
         exit(1);                                                                                   \
@@ -83,6 +85,7 @@ struct process {
     struct operation operations[OPERATIONS];
     struct flight left[FLIGHTS]; /* that it was not told of yet: a ring */
     unsigned left_first, left_end;
+    unsigned first;      /* operations that it posts when it begins */
     unsigned busy;       /* of the hundred looks, after which it posts something new */
     int64_t every_ns;    /* it looks so often */
     int64_t stopped_ns;  /* it does not run before */
@@ -99,6 +102,7 @@ struct world {
     uint64_t seed;
     int64_t start_ns, calm_ns; /* when faults end */
     unsigned count;            /* of processes */
+    char order[16];            /* of the processes' steps; "": by the seed */
     unsigned faults;           /* that this run has */
     uint64_t rate_Bps;         /* of the wire */
     bool calm;                 /* no more faults, and no more operations */
@@ -113,6 +117,16 @@ struct world {
 };
 
 extern struct world world;
+
+/* --- explore.c --- */
+
+/* A new one, with no process in it. */
+void world_make(uint64_t seed);
+
+/* --- orders.c --- */
+
+/* How many there were. */
+uint64_t orders_explore(uint64_t seed);
 
 /* --- wire.c --- */
 
