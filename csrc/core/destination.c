@@ -41,6 +41,8 @@ static void become(struct mfs_destinations *all, destination_t *at, uint32_t sta
 
     detach(all, at);
     all->in[at->state].bytes -= at->inflight_bytes;
+    if (at->state == MFS_DESTINATION_OPEN)
+        at->allowed_bytes = 0;
     at->state = state;
     all->in[state].bytes += at->inflight_bytes;
     append(all, at);
@@ -78,7 +80,7 @@ void mfs_destination_sent(struct mfs_destinations *all, destination_t *at, uint6
 {
     all->in[at->state].bytes += bytes;
     if (at->inflight_bytes == 0) {
-        at->mark_bytes = bytes;
+        at->mark_bytes = at->mark_total = bytes;
         at->mark_ns = at->moved_ns = now_ns;
         append(all, at);
         all->busy++;
@@ -89,18 +91,28 @@ void mfs_destination_sent(struct mfs_destinations *all, destination_t *at, uint6
 }
 
 /* The mark was reached: which state does the time that it took ask for? */
-static uint32_t judge(const destination_t *at, const struct mfs_patience *patience, int64_t now_ns)
+static uint32_t judge(destination_t *at, const struct mfs_patience *patience, int64_t now_ns)
 {
-    const int64_t took_ns = now_ns - at->mark_ns;
+    const int64_t took_ns = now_ns - at->mark_ns - patience->gap_ns;
 
     if (patience->due_ns == 0)
         return MFS_DESTINATION_OPEN;
     if (at->mark_ns == 0 || now_ns == 0) /* it is not known how long it took */
         return at->state == MFS_DESTINATION_OPEN ? MFS_DESTINATION_OPEN : MFS_DESTINATION_SLOW;
-    if (at->state == MFS_DESTINATION_OPEN)
-        return took_ns > 2 * patience->due_ns + patience->gap_ns ? MFS_DESTINATION_SLOW
-                                                                 : MFS_DESTINATION_OPEN;
-    return took_ns <= patience->due_ns + patience->due_ns / 4 + patience->gap_ns
+    if (at->state == MFS_DESTINATION_OPEN) {
+        at->allowed_bytes = 0;
+        return took_ns > MFS_SLOW_DUES * patience->due_ns ? MFS_DESTINATION_SLOW
+                                                          : MFS_DESTINATION_OPEN;
+    }
+    if (took_ns > MFS_OPEN_DUES * patience->due_ns) {
+        at->allowed_bytes = at->mark_total / 2;
+        return MFS_DESTINATION_SLOW;
+    }
+    if (at->allowed_bytes < at->mark_total)
+        at->allowed_bytes = at->mark_total;
+    at->allowed_bytes = at->allowed_bytes < patience->window_bytes / 2 ? 2 * at->allowed_bytes
+                                                                       : patience->window_bytes;
+    return at->mark_total >= patience->window_bytes - patience->window_bytes / 2
                ? MFS_DESTINATION_OPEN
                : MFS_DESTINATION_SLOW;
 }
@@ -124,7 +136,7 @@ void mfs_destination_left(struct mfs_destinations *all, destination_t *at, uint6
     else if (state == MFS_DESTINATION_STALLED)
         state = MFS_DESTINATION_SLOW;
     if (marked) {
-        at->mark_bytes = at->inflight_bytes;
+        at->mark_bytes = at->mark_total = at->inflight_bytes;
         at->mark_ns = now_ns;
     }
     if (at->inflight_bytes == 0) {
@@ -155,7 +167,8 @@ static destination_t *first_in_time(struct mfs_destinations *all, uint32_t state
 bool mfs_destination_look(struct mfs_destinations *all, const struct mfs_patience *patience,
                           int64_t now_ns)
 {
-    const int64_t late_ns = patience->due_ns > 0 ? 2 * patience->due_ns : patience->lease_ns;
+    const int64_t late_ns =
+        patience->due_ns > 0 ? MFS_SLOW_DUES * patience->due_ns : patience->lease_ns;
     destination_t *at;
     bool changed = false;
 

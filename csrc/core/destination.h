@@ -4,19 +4,22 @@
  * Each has a queue of its own (core/rmlq.h) and an account of its bytes in flight, so that one
  * that takes no bytes holds only its own.
  *
- *            2 due                       lease
+ *            3 due                       lease
  *   OPEN ----------------> SLOW --------------------> STALLED
  *     ^                     |  ^                         |
- *     +-- 1.25 due or less -+  +------ a byte moves -----+
+ *     +--- half a window ---+  +------ a byte moves -----+
+ *          in 2 due
  *
  * due = the time in which a full window leaves the port: whatever is in flight on a port that is
  * as fast as it is said to be has left by then. So a destination is
  *
  *   open     bytes that it has in flight use up the port's window, as they should.
- *   slow     what was in flight to it has not left within twice that time (and as long as the
- *            sender itself did not look): it is not the port that keeps it. Its bytes leave the
- *            port's account. It may use what room the port really has left, and one chunk in any
- *            case, by which we see when it gets better.
+ *   slow     what was in flight to it has not left within three times that time (and as long as
+ *            the sender itself did not look): it is not the port that keeps it. Its bytes leave the
+ *            port's account. It may use what room the port really has left, and as many bytes in
+ *            any case as it has shown that it takes: one chunk at first, twice as many each time
+ *            that what was in flight has left within twice that time, half of that when it has
+ *            not. Once half a window has left in time, it is open again.
  *   stalled  none of its bytes has moved for the lease. It gets none until one does.
  *
  * A mark stands for all bytes that are in flight when it is set; it is reached when so many have
@@ -31,11 +34,16 @@
 
 #include "core/rmlq.h"
 
+#define MFS_SLOW_DUES 3 /* so many times as long as is due: slow */
+#define MFS_OPEN_DUES 2 /* no longer than this: it takes more */
+
 struct mfs_destination {
     struct mfs_voq voq;       /* first: what waits for it */
     void *user;               /* the transport's own, to tell who it is */
     uint64_t inflight_bytes;
     uint64_t mark_bytes;      /* to leave until the mark is reached */
+    uint64_t mark_total;      /* for which it stands */
+    uint64_t allowed_bytes;   /* while it is slow: in flight, whatever the port has room for */
     int64_t mark_ns;          /* when it was set; 0: at the next look */
     int64_t moved_ns;         /* when a byte left last, or the first was sent; 0: as above */
     struct mfs_destination *next, *prev; /* of those with bytes in flight in its state */
@@ -67,6 +75,7 @@ struct mfs_patience {
     int64_t due_ns;   /* in which what is in flight should leave; 0: not known */
     int64_t gap_ns;   /* that the sender itself did not look */
     int64_t lease_ns; /* after which what has not moved does not count */
+    uint64_t window_bytes; /* of the port */
 };
 
 /* -ENOMEM. The memory is the caller's; user is kept for it. */

@@ -11,11 +11,13 @@
  * RATE: it begins with what the configuration says, or with the speed of the link, and is
  * corrected, unless it was configured, by the bytes completed over an interval in which the port
  * was never idle. The interval starts anew when a chunk finds the port empty and its sender had
- * nothing to send before, and when a destination turns out to be what was slow (core/sender.c). A
- * port that is merely empty each time we look is not idle: a socket's buffer may take a whole
- * window at once. An interval in which the window was never full shows what was asked for, not
- * what the port can do: it may only raise an estimate. Whoever moves the start of the interval
- * owns the sample.
+ * nothing to send before. A port that is merely empty each time we look is not idle: a socket's
+ * buffer may take a whole window at once. An interval in which the window was never full shows what
+ * was asked for, not what the port can do: it may only raise an estimate. So may one in which a
+ * destination turned out to be what was slow; and where one destination held the whole window while
+ * others waited, less than half the estimate is not the port's. Else the rate of a slow receiver
+ * whose traffic is the most urgent would become that of the port, and by that rate it would not be
+ * slow. Whoever moves the start of the interval owns the sample.
  */
 #include "core/port_state.h"
 
@@ -71,8 +73,14 @@ bool mfs_pace_take(struct mfs_port_state *port, uint64_t pace_Bps, uint64_t byte
 void mfs_sample_begin(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns)
 {
     mfs_set(&port->sample_base, done_bytes);
-    mfs_set(&port->sample_full, 0);
+    mfs_set(&port->sample_full, MFS_SAMPLE_ASKED);
     mfs_set(&port->sample_since_ns, now_ns);
+}
+
+void mfs_sample_is(struct mfs_port_state *port, enum mfs_sample kind)
+{
+    if (mfs_get(&port->sample_full) < kind)
+        mfs_set(&port->sample_full, kind);
 }
 
 bool mfs_sample_due(const struct mfs_port_state *port, int64_t now_ns)
@@ -85,15 +93,18 @@ bool mfs_sample_due(const struct mfs_port_state *port, int64_t now_ns)
 void mfs_sample_take(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns)
 {
     int64_t since_ns = mfs_get(&port->sample_since_ns);
-    uint64_t bytes;
-    bool full;
-
     const int64_t span_ns = mfs_moment_age(since_ns, now_ns);
+    const uint64_t rate_Bps = mfs_get(&port->rate_Bps);
+    uint64_t bytes;
+    uint32_t kind;
+    bool full;
 
     if (!mfs_sample_due(port, now_ns) || !mfs_replace(&port->sample_since_ns, &since_ns, now_ns))
         return;
     bytes = done_bytes - mfs_swap(&port->sample_base, done_bytes);
-    full = mfs_swap(&port->sample_full, 0);
-    if (span_ns > 0)
-        mfs_set(&port->rate_Bps, mfs_rate_next(mfs_get(&port->rate_Bps), bytes, span_ns, full));
+    kind = mfs_swap(&port->sample_full, MFS_SAMPLE_ASKED);
+    full = kind == MFS_SAMPLE_FULL || kind == MFS_SAMPLE_HELD;
+    if (span_ns <= 0 || (kind == MFS_SAMPLE_HELD && mfs_span_bytes(bytes, rate_Bps) < span_ns / 2))
+        return;
+    mfs_set(&port->rate_Bps, mfs_rate_next(rate_Bps, bytes, span_ns, full));
 }

@@ -20,13 +20,23 @@
 
 #include "core/types.h"
 
+/* What the interval that is being measured says; what is larger stays. */
+enum mfs_sample {
+    MFS_SAMPLE_ASKED, /* the window was never full: what was asked for. It may only raise the rate
+                       */
+    MFS_SAMPLE_FULL, /* it was: what the port can do */
+    MFS_SAMPLE_HELD, /* it was full of bytes of one destination, which may be what is slow: less
+                      * than half the rate is not the port's */
+    MFS_SAMPLE_SLOW, /* a destination was what was slow: it may only raise the rate */
+};
+
 struct mfs_port_state {
-    _Atomic uint64_t rate_Bps;        /* 0: unknown yet */
+    _Atomic uint64_t rate_Bps; /* 0: unknown yet */
     _Atomic uint64_t untagged_credit; /* thousandths of bytes that are owed to untagged traffic */
-    _Atomic int64_t pace_next_ns;     /* the next chunk may leave then */
-    _Atomic int64_t sample_since_ns;  /* start of the busy interval that is being measured */
-    _Atomic uint64_t sample_base;     /* the senders' done_bytes when it began */
-    _Atomic uint32_t sample_full; /* the window was full in it: it says how fast the port is */
+    _Atomic int64_t pace_next_ns; /* the next chunk may leave then */
+    _Atomic int64_t sample_since_ns; /* start of the busy interval that is being measured */
+    _Atomic uint64_t sample_base; /* the senders' done_bytes when it began */
+    _Atomic uint32_t sample_full; /* enum mfs_sample: what it says of the port */
 };
 
 /* Is an untagged chunk of so many bytes paid for? share: thousandths, 0..1000. */
@@ -41,6 +51,7 @@ bool mfs_pace_take(struct mfs_port_state *port, uint64_t pace_Bps, uint64_t byte
 
 /* A busy interval begins; done_bytes: what the port's senders have completed since ever. */
 void mfs_sample_begin(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns);
+void mfs_sample_is(struct mfs_port_state *port, enum mfs_sample kind);
 /* Is the busy interval long enough for a sample? */
 bool mfs_sample_due(const struct mfs_port_state *port, int64_t now_ns);
 /* Move the estimate by what was completed in the interval; the next one begins. */

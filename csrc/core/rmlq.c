@@ -172,6 +172,12 @@ void mfs_rmlq_head(const struct mfs_rmlq *queue, enum mfs_voq_class class, enum 
     head->bytes = chunk_length(best_flow(queue, head->voq, kind)->head, max_bytes);
 }
 
+uint32_t mfs_rmlq_waiting_voqs(const struct mfs_rmlq *queue)
+{
+    return queue->order[MFS_VOQ_OPEN][MFS_TAGGED].count +
+           queue->order[MFS_VOQ_OPEN][MFS_UNTAGGED].count;
+}
+
 bool mfs_rmlq_waits(const struct mfs_rmlq *queue)
 {
     return queue->dirty_flows != MFS_NO_FLOW || queue->order[MFS_VOQ_OPEN][MFS_TAGGED].count > 0 ||

@@ -105,7 +105,8 @@ static struct mfs_patience patience(const struct mfs_sender *sender, int64_t now
             (int64_t)((double)due_ns * (double)window->more_bytes / (double)window->window_bytes);
     if (due_ns > 0 && due_ns < window->config.depth_ns)
         due_ns = window->config.depth_ns;
-    return (struct mfs_patience){due_ns, mfs_window_state_away(window, now_ns), sender->lease_ns};
+    return (struct mfs_patience){due_ns, mfs_window_state_away(window, now_ns), sender->lease_ns,
+                                 window->window_bytes};
 }
 
 /* The owner looks: what does not leave in time leaves the account instead. True if so. */
@@ -125,8 +126,7 @@ static bool look_at_destinations(struct mfs_sender *sender, const struct mfs_oth
     limits = patience(sender, now_ns);
     if (!mfs_destination_look(&sender->destinations, &limits, now_ns))
         return false;
-    /* it was not the port that was slow */
-    mfs_sample_begin(sender->port, others->done_bytes + sender->told.done_bytes, now_ns);
+    mfs_sample_is(sender->port, MFS_SAMPLE_SLOW); /* it was not the port */
     return true;
 }
 
@@ -139,8 +139,26 @@ static inline void rest(struct mfs_sender *sender)
 
 /* --- what goes next --- */
 
+/* Of a voq, which is the first member of its destination. */
+static inline struct mfs_destination *destination_of(struct mfs_voq *voq)
+{
+    return (struct mfs_destination *)(void *)voq;
+}
+
+/* The port has room for it beside all that is in flight, or its destination takes so much. */
+static bool slow_fits(const struct mfs_sender *sender, const struct mfs_head *slow)
+{
+    const struct mfs_destination *destination = destination_of(slow->voq);
+    const uint64_t held = sender->others_bytes +
+                          sender->destinations.in[MFS_DESTINATION_OPEN].bytes +
+                          sender->destinations.in[MFS_DESTINATION_SLOW].bytes;
+
+    return destination->inflight_bytes + slow->bytes <= destination->allowed_bytes ||
+           mfs_window_state_fits(&sender->window, held, slow->bytes);
+}
+
 /* The best chunk of a kind that can be sent: of the open destinations or, where it is better and
- * the port has room for it, of the slow ones. */
+ * there is room for it, of the slow ones. */
 static void candidate(const struct mfs_sender *sender, enum mfs_kind kind, uint64_t max_bytes,
                       struct mfs_head *best)
 {
@@ -151,11 +169,7 @@ static void candidate(const struct mfs_sender *sender, enum mfs_kind kind, uint6
     if (MFS_LIKELY(!all->in[MFS_DESTINATION_SLOW].first))
         return;
     mfs_rmlq_head(sender->queue, MFS_VOQ_SLOW, kind, max_bytes, &slow);
-    if (slow.rank < best->rank &&
-        mfs_window_state_fits(&sender->window,
-                              sender->others_bytes + all->in[MFS_DESTINATION_OPEN].bytes +
-                                  all->in[MFS_DESTINATION_SLOW].bytes,
-                              slow.bytes))
+    if (slow.rank < best->rank && slow_fits(sender, &slow))
         *best = slow;
 }
 
@@ -209,17 +223,28 @@ static int whose_turn(const struct mfs_sender *sender, const struct mfs_told *to
     return others->best < told->rank ? -EBUSY : 0;
 }
 
-/* Room for these bytes, and the pacer's leave. Of a slow destination they are a candidate only
- * where there is room. */
-static int admit(struct mfs_sender *sender, const struct mfs_others *others, uint64_t bytes,
-                 int64_t now_ns)
+/* All that is in flight on the port goes to one destination, and somebody else waits. */
+static bool one_holds_it(const struct mfs_sender *sender, const struct mfs_others *others)
+{
+    const struct mfs_destinations *all = &sender->destinations;
+
+    return others->inflight_bytes == 0 &&
+           all->in[MFS_DESTINATION_OPEN].first == all->in[MFS_DESTINATION_OPEN].last &&
+           (others->best != MFS_RANK_NONE || mfs_rmlq_waiting_voqs(sender->queue) > 1);
+}
+
+/* Room for these bytes, and the pacer's leave. slow: their destination is; they are a candidate
+ * only where there is room. */
+static int admit(struct mfs_sender *sender, const struct mfs_others *others, bool slow,
+                 uint64_t bytes, int64_t now_ns)
 {
     const uint64_t open =
         others->inflight_bytes + sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
 
-    if (!mfs_window_state_fits(&sender->window, open, bytes)) {
+    if (!slow && !mfs_window_state_fits(&sender->window, open, bytes)) {
         sender->window.full = true;
-        mfs_set(&sender->port->sample_full, 1);
+        mfs_sample_is(sender->port,
+                      one_holds_it(sender, others) ? MFS_SAMPLE_HELD : MFS_SAMPLE_FULL);
         return -ENOBUFS;
     }
     if (sender->pace_Bps > 0 && !mfs_pace_take(sender->port, sender->pace_Bps, bytes, now_ns))
@@ -262,10 +287,22 @@ int mfs_sender_push(struct mfs_sender *sender, struct mfs_op *op,
                                         : push_coarser(sender, op, &destination->voq, tag, now_ns);
 }
 
-/* Of a voq, which is the first member of its destination. */
-static inline struct mfs_destination *destination_of(struct mfs_voq *voq)
+/*
+ * Another sender has something better, so we hold ours back: but for a lease nothing has been in
+ * flight on the port and nothing has left it. Whoever it is does not send, whatever it says, and
+ * an idle port is used.
+ */
+static bool held_in_vain(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
 {
-    return (struct mfs_destination *)(void *)voq;
+    const uint64_t done_bytes = others->done_bytes + sender->told.done_bytes;
+
+    if (sender->pace_Bps > 0 || sender->told.inflight_bytes + others->inflight_bytes > 0 ||
+        sender->blocked != -EBUSY || done_bytes != sender->held_done_bytes) {
+        sender->held_since_ns = now_ns;
+        sender->held_done_bytes = done_bytes;
+        return false;
+    }
+    return now_ns - sender->held_since_ns > sender->lease_ns;
 }
 
 int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_ns,
@@ -294,12 +331,14 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
     if (sender->told.rank == MFS_RANK_NONE)
         return sender->blocked = -EAGAIN;
     turn = whose_turn(sender, &sender->told, &others);
-    if (turn < 0)
+    if (turn < 0 && !held_in_vain(sender, &others, now_ns))
         return sender->blocked = turn;
+    if (turn < 0)
+        turn = 0;
     kind =
         turn || heads.of[MFS_UNTAGGED].rank < heads.of[MFS_TAGGED].rank ? MFS_UNTAGGED : MFS_TAGGED;
     head = &heads.of[kind];
-    error = admit(sender, &others, head->bytes, now_ns);
+    error = admit(sender, &others, head->voq->class == MFS_VOQ_SLOW, head->bytes, now_ns);
     if (error)
         return sender->blocked = error;
     book(sender, &others, destination_of(head->voq), kind == MFS_UNTAGGED, head->bytes, now_ns);
@@ -422,7 +461,7 @@ int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destin
     (void)look_at_destinations(sender, &others, now_ns);
     if (whose_turn(sender, &last, &others) < 0)
         return -EBUSY;
-    error = admit(sender, &others, bytes, now_ns);
+    error = admit(sender, &others, false, bytes, now_ns);
     if (error)
         return error;
     book(sender, &others, destination, false, bytes, now_ns);

@@ -14,7 +14,8 @@
  *
  *   window: bytes of open destinations, here and at the others, + chunk <= window + more,
  *           or the port is empty
- *   slow:   bytes of open and slow ones                         + chunk <= the same
+ *   slow:   bytes of open and slow ones                         + chunk <= the same,
+ *           or as many as the destination has shown that it takes
  *
  * The other senders of the port come in by struct mfs_port_ops, the transport by struct
  * mfs_transport_ops, time as now_ns. No clock, no thread, no system call, no allocation on the
@@ -102,6 +103,8 @@ struct mfs_sender {
     uint64_t others_bytes; /* in flight at the others, as of the last look */
     uint64_t untagged_permille, pace_Bps;
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
+    int64_t held_since_ns;    /* since then another has held us back, with nothing in flight */
+    uint64_t held_done_bytes; /* of the port, as of then */
     int64_t lease_ns;
     int blocked; /* why next() had none last: see there; 0: it had one */
     bool rested; /* nothing waited and nothing was in flight since its last chunk */

@@ -226,15 +226,22 @@ void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living
 
 /* --- what is said of a port --- */
 
-void mfs_port_window_config(struct mfs_window_config *window)
+/*
+ * GETS: a get is asked for, and then its bytes come: in that time, the way there and back and the
+ * peer's next look at its queue, its place in the window is used and nothing arrives. A window that
+ * covers less than that is all that the port's rate is learned by, and stays as small as it is. So
+ * the ingress side has twice the time, and a floor four times as high.
+ */
+void mfs_port_window_config(const struct mfs_port *port, struct mfs_window_config *window)
 {
+    const bool gets = mfs_get(&port->cell->direction) == MFS_INGRESS;
     const struct mfs_config *config = mfs_config_get();
 
     mfs_window_config_init(window);
     if (config->chunk > 0)
         window->chunk_min_bytes = window->chunk_max_bytes = config->chunk;
-    window->depth_ns = config->window_time;
-    window->window_min_bytes = config->port_rate > 0 ? 0 : WINDOW_MIN_BYTES;
+    window->depth_ns = gets ? 2 * config->window_time : config->window_time;
+    window->window_min_bytes = config->port_rate > 0 ? 0 : (gets ? 4 : 1) * WINDOW_MIN_BYTES;
     window->window_bytes = config->window;
 }
 
@@ -247,7 +254,7 @@ uint64_t mfs_port_window(const struct mfs_port *port)
 {
     struct mfs_window_config window;
 
-    mfs_port_window_config(&window);
+    mfs_port_window_config(port, &window);
     return mfs_window_bytes(&window, mfs_port_rate_Bps(port));
 }
 
@@ -255,6 +262,6 @@ uint64_t mfs_port_chunk(const struct mfs_port *port)
 {
     struct mfs_window_config window;
 
-    mfs_port_window_config(&window);
+    mfs_port_window_config(port, &window);
     return mfs_window_chunk(&window, mfs_port_rate_Bps(port));
 }

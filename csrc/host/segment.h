@@ -117,6 +117,7 @@ static inline bool mfs_living_owner(const struct mfs_living *living, uint32_t ow
 }
 
 /* Chunks and window by the configuration of the process. */
-void mfs_port_window_config(struct mfs_window_config *window);
+struct mfs_port;
+void mfs_port_window_config(const struct mfs_port *port, struct mfs_window_config *window);
 
 #endif

@@ -224,7 +224,7 @@ static int sender_make(struct place *place, const struct mfs_transport_ops *tran
     config.queue.watch = mfs_event_watch(place->port);
     params_init(&config.queue.params);
     config.queue.params.rate_Bps = mfs_port_rate_Bps(place->port);
-    mfs_port_window_config(&config.window);
+    mfs_port_window_config(place->port, &config.window);
     config.untagged_permille = settings->untagged_share;
     config.pace_Bps = settings->pace;
     config.lease_ns = settings->lease;

@@ -8,7 +8,7 @@
 #define MANY 40
 
 /* What is in flight should leave within 2 ms; the lease is 20 ms. */
-static const struct mfs_patience patience = {2 * MS, 0, 20 * MS};
+static const struct mfs_patience patience = {2 * MS, 0, 20 * MS, 1000};
 
 static struct mfs_rmlq *queue;
 static struct mfs_destinations all;
@@ -99,8 +99,8 @@ static void state__open_slow_stalled_and_back(void)
     set_up();
     sent(0, 1000, now_ns);
     STATE_IS(&to[0], OPEN);
-    CHECK(!look(now_ns + 4 * MS)); /* twice what is due, and no longer */
-    CHECK(look(now_ns + 4 * MS + 1));
+    CHECK(!look(now_ns + 6 * MS)); /* three times what is due, and no longer */
+    CHECK(look(now_ns + 6 * MS + 1));
     STATE_IS(&to[0], SLOW);
     CHECK(!look(now_ns + 20 * MS));
     CHECK(look(now_ns + 20 * MS + 1)); /* no byte has left for the lease */
@@ -116,12 +116,46 @@ static void state__open_slow_stalled_and_back(void)
     STATE_IS(&to[0], SLOW);
     sent(0, 1000, now_ns);
     STATE_IS(&to[0], SLOW);
-    left(0, 1000, now_ns + 2 * MS + MS / 2 + 1);
+    left(0, 1000, now_ns + 4 * MS + 1);
     STATE_IS(&to[0], SLOW);
     sent(0, 1000, now_ns);
-    left(0, 1000, now_ns + 2 * MS + MS / 2); /* 1.25 times what is due: as it should be */
+    left(0, 1000, now_ns + 4 * MS); /* twice what is due: as it should be */
     STATE_IS(&to[0], OPEN);
     CHECK_EQ(all.stalls, 1);
+    tear_down();
+}
+
+/* One that was slow may have twice as much each time that it was in time, up to the window; half of
+ * what was late. */
+static void state__as_much_as_it_has_shown_that_it_takes(void)
+{
+    int64_t now_ns = SECOND + 7 * MS;
+
+    set_up();
+    sent(0, 400, SECOND);
+    CHECK(look(now_ns));
+    CHECK_EQ(to[0].allowed_bytes, 0);
+    left(0, 400, now_ns);
+    CHECK_EQ(to[0].allowed_bytes, 200); /* it has not been in time */
+    sent(0, 100, now_ns);
+    left(0, 100, now_ns += 4 * MS);
+    CHECK_EQ(to[0].allowed_bytes, 400);
+    sent(0, 100, now_ns);
+    left(0, 100, now_ns += 4 * MS);
+    CHECK_EQ(to[0].allowed_bytes, 800);
+    sent(0, 100, now_ns);
+    left(0, 100, now_ns += 4 * MS);
+    CHECK_EQ(to[0].allowed_bytes, 1000); /* the window */
+    sent(0, 400, now_ns);
+    left(0, 400, now_ns += 4 * MS + 1);
+    CHECK_EQ(to[0].allowed_bytes, 200);
+    STATE_IS(&to[0], SLOW);
+    sent(0, 499, now_ns);
+    left(0, 499, now_ns += 4 * MS);
+    STATE_IS(&to[0], SLOW); /* a window is 1000 */
+    sent(0, 500, now_ns);
+    left(0, 500, now_ns += 4 * MS);
+    STATE_IS(&to[0], OPEN);
     tear_down();
 }
 
@@ -130,12 +164,12 @@ static void state__slow_by_its_mark(void)
 {
     set_up();
     sent(0, 1000, SECOND);
-    left(0, 1000, SECOND + 4 * MS);
+    left(0, 1000, SECOND + 6 * MS);
     STATE_IS(&to[0], OPEN);
     sent(0, 1000, SECOND);
-    left(0, 999, SECOND + 5 * MS); /* not reached */
+    left(0, 999, SECOND + 7 * MS); /* not reached */
     STATE_IS(&to[0], OPEN);
-    left(0, 1, SECOND + 5 * MS);
+    left(0, 1, SECOND + 7 * MS);
     STATE_IS(&to[0], SLOW);
     tear_down();
 }
@@ -157,26 +191,26 @@ static void state__stalled_to_open(void)
 
 static void state__the_sender_was_away(void)
 {
-    const struct mfs_patience away = {2 * MS, 10 * MS, 20 * MS};
+    const struct mfs_patience away = {2 * MS, 10 * MS, 20 * MS, 1000};
 
     set_up();
     sent(0, 1000, SECOND);
-    CHECK(!mfs_destination_look(&all, &away, SECOND + 14 * MS));
-    CHECK(mfs_destination_look(&all, &away, SECOND + 14 * MS + 1));
+    CHECK(!mfs_destination_look(&all, &away, SECOND + 16 * MS));
+    CHECK(mfs_destination_look(&all, &away, SECOND + 16 * MS + 1));
     STATE_IS(&to[0], SLOW);
     CHECK(!mfs_destination_look(&all, &away, SECOND + 30 * MS));
     CHECK(mfs_destination_look(&all, &away, SECOND + 30 * MS + 1));
     STATE_IS(&to[0], STALLED);
-    mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 12 * MS + MS / 2 + 1);
+    mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 14 * MS + 1);
     STATE_IS(&to[0], SLOW);
-    sent(0, 1000, SECOND);
-    mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 12 * MS + MS / 2);
-    STATE_IS(&to[0], OPEN);
     sent(0, 1000, SECOND);
     mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 14 * MS);
     STATE_IS(&to[0], OPEN);
     sent(0, 1000, SECOND);
-    mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 14 * MS + 1);
+    mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 16 * MS);
+    STATE_IS(&to[0], OPEN);
+    sent(0, 1000, SECOND);
+    mfs_destination_left(&all, &to[0], 1000, &away, SECOND + 16 * MS + 1);
     STATE_IS(&to[0], SLOW);
     tear_down();
 }
@@ -184,7 +218,7 @@ static void state__the_sender_was_away(void)
 /* No rate, no time that is due: only who does not move at all for the lease is not open. */
 static void state__nothing_is_known_of_the_port(void)
 {
-    const struct mfs_patience unknown = {0, 0, 20 * MS};
+    const struct mfs_patience unknown = {0, 0, 20 * MS, 1000};
 
     set_up();
     sent(0, 1000, SECOND);
@@ -237,7 +271,7 @@ static void mark__sees_a_trickle(void)
 
     set_up();
     sent(0, 1000, now_ns);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         now_ns += MS;
         left(0, 100, now_ns);
         sent(0, 100, now_ns);
@@ -263,8 +297,8 @@ static void time__unknown_is_that_of_the_next_look(void)
     sent(1, 1000, 0);
     CHECK(!look(SECOND));
     CHECK(to[0].mark_ns == SECOND && to[1].mark_ns == SECOND);
-    CHECK(!look(SECOND + 4 * MS));
-    CHECK(look(SECOND + 4 * MS + 1));
+    CHECK(!look(SECOND + 6 * MS));
+    CHECK(look(SECOND + 6 * MS + 1));
     STATE_IS(&to[0], SLOW);
     STATE_IS(&to[1], SLOW);
     tear_down();
@@ -281,9 +315,9 @@ static void time__unknown_between_known_ones(void)
     sent(2, 1000, SECOND + 3 * MS);
     CHECK(!look(SECOND + 3 * MS + 1));
     STATE_IS(&to[1], OPEN);
-    CHECK(!look(SECOND + 6 * MS));
+    CHECK(!look(SECOND + 8 * MS));
     STATE_IS(&to[1], OPEN);
-    CHECK(look(SECOND + 7 * MS + 2)); /* but it is seen in the end */
+    CHECK(look(SECOND + 9 * MS + 2)); /* but it is seen in the end */
     STATE_IS(&to[1], SLOW);
     tear_down();
 }
@@ -298,10 +332,10 @@ static void time__unknown_of_bytes_before_the_mark(void)
         left(0, 100, 0);
         CHECK(!look(SECOND + MS + i));
     }
-    CHECK(look(SECOND + 4 * MS + 1));
+    CHECK(look(SECOND + 6 * MS + 1));
     STATE_IS(&to[0], SLOW);
     STATE_IS(&to[1], OPEN);
-    CHECK(look(SECOND + 5 * MS + 1)); /* 1 is late; 0 has moved just now, as far as anybody knows */
+    CHECK(look(SECOND + 7 * MS + 1)); /* 1 is late; 0 has moved just now, as far as anybody knows */
     STATE_IS(&to[0], SLOW);
     CHECK(!look(SECOND + 20 * MS + 1));
     tear_down();
@@ -313,7 +347,7 @@ static void time__unknown_between_slow_ones(void)
     set_up();
     for (int i = 0; i < 3; i++)
         sent(i, 1000, SECOND);
-    (void)look(SECOND + 5 * MS);
+    (void)look(SECOND + 7 * MS);
     left(1, 100, 0);
     left(0, 100, SECOND + 6 * MS);
     CHECK(look(SECOND + 20 * MS + 1)); /* 2 is stalled */
@@ -338,13 +372,13 @@ static void time__unknown_when_it_left(void)
     STATE_IS(&to[0], OPEN);
     CHECK(!look(SECOND + 100 * MS));
     STATE_IS(&to[0], OPEN);
-    CHECK(look(SECOND + 105 * MS));
+    CHECK(look(SECOND + 107 * MS));
     STATE_IS(&to[0], SLOW);
-    sent(0, 1000, SECOND + 105 * MS);
+    sent(0, 1000, SECOND + 107 * MS);
     left(0, 1000, 0);
     STATE_IS(&to[0], SLOW); /* nothing says that it is better */
-    sent(1, 1000, SECOND + 105 * MS);
-    CHECK(look(SECOND + 110 * MS)); /* 1 is slow; 0 has moved, though nobody knows when */
+    sent(1, 1000, SECOND + 107 * MS);
+    CHECK(look(SECOND + 114 * MS)); /* 1 is slow; 0 has moved, though nobody knows when */
     STATE_IS(&to[0], SLOW);
     STATE_IS(&to[1], SLOW);
     CHECK(!look(SECOND + 120 * MS));
@@ -380,7 +414,7 @@ static void queue__goes_with_the_state(void)
     push(1, 1, 0);
     CHECK(best_of(MFS_VOQ_OPEN) == &to[0] && !best_of(MFS_VOQ_SLOW));
     sent(0, 1000, SECOND);
-    (void)look(SECOND + 5 * MS);
+    (void)look(SECOND + 7 * MS);
     CHECK(best_of(MFS_VOQ_OPEN) == &to[1] && best_of(MFS_VOQ_SLOW) == &to[0]);
     (void)look(SECOND + 30 * MS);
     CHECK(best_of(MFS_VOQ_OPEN) == &to[1] && !best_of(MFS_VOQ_SLOW));
@@ -465,7 +499,7 @@ static void unsaid__each_once_a_stall(void)
 static void close__forgets_what_is_in_flight(void)
 {
     for (int state = 0; state < MFS_DESTINATION_STATES; state++) {
-        static const int64_t waits_ns[] = {0, 5 * MS, 30 * MS};
+        static const int64_t waits_ns[] = {0, 7 * MS, 30 * MS};
 
         set_up();
         sent(0, 1000, SECOND);
@@ -496,7 +530,8 @@ static void sums__whatever_happens(void)
             const uint64_t bytes = 1 + test_random(&state) % 1000;
             const int64_t then_ns = test_random(&state) % 8 == 0 ? 0 : now_ns;
             const struct mfs_patience any = {(int64_t)(test_random(&state) % 3) * MS,
-                                             (int64_t)(test_random(&state) % 3) * MS, 20 * MS};
+                                             (int64_t)(test_random(&state) % 3) * MS, 20 * MS,
+                                             1000};
 
             switch (test_random(&state) % 8) {
             case 0:
@@ -535,6 +570,7 @@ static void sums__whatever_happens(void)
 
 static const struct test tests[] = {
     TEST(state__open_slow_stalled_and_back),
+    TEST(state__as_much_as_it_has_shown_that_it_takes),
     TEST(state__slow_by_its_mark),
     TEST(state__stalled_to_open),
     TEST(state__the_sender_was_away),
