@@ -197,3 +197,11 @@ destination_t *mfs_destination_unsaid(struct mfs_destinations *all, int64_t age_
     all->unsaid = at->next;
     return at;
 }
+
+void mfs_destination_try(struct mfs_destinations *all, destination_t *at, uint64_t allowed_bytes)
+{
+    become(all, at, MFS_DESTINATION_SLOW);
+    at->allowed_bytes = allowed_bytes;
+    at->mark_bytes = at->mark_total = at->inflight_bytes;
+    at->mark_ns = at->moved_ns;
+}

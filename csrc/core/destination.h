@@ -94,6 +94,9 @@ static inline bool mfs_destination_reaches(const struct mfs_destination *destina
 }
 void mfs_destination_left(struct mfs_destinations *all, struct mfs_destination *destination,
                           uint64_t bytes, const struct mfs_patience *patience, int64_t now_ns);
+/* An open one with bytes in flight is taken for slow, with so much in flight allowed. */
+void mfs_destination_try(struct mfs_destinations *all, struct mfs_destination *destination,
+                         uint64_t allowed_bytes);
 /* One that has been stalled for longer than age_ns, each once for a stall; NULL: none. */
 struct mfs_destination *mfs_destination_unsaid(struct mfs_destinations *all, int64_t age_ns,
                                                int64_t now_ns);

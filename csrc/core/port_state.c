@@ -90,21 +90,32 @@ bool mfs_sample_due(const struct mfs_port_state *port, int64_t now_ns)
     return mfs_moment_come(since_ns, now_ns - MFS_RATE_SAMPLE_NS, 2 * MFS_RATE_SAMPLE_NS);
 }
 
+/* The rate after an interval of this kind, from the one that was known (0: none). */
+static uint64_t rate_after(enum mfs_sample kind, uint64_t rate_Bps, uint64_t bytes, int64_t span_ns)
+{
+    const double sample_Bps = (double)bytes * 1e9 / (double)span_ns, known_Bps = (double)rate_Bps;
+
+    if (kind == MFS_SAMPLE_HELD && sample_Bps < known_Bps / 2)
+        return rate_Bps;
+    if (kind != MFS_SAMPLE_SLOW || rate_Bps == 0)
+        return mfs_rate_next(rate_Bps, bytes, span_ns, kind != MFS_SAMPLE_ASKED);
+    /* what others have shown beside the slow one is taken whole, up to four times the rate */
+    if (sample_Bps > 4 * known_Bps)
+        return (uint64_t)(4 * known_Bps);
+    return sample_Bps > known_Bps ? (uint64_t)sample_Bps : rate_Bps;
+}
+
 void mfs_sample_take(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns)
 {
     int64_t since_ns = mfs_get(&port->sample_since_ns);
     const int64_t span_ns = mfs_moment_age(since_ns, now_ns);
-    const uint64_t rate_Bps = mfs_get(&port->rate_Bps);
+    enum mfs_sample kind;
     uint64_t bytes;
-    uint32_t kind;
-    bool full;
 
     if (!mfs_sample_due(port, now_ns) || !mfs_replace(&port->sample_since_ns, &since_ns, now_ns))
         return;
     bytes = done_bytes - mfs_swap(&port->sample_base, done_bytes);
     kind = mfs_swap(&port->sample_full, MFS_SAMPLE_ASKED);
-    full = kind == MFS_SAMPLE_FULL || kind == MFS_SAMPLE_HELD;
-    if (span_ns <= 0 || (kind == MFS_SAMPLE_HELD && mfs_span_bytes(bytes, rate_Bps) < span_ns / 2))
-        return;
-    mfs_set(&port->rate_Bps, mfs_rate_next(rate_Bps, bytes, span_ns, full));
+    if (span_ns > 0)
+        mfs_set(&port->rate_Bps, rate_after(kind, mfs_get(&port->rate_Bps), bytes, span_ns));
 }

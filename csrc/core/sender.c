@@ -9,6 +9,8 @@
 
 #define CHUNKS_A_LOOK 8 /* at the clock, which costs more than a small chunk */
 #define SAY_NS INT64_C(1000000000) /* a stall that is worth a line in a log */
+#define TRIAL_EVERY_NS INT64_C(100000000)   /* between two trials of try_others() at first */
+#define TRIAL_RARELY_NS INT64_C(3000000000) /* and in the end */
 #define SPARE_SHARE 8   /* of a chunk may be kept for express operations: one part in so many */
 
 /* --- made and ended --- */
@@ -103,7 +105,7 @@ static struct mfs_patience patience(const struct mfs_sender *sender, int64_t now
     if (due_ns > 0 && window->more_bytes > 0)
         due_ns +=
             (int64_t)((double)due_ns * (double)window->more_bytes / (double)window->window_bytes);
-    if (due_ns > 0 && due_ns < window->config.depth_ns)
+    if (due_ns < window->config.depth_ns) /* also while the rate is not known */
         due_ns = window->config.depth_ns;
     return (struct mfs_patience){due_ns, mfs_window_state_away(window, now_ns), sender->lease_ns,
                                  window->window_bytes};
@@ -233,6 +235,29 @@ static bool one_holds_it(const struct mfs_sender *sender, const struct mfs_other
            (others->best != MFS_RANK_NONE || mfs_rmlq_waiting_voqs(sender->queue) > 1);
 }
 
+/*
+ * One destination holds the whole window, and has for a while, so the rate that is known may be its
+ * own and not the port's. Now and then it is taken for slow, with half of the window: the others
+ * show what the port can do. If it was not the one that is slow, it is open again as soon as that
+ * half has left, in about the time of a window; and the next trial comes later.
+ */
+static void try_others(struct mfs_sender *sender, int64_t now_ns)
+{
+    struct mfs_destination *held = sender->destinations.in[MFS_DESTINATION_OPEN].first;
+
+    if (sender->trial_ns == 0 || now_ns - sender->trial_ns > 4 * sender->trial_every_ns)
+        sender->trial_every_ns = TRIAL_EVERY_NS; /* it is long since one held the window */
+    else if (now_ns < sender->trial_ns)
+        return;
+    else if (held) {
+        mfs_destination_try(&sender->destinations, held, sender->window.window_bytes / 2);
+        mfs_sample_is(sender->port, MFS_SAMPLE_SLOW);
+        if (sender->trial_every_ns < TRIAL_RARELY_NS)
+            sender->trial_every_ns *= 2;
+    }
+    sender->trial_ns = now_ns + sender->trial_every_ns;
+}
+
 /* Room for these bytes, and the pacer's leave. slow: their destination is; they are a candidate
  * only where there is room. */
 static int admit(struct mfs_sender *sender, const struct mfs_others *others, bool slow,
@@ -243,8 +268,12 @@ static int admit(struct mfs_sender *sender, const struct mfs_others *others, boo
 
     if (!slow && !mfs_window_state_fits(&sender->window, open, bytes)) {
         sender->window.full = true;
-        mfs_sample_is(sender->port,
-                      one_holds_it(sender, others) ? MFS_SAMPLE_HELD : MFS_SAMPLE_FULL);
+        if (one_holds_it(sender, others)) {
+            mfs_sample_is(sender->port, MFS_SAMPLE_HELD);
+            try_others(sender, now_ns);
+        } else {
+            mfs_sample_is(sender->port, MFS_SAMPLE_FULL);
+        }
         return -ENOBUFS;
     }
     if (sender->pace_Bps > 0 && !mfs_pace_take(sender->port, sender->pace_Bps, bytes, now_ns))

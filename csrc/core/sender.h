@@ -103,6 +103,7 @@ struct mfs_sender {
     uint64_t others_bytes; /* in flight at the others, as of the last look */
     uint64_t untagged_permille, pace_Bps;
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
+    int64_t trial_ns, trial_every_ns; /* when the others are tried next: try_others() */
     int64_t held_since_ns;    /* since then another has held us back, with nothing in flight */
     uint64_t held_done_bytes; /* of the port, as of then */
     int64_t lease_ns;
