@@ -364,17 +364,19 @@ static void slow__not_in_less_than_a_window_is_for(void)
 }
 
 /* The word that says how fast the port is may be anything. No window takes longer than a second. */
-static void slow__after_two_seconds_at_any_rate(void)
+static void slow__however_low_the_rate_is_said_to_be(void)
 {
+    const int64_t until_ns = SECOND + 200 * MS;
+
     set_up();
     stop_the_first();
     all.port.rate_Bps = 1;
     push(1, MUCH);
-    pass(2 * SECOND);
-    CHECK_EQ(to[0].state, MFS_DESTINATION_OPEN);
-    pass(MS / 5);
-    CHECK_EQ(next(), 1);
-    CHECK_EQ(to[0].state, MFS_DESTINATION_STALLED); /* nothing has moved for longer */
+    while (next() != 1) { /* the others are tried */
+        now_ns += MS / 10;
+        CHECK(now_ns < until_ns);
+    }
+    CHECK(to[0].state != MFS_DESTINATION_OPEN);
     tear_down();
 }
 
@@ -466,7 +468,7 @@ static const struct test tests[] = {
     TEST(slow__does_not_make_the_port_slow),
     TEST(slow__when_its_rate_is_all_that_is_known),
     TEST(slow__not_in_less_than_a_window_is_for),
-    TEST(slow__after_two_seconds_at_any_rate),
+    TEST(slow__however_low_the_rate_is_said_to_be),
     TEST(slow__is_seen_by_express),
     TEST(stalled__gets_none_until_a_byte_moves),
     TEST(stalled__is_no_reason_to_queue),
