@@ -236,10 +236,10 @@ static bool one_holds_it(const struct mfs_sender *sender, const struct mfs_other
 }
 
 /*
- * One destination holds the whole window, and has for a while, so the rate that is known may be its
- * own and not the port's. Now and then it is taken for slow, with half of the window: the others
- * show what the port can do. If it was not the one that is slow, it is open again as soon as that
- * half has left, in about the time of a window; and the next trial comes later.
+ * One destination holds the whole window, and has for a while, so the rate that was learned may be
+ * its own and not the port's. Now and then it is taken for slow, with half of the window: the
+ * others show what the port can do. If it was not the one that is slow, it is open again as soon as
+ * that half has left, in about the time of a window; and the next trial comes later.
  */
 static void try_others(struct mfs_sender *sender, int64_t now_ns)
 {
@@ -270,7 +270,8 @@ static int admit(struct mfs_sender *sender, const struct mfs_others *others, boo
         sender->window.full = true;
         if (one_holds_it(sender, others)) {
             mfs_sample_is(sender->port, MFS_SAMPLE_HELD);
-            try_others(sender, now_ns);
+            if (!sender->rate_known)
+                try_others(sender, now_ns);
         } else {
             mfs_sample_is(sender->port, MFS_SAMPLE_FULL);
         }

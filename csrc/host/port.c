@@ -250,6 +250,12 @@ uint64_t mfs_port_rate_Bps(const struct mfs_port *port)
     return mfs_get(&port->cell->state.rate_Bps);
 }
 
+double mfs_port_rate_margin(const struct mfs_port *port)
+{
+    (void)port;
+    return mfs_config_get()->port_rate > 0 ? 1.0 : 2.0;
+}
+
 uint64_t mfs_port_window(const struct mfs_port *port)
 {
     struct mfs_window_config window;

@@ -29,6 +29,8 @@ MFS_API int mfs_port_name_at(struct mfs_host *host, uint32_t index, char *name);
 MFS_API void mfs_port_close(struct mfs_port *port);
 
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
+/* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */
+MFS_API double mfs_port_rate_margin(const struct mfs_port *port);
 /* Of a sender that looks at its queue in time. */
 MFS_API uint64_t mfs_port_window(const struct mfs_port *port);
 MFS_API uint64_t mfs_port_chunk(const struct mfs_port *port);

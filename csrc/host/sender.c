@@ -202,13 +202,13 @@ uint32_t mfs_port_stalled(const struct mfs_port *port)
 
 /* --- joining and leaving --- */
 
-static void params_init(struct mfs_params *params)
+static void params_init(const struct mfs_port *port, struct mfs_params *params)
 {
     const struct mfs_config *config = mfs_config_get();
 
     mfs_params_init(params);
     params->patience = (uint32_t)config->patience;
-    params->rate_margin = config->port_rate > 0 ? 1.0 : 2.0;
+    params->rate_margin = mfs_port_rate_margin(port);
     params->hold_ns = config->hold_max;
 }
 
@@ -222,7 +222,7 @@ static int sender_make(struct place *place, const struct mfs_transport_ops *tran
     config.queue.policy = mfs_host_policy(place->host);
     config.queue.facts = mfs_request_source(place->host);
     config.queue.watch = mfs_event_watch(place->port);
-    params_init(&config.queue.params);
+    params_init(place->port, &config.queue.params);
     config.queue.params.rate_Bps = mfs_port_rate_Bps(place->port);
     mfs_port_window_config(place->port, &config.window);
     config.untagged_permille = settings->untagged_share;
@@ -280,7 +280,7 @@ void mfs_sender_follow(struct mfs_sender *sender)
     const struct place *place = sender->others.ctx;
     struct mfs_params params;
 
-    params_init(&params);
+    params_init(place->port, &params);
     (void)mfs_sender_set_policy(sender, mfs_host_policy(place->host), &params, mfs_now_ns());
 }
 

@@ -65,7 +65,8 @@ def split_policies(text: str) -> list[str]:
 
 def number(name: str, value: float, least: float, most: float) -> float:
     if not least <= value <= most:
-        words = f"{value:g}" if abs(value) < 1e15 else shown(value)
+        short = isinstance(value, float) and abs(value) < 1e15
+        words = f"{value:g}" if short else shown(value)
         raise InputError(f"{name} {words}: from {least:g} to {most:g}")
     return value
 

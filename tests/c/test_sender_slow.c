@@ -368,7 +368,7 @@ static void slow__however_low_the_rate_is_said_to_be(void)
 {
     const int64_t until_ns = SECOND + 200 * MS;
 
-    set_up();
+    set_up_at(5000 * CHUNK, false);
     stop_the_first();
     all.port.rate_Bps = 1;
     push(1, MUCH);
