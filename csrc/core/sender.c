@@ -317,24 +317,6 @@ int mfs_sender_push(struct mfs_sender *sender, struct mfs_op *op,
                                         : push_coarser(sender, op, &destination->voq, tag, now_ns);
 }
 
-/*
- * Another sender has something better, so we hold ours back: but for a lease nothing has been in
- * flight on the port and nothing has left it. Whoever it is does not send, whatever it says, and
- * an idle port is used.
- */
-static bool held_in_vain(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
-{
-    const uint64_t done_bytes = others->done_bytes + sender->told.done_bytes;
-
-    if (sender->pace_Bps > 0 || sender->told.inflight_bytes + others->inflight_bytes > 0 ||
-        sender->blocked != -EBUSY || done_bytes != sender->held_done_bytes) {
-        sender->held_since_ns = now_ns;
-        sender->held_done_bytes = done_bytes;
-        return false;
-    }
-    return now_ns - sender->held_since_ns > sender->lease_ns;
-}
-
 int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_ns,
                     struct mfs_chunk *chunk)
 {
@@ -361,10 +343,8 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
     if (sender->told.rank == MFS_RANK_NONE)
         return sender->blocked = -EAGAIN;
     turn = whose_turn(sender, &sender->told, &others);
-    if (turn < 0 && !held_in_vain(sender, &others, now_ns))
-        return sender->blocked = turn;
     if (turn < 0)
-        turn = 0;
+        return sender->blocked = turn;
     kind =
         turn || heads.of[MFS_UNTAGGED].rank < heads.of[MFS_TAGGED].rank ? MFS_UNTAGGED : MFS_TAGGED;
     head = &heads.of[kind];

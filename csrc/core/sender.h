@@ -104,8 +104,6 @@ struct mfs_sender {
     uint64_t untagged_permille, pace_Bps;
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
     int64_t trial_ns, trial_every_ns; /* when the others are tried next: try_others() */
-    int64_t held_since_ns;    /* since then another has held us back, with nothing in flight */
-    uint64_t held_done_bytes; /* of the port, as of then */
     int64_t lease_ns;
     int blocked; /* why next() had none last: see there; 0: it had one */
     bool rested; /* nothing waited and nothing was in flight since its last chunk */

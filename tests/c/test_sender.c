@@ -165,38 +165,6 @@ static void next__somebody_may_send(void)
 
 /* --- restless --- */
 
-/* One says that it has something better, and that it moves, and never sends: the port is not left
- * idle for longer than the lease. While it does send, it is waited for. */
-static void next__who_never_sends_is_not_waited_for(void)
-{
-    struct mfs_chunk chunk;
-    struct mfs_op op = {.length = CHUNK};
-    const struct mfs_tag tag = rival_tag(9, MFS_TAGGED);
-    const int64_t lease_ns = 20 * MS;
-    int64_t at_ns;
-
-    set_up(2, 0);
-    rival_waits(two, 1, 1 << 20, now_ns);
-    CHECK_EQ(mfs_sender_push(one->sender, &op, &one->to, &tag, now_ns), 0);
-    for (at_ns = now_ns; at_ns < now_ns + 5 * lease_ns; at_ns += MS) { /* it sends */
-        CHECK_EQ(rival_next(two, 128, at_ns), 0);
-        CHECK_EQ(mfs_sender_next(one->sender, 0, at_ns, &chunk), -EBUSY);
-        rival_done(two, 128, at_ns);
-    }
-    now_ns = at_ns;
-    rival_waits(two, 1, 1 << 20, now_ns);
-    for (; at_ns <= now_ns + lease_ns; at_ns += MS) { /* it only says so */
-        mfs_sender_publish(two->sender, at_ns);
-        CHECK_EQ(mfs_sender_next(one->sender, 0, at_ns, &chunk), -EBUSY);
-    }
-    CHECK_EQ(mfs_sender_next(one->sender, 0, at_ns + MS, &chunk), 0);
-    CHECK(chunk.op == &op);
-    mfs_sender_done(one->sender, &one->to, chunk.length, at_ns + MS);
-    if (!chunk.last)
-        CHECK_EQ(mfs_sender_remove(one->sender, &op, at_ns + MS), 0);
-    tear_down();
-}
-
 static void restless__what_a_later_look_could_move(void)
 {
     struct mfs_destination other = {0};
@@ -352,7 +320,6 @@ static const struct test tests[] = {
     TEST(next__why_there_is_none),
     TEST(next__a_chunk_of_the_port),
     TEST(next__somebody_may_send),
-    TEST(next__who_never_sends_is_not_waited_for),
     TEST(restless__what_a_later_look_could_move),
     TEST(overdraw__goes_with_a_chunk),
     TEST(close__bytes_in_flight_are_given_back),

@@ -156,7 +156,7 @@ const struct mfs_config *__real_mfs_config_get(void);
 const struct mfs_config *__wrap_mfs_config_get(void);
 void __wrap_mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
 void __wrap_mfs_request_repair(struct mfs_segment *segment);
-void __wrap_mfs_port_window_config(struct mfs_window_config *window);
+void __wrap_mfs_port_window_config(const struct mfs_port *port, struct mfs_window_config *window);
 void __real_mfs_rmlq_config_init(struct mfs_rmlq_config *config);
 void __wrap_mfs_rmlq_config_init(struct mfs_rmlq_config *config);
 
@@ -248,8 +248,9 @@ void __wrap_mfs_request_repair(struct mfs_segment *segment)
     (void)segment;
 }
 
-void __wrap_mfs_port_window_config(struct mfs_window_config *window)
+void __wrap_mfs_port_window_config(const struct mfs_port *port, struct mfs_window_config *window)
 {
+    (void)port;
     *window = machine.window;
 }
 
