@@ -155,47 +155,6 @@ static void private__is_private(void)
     mfs_host_close(two);
 }
 
-/* --- what is read is not trusted --- */
-
-static void stamp__neither_old_nor_of_the_future(void)
-{
-    static const struct {
-        int64_t stamp_ns, now_ns;
-        bool fresh;
-    } rows[] = {
-        {1000, 1000, true},           {1000, 1020, true},
-        {1000, 1021, false},          {1020, 1000, true},
-        {1021, 1000, false},          {0, 1000, false},
-        {INT64_MAX, 1000, false},     {INT64_MIN, 1000, false},
-        {INT64_MIN, INT64_MAX, true}, {-5, 5, true},
-        {INT64_MAX, 0, false},
-    };
-
-    for (size_t i = 0; i < COUNT(rows); i++)
-        CHECK_EQ_AT(mfs_stamp_fresh(rows[i].stamp_ns, rows[i].now_ns, 20), rows[i].fresh, i);
-}
-
-static void moment__no_further_ahead_than_anybody_sets_it(void)
-{
-    static const struct {
-        int64_t moment_ns, now_ns, age_ns;
-        bool come;
-    } rows[] = {
-        {1000, 1000, 0, true},
-        {1000, 1001, 1, true},
-        {1010, 1000, 0, false},
-        {1011, 1000, 0, true},
-        {INT64_MAX, 1000, 0, true},
-        {INT64_MAX, -1000, 0, true},
-        {INT64_MIN, 1000, INT64_MAX, true},
-    };
-
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        CHECK_EQ_AT(mfs_moment_come(rows[i].moment_ns, rows[i].now_ns, 10), rows[i].come, i);
-        CHECK_EQ_AT(mfs_moment_age(rows[i].moment_ns, rows[i].now_ns), rows[i].age_ns, i);
-    }
-}
-
 static const struct test tests[] = {
     TEST(open__file_is_ours_alone),
     TEST(open__refuses_a_file_others_can_touch),
@@ -207,8 +166,6 @@ static const struct test tests[] = {
     TEST(open__bad_paths),
     TEST(open__more_than_there_are_slots),
     TEST(private__is_private),
-    TEST(stamp__neither_old_nor_of_the_future),
-    TEST(moment__no_further_ahead_than_anybody_sets_it),
 };
 
 TEST_MAIN(tests)
