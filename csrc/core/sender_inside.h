@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside csrc/core only: what the files of a sender share. What each chunk needs is inline.
+ *
+ *   sender.c           operations in, the best chunk out, what has left
+ *   sender_express.c   operations that go at once, without the queue
+ *   sender_room.c      the window is full; destinations that take no bytes
+ *   sender_made.c      made and ended; settings, and what is asked
+ */
+#ifndef MFS_CORE_SENDER_INSIDE_H
+#define MFS_CORE_SENDER_INSIDE_H
+
+#include <errno.h>
+
+#include "core/atomic.h"
+#include "core/sender.h"
+
+/* --- sender_room.c --- */
+/* The owner looks: what does not leave in time leaves the account instead. True if so. */
+bool mfs_sender_judge(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns);
+/* How long bytes may take, as of now. */
+struct mfs_patience mfs_sender_patience(const struct mfs_sender *sender, int64_t now_ns);
+/* A chunk did not fit beside what is in flight to open destinations. */
+void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns);
+
+/* --- the others of the port --- */
+
+static inline void mfs_sender_tell(struct mfs_sender *sender, int64_t now_ns)
+{
+    sender->told.inflight_bytes = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
+    sender->told.stalled = sender->destinations.stalled;
+    if (sender->others.publish)
+        sender->others.publish(sender->others.ctx, &sender->told, now_ns);
+}
+
+static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
+                                   struct mfs_others *others)
+{
+    *others = (struct mfs_others){.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
+    if (sender->others.look)
+        sender->others.look(sender->others.ctx, now_ns, others);
+    sender->others_bytes = others->inflight_bytes;
+}
+
+/* Nothing of it waits or is under way: the port may be idle from here on. */
+static inline void mfs_sender_rest(struct mfs_sender *sender)
+{
+    if (sender->told.rank == MFS_RANK_NONE && sender->destinations.busy == 0)
+        sender->rested = true;
+}
+
+/* Of a voq, which is the first member of its destination. */
+static inline struct mfs_destination *mfs_destination_of(struct mfs_voq *voq)
+{
+    return (struct mfs_destination *)(void *)voq;
+}
+
+/* Whose turn is it? 0: our best's; 1: our best untagged one's; -EBUSY: another's. */
+static inline int mfs_sender_turn(const struct mfs_sender *sender, const struct mfs_told *told,
+                                  const struct mfs_others *others)
+{
+    const uint64_t share = sender->untagged_permille;
+    const bool first = told->untagged_rank <= others->untagged_best;
+
+    if (first && told->untagged_rank != MFS_RANK_NONE &&
+        mfs_share_due(sender->port, share, told->untagged_bytes))
+        return 1;
+    if (!first && mfs_share_due(sender->port, share, others->untagged_bytes))
+        return -EBUSY;
+    return others->best < told->rank ? -EBUSY : 0;
+}
+
+/* Room for these bytes, and the pacer's leave. slow: their destination is; they are a candidate
+ * only where there is room. */
+static inline int mfs_sender_admit(struct mfs_sender *sender, const struct mfs_others *others,
+                                   bool slow, uint64_t bytes, int64_t now_ns)
+{
+    const uint64_t open =
+        others->inflight_bytes + sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
+
+    if (!slow && !mfs_window_state_fits(&sender->window, open, bytes)) {
+        mfs_sender_full(sender, others, now_ns);
+        return -ENOBUFS;
+    }
+    if (sender->pace_Bps > 0 && !mfs_pace_take(sender->port, sender->pace_Bps, bytes, now_ns))
+        return -ETIME;
+    if (open == 0 && sender->rested) /* the port was idle: measure from here */
+        mfs_sample_begin(sender->port, others->done_bytes + sender->told.done_bytes, now_ns);
+    sender->rested = false;
+    return 0;
+}
+
+/* They are on their way. */
+static inline void mfs_sender_book(struct mfs_sender *sender, const struct mfs_others *others,
+                                   struct mfs_destination *destination, bool untagged,
+                                   uint64_t bytes, int64_t now_ns)
+{
+    mfs_destination_sent(&sender->destinations, destination, bytes, now_ns);
+    if (untagged)
+        mfs_share_spend(sender->port, bytes);
+    else if (sender->told.untagged_rank != MFS_RANK_NONE || others->untagged_best != MFS_RANK_NONE)
+        mfs_share_earn(sender->port, sender->untagged_permille, bytes);
+}
+
+/* So many bytes have left; the others are not told yet. */
+static inline void mfs_sender_left(struct mfs_sender *sender, struct mfs_destination *destination,
+                                   uint64_t bytes, int64_t now_ns)
+{
+    const struct mfs_patience limits = mfs_sender_patience(sender, now_ns);
+
+    mfs_destination_left(&sender->destinations, destination, bytes, &limits, now_ns);
+    sender->told.done_bytes += bytes;
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/sender_inside.h"
+
+void mfs_sender_config_init(struct mfs_sender_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    mfs_rmlq_config_init(&config->queue);
+    mfs_window_config_init(&config->window);
+    config->window.window_bytes = UINT64_MAX / 4;
+    config->untagged_permille = 50;
+    config->lease_ns = 20000000;
+}
+
+int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender **out)
+{
+    struct mfs_sender *sender;
+    int error;
+
+    if (config->untagged_permille > 1000 || config->lease_ns <= 0)
+        return -EINVAL;
+    sender = calloc(1, sizeof(*sender));
+    if (!sender)
+        return -ENOMEM;
+    error = mfs_rmlq_create(&config->queue, &sender->queue);
+    if (error) {
+        free(sender);
+        return error;
+    }
+    sender->port = config->port ? config->port : &sender->own_port;
+    if (!config->port)
+        mfs_set(&sender->own_port.rate_Bps, config->queue.params.rate_Bps);
+    sender->others = config->others;
+    sender->transport = config->transport;
+    sender->destinations.queue = sender->queue;
+    sender->told = (struct mfs_told){.rank = MFS_RANK_NONE, .untagged_rank = MFS_RANK_NONE};
+    sender->untagged_permille = config->untagged_permille;
+    sender->pace_Bps = config->pace_Bps;
+    sender->lease_ns = config->lease_ns;
+    sender->rate_known = config->rate_known;
+    sender->rested = true;
+    mfs_window_state_init(&sender->window, &config->window);
+    *out = sender;
+    return 0;
+}
+
+void mfs_sender_destroy(struct mfs_sender *sender)
+{
+    if (!sender)
+        return;
+    mfs_rmlq_destroy(sender->queue);
+    free(sender);
+}
+
+int mfs_sender_open(struct mfs_sender *sender, struct mfs_destination *destination, void *user)
+{
+    return mfs_destination_open(&sender->destinations, destination, user);
+}
+
+void mfs_sender_close(struct mfs_sender *sender, struct mfs_destination *destination)
+{
+    const bool held = destination->inflight_bytes > 0;
+
+    mfs_destination_close(&sender->destinations, destination);
+    if (held && sender->others.now)
+        mfs_sender_publish(sender, sender->others.now(sender->others.ctx, true));
+}
+
+int mfs_sender_set_policy(struct mfs_sender *sender, const struct mfs_policy *policy,
+                          const struct mfs_params *params, int64_t now_ns)
+{
+    struct mfs_params here = *params;
+
+    here.rate_Bps = mfs_get(&sender->port->rate_Bps);
+    return mfs_rmlq_set_policy(sender->queue, policy, &here, now_ns);
+}
+
+uint64_t mfs_sender_promotions(struct mfs_sender *sender)
+{
+    const uint64_t before = sender->promotions;
+
+    sender->promotions = mfs_rmlq_promotions(sender->queue);
+    return sender->promotions - before;
+}
+
+uint64_t mfs_sender_stalls(struct mfs_sender *sender)
+{
+    const uint64_t before = sender->stalls;
+
+    sender->stalls = sender->destinations.stalls;
+    return sender->stalls - before;
+}
+
+uint64_t mfs_sender_chunk(struct mfs_sender *sender)
+{
+    mfs_window_state_rate(&sender->window, mfs_get(&sender->port->rate_Bps));
+    return sender->window.chunk_bytes;
+}
+
+static const struct mfs_destination *only_busy(const struct mfs_destinations *all)
+{
+    uint32_t state = 0;
+
+    while (!all->in[state].first)
+        state++;
+    return all->in[state].first;
+}
+
+bool mfs_sender_restless(const struct mfs_sender *sender)
+{
+    if (mfs_rmlq_operations(sender->queue) == 0)
+        return false;
+    if (sender->blocked == -EAGAIN) /* its destinations must move first */
+        return false;
+    if (sender->blocked != -ENOBUFS || sender->destinations.busy != 1)
+        return true;
+    /* its own bytes fill the window: their end is an event, and what waits for the same destination
+     * can go no sooner; what waits for others can, when that one turns out to be slow */
+    return mfs_rmlq_operations(sender->queue) > only_busy(&sender->destinations)->voq.operations;
+}

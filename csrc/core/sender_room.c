@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/sender_inside.h"
+
+#define SAY_NS INT64_C(1000000000) /* a stall that is worth a line in a log */
+#define TRIAL_EVERY_NS INT64_C(100000000)   /* between two trials of try_others() at first */
+#define TRIAL_RARELY_NS INT64_C(3000000000) /* and in the end */
+
+struct mfs_patience mfs_sender_patience(const struct mfs_sender *sender, int64_t now_ns)
+{
+    const struct mfs_window_state *window = &sender->window;
+    int64_t due_ns = window->drain_ns;
+
+    if (due_ns > 0 && window->more_bytes > 0)
+        due_ns +=
+            (int64_t)((double)due_ns * (double)window->more_bytes / (double)window->window_bytes);
+    if (due_ns < window->config.depth_ns) /* also while the rate is not known */
+        due_ns = window->config.depth_ns;
+    return (struct mfs_patience){due_ns, mfs_window_state_away(window, now_ns), sender->lease_ns,
+                                 window->window_bytes};
+}
+
+bool mfs_sender_judge(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
+{
+    const uint64_t open = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
+    struct mfs_destination *stalled;
+    struct mfs_patience limits;
+
+    mfs_window_state_look(&sender->window, open + others->inflight_bytes == 0, now_ns);
+    if (sender->destinations.busy == 0)
+        return false;
+    stalled = mfs_destination_unsaid(&sender->destinations, SAY_NS, now_ns);
+    if (stalled && sender->transport.stalled)
+        sender->transport.stalled(sender->transport.ctx, stalled, now_ns - stalled->moved_ns);
+    limits = mfs_sender_patience(sender, now_ns);
+    if (!mfs_destination_look(&sender->destinations, &limits, now_ns))
+        return false;
+    mfs_sample_is(sender->port, MFS_SAMPLE_SLOW); /* it was not the port */
+    return true;
+}
+
+/* All that is in flight on the port goes to one destination, and somebody else waits. */
+static bool one_holds_it(const struct mfs_sender *sender, const struct mfs_others *others)
+{
+    const struct mfs_destinations *all = &sender->destinations;
+
+    return others->inflight_bytes == 0 &&
+           all->in[MFS_DESTINATION_OPEN].first == all->in[MFS_DESTINATION_OPEN].last &&
+           (others->best != MFS_RANK_NONE || mfs_rmlq_waiting_voqs(sender->queue) > 1);
+}
+
+/*
+ * One destination holds the whole window, and has for a while, so the rate that was learned may be
+ * its own and not the port's. Now and then it is taken for slow, with half of the window: the
+ * others show what the port can do. If it was not the one that is slow, it is open again as soon as
+ * that half has left, in about the time of a window; and the next trial comes later.
+ */
+static void try_others(struct mfs_sender *sender, int64_t now_ns)
+{
+    struct mfs_destination *held = sender->destinations.in[MFS_DESTINATION_OPEN].first;
+
+    if (sender->trial_ns == 0 || now_ns - sender->trial_ns > 4 * sender->trial_every_ns)
+        sender->trial_every_ns = TRIAL_EVERY_NS; /* it is long since one held the window */
+    else if (now_ns < sender->trial_ns)
+        return;
+    else if (held) {
+        mfs_destination_try(&sender->destinations, held, sender->window.window_bytes / 2);
+        mfs_sample_is(sender->port, MFS_SAMPLE_SLOW);
+        if (sender->trial_every_ns < TRIAL_RARELY_NS)
+            sender->trial_every_ns *= 2;
+    }
+    sender->trial_ns = now_ns + sender->trial_every_ns;
+}
+
+void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
+{
+    sender->window.full = true;
+    if (!one_holds_it(sender, others)) {
+        mfs_sample_is(sender->port, MFS_SAMPLE_FULL);
+        return;
+    }
+    mfs_sample_is(sender->port, MFS_SAMPLE_HELD);
+    if (!sender->rate_known)
+        try_others(sender, now_ns);
+}
