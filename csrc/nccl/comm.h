@@ -151,20 +151,17 @@ static inline struct mfs_nccl_comm *mfs_nccl_comm_check(void *pointer, int sende
                ? comm
                : mfs_nccl_comm_none(pointer, sender, call);
 }
-/* What the set-up has found out; takes in grants that came early. */
-void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
-                             uint32_t generation);
-void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, const char *reason);
-/* What a call on a connection that has failed gets; says why, if no message was there to fail. */
-mfs_nccl_result_t mfs_nccl_comm_refuse(struct mfs_nccl_comm *comm);
 /* End a request; its slot is NCCL's to test. */
 void mfs_nccl_request_end(struct mfs_nccl_request *request, mfs_nccl_result_t result);
-/* Nothing of `mr` (NULL: of anything) is read or written any more when this returns; gives
- * and takes the lock while it waits, a second at most. */
-void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
+/* What a request holds on to while UCX may need it. */
+void mfs_nccl_request_let_go(struct mfs_nccl_request *request);
 
-/* Before a connection ends: what was said to its peer has gone out; a second at most. */
-void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm);
+/* Connections by id. -ENOSPC: too many connections. */
+int mfs_nccl_engine_adopt(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
+void mfs_nccl_engine_disown(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
+/* NULL: it is closed. */
+struct mfs_nccl_comm *mfs_nccl_engine_comm(struct mfs_nccl_engine *engine, uint32_t index,
+                                           uint32_t generation);
 
 /* key.c */
 /* Receiver: how many bytes; 0: they are too large. */
@@ -189,6 +186,8 @@ void mfs_nccl_send_tick(struct mfs_nccl_comm *comm, int64_t now_ns);
 /* UCX is done with all chunks of a request (or its eager message, or the refusal). */
 void mfs_nccl_send_all_put(struct mfs_nccl_request *request);
 void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer);
+/* The same on all channels. */
+void mfs_nccl_send_say_to_all(struct mfs_nccl_comm *comm, unsigned id, uint64_t seq);
 /* Answers a REVOKE that asked for it, once nothing of ours is on its way any more. */
 void mfs_nccl_send_answer_revoke(struct mfs_nccl_comm *comm);
 /* After a failure: what was put has arrived before what is sent next. true: it is so now;
@@ -202,12 +201,21 @@ void mfs_nccl_recv_on_fin(struct mfs_nccl_comm *comm, const struct mfs_nccl_head
 void mfs_nccl_recv_on_want(struct mfs_nccl_comm *comm, const struct mfs_nccl_header *header);
 void mfs_nccl_recv_on_close(struct mfs_nccl_comm *comm, uint64_t seq);
 
-/* wire.c */
-/* A message that came for this connection: looked at, then done what it asks for. */
-void mfs_nccl_wire_take(struct mfs_nccl_comm *comm, unsigned id,
-                        const struct mfs_nccl_header *header, const void *data, size_t bytes);
+/* fail.c */
+void mfs_nccl_comm_fail(struct mfs_nccl_comm *comm, mfs_nccl_result_t result, const char *reason);
+/* What a call on a connection that has failed gets; says why, if no message was there to fail. */
+mfs_nccl_result_t mfs_nccl_comm_refuse(struct mfs_nccl_comm *comm);
 /* It must not be: everything with that peer fails. wrong: what it sent. */
 void mfs_nccl_wire_refuse(struct mfs_nccl_comm *comm, unsigned id, const char *wrong);
+
+/* close.c */
+/* Nothing of `mr` (NULL: of anything) is read or written any more when this returns; gives
+ * and takes the lock while it waits, a second at most. */
+void mfs_nccl_comm_quiesce(struct mfs_nccl_comm *comm, struct mfs_nccl_mr *mr);
+/* Before a connection ends: what was said to its peer has gone out; a second at most. */
+void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm);
+
+/* control.c */
 /* Send a control message. payload is copied. Errors fail the peer. */
 void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
                         const struct mfs_nccl_header *header, const void *payload, size_t bytes);
@@ -215,6 +223,14 @@ void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned i
 void mfs_nccl_wire_send_of(struct mfs_nccl_request *request, unsigned channel, unsigned id,
                            const struct mfs_nccl_header *header);
 void mfs_nccl_controls_free(struct mfs_nccl_engine *engine);
+
+/* receive.c */
+/* What the set-up has found out; takes in grants that came early. */
+void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
+                             uint32_t generation);
+/* A message that came for this connection: looked at, then done what it asks for. */
+void mfs_nccl_wire_take(struct mfs_nccl_comm *comm, unsigned id,
+                        const struct mfs_nccl_header *header, const void *data, size_t bytes);
 /* Handlers of `worker`. */
 int mfs_nccl_wire_listen(struct mfs_nccl_engine *engine, ucp_worker_h worker);
 

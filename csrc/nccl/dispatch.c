@@ -8,6 +8,7 @@
 #include "nccl/eager.h"
 #include "nccl/log.h"
 #include "nccl/peer.h"
+#include "nccl/queue.h"
 
 static void count(struct mfs_nccl_engine *engine, enum mfs_counter counter, uint64_t amount)
 {
@@ -82,24 +83,6 @@ static struct mfs_nccl_chunk *chunk_get(struct mfs_nccl_engine *engine)
     chunk = engine->free_chunks;
     engine->free_chunks = chunk->next;
     return chunk;
-}
-
-void mfs_nccl_window_done(struct mfs_nccl_peer *peer, uint64_t bytes)
-{
-    if (bytes > 0)
-        mfs_sender_done_now(peer->engine->sender, &peer->to, bytes, false);
-}
-
-void mfs_nccl_engine_finish_later(struct mfs_nccl_request *request)
-{
-    struct mfs_nccl_engine *engine = request->comm->engine;
-
-    if (!request->sent || request->inflight > 0 || request->in_list)
-        return;
-    request->in_list = true;
-    request->next = NULL;
-    *(engine->put_last ? &engine->put_last->next : &engine->put_first) = request;
-    engine->put_last = request;
 }
 
 static void chunk_over(struct mfs_nccl_chunk *chunk, ucs_status_t status)
@@ -283,23 +266,6 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
     mfs_nccl_engine_dispatch(engine);
 }
 
-static void withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
-{
-    request->queued = false;
-    (void)mfs_sender_remove(engine->sender, &request->op, mfs_now_ns());
-    engine->waiting = mfs_sender_operations(engine->sender) > 0;
-}
-
-void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request)
-{
-    if (!request->queued)
-        return;
-    request->sent = true; /* as much of it as ever will be */
-    withdraw(engine, request);
-    mfs_nccl_window_done(request->comm->peer, request->window_bytes);
-    request->window_bytes = 0;
-}
-
 /* An eager message goes whole, however small chunks and window are, when its first chunk may. */
 static void post_eager(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request,
                        const struct mfs_chunk *next)
@@ -308,7 +274,7 @@ static void post_eager(struct mfs_nccl_engine *engine, struct mfs_nccl_request *
     if (!next->last) {
         const uint64_t left = request->bytes - next->length;
 
-        withdraw(engine, request);
+        mfs_nccl_dequeue(engine, request);
         mfs_sender_overdraw(engine->sender, &request->comm->peer->to, left);
         request->window_bytes += left;
     }

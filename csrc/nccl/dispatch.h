@@ -19,12 +19,5 @@ int mfs_nccl_sender_open(struct mfs_nccl_engine *engine);
 void mfs_nccl_engine_dispatch(struct mfs_nccl_engine *engine);
 /* Hand a message that may be sent (its kind and place are known) to the queue, or send it. */
 void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
-/* Take it out of the queue if it is there. */
-void mfs_nccl_engine_withdraw(struct mfs_nccl_engine *engine, struct mfs_nccl_request *request);
-/* Bytes of the window are free again. */
-void mfs_nccl_window_done(struct mfs_nccl_peer *peer, uint64_t bytes);
-/* UCX gave something of the request back; if that was all, the next is due (finish_puts),
- * outside of UCX's callback. */
-void mfs_nccl_engine_finish_later(struct mfs_nccl_request *request);
 
 #endif

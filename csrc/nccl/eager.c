@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nccl/eager.h"
 
-#include "nccl/dispatch.h"
+#include "nccl/queue.h"
 
 /* UCX has it, or has failed. */
 static void over(struct mfs_nccl_request *request, ucs_status_t status)

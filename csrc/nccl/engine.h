@@ -90,24 +90,15 @@ struct mfs_nccl_engine {
     int64_t tick_ns;
 };
 
-/* Made at first use. NULL: the reason was logged. Takes and gives no lock of its own. */
-struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, int dev);
-/* With all connections closed, or abandoned by NCCL. */
-void mfs_nccl_engine_free(struct mfs_nccl_engine *engine);
+/* progress.c; all with the lock held. */
 
-/* All of the following with the lock held. */
-
+/* UCX alone. */
+void mfs_nccl_workers_progress(struct mfs_nccl_engine *engine);
 /* Everything fails; nothing is written to or read from NCCL's memory any more. */
 void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine);
 /* One round: UCX, FINs, the queue, and now and then a look whether the peers live. */
 void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine);
 /* What is due for messages that UCX is done with: FINs. */
 void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine);
-/* -ENOSPC: too many connections. */
-int mfs_nccl_engine_adopt(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
-void mfs_nccl_engine_disown(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm);
-/* NULL: it is closed. */
-struct mfs_nccl_comm *mfs_nccl_engine_comm(struct mfs_nccl_engine *engine, uint32_t index,
-                                           uint32_t generation);
 
 #endif

@@ -147,7 +147,7 @@ bool mfs_nccl_send_landed(struct mfs_nccl_comm *comm)
     return comm->inflight == 0;
 }
 
-static void say_to_all(struct mfs_nccl_comm *comm, unsigned id, uint64_t seq)
+void mfs_nccl_send_say_to_all(struct mfs_nccl_comm *comm, unsigned id, uint64_t seq)
 {
     const struct mfs_nccl_header header = {
         .comm = comm->remote_index,
@@ -165,7 +165,7 @@ void mfs_nccl_send_answer_revoke(struct mfs_nccl_comm *comm)
     if (!comm->revoke_asked || comm->revoke_answered || !comm->peer || !mfs_nccl_send_landed(comm))
         return; /* without a peer: connect() is not over, and comes here when it is */
     comm->revoke_answered = true;
-    say_to_all(comm, MFS_NCCL_WIRE_REVOKED, 0);
+    mfs_nccl_send_say_to_all(comm, MFS_NCCL_WIRE_REVOKED, 0);
 }
 
 void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer)
@@ -173,25 +173,4 @@ void mfs_nccl_send_on_revoke(struct mfs_nccl_comm *comm, bool answer)
     comm->revoke_asked |= answer;
     mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, "it has closed the connection");
     mfs_nccl_send_answer_revoke(comm);
-}
-
-mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
-{
-    struct mfs_nccl_comm *comm = mfs_nccl_comm_check(send_comm, true, "closeSend");
-    struct mfs_nccl_engine *engine;
-
-    if (!comm)
-        return MFS_NCCL_INTERNAL_ERROR;
-    engine = comm->engine;
-    mfs_nccl_lock_take(&engine->lock);
-    mfs_nccl_comm_quiesce(comm, NULL);
-    if (comm->peer) {
-        mfs_nccl_send_answer_revoke(comm);
-        say_to_all(comm, MFS_NCCL_WIRE_CLOSE,
-                   comm->lost < comm->next_seq ? comm->lost : comm->next_seq);
-        mfs_nccl_comm_drain(comm);
-    }
-    mfs_nccl_comm_free(comm);
-    mfs_nccl_lock_give(&engine->lock);
-    return MFS_NCCL_OK;
 }

@@ -179,7 +179,8 @@ static struct mfs_nccl_peer *peer_of(struct mfs_nccl_handshake *handshake, char 
         at += heard->address_bytes[klass];
     }
     if (!peer)
-        peer = mfs_nccl_peer_make(engine, heard->uuid, heard->name, addresses);
+        peer =
+            mfs_nccl_peer_make(engine, heard->uuid, heard->name, addresses, mfs_nccl_peer_on_error);
     if (peer && !peer->failed)
         return peer;
     snprintf(reason, size, "%s", peer ? peer->reason : "no endpoint to it");

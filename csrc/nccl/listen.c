@@ -20,8 +20,9 @@
 #include <unistd.h>
 
 #include "nccl/address.h"
-#include "nccl/log.h"
+#include "nccl/engine_life.h"
 #include "nccl/handshake.h"
+#include "nccl/log.h"
 
 #define LISTEN_MAGIC 0x4d46534cu
 

@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nccl/peer.h"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "nccl/comm.h"
 #include "nccl/log.h"
-
-/* What lies in UCX when the socket ends is taken in before requests fail. */
-#define GRACE_NS INT64_C(100000000)
 
 void mfs_nccl_own_name(char *name, size_t size)
 {
@@ -34,22 +25,14 @@ struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine, const u
     return peer;
 }
 
-/* UCX's own word that an endpoint failed; inside progress, so the lock is held. */
-static void on_error(void *user, ucp_ep_h ep, ucs_status_t status)
-{
-    struct mfs_nccl_peer *peer = user;
-
-    (void)ep;
-    mfs_nccl_peer_fail(peer, peer->engine->ucx->ucs_status_string(status));
-}
-
 /*
  * WHAT ERRORS ARE ASKED FOR: On InfiniBand and RoCE, UCX ends the process over a dead peer
  * unless told to handle errors. Elsewhere it must not be told to: shared memory then has no
  * way at all, and puts over TCP are emulated with messages of 8 KiB (UCX 1.21), at a third
  * of the rate. There a dead peer is known by its socket, and by operations that fail.
  */
-static ucs_status_t ep_open(struct mfs_nccl_peer *peer, unsigned channel, const void *address)
+static ucs_status_t ep_open(struct mfs_nccl_peer *peer, unsigned channel, const void *address,
+                            ucp_err_handler_cb_t on_error)
 {
     struct mfs_nccl_engine *engine = peer->engine;
     ucp_worker_h worker = engine->workers[channel / (engine->channels / engine->classes)];
@@ -68,7 +51,8 @@ static ucs_status_t ep_open(struct mfs_nccl_peer *peer, unsigned channel, const 
 }
 
 struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const unsigned char *uuid,
-                                         const char *name, const void *const *addresses)
+                                         const char *name, const void *const *addresses,
+                                         ucp_err_handler_cb_t on_error)
 {
     const unsigned channels = engine->channels, own = engine->channels / engine->classes;
     struct mfs_nccl_peer *peer;
@@ -85,7 +69,7 @@ struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const u
     for (int i = 0; i < MFS_NCCL_WATCHES; i++)
         peer->watches[i] = -1;
     for (unsigned channel = 0; channel < channels; channel++) {
-        const ucs_status_t status = ep_open(peer, channel, addresses[channel / own]);
+        const ucs_status_t status = ep_open(peer, channel, addresses[channel / own], on_error);
 
         if (status != UCS_OK) {
             mfs_nccl_warn("no way to %s: UCX says %s. Look at UCX_TLS and UCX_NET_DEVICES on both "
@@ -102,91 +86,6 @@ struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const u
     peer->next = engine->peers;
     engine->peers = peer;
     return peer;
-}
-
-/* --- is it alive? --- */
-
-void mfs_nccl_peer_watch(struct mfs_nccl_peer *peer, int fd)
-{
-    const int64_t timeout_s = mfs_config_get()->nccl_peer_timeout / 1000000000;
-    const int yes = 1, probes = 2, every_s = timeout_s < 6 ? 1 : (int)timeout_s / 6;
-    const int idle_s = timeout_s < 4 ? 1 : (int)timeout_s / 2;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = peer};
-
-    for (int i = 0; i < MFS_NCCL_WATCHES; i++) {
-        if (peer->watches[i] >= 0)
-            continue;
-        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-        if (epoll_ctl(peer->engine->watch, EPOLL_CTL_ADD, fd, &event) != 0)
-            break;
-        peer->watches[i] = fd;
-        return;
-    }
-    close(fd);
-}
-
-bool mfs_nccl_peer_watched(const struct mfs_nccl_peer *peer)
-{
-    return peer->watches[0] >= 0;
-}
-
-/* Nobody writes to these sockets any more: what comes is the end. */
-static void take_end(struct mfs_nccl_peer *peer, int64_t now_ns)
-{
-    for (int i = 0; i < MFS_NCCL_WATCHES; i++) {
-        char byte;
-        ssize_t got;
-
-        if (peer->watches[i] < 0)
-            continue;
-        got = recv(peer->watches[i], &byte, 1, MSG_DONTWAIT);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            continue;
-        if (peer->gone_ns == 0)
-            peer->gone_ns = now_ns;
-        snprintf(peer->reason, sizeof(peer->reason), "%s",
-                 got > 0 ? "it broke the protocol (bytes where none are to come)"
-                 : got == 0 || errno == ECONNRESET ? "the process has ended or closed its side"
-                                                   : strerror(errno));
-        close(peer->watches[i]);
-        peer->watches[i] = -1;
-    }
-}
-
-void mfs_nccl_peers_tick(struct mfs_nccl_engine *engine, int64_t now_ns)
-{
-    struct epoll_event events[16];
-    const int count = epoll_wait(engine->watch, events, 16, 0);
-
-    for (int i = 0; i < count; i++)
-        take_end(events[i].data.ptr, now_ns);
-    for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next) {
-        if (peer->gone_ns != 0 && !peer->failed && now_ns - peer->gone_ns > GRACE_NS) {
-            char reason[sizeof(peer->reason)];
-
-            memcpy(reason, peer->reason, sizeof(reason));
-            mfs_nccl_peer_fail(peer, reason);
-        }
-    }
-}
-
-void mfs_nccl_peer_fail(struct mfs_nccl_peer *peer, const char *reason)
-{
-    struct mfs_nccl_engine *engine = peer->engine;
-
-    if (peer->failed)
-        return;
-    peer->failed = true;
-    memset(peer->uuid, 0, sizeof(peer->uuid)); /* a new connection makes new endpoints */
-    if (reason != peer->reason)
-        snprintf(peer->reason, sizeof(peer->reason), "%s", reason);
-    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {
-        if (engine->comms[i] && engine->comms[i]->peer == peer)
-            mfs_nccl_comm_fail(engine->comms[i], MFS_NCCL_REMOTE_ERROR, peer->reason);
-    }
 }
 
 /* --- channels --- */

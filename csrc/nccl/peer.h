@@ -28,7 +28,7 @@ struct mfs_nccl_peer {
     ucp_ep_h eps[MFS_NCCL_CHANNELS_MAX];
     uint64_t inflight[MFS_NCCL_CHANNELS_MAX];
     struct mfs_destination to; /* of the engine's sender; user is NULL until the first use */
-    uint32_t controls; /* messages of ours (wire.c) that UCX has not sent yet */
+    uint32_t controls; /* messages of ours (control.c) that UCX has not sent yet */
     unsigned turn;     /* the channel that a tie goes to */
     int needs_flush;   /* before a FIN: 1 yes, 0 no, -1 not looked yet */
     bool tcp;          /* one of the transports to it; known when needs_flush is */
@@ -45,16 +45,11 @@ void mfs_nccl_own_name(char *name, size_t size);
 /* All with the engine's lock held. */
 
 struct mfs_nccl_peer *mfs_nccl_peer_find(struct mfs_nccl_engine *engine, const unsigned char *uuid);
-/* addresses: of the peer's workers, one for each class. NULL: logged. */
+/* on_error: for UCX (mfs_nccl_peer_on_error). addresses: of the peer's workers, one for each class.
+ * NULL: logged. */
 struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const unsigned char *uuid,
-                                         const char *name, const void *const *addresses);
-/* Keep fd to see it die; it is the peer's now (closed if there are enough). */
-void mfs_nccl_peer_watch(struct mfs_nccl_peer *peer, int fd);
-bool mfs_nccl_peer_watched(const struct mfs_nccl_peer *peer);
-/* Look at the sockets of all; every 10 ms. */
-void mfs_nccl_peers_tick(struct mfs_nccl_engine *engine, int64_t now_ns);
-/* From now on everything to it fails. Logged, once. */
-void mfs_nccl_peer_fail(struct mfs_nccl_peer *peer, const char *reason);
+                                         const char *name, const void *const *addresses,
+                                         ucp_err_handler_cb_t on_error);
 /* The channel of `klass` with the least on its way. */
 unsigned mfs_nccl_peer_channel(struct mfs_nccl_peer *peer, unsigned klass);
 /* Must a FIN wait for a flush, or do puts that are complete lie in the peer's memory? host: all
@@ -65,5 +60,18 @@ void mfs_nccl_peer_flush(struct mfs_nccl_peer *peer, void **requests);
 /* Begin to close the endpoints; requests: room for `channels`. NULL: done. */
 void mfs_nccl_peer_close(struct mfs_nccl_peer *peer, bool force, void **requests);
 void mfs_nccl_peer_free(struct mfs_nccl_peer *peer);
+
+/* watch.c */
+/* Keep fd to see it die; it is the peer's now (closed if there are enough). */
+void mfs_nccl_peer_watch(struct mfs_nccl_peer *peer, int fd);
+bool mfs_nccl_peer_watched(const struct mfs_nccl_peer *peer);
+/* Look at the sockets of all; every 10 ms. */
+void mfs_nccl_peers_tick(struct mfs_nccl_engine *engine, int64_t now_ns);
+
+/* fail.c */
+/* From now on everything to it fails. Logged, once. */
+void mfs_nccl_peer_fail(struct mfs_nccl_peer *peer, const char *reason);
+/* UCX says so of an endpoint; inside progress, so the lock is held. user: the peer. */
+void mfs_nccl_peer_on_error(void *user, ucp_ep_h ep, ucs_status_t status);
 
 #endif

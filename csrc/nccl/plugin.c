@@ -13,8 +13,9 @@
 
 #include "host/log.h"
 #include "nccl/comm.h"
-#include "nccl/log.h"
+#include "nccl/engine_life.h"
 #include "nccl/handshake.h"
+#include "nccl/log.h"
 
 static void say_once(void)
 {

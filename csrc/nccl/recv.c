@@ -287,19 +287,3 @@ mfs_nccl_result_t mfs_nccl_irecv(void *recv_comm, int n, void **data, size_t *si
     mfs_nccl_lock_give(&comm->engine->lock);
     return result;
 }
-
-mfs_nccl_result_t mfs_nccl_close_recv(void *recv_comm)
-{
-    struct mfs_nccl_comm *comm = mfs_nccl_comm_check(recv_comm, false, "closeRecv");
-    struct mfs_nccl_engine *engine;
-
-    if (!comm)
-        return MFS_NCCL_INTERNAL_ERROR;
-    engine = comm->engine;
-    mfs_nccl_lock_take(&engine->lock);
-    mfs_nccl_comm_quiesce(comm, NULL);
-    mfs_nccl_comm_drain(comm);
-    mfs_nccl_comm_free(comm);
-    mfs_nccl_lock_give(&engine->lock);
-    return MFS_NCCL_OK;
-}

@@ -9,6 +9,7 @@
 #include "host/config.h"
 #include "host/log.h"
 #include "ucx/dispatch.h"
+#include "ucx/express.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 #include "ucx/map.h"
@@ -95,10 +96,13 @@ MFS_UCX_EXPORT ucs_status_t ucp_worker_create(ucp_context_h context,
                                           ? NULL
                                           : mfs_ucx_map_find(&areas, context);
 
-    if (area)
-        mfs_ucx_worker_add(caller.api, *worker, area, params);
-    if (area && mfs_ucx_worker_find(*worker))
+    struct mfs_ucx_worker *ours =
+        area ? mfs_ucx_worker_add(caller.api, *worker, area, params) : NULL;
+
+    if (ours) {
+        mfs_ucx_express_open(ours);
         mfs_ucx_api_hold(caller.api);
+    }
     return status;
 }
 
@@ -121,6 +125,7 @@ MFS_UCX_EXPORT void ucp_worker_destroy(ucp_worker_h handle)
     api->ucp_worker_destroy(handle); /* ends the chunks in flight: calls chunk_done */
     (void)mfs_ucx_deliver(worker);
     mfs_stats_write(worker->host);
+    mfs_ucx_express_close(worker);
     mfs_ucx_worker_free(worker);
     mfs_ucx_api_let_go(api);
 }

@@ -3,6 +3,7 @@
 #include "core/atomic.h"
 #include "host/config.h"
 #include "ucx/abort.h"
+#include "ucx/express.h"
 #include "ucx/finish.h"
 #include "ucx/shim.h"
 

@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 
-#include "ucx/chunk.h"
 #include "ucx/dispatch.h"
 #include "ucx/ep.h"
 

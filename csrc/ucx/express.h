@@ -12,37 +12,9 @@
 #ifndef MFS_UCX_EXPRESS_H
 #define MFS_UCX_EXPRESS_H
 
-#include <stdatomic.h>
+#include "ucx/chunk.h"
 
-#include <ucp/api/ucp.h>
-
-#include "core/types.h"
-
-#define MFS_UCX_EXPRESS_MAX 64u /* of a worker at one time; what is more takes the queue */
-
-struct mfs_ucx_api;
-struct mfs_ucx_ep;
-struct mfs_ucx_operation;
-struct mfs_ucx_worker;
-
-struct mfs_ucx_express {
-    struct mfs_ucx_worker *worker;
-    struct mfs_ucx_ep *ep;
-    uint64_t bytes; /* counted in the window */
-    ucp_send_nbx_callback_t callback; /* the caller's, or NULL */
-    void *user_data;
-    uint8_t lane;
-    bool over; /* the callback came before the post had returned */
-    bool silent; /* the caller gave the request back */
-};
-
-struct mfs_ucx_express_pool {
-    _Atomic uint64_t used; /* a bit for each; written with the worker's mutex */
-    _Atomic(void *) requests[MFS_UCX_EXPRESS_MAX]; /* UCX's; NULL: not known yet, or free */
-    struct mfs_ucx_express all[MFS_UCX_EXPRESS_MAX];
-    struct mfs_ucx_worker *next; /* of all that have one; with their own mutex */
-};
-
+/* With the worker: before its first operation, and after its last. */
 void mfs_ucx_express_open(struct mfs_ucx_worker *worker);
 void mfs_ucx_express_close(struct mfs_ucx_worker *worker);
 /* Send it now if nothing waits and the port has room: *result is UCX's. false: nothing was done. */

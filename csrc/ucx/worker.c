@@ -17,14 +17,15 @@ struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle)
     return mfs_ucx_map_find(&workers, handle);
 }
 
-void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
-                        const struct mfs_ucx_area *area, const ucp_worker_params_t *params)
+struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
+                                          const struct mfs_ucx_area *area,
+                                          const ucp_worker_params_t *params)
 {
     const unsigned sends = UCP_WAKEUP_RMA | UCP_WAKEUP_TX;
     struct mfs_ucx_worker *worker = calloc(1, sizeof(*worker));
 
     if (!worker)
-        return;
+        return NULL;
     worker->handle = handle;
     worker->api = api;
     worker->sleepless =
@@ -38,14 +39,14 @@ void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
         mfs_ucx_map_add(&workers, handle, worker) != 0) {
         mfs_log(MFS_LOG_INFO, "a UCX worker is not scheduled for");
         free(worker);
-        return;
+        return NULL;
     }
     worker->settings = mfs_host_settings_word(worker->host);
     mfs_ucx_settings_follow(worker);
-    mfs_ucx_express_open(worker);
     if (!worker->shared)
         worker->counts = mfs_count_row_get(worker->host);
     pthread_mutex_init(&worker->mutex, NULL);
+    return worker;
 }
 
 void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker)
@@ -73,7 +74,6 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     mfs_ucx_copies_free(&worker->copies);
     mfs_ucx_slabs_free(&worker->tag_memory);
     mfs_ucx_slabs_free(&worker->epoch_memory);
-    mfs_ucx_express_close(worker);
     pthread_mutex_destroy(&worker->mutex);
     mfs_count_row_put(worker->counts);
     free(worker);

@@ -26,10 +26,10 @@
 #include "host/host.h"
 #include "host/sender.h"
 #include "ucx/copies.h"
-#include "ucx/express.h"
 #include "ucx/request.h"
 
 #define MFS_UCX_TAG_BUCKETS 64u
+#define MFS_UCX_EXPRESS_MAX 64u /* of a worker at one time; what is more takes the queue */
 
 struct mfs_ucx_tag_epochs;
 
@@ -45,6 +45,25 @@ struct mfs_ucx_chunk {
     struct mfs_ucx_request *request;
     uint64_t bytes; /* counted in the window; 0: sent outside it */
     struct mfs_ucx_chunk *next;
+};
+
+/* An operation that went without the queue: express.h. */
+struct mfs_ucx_express {
+    struct mfs_ucx_worker *worker;
+    struct mfs_ucx_ep *ep;
+    uint64_t bytes; /* counted in the window */
+    ucp_send_nbx_callback_t callback; /* the caller's, or NULL */
+    void *user_data;
+    uint8_t lane;
+    bool over; /* the callback came before the post had returned */
+    bool silent; /* the caller gave the request back */
+};
+
+struct mfs_ucx_express_pool {
+    _Atomic uint64_t used; /* a bit for each; written with the worker's mutex */
+    _Atomic(void *) requests[MFS_UCX_EXPRESS_MAX]; /* UCX's; NULL: not known yet, or free */
+    struct mfs_ucx_express all[MFS_UCX_EXPRESS_MAX];
+    struct mfs_ucx_worker *next; /* of all that have one; with their own mutex */
 };
 
 struct mfs_ucx_list {
@@ -139,10 +158,11 @@ static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter
 
 /* NULL: not one of those we schedule for. */
 struct mfs_ucx_worker *mfs_ucx_worker_find(ucp_worker_h handle);
-/* Begin to schedule for a worker, as the caller's parameters made it. Without memory we do not;
- * nothing is lost. */
-void mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
-                        const struct mfs_ucx_area *area, const ucp_worker_params_t *params);
+/* Begin to schedule for a worker, as the caller's parameters made it. NULL: without memory we do
+ * not; nothing is lost. */
+struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_worker_h handle,
+                                          const struct mfs_ucx_area *area,
+                                          const ucp_worker_params_t *params);
 /* From now on the handles of it and its endpoints are unknown; the state stays. */
 void mfs_ucx_worker_drop(struct mfs_ucx_worker *worker);
 void mfs_ucx_worker_free(struct mfs_ucx_worker *worker);

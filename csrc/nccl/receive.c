@@ -1,135 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Active messages between two engines. They arrive inside ucp_worker_progress, with the
+ * Active messages that come from another engine. They arrive inside ucp_worker_progress, with the
  * engine's lock held. One for a connection that is closed is dropped, except that REVOKE is
  * answered even then: whoever closed has nothing in flight any more.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nccl/comm.h"
-#include "nccl/dispatch.h"
 #include "nccl/log.h"
-
-/* One for each message to be sent; those without a payload come from the engine's list. */
-struct mfs_nccl_control {
-    struct mfs_nccl_control *next; /* free */
-    bool whole; /* with room for a payload: not of the list */
-    const struct mfs_nccl_ucx *ucx;
-    struct mfs_nccl_peer *peer;
-    struct mfs_nccl_request *request; /* that has it in flight, or NULL */
-    struct mfs_nccl_header header;
-    char payload[];
-};
-
-static struct mfs_nccl_control *control_get(struct mfs_nccl_engine *engine, size_t bytes)
-{
-    struct mfs_nccl_control *control = engine->free_controls;
-
-    if (bytes == 0 && control) {
-        engine->free_controls = control->next;
-        return control;
-    }
-    control = malloc(sizeof(*control) + bytes);
-    if (control)
-        control->whole = bytes > 0;
-    return control;
-}
-
-static void control_put(struct mfs_nccl_engine *engine, struct mfs_nccl_control *control)
-{
-    if (control->whole) {
-        free(control);
-        return;
-    }
-    control->next = engine->free_controls;
-    engine->free_controls = control;
-}
-
-void mfs_nccl_controls_free(struct mfs_nccl_engine *engine)
-{
-    while (engine->free_controls) {
-        struct mfs_nccl_control *control = engine->free_controls;
-
-        engine->free_controls = control->next;
-        free(control);
-    }
-}
-
-static void on_sent(void *ucx_request, ucs_status_t status, void *user)
-{
-    struct mfs_nccl_control *control = user;
-    const struct mfs_nccl_ucx *ucx = control->ucx;
-
-    if (status != UCS_OK && status != UCS_ERR_CANCELED)
-        mfs_nccl_peer_fail(control->peer, ucx->ucs_status_string(status));
-    control->peer->controls--;
-    if (control->request) {
-        control->request->inflight--;
-        control->request->comm->inflight--;
-        mfs_nccl_engine_finish_later(control->request);
-    }
-    control_put(control->peer->engine, control);
-    ucx->ucp_request_free(ucx_request);
-}
-
-static void send_it(struct mfs_nccl_peer *peer, struct mfs_nccl_request *request, unsigned channel,
-                    unsigned id, const struct mfs_nccl_header *header, const void *payload,
-                    size_t bytes)
-{
-    struct mfs_nccl_control *control;
-    ucs_status_ptr_t result;
-    const ucp_request_param_t param = {
-        .op_attr_mask =
-            UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
-        .cb.send = on_sent,
-        .flags = UCP_AM_SEND_FLAG_EAGER,
-        .user_data = control = control_get(peer->engine, bytes),
-    };
-
-    if (!control) {
-        mfs_nccl_peer_fail(peer, "no memory");
-        return;
-    }
-    if (peer->failed || !peer->eps[channel]) {
-        control_put(peer->engine, control);
-        return;
-    }
-    control->ucx = peer->engine->ucx;
-    control->peer = peer;
-    control->request = request;
-    control->header = *header;
-    if (bytes > 0)
-        memcpy(control->payload, payload, bytes);
-    result =
-        control->ucx->ucp_am_send_nbx(peer->eps[channel], id, &control->header,
-                                      sizeof(control->header), control->payload, bytes, &param);
-    if (UCS_PTR_IS_PTR(result)) {
-        peer->controls++;
-        if (request) {
-            request->inflight++;
-            request->comm->inflight++;
-        }
-        return;
-    }
-    if (UCS_PTR_STATUS(result) != UCS_OK)
-        mfs_nccl_peer_fail(peer, control->ucx->ucs_status_string(UCS_PTR_STATUS(result)));
-    control_put(peer->engine, control);
-}
-
-void mfs_nccl_wire_send(struct mfs_nccl_peer *peer, unsigned channel, unsigned id,
-                        const struct mfs_nccl_header *header, const void *payload, size_t bytes)
-{
-    send_it(peer, NULL, channel, id, header, payload, bytes);
-}
-
-void mfs_nccl_wire_send_of(struct mfs_nccl_request *request, unsigned channel, unsigned id,
-                           const struct mfs_nccl_header *header)
-{
-    send_it(request->comm->peer, request, channel, id, header, NULL, 0);
-}
 
 static void answer_for_closed(struct mfs_nccl_engine *engine, const struct mfs_nccl_header *header)
 {
@@ -143,23 +23,6 @@ static void answer_for_closed(struct mfs_nccl_engine *engine, const struct mfs_n
     peer = mfs_nccl_peer_find(engine, uuid);
     for (unsigned channel = 0; peer && channel < peer->channels; channel++)
         mfs_nccl_wire_send(peer, channel, MFS_NCCL_WIRE_REVOKED, &answer, NULL, 0);
-}
-
-void mfs_nccl_wire_refuse(struct mfs_nccl_comm *comm, unsigned id, const char *wrong)
-{
-    static const char *const names[MFS_NCCL_WIRE_LAST] = {
-        [MFS_NCCL_WIRE_EAGER] = "EAGER",     [MFS_NCCL_WIRE_GRANT] = "GRANT",
-        [MFS_NCCL_WIRE_FIN] = "FIN",         [MFS_NCCL_WIRE_WANT] = "WANT",
-        [MFS_NCCL_WIRE_CLOSE] = "CLOSE",     [MFS_NCCL_WIRE_REVOKE] = "REVOKE",
-        [MFS_NCCL_WIRE_REVOKED] = "REVOKED",
-    };
-    char reason[sizeof(comm->peer->reason)];
-
-    snprintf(reason, sizeof(reason), "it broke the protocol (%s: %s)", names[id], wrong);
-    if (comm->peer)
-        mfs_nccl_peer_fail(comm->peer, reason);
-    else
-        mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, reason);
 }
 
 void mfs_nccl_wire_take(struct mfs_nccl_comm *comm, unsigned id,
@@ -196,6 +59,25 @@ void mfs_nccl_wire_take(struct mfs_nccl_comm *comm, unsigned id,
         comm->revoked++;
         break;
     }
+}
+
+void mfs_nccl_comm_connected(struct mfs_nccl_comm *comm, struct mfs_nccl_peer *peer, uint32_t index,
+                             uint32_t generation)
+{
+    comm->peer = peer;
+    comm->remote_index = index;
+    comm->remote_generation = generation;
+    while (comm->early) {
+        struct mfs_nccl_early *early = comm->early;
+
+        comm->early = early->next;
+        mfs_nccl_wire_take(comm, MFS_NCCL_WIRE_GRANT, &early->header, early->payload, early->bytes);
+        free(early);
+    }
+    if (peer->failed)
+        mfs_nccl_comm_fail(comm, MFS_NCCL_REMOTE_ERROR, peer->reason);
+    else if (comm->sender)
+        mfs_nccl_send_answer_revoke(comm);
 }
 
 /* What UCX hands us lies there whole: nothing that is still to be fetched, and of the length that

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "nccl/engine.h"
+#include "nccl/engine_life.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -15,9 +15,7 @@
 #include "nccl/log.h"
 #include "nccl/peer.h"
 
-#define TICK_NS INT64_C(10000000)
 #define CLOSE_NS INT64_C(1000000000)
-#define LOOKS_A_CLOCK 64u /* rounds between two looks at the clock */
 
 /* --- begin and end --- */
 
@@ -97,15 +95,6 @@ struct mfs_nccl_engine *mfs_nccl_engine_get(struct mfs_nccl_context *context, in
     return engine;
 }
 
-static void workers_progress(struct mfs_nccl_engine *engine)
-{
-    unsigned klass = 0;
-
-    do
-        (void)engine->ucx->ucp_worker_progress(engine->workers[klass]);
-    while (++klass < engine->classes);
-}
-
 static bool is_gone(const struct mfs_nccl_peer *peer)
 {
     return peer->failed || peer->gone_ns != 0;
@@ -118,7 +107,7 @@ static bool await(struct mfs_nccl_peer *peer, void **requests, int64_t until_ns)
     bool all = false;
 
     for (int64_t now_ns = mfs_now_ns(); !all && now_ns < until_ns; now_ns = mfs_now_ns()) {
-        workers_progress(engine);
+        mfs_nccl_workers_progress(engine);
         mfs_nccl_peers_tick(engine, now_ns);
         all = true;
         for (unsigned channel = 0; channel < peer->channels; channel++) {
@@ -212,7 +201,7 @@ static void comms_abandon(struct mfs_nccl_engine *engine)
         let_be(peer, closes);
     }
     while (any_inflight(engine) && mfs_now_ns() < until_ns)
-        workers_progress(engine);
+        mfs_nccl_workers_progress(engine);
     for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX && engine->comm_count > 0; i++) {
         if (engine->comms[i])
             mfs_nccl_comm_free(engine->comms[i]);
@@ -262,107 +251,4 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
     if (engine->host)
         mfs_stats_write(engine->host);
     free(engine);
-}
-
-/* --- connections by id --- */
-
-int mfs_nccl_engine_adopt(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm)
-{
-    for (uint32_t i = 0; i < MFS_NCCL_COMMS_MAX; i++) {
-        const uint32_t at = (engine->comm_hint + i) % MFS_NCCL_COMMS_MAX;
-
-        if (engine->comms[at])
-            continue;
-        engine->comms[at] = comm;
-        engine->comm_hint = at + 1;
-        engine->comm_count++;
-        comm->index = at;
-        comm->generation = ++engine->generation;
-        return 0;
-    }
-    return -ENOSPC;
-}
-
-void mfs_nccl_engine_disown(struct mfs_nccl_engine *engine, struct mfs_nccl_comm *comm)
-{
-    struct mfs_nccl_request **at = &engine->put_first;
-
-    for (engine->put_last = NULL; *at;) { /* what was due for it is not any more */
-        if ((*at)->comm == comm) {
-            *at = (*at)->next;
-        } else {
-            engine->put_last = *at;
-            at = &(*at)->next;
-        }
-    }
-    if (engine->comms[comm->index] != comm)
-        return;
-    engine->comms[comm->index] = NULL;
-    engine->comm_count--;
-}
-
-struct mfs_nccl_comm *mfs_nccl_engine_comm(struct mfs_nccl_engine *engine, uint32_t index,
-                                           uint32_t generation)
-{
-    struct mfs_nccl_comm *comm = index < MFS_NCCL_COMMS_MAX ? engine->comms[index] : NULL;
-
-    return comm && comm->generation == generation ? comm : NULL;
-}
-
-/* --- progress --- */
-
-static void tick(struct mfs_nccl_engine *engine, int64_t now_ns)
-{
-    engine->tick_ns = now_ns + TICK_NS;
-    mfs_nccl_peers_tick(engine, now_ns);
-    for (uint32_t i = 0, left = engine->comm_count; i < MFS_NCCL_COMMS_MAX && left > 0; i++) {
-        if (!engine->comms[i])
-            continue;
-        left--;
-        if (engine->comms[i]->sender)
-            mfs_nccl_send_tick(engine->comms[i], now_ns);
-    }
-}
-
-static __attribute__((noinline)) void look_at_clock(struct mfs_nccl_engine *engine)
-{
-    const int64_t now_ns = mfs_now_ns();
-
-    if (now_ns >= engine->tick_ns)
-        tick(engine, now_ns);
-}
-
-void mfs_nccl_engine_finish_puts(struct mfs_nccl_engine *engine)
-{
-    while (engine->put_first) {
-        struct mfs_nccl_request *request = engine->put_first;
-
-        engine->put_first = request->next;
-        if (!engine->put_first)
-            engine->put_last = NULL;
-        request->in_list = false;
-        mfs_nccl_send_all_put(request);
-    }
-}
-
-void mfs_nccl_engine_stop(struct mfs_nccl_engine *engine)
-{
-    mfs_set(&engine->stopped, true);
-    for (struct mfs_nccl_peer *peer = engine->peers; peer; peer = peer->next)
-        mfs_nccl_peer_fail(peer, "this side of its connections was stopped");
-}
-
-void mfs_nccl_engine_progress(struct mfs_nccl_engine *engine)
-{
-    if (mfs_get(&engine->stopped))
-        return;
-    workers_progress(engine);
-    if (engine->put_first)
-        mfs_nccl_engine_finish_puts(engine);
-    if (engine->waiting) {
-        mfs_nccl_engine_dispatch(engine);
-        mfs_nccl_engine_finish_puts(engine);
-    }
-    if (++engine->looks % LOOKS_A_CLOCK == 0)
-        look_at_clock(engine);
 }
