@@ -50,7 +50,7 @@ from typing import Any
 import click
 import nccl
 import ucx
-from _short import quota, spinning
+from _short import APART, quota, spinning
 from _stall_hosts import BYTES, URGENT_BYTES, Case, Cluster
 from rich.console import Console
 from rich.progress import Progress
@@ -68,7 +68,7 @@ POLICIES = ("mfs", "edf", "fifo")
 TRANSPORTS = ("tcp", "nccl", "shm")
 OPERATIONS = ("put", "get", "message")
 SENDERS = ("same", "other")
-SHORT_SIZES = (64 << 10, 4 << 20)
+SHORT_SIZES = ("64k", "512k", "4m")
 
 
 def policies_of(case: Case) -> tuple[str, ...]:
@@ -86,8 +86,8 @@ def cases() -> Iterator[Case]:
             yield Case(scene, "message", stuck, "nccl")
     for stuck in SENDERS:
         yield Case("urgent", "put", stuck, "tcp")
-    for scene, transport in itertools.product(SHORT, ("tcp", "shm")):
-        yield Case(scene, "put", "", transport)
+    for scene, transport, operation in itertools.product(SHORT, ("tcp", "shm"), ("put", "get")):
+        yield Case(scene, operation, "", transport)
 
 
 def row(case: Case, policy: str, ratios: list[float], **more: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def stalled(case: Case, rounds: list[dict[str, dict[str, float]]]) -> list[dict[
 # --- a core short ---
 
 
-def short(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
+def short(case: Case, sizes: tuple[int, ...], rounds: int, seconds: float) -> list[dict[str, Any]]:
     """All sizes over one transport; the server has what the machine gives."""
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
@@ -145,8 +145,8 @@ def short(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
         env = ucx.environment(ucx.TRANSPORTS[case.transport], program.parent / "x", mfs=False)
         server = subprocess.Popen(
             [
-                *("taskset", "-c", str(cores[-1]), str(program)),
-                *(f"serve:{port}", "put", "8", str(SHORT_SIZES[1]), "8", "8"),
+                *(*APART, "taskset", "-c", str(cores[-1]), str(program)),
+                *(f"serve:{port}", "put", "8", str(max(sizes)), "8", "8"),
             ],
             env=env,
             stdout=subprocess.PIPE,
@@ -155,11 +155,14 @@ def short(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
         stack.callback(server.kill)
         assert server.stdout
         server.stdout.readline()
-        where = ucx.Where(f"127.0.0.1:{port}", (*command, "taskset", "-c", str(cores[0])))
-        budget_ms = round(1e3 * seconds)
-        found = ucx.measure(
-            program, where, case.operation, case.transport, SHORT_SIZES, rounds, budget_ms
-        )
+        pinned = (*APART, *command, "taskset", "-c", str(cores[0]))
+        where = ucx.Where(f"127.0.0.1:{port}", pinned)
+        kind, budget_ms = (case.operation, case.transport), round(1e3 * seconds)
+        found = [
+            one
+            for size in sizes
+            for one in ucx.measure(program, where, *kind, (size, size), rounds, budget_ms)
+        ]
     return [
         row(
             case,
@@ -204,6 +207,7 @@ class Options:
     seconds: float
     link_Bps: float
     policies: tuple[str, ...]
+    sizes: tuple[int, ...]
     json_path: Path | None
 
 
@@ -219,7 +223,7 @@ def bench(chosen: list[Case], options: Options, console: Console) -> list[dict[s
             if not console.is_terminal:
                 console.print(f"{number + 1}/{len(chosen)}: {said}")
             if case.scene in SHORT:
-                rows += short(case, options.rounds, options.seconds)
+                rows += short(case, options.sizes, options.rounds, options.seconds)
             else:
                 cluster = cluster or Cluster(options.link_Bps)
                 systems = ["plain", *(one for one in policies_of(case) if one in options.policies)]
@@ -257,6 +261,14 @@ def choice(option: str, name: str, of: tuple[str, ...], what: str) -> Any:
 @choice("--stuck", "stuck", SENDERS, "Whose traffic is stuck: the same process's, another's.")
 @choice("--transport", "transports", TRANSPORTS, "shm only where a core is short.")
 @choice("--policy", "policies", POLICIES, "Beside plain.")
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=ucx.Size(),
+    default=SHORT_SIZES,
+    help="Where a core is short. [64k, 512k, 4m]",
+)
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Of each.")
 @click.option("--seconds", default=1.0, show_default=True, help="That are measured, of a run.")
 @click.option("--rate", default=1000.0, show_default=True, help="Mbit/s of an emulated port.")
@@ -268,6 +280,7 @@ def main(
     stuck: tuple[str, ...],
     transports: tuple[str, ...],
     policies: tuple[str, ...],
+    sizes: tuple[int, ...],
     rounds: int,
     seconds: float,
     rate: float,
@@ -294,7 +307,7 @@ def main(
         link_Bps = network.check_link(rate)
     except InputError as error:
         raise click.UsageError(f"--rate: {error}") from None
-    options = Options(rounds, seconds, link_Bps, policies, json_path)
+    options = Options(rounds, seconds, link_Bps, policies, sizes, json_path)
     if not is_inside and any(case.scene not in SHORT for case in chosen):
         if reason := network.why_not_namespaces():
             sys.exit(f"this bench needs network namespaces: {reason}")
