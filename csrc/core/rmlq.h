@@ -123,10 +123,10 @@ MFS_API void mfs_voq_move(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_
 MFS_API int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, struct mfs_voq *voq,
                           const struct mfs_tag *tag, int64_t now_ns);
 /* Bring every flow to where it belongs at now_ns: before head() and take(). */
-MFS_API void mfs_rmlq_settle(struct mfs_rmlq *queue, int64_t now_ns);
+MFS_API void mfs_rmlq_place_due(struct mfs_rmlq *queue, int64_t now_ns);
 /* How many open voqs have something that waits; one with traffic of both kinds counts twice. */
 MFS_API uint32_t mfs_rmlq_waiting_voqs(const struct mfs_rmlq *queue);
-/* Does anything wait in an open voq? Without settle(). */
+/* Does anything wait in an open voq? Without place_due(). */
 MFS_API bool mfs_rmlq_waits(const struct mfs_rmlq *queue);
 /* The best of a class and kind, and its next chunk of at most max_bytes (>= 128). */
 MFS_API void mfs_rmlq_head(const struct mfs_rmlq *queue, enum mfs_voq_class class,

@@ -92,7 +92,7 @@ void mfs_rmlq_place_all(struct mfs_rmlq *queue)
     }
 }
 
-void mfs_rmlq_settle(struct mfs_rmlq *queue, int64_t now_ns)
+void mfs_rmlq_place_due(struct mfs_rmlq *queue, int64_t now_ns)
 {
     mfs_rmlq_clock(queue, now_ns);
     if (queue->source.version) {

@@ -49,20 +49,20 @@ static inline void see_heads(struct mfs_sender *sender, uint64_t max_bytes, stru
 }
 
 /* Every flow to where it belongs, at the port's rate of now. */
-static inline void settle(struct mfs_sender *sender, int64_t now_ns)
+static inline void place_due(struct mfs_sender *sender, int64_t now_ns)
 {
     const uint64_t rate_Bps = mfs_get(&sender->port->rate_Bps);
 
     mfs_window_state_rate(&sender->window, rate_Bps);
     mfs_rmlq_set_rate(sender->queue, rate_Bps, now_ns);
-    mfs_rmlq_settle(sender->queue, now_ns);
+    mfs_rmlq_place_due(sender->queue, now_ns);
 }
 
 void mfs_sender_publish(struct mfs_sender *sender, int64_t now_ns)
 {
     struct heads heads;
 
-    settle(sender, now_ns);
+    place_due(sender, now_ns);
     see_heads(sender, sender->window.chunk_bytes, &heads);
     mfs_sender_tell(sender, now_ns);
     mfs_sender_rest(sender);
@@ -100,7 +100,7 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
 
     if (max_bytes > 0 && max_bytes < MFS_CHUNK_ALIGN)
         return -EINVAL;
-    settle(sender, now_ns);
+    place_due(sender, now_ns);
     if (max_bytes == 0)
         max_bytes = sender->window.chunk_bytes;
     see_heads(sender, max_bytes, &heads);

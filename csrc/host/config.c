@@ -88,7 +88,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char messages[MESSAGES_MAX][256];
 static unsigned messages_count;
 static _Atomic bool messages_due;
-static _Atomic bool settled; /* parsed, and nothing is left to say */
+static _Atomic bool all_said; /* and nothing is left to say */
 
 const struct mfs_config_entry *mfs_config_entry_at(size_t index)
 {
@@ -322,7 +322,7 @@ static void parse_environment(void)
 }
 
 /* Parse, and say what there is to say. */
-static void settle(void)
+static void parse_once(void)
 {
     pthread_once(&once, parse_environment);
     if (atomic_load_explicit(&messages_due, memory_order_relaxed) &&
@@ -330,12 +330,12 @@ static void settle(void)
         for (unsigned i = 0; i < messages_count; i++)
             mfs_log(MFS_LOG_WARN, "%s", messages[i]);
     }
-    atomic_store_explicit(&settled, true, memory_order_release);
+    atomic_store_explicit(&all_said, true, memory_order_release);
 }
 
 const struct mfs_config *mfs_config_get(void)
 {
-    if (!atomic_load_explicit(&settled, memory_order_acquire)) /* some calls a chunk come here */
-        settle();
+    if (!atomic_load_explicit(&all_said, memory_order_acquire)) /* some calls a chunk come here */
+        parse_once();
     return &values;
 }

@@ -14,7 +14,7 @@
 
 #include "core/port_state.h"
 #include "core/trust.h"
-#include "host/count.h"
+#include "host/counters.h"
 #include "host/event.h"
 #include "host/host.h"
 #include "host/port.h"

@@ -25,7 +25,7 @@
 
 #include <pthread.h>
 
-#include "host/count.h"
+#include "host/counters.h"
 #include "host/sender.h"
 #include "nccl/device.h"
 #include "nccl/message_tag.h"

@@ -92,7 +92,7 @@ static void run(struct alone *alone, const struct mfs_route *routes, const uint3
                                mfs_rank_make(level ? level[flow] : 0, key ? key[flow] : 0), flow,
                                INFINITY);
         }
-        mfs_net_settle(&alone->net);
+        mfs_net_rates_anew(&alone->net);
         adopt_rates(alone);
         for (uint32_t i = 0; first && i < alone->flows; i++)
             rates_at_0[i] = alone->rate[i];

@@ -123,7 +123,7 @@ static void visit_next(struct mfs_net *net, struct mfs_link *link, const struct 
         mfs_greedy_visit(net, mfs_entry_slot(&entries->list[at]));
 }
 
-void mfs_greedy_settle(struct mfs_net *net)
+void mfs_greedy_rates(struct mfs_net *net)
 {
     mfs_net_next_mark(net);
     net->work.count = 0;

@@ -363,7 +363,7 @@ static double floor_of(const struct sweep *sweep)
     return floor * (1.0 - MFS_NET_EPSILON);
 }
 
-static void settle_tier(struct mfs_net *net, uint32_t tier)
+static void tier_rates(struct mfs_net *net, uint32_t tier)
 {
     struct sweep sweep = {net, tier, mfs_net_next_mark(net), 0, 0.0};
     const uint32_t links = net->dirty.count;
@@ -391,8 +391,8 @@ static void settle_tier(struct mfs_net *net, uint32_t tier)
     }
 }
 
-void mfs_maxmin_settle(struct mfs_net *net)
+void mfs_maxmin_rates(struct mfs_net *net)
 {
     for (uint32_t tier = 1; tier <= net->tiers; tier++)
-        settle_tier(net, tier);
+        tier_rates(net, tier);
 }

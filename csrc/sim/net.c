@@ -334,15 +334,15 @@ void mfs_slot_class(struct mfs_net *net, uint32_t index, uint32_t class)
         mark_route(net, slot);
 }
 
-void mfs_net_settle(struct mfs_net *net)
+void mfs_net_rates_anew(struct mfs_net *net)
 {
     if (net->sender) {
-        mfs_sender_settle(net);
+        mfs_sender_order_rates(net);
     } else {
         if (net->visits.count > 0)
-            mfs_greedy_settle(net);
+            mfs_greedy_rates(net);
         if (net->tiers > 0 && net->dirty.count > 0)
-            mfs_maxmin_settle(net);
+            mfs_maxmin_rates(net);
     }
     for (uint32_t i = 0; i < net->dirty.count; i++) {
         net->links[net->dirty.list[i]].dirty = false;

@@ -9,7 +9,7 @@
  *   sender         only the first link of a route (egress) keeps that order; the others
  *                  share what comes, max-min in strict classes   [sender.c]
  *
- * Whoever changes a slot marks it; mfs_net_settle() works out the rates anew, of what the
+ * Whoever changes a slot marks it; mfs_net_rates_anew() works out the rates anew, of what the
  * change reaches only, and lists the slots whose rate is another than before. All are
  * work conserving: a slot's rate is below its cap only if one of its links is full.
  */
@@ -135,7 +135,7 @@ void mfs_slot_leave(struct mfs_net *net, uint32_t slot);
 void mfs_slot_class(struct mfs_net *net, uint32_t slot, uint32_t class);
 
 /* Rates as they now are; then net->changed has the slots whose rate may differ. */
-void mfs_net_settle(struct mfs_net *net);
+void mfs_net_rates_anew(struct mfs_net *net);
 /* The caller has read net->changed. */
 void mfs_net_settled(struct mfs_net *net);
 
@@ -144,9 +144,9 @@ void mfs_net_mark_link(struct mfs_net *net, uint32_t link);
 void mfs_net_rate(struct mfs_net *net, uint32_t slot, double rate); /* and report it */
 uint32_t mfs_net_next_mark(struct mfs_net *net);
 void mfs_greedy_visit(struct mfs_net *net, uint32_t slot);
-void mfs_greedy_settle(struct mfs_net *net);
-void mfs_maxmin_settle(struct mfs_net *net);
-void mfs_sender_settle(struct mfs_net *net);
+void mfs_greedy_rates(struct mfs_net *net);
+void mfs_maxmin_rates(struct mfs_net *net);
+void mfs_sender_order_rates(struct mfs_net *net);
 
 static inline bool mfs_entry_before(const struct mfs_entry *a, const struct mfs_entry *b)
 {

@@ -148,7 +148,7 @@ static void watch(struct mfs_sim *sim, uint32_t placed)
     sim->met_lines.count = 0;
 }
 
-static void settle(struct mfs_sim *sim)
+static void work_out_anew(struct mfs_sim *sim)
 {
     uint32_t placed;
 
@@ -168,7 +168,7 @@ static void settle(struct mfs_sim *sim)
         mfs_pressure_check(sim);
     if (sim->chunks)
         mfs_chunks_send(sim);
-    mfs_net_settle(&sim->net);
+    mfs_net_rates_anew(&sim->net);
     mfs_sim_lines_rated(sim);
     sim->settlings++;
     if (sim->by_bytes)
@@ -196,7 +196,7 @@ static int loop(struct mfs_sim *sim, mfs_sim_progress progress, void *context)
             sim->now_s = next_s;
         sim->now_ns = mfs_sim_ns(sim->now_s);
         arrived = run_due(sim, arrived);
-        settle(sim);
+        work_out_anew(sim);
         if (progress && ++steps % PROGRESS_EVENTS == 0 &&
             progress(context, sim->done, sim->now_s) != 0)
             return -ECANCELED;

@@ -41,7 +41,7 @@ static void take_back(struct mfs_ucx_worker *worker, struct mfs_ucx_request *giv
         operation->canceled = true;
         if (operation->result == UCS_OK)
             operation->result = UCS_ERR_CANCELED;
-        mfs_ucx_settle(operation); /* it may be gone after this */
+        mfs_ucx_end_if_over(operation); /* it may be gone after this */
     }
     given->canceled = true;
 }

@@ -47,7 +47,7 @@ struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request)
     return &request->worker->lanes[request->lane];
 }
 
-void mfs_ucx_settle(struct mfs_ucx_request *request)
+void mfs_ucx_end_if_over(struct mfs_ucx_request *request)
 {
     if (request->queued || request->posting > 0)
         return;
@@ -85,7 +85,7 @@ static void chunk_done(void *ucx_request, ucs_status_t status, void *user_data)
 
     mfs_ucx_lock(worker);
     chunk_over(chunk, status);
-    mfs_ucx_settle(request);
+    mfs_ucx_end_if_over(request);
     mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
     worker->api->ucp_request_free(ucx_request);
@@ -151,6 +151,6 @@ void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *req
     if (!UCS_PTR_IS_PTR(result)) /* else chunk_done has it, and may have been called already */
         chunk_over(chunk, UCS_PTR_STATUS(result));
     request->posting--;
-    mfs_ucx_settle(request);
+    mfs_ucx_end_if_over(request);
     mfs_ucx_unpin(ep);
 }

@@ -2,7 +2,7 @@
 /*
  * Chunks: from the worker's mutex into UCX and back.
  *
- *   begin -> post -> (UCX) -> over -> settle: issued? done?
+ *   begin -> post -> (UCX) -> over -> end_if_over: issued? done?
  */
 #ifndef MFS_UCX_CHUNK_H
 #define MFS_UCX_CHUNK_H
@@ -45,6 +45,6 @@ void mfs_ucx_chunk_begin(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *re
 void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *request,
                         uint64_t offset, uint64_t length);
 /* See whether an operation has been issued, and whether it is done. */
-void mfs_ucx_settle(struct mfs_ucx_request *request);
+void mfs_ucx_end_if_over(struct mfs_ucx_request *request);
 
 #endif

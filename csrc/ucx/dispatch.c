@@ -254,7 +254,7 @@ void mfs_ucx_drain(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
             mfs_ucx_chunk_post(chunk, request, offset, request->op.length - offset);
         } else {
             request->result = UCS_ERR_NO_MEMORY;
-            mfs_ucx_settle(request);
+            mfs_ucx_end_if_over(request);
         }
         issue_between(worker);
     }
@@ -333,7 +333,7 @@ void mfs_ucx_abandon(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep, ucs_s
     while ((request = oldest_out(worker, ep)) != NULL) {
         if (request->result == UCS_OK)
             request->result = request->ep->failed != UCS_OK ? request->ep->failed : status;
-        mfs_ucx_settle(request);
+        mfs_ucx_end_if_over(request);
     }
     mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
@@ -350,7 +350,7 @@ bool mfs_ucx_cancel(struct mfs_ucx_request *request)
         mfs_ucx_dequeue(request);
         request->canceled = true;
         request->result = UCS_ERR_CANCELED;
-        mfs_ucx_settle(request);
+        mfs_ucx_end_if_over(request);
     }
     mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);

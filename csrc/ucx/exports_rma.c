@@ -11,7 +11,7 @@
 #include "core/atomic.h"
 #include "host/config.h"
 #include "host/log.h"
-#include "host/tagged.h"
+#include "host/tag.h"
 #include "ucx/dispatch.h"
 #include "ucx/express.h"
 #include "ucx/finish.h"

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "core/atomic.h"
-#include "host/tagged.h"
+#include "host/tag.h"
 #include "ucx/dispatch.h"
 #include "ucx/ep.h"
 #include "ucx/finish.h"

@@ -22,7 +22,7 @@
 #include <stdatomic.h>
 
 #include "host/config.h"
-#include "host/count.h"
+#include "host/counters.h"
 #include "host/host.h"
 #include "host/sender.h"
 #include "ucx/copies.h"

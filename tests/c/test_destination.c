@@ -402,7 +402,7 @@ static struct mfs_destination *best_of(enum mfs_voq_class class)
 {
     struct mfs_head head;
 
-    mfs_rmlq_settle(queue, SECOND);
+    mfs_rmlq_place_due(queue, SECOND);
     mfs_rmlq_head(queue, class, MFS_TAGGED, 128, &head);
     return (struct mfs_destination *)(void *)head.voq;
 }

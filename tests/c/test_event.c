@@ -67,9 +67,9 @@ static void watch__a_flow_from_queued_to_left(void)
     mfs_event_trace(host, true);
     CHECK_EQ(mfs_voq_open(queue, &voq), 0);
     CHECK_EQ(mfs_rmlq_push(queue, &op, &voq, &tag, second), 0);
-    mfs_rmlq_settle(queue, second);
-    mfs_rmlq_settle(queue, 9 * second);
-    mfs_rmlq_settle(queue, 10 * second - 10000); /* all are due */
+    mfs_rmlq_place_due(queue, second);
+    mfs_rmlq_place_due(queue, 9 * second);
+    mfs_rmlq_place_due(queue, 10 * second - 10000); /* all are due */
     mfs_rmlq_take(queue, &voq, MFS_TAGGED, 4096, &chunk);
 
     count = mfs_event_read(host, &next, events, MFS_EVENTS_MAX, &lost);

@@ -58,7 +58,7 @@ static enum mfs_kind best(struct mfs_rmlq *queue, uint64_t max_bytes, int64_t no
 {
     struct mfs_head tagged;
 
-    mfs_rmlq_settle(queue, now_ns);
+    mfs_rmlq_place_due(queue, now_ns);
     mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_TAGGED, max_bytes, &tagged);
     mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_UNTAGGED, max_bytes, head);
     if (head->rank < tagged.rank)

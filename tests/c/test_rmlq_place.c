@@ -66,12 +66,12 @@ static void recheck__of_the_past_and_of_now(void)
         last.asked = 0;
         last.recheck_ns = answers[i];
         push(&op, 1, 128);
-        mfs_rmlq_settle(queue, 100); /* asked once, and it has an end */
+        mfs_rmlq_place_due(queue, 100); /* asked once, and it has an end */
         CHECK_EQ_AT(last.asked, 1, i);
         CHECK_EQ_AT(mfs_rmlq_next_ns(queue), 101, i);
-        mfs_rmlq_settle(queue, 100);
+        mfs_rmlq_place_due(queue, 100);
         CHECK_EQ_AT(last.asked, 1, i);
-        mfs_rmlq_settle(queue, 200); /* not for each of the times in between */
+        mfs_rmlq_place_due(queue, 200); /* not for each of the times in between */
         CHECK_EQ_AT(last.asked, 2, i);
         CHECK_EQ_AT(last.now_ns, 200, i);
         CHECK_EQ(mfs_rmlq_remove(queue, &op), 0);
@@ -86,16 +86,16 @@ static void recheck__at_its_time(void)
     set_up(&noting);
     last.recheck_ns = 101;
     push(&op, 1, 128);
-    mfs_rmlq_settle(queue, 100);
+    mfs_rmlq_place_due(queue, 100);
     CHECK_EQ(mfs_rmlq_next_ns(queue), 101);
     last.recheck_ns = 500;
-    mfs_rmlq_settle(queue, 101);
+    mfs_rmlq_place_due(queue, 101);
     CHECK_EQ(last.asked, 2);
     CHECK_EQ(mfs_rmlq_next_ns(queue), 500);
-    mfs_rmlq_settle(queue, 499);
+    mfs_rmlq_place_due(queue, 499);
     CHECK_EQ(last.asked, 2);
     last.recheck_ns = MFS_TIME_NEVER;
-    mfs_rmlq_settle(queue, 500);
+    mfs_rmlq_place_due(queue, 500);
     CHECK_EQ(last.asked, 3);
     CHECK_EQ(mfs_rmlq_next_ns(queue), MFS_TIME_NEVER);
     CHECK_EQ(mfs_rmlq_remove(queue, &op), 0);
@@ -129,7 +129,7 @@ static void rate__small_changes_are_ignored(void)
 
     set_up(&noting);
     push(&op, 1, 128);
-    mfs_rmlq_settle(queue, 100);
+    mfs_rmlq_place_due(queue, 100);
     CHECK_EQ(last.rate_Bps, RATE);
     for (size_t i = 0; i < COUNT(rows); i++) {
         asked = last.asked;
@@ -146,7 +146,7 @@ static uint64_t take_chunk(enum mfs_kind kind)
 {
     struct mfs_chunk chunk;
 
-    mfs_rmlq_settle(queue, 2);
+    mfs_rmlq_place_due(queue, 2);
     mfs_rmlq_take(queue, &voq, kind, 128, &chunk);
     return chunk.tag.request;
 }

@@ -19,7 +19,7 @@ static void net_of(struct mfs_net *net, const double *capacity, uint32_t links, 
 
 static void settle(struct mfs_net *net)
 {
-    mfs_net_settle(net);
+    mfs_net_rates_anew(net);
     mfs_net_settled(net);
 }
 

@@ -187,7 +187,7 @@ static void sends_pass(void)
     LOG_IS("put 1 256 +128, put 1 384 +128");
 }
 
-/* At once, also those of the one worker more than there are rows for (host/count.h). */
+/* At once, also those of the one worker more than there are rows for (host/counters.h). */
 static void counts_are_seen(void)
 {
     const ucp_worker_params_t one_thread = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,

@@ -343,7 +343,7 @@ static void top_up(struct mfs_net *net)
     }
 }
 
-void mfs_sender_settle(struct mfs_net *net)
+void mfs_sender_order_rates(struct mfs_net *net)
 {
     bool present[MFS_CLASSES_MAX] = {false}, solved = true;
 

@@ -3,18 +3,6 @@
 
 #include "host.h"
 
-static void tag__belongs_to_the_thread(void)
-{
-    struct mfs_tag tag = {7, 3, MFS_STAGE_P2D}, seen;
-
-    mfs_tag_set(&tag);
-    seen = mfs_tag_get();
-    CHECK(seen.request == 7 && seen.layer == 3 && seen.stage == MFS_STAGE_P2D);
-    mfs_tag_set(NULL);
-    seen = mfs_tag_get();
-    CHECK(seen.request == MFS_REQUEST_NONE && seen.stage == MFS_STAGE_NONE);
-}
-
 static void count__by_process_and_in_all(void)
 {
     const char *path = segment_path();
@@ -82,8 +70,9 @@ static void count__rows_are_added_up(void)
 }
 
 static const struct test tests[] = {
-    TEST(count__rows_are_added_up),     TEST(tag__belongs_to_the_thread),
-    TEST(count__by_process_and_in_all), TEST(count__from_many_threads),
+    TEST(count__rows_are_added_up),
+    TEST(count__by_process_and_in_all),
+    TEST(count__from_many_threads),
     TEST(counter_name__every_one),
 };
 

@@ -4,8 +4,8 @@
  * need not look for its thread's (a thread's own data cost a library that may be opened late
  * a function call).
  */
-#ifndef MFS_HOST_TAGGED_H
-#define MFS_HOST_TAGGED_H
+#ifndef MFS_HOST_TAG_H
+#define MFS_HOST_TAG_H
 
 #include <stdatomic.h>
 

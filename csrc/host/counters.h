@@ -3,8 +3,8 @@
  * Counters without a locked instruction: a row of the segment that one thread at a time adds to.
  * Whoever reads counters adds the rows up, so nothing is told late, or lost with a process.
  */
-#ifndef MFS_HOST_COUNT_H
-#define MFS_HOST_COUNT_H
+#ifndef MFS_HOST_COUNTERS_H
+#define MFS_HOST_COUNTERS_H
 
 #include <stdatomic.h>
 

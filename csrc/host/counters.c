@@ -1,37 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counters and the tag of the calling thread. */
+#include "host/counters.h"
+
 #include "core/atomic.h"
 #include "host/attach.h"
-#include "host/tagged.h"
-
-static _Thread_local struct mfs_tag current_tag;
-_Atomic bool mfs_tag_used;
-
-void mfs_tag_set(const struct mfs_tag *tag)
-{
-    static const struct mfs_tag untagged;
-
-    current_tag = tag ? *tag : untagged;
-    if (tag) /* before this thread posts with it; other threads have tags of their own */
-        mfs_set(&mfs_tag_used, true);
-}
-
-struct mfs_tag mfs_tag_get(void)
-{
-    return current_tag;
-}
-
-static _Thread_local bool aborting;
-
-void mfs_abort_set(bool aborts)
-{
-    aborting = aborts;
-}
-
-bool mfs_abort_get(void)
-{
-    return aborting;
-}
 
 void mfs_count(struct mfs_host *host, enum mfs_counter counter, uint64_t amount)
 {
