@@ -138,22 +138,42 @@ class Host:
         found = lib.mfs_port_name_at(self.handle, index, name) == 0
         return text(name) if found else ""
 
-    def egress_rate_Bps(self, name: str, *, at_most: bool = False) -> int:
-        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
-        before its first transfer. at_most: what it may be if the estimate is low."""
+    @contextmanager
+    def _port(self, name: str, direction: int) -> Iterator[Any]:
+        """The port of a NIC, to look at; None: nothing has gone in that direction."""
         port = encoded(name, "port")
         if name not in self.ports():
             known = ", ".join(self.ports()) or "none so far"
             raise InputError(f"port {shown(name)}: there is none of this name; ports: {known}")
         out = ffi.new("struct mfs_port **")
-        result = lib.mfs_port_find(self.handle, port, lib.MFS_EGRESS, out)
+        result = lib.mfs_port_find(self.handle, port, direction, out)
         if result == -errno.ENOENT:
-            return 0  # it has only received
+            yield None
+            return
         check(result, f"port {name!r}")
-        margin = lib.mfs_port_rate_margin(out[0]) if checked.truth(at_most, "at_most") else 1.0
-        rate = int(margin * lib.mfs_port_rate_Bps(out[0]))
-        lib.mfs_port_close(out[0])
-        return rate
+        try:
+            yield out[0]
+        finally:
+            lib.mfs_port_close(out[0])
+
+    def egress_rate_Bps(self, name: str, *, at_most: bool = False) -> int:
+        """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
+        before its first transfer. at_most: what it may be if the estimate is low."""
+        wanted = checked.truth(at_most, "at_most")
+        with self._port(name, lib.MFS_EGRESS) as port:
+            if not port:
+                return 0  # it has only received
+            margin = lib.mfs_port_rate_margin(port) if wanted else 1.0
+            return int(margin * lib.mfs_port_rate_Bps(port))
+
+    def stalled(self, name: str) -> int:
+        """Destinations of a NIC's traffic, in either direction and of all processes, that take
+        no bytes now: what waits for them is held back, and transfers to others go on."""
+        total = 0
+        for direction in (lib.MFS_EGRESS, lib.MFS_INGRESS):
+            with self._port(name, direction) as port:
+                total += int(lib.mfs_port_stalled(port)) if port else 0
+        return total
 
     def close(self) -> None:
         if self._path is not None and self._host is not None:

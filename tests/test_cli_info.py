@@ -118,6 +118,31 @@ def test_live__estimates_of_the_engines(tmp_path: Path):
     assert found["engines"][0]["layer_s"] == [[512, 0.02]]
 
 
+def test_live__destinations_that_take_no_bytes(tmp_path: Path):
+    lease_ns = 20_000_000
+    with mfs.Host(str(tmp_path / "host")) as host:
+        out = ffi.new("struct mfs_sender **")
+        assert lib.mfs_sender_join(host.handle, b"nic0", lib.MFS_INGRESS, ffi.NULL, out) == 0
+        sender, to = out[0], ffi.new("struct mfs_destination *")
+        operations = [ffi.new("struct mfs_op *", {"length": 4096}) for _ in range(2)]
+        assert lib.mfs_sender_open(sender, to, ffi.NULL) == 0
+        for operation in operations:
+            assert lib.mfs_sender_push(sender, operation, to, ffi.new("struct mfs_tag *"), 1) == 0
+        chunk = ffi.new("struct mfs_chunk *")
+        assert lib.mfs_sender_next(sender, 0, 1, chunk) == 0
+        before = info("--live", cwd=tmp_path, MFS_SEGMENT=host.path)
+        for at_ns in (100 * lease_ns, 200 * lease_ns):  # and nothing of it has left
+            lib.mfs_sender_next(sender, 0, at_ns, chunk)
+        text = info("--live", cwd=tmp_path, MFS_SEGMENT=host.path)
+        found = json.loads(info("--live", "--json", cwd=tmp_path, MFS_SEGMENT=host.path))
+        lib.mfs_sender_leave(sender)
+        assert host.stalled("nic0") == 0
+    assert "no bytes" not in before
+    assert "port nic0" in text
+    assert "1 destination takes no bytes" in text
+    assert found["segment"]["stalled"] == {"nic0": 1}
+
+
 def test_segment__looking_makes_and_changes_nothing(tmp_path: Path):
     path = tmp_path / "segment"
     assert report(tmp_path, MFS_SEGMENT=str(path))["segment"]["state"] == "none"

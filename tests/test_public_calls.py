@@ -122,6 +122,7 @@ def test_progress_and_publish(host: mfs.Host, data: st.DataObject):
 @given(st.data())
 def test_host(host: mfs.Host, data: st.DataObject):
     spoiled(data, host.egress_rate_Bps, "eth0", at_most=True)
+    spoiled(data, host.stalled, "eth0")
     spoiled(data, host.counters, process=True)
     survives(setattr, host, "policy", data.draw(ANYTHING))
 

@@ -77,9 +77,11 @@ def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
         lines += [("policy", segment["policy"]), ("requests", str(segment["requests"]))]
         lines += [(name, str(value)) for name, value in segment["counters"].items()]
         for name, rate in segment["egress_Bps"].items():
-            lines.append(
-                (f"port {name}", f"{rate / 1e6:.1f} MB/s out" if rate else "not known yet")
-            )
+            state = f"{rate / 1e6:.1f} MB/s out" if rate else "not known yet"
+            count = segment["stalled"][name]
+            if count:
+                state += f"; {count} destination{'s' * (count > 1)} take{'s' * (count == 1)} no bytes"
+            lines.append((f"port {name}", state))
     return lines
 
 

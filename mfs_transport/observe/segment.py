@@ -38,6 +38,7 @@ class Look:
     requests: int = 0
     counters: dict[str, int] = field(default_factory=dict)
     egress_Bps: dict[str, int] = field(default_factory=dict)  # of each port; 0: not known yet
+    stalled: dict[str, int] = field(default_factory=dict)  # destinations, of each port
 
 
 def place_of(path: str) -> Path:
@@ -83,8 +84,15 @@ def look(path: str) -> Look:
         os.close(descriptor)
     try:
         with Host(path) as host:
-            rates = {name: host.egress_rate_Bps(name) for name in host.ports()}
-            return Look(place, "live", "", host.policy, host.requests(), host.counters(), rates)
+            return Look(
+                place,
+                "live",
+                policy=host.policy,
+                requests=host.requests(),
+                counters=host.counters(),
+                egress_Bps={name: host.egress_rate_Bps(name) for name in host.ports()},
+                stalled={name: host.stalled(name) for name in host.ports()},
+            )
     except OSError as error:
         return Look(place, "unusable", reason_of(error))
 
