@@ -80,7 +80,8 @@ def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
             state = f"{rate / 1e6:.1f} MB/s out" if rate else "not known yet"
             count = segment["stalled"][name]
             if count:
-                state += f"; {count} destination{'s' * (count > 1)} take{'s' * (count == 1)} no bytes"
+                who = "1 destination takes" if count == 1 else f"{count} destinations take"
+                state += f"; {who} no bytes"
             lines.append((f"port {name}", state))
     return lines
 
