@@ -144,9 +144,9 @@ void mfs_nccl_comm_drain(struct mfs_nccl_comm *comm)
 
 /* --- the calls --- */
 
-mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
+static mfs_nccl_result_t close_side(void *pointer, bool sender, const char *call)
 {
-    struct mfs_nccl_comm *comm = mfs_nccl_comm_check(send_comm, true, "closeSend");
+    struct mfs_nccl_comm *comm = mfs_nccl_comm_check(pointer, sender, call);
     struct mfs_nccl_engine *engine;
 
     if (!comm)
@@ -154,29 +154,23 @@ mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
     engine = comm->engine;
     mfs_nccl_lock_take(&engine->lock);
     mfs_nccl_comm_quiesce(comm, NULL);
-    if (comm->peer) {
+    if (sender && comm->peer) {
         mfs_nccl_send_answer_revoke(comm);
         mfs_nccl_send_say_to_all(comm, MFS_NCCL_WIRE_CLOSE,
                                  comm->lost < comm->next_seq ? comm->lost : comm->next_seq);
-        mfs_nccl_comm_drain(comm);
     }
+    mfs_nccl_comm_drain(comm);
     mfs_nccl_comm_free(comm);
     mfs_nccl_lock_give(&engine->lock);
     return MFS_NCCL_OK;
 }
 
+mfs_nccl_result_t mfs_nccl_close_send(void *send_comm)
+{
+    return close_side(send_comm, true, "closeSend");
+}
+
 mfs_nccl_result_t mfs_nccl_close_recv(void *recv_comm)
 {
-    struct mfs_nccl_comm *comm = mfs_nccl_comm_check(recv_comm, false, "closeRecv");
-    struct mfs_nccl_engine *engine;
-
-    if (!comm)
-        return MFS_NCCL_INTERNAL_ERROR;
-    engine = comm->engine;
-    mfs_nccl_lock_take(&engine->lock);
-    mfs_nccl_comm_quiesce(comm, NULL);
-    mfs_nccl_comm_drain(comm);
-    mfs_nccl_comm_free(comm);
-    mfs_nccl_lock_give(&engine->lock);
-    return MFS_NCCL_OK;
+    return close_side(recv_comm, false, "closeRecv");
 }

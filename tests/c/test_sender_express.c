@@ -2,34 +2,7 @@
 /* Operations that go at once, without the queue. */
 #include "core/sender.h"
 
-#include "test.h"
-
-#include "rivals.h"
-
-#define SECOND INT64_C(1000000000)
-#define CHUNK UINT64_C(1024)
-
-static struct rivals all;
-static struct rival *const one = &all.of[0], *const two = &all.of[1];
-static int64_t now_ns = SECOND;
-
-/* So many senders on a port with a window of eight chunks. */
-static void set_up(unsigned count, uint64_t share)
-{
-    struct mfs_sender_config config;
-
-    mfs_sender_config_init(&config);
-    config.window.window_bytes = 8 * CHUNK;
-    config.window.chunk_max_bytes = CHUNK;
-    config.untagged_permille = share;
-    rivals_create(&all, count, &config);
-    all.now_ns = now_ns;
-}
-
-static void tear_down(void)
-{
-    rivals_destroy(&all);
-}
+#include "sender_port.h"
 
 static int express(struct rival *rival, uint64_t bytes)
 {
