@@ -69,25 +69,21 @@ void mfs_destination_close(struct mfs_destinations *all, destination_t *at)
 {
     if (at->inflight_bytes > 0) {
         all->in[at->state].bytes -= at->inflight_bytes;
-        at->inflight_bytes = 0;
+        at->inflight_bytes = at->mark_bytes = 0;
         leave(all, at);
     }
     mfs_voq_close(all->queue, &at->voq);
 }
 
-void mfs_destination_sent(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
-                          int64_t now_ns)
+void mfs_destination_begin(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
+                           int64_t now_ns)
 {
-    all->in[at->state].bytes += bytes;
-    if (at->inflight_bytes == 0) {
-        at->mark_bytes = at->mark_total = bytes;
-        at->mark_ns = at->moved_ns = now_ns;
-        append(all, at);
-        all->busy++;
-        if (at->state == MFS_DESTINATION_SLOW)
-            mfs_voq_move(all->queue, &at->voq, MFS_VOQ_SLOW);
-    }
-    at->inflight_bytes += bytes;
+    at->mark_bytes = at->mark_total = bytes;
+    at->mark_ns = at->moved_ns = now_ns;
+    append(all, at);
+    all->busy++;
+    if (at->state == MFS_DESTINATION_SLOW)
+        mfs_voq_move(all->queue, &at->voq, MFS_VOQ_SLOW);
 }
 
 /* The mark was reached: which state does the time that it took ask for? */
@@ -117,10 +113,10 @@ static uint32_t judge(destination_t *at, const struct mfs_patience *patience, in
                : MFS_DESTINATION_SLOW;
 }
 
-void mfs_destination_left(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
-                          const struct mfs_patience *patience, int64_t now_ns)
+void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
+                           const struct mfs_patience *patience, int64_t now_ns)
 {
-    const bool marked = mfs_destination_reaches(at, bytes);
+    const bool marked = bytes >= at->mark_bytes;
     uint32_t state = at->state;
 
     if (bytes > at->inflight_bytes) /* of a life before: mfs_destination_close */
@@ -164,16 +160,15 @@ static destination_t *first_in_time(struct mfs_destinations *all, uint32_t state
     return at;
 }
 
-bool mfs_destination_look(struct mfs_destinations *all, const struct mfs_patience *patience,
-                          int64_t now_ns)
+bool mfs_destination_look_at_all(struct mfs_destinations *all, const struct mfs_patience *patience,
+                                 int64_t now_ns)
 {
-    const int64_t late_ns =
-        patience->due_ns > 0 ? MFS_SLOW_DUES * patience->due_ns : patience->lease_ns;
+    const int64_t late_ns = mfs_destination_late_ns(patience);
     destination_t *at;
     bool changed = false;
 
     while ((at = first_in_time(all, MFS_DESTINATION_OPEN, now_ns)) != NULL &&
-           now_ns - at->mark_ns > late_ns + patience->gap_ns) {
+           now_ns - at->mark_ns > late_ns) {
         if (at->moved_ns == 0)
             at->moved_ns = now_ns;
         become(all, at, MFS_DESTINATION_SLOW);

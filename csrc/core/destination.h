@@ -83,17 +83,37 @@ int mfs_destination_open(struct mfs_destinations *all, struct mfs_destination *d
                          void *user);
 /* Nothing of it is queued any more; what is in flight is forgotten, and is not told later. */
 void mfs_destination_close(struct mfs_destinations *all, struct mfs_destination *destination);
+/* The first bytes of one that had none in flight. */
+void mfs_destination_begin(struct mfs_destinations *all, struct mfs_destination *destination,
+                           uint64_t bytes, int64_t now_ns);
 /* now_ns 0: the time is not known, and is taken from the next look. */
-void mfs_destination_sent(struct mfs_destinations *all, struct mfs_destination *destination,
-                          uint64_t bytes, int64_t now_ns);
-/* Will these bytes reach the mark? Then mfs_destination_left wants an exact time. */
-static inline bool mfs_destination_reaches(const struct mfs_destination *destination,
-                                           uint64_t bytes)
+static inline void mfs_destination_sent(struct mfs_destinations *all,
+                                        struct mfs_destination *destination, uint64_t bytes,
+                                        int64_t now_ns)
 {
-    return bytes >= destination->mark_bytes;
+    all->in[destination->state].bytes += bytes;
+    if (destination->inflight_bytes == 0)
+        mfs_destination_begin(all, destination, bytes, now_ns);
+    destination->inflight_bytes += bytes;
 }
-void mfs_destination_left(struct mfs_destinations *all, struct mfs_destination *destination,
-                          uint64_t bytes, const struct mfs_patience *patience, int64_t now_ns);
+
+/* These bytes reach the mark, or it is not open: its state is judged. */
+void mfs_destination_judge(struct mfs_destinations *all, struct mfs_destination *destination,
+                           uint64_t bytes, const struct mfs_patience *patience, int64_t now_ns);
+static inline void mfs_destination_left(struct mfs_destinations *all,
+                                        struct mfs_destination *destination, uint64_t bytes,
+                                        const struct mfs_patience *patience, int64_t now_ns)
+{
+    if (destination->state != MFS_DESTINATION_OPEN || bytes >= destination->mark_bytes) {
+        mfs_destination_judge(all, destination, bytes, patience, now_ns);
+        return;
+    }
+    all->in[MFS_DESTINATION_OPEN].bytes -= bytes;
+    destination->inflight_bytes -= bytes;
+    destination->mark_bytes -= bytes;
+    destination->moved_ns = now_ns;
+}
+
 /* An open one with bytes in flight is taken for slow, with so much in flight allowed. */
 void mfs_destination_try(struct mfs_destinations *all, struct mfs_destination *destination,
                          uint64_t allowed_bytes);
@@ -101,7 +121,23 @@ void mfs_destination_try(struct mfs_destinations *all, struct mfs_destination *d
 struct mfs_destination *mfs_destination_unsaid(struct mfs_destinations *all, int64_t age_ns,
                                                int64_t now_ns);
 /* Judge those whose time is over. Returns whether one has changed its state. */
-bool mfs_destination_look(struct mfs_destinations *all, const struct mfs_patience *patience,
-                          int64_t now_ns);
+bool mfs_destination_look_at_all(struct mfs_destinations *all, const struct mfs_patience *patience,
+                                 int64_t now_ns);
+static inline int64_t mfs_destination_late_ns(const struct mfs_patience *patience)
+{
+    return (patience->due_ns > 0 ? MFS_SLOW_DUES * patience->due_ns : patience->lease_ns) +
+           patience->gap_ns;
+}
+static inline bool mfs_destination_look(struct mfs_destinations *all,
+                                        const struct mfs_patience *patience, int64_t now_ns)
+{
+    const struct mfs_destination *first = all->in[MFS_DESTINATION_OPEN].first;
+
+    if (MFS_LIKELY(!all->in[MFS_DESTINATION_SLOW].first &&
+                   (!first || (first->mark_ns != 0 &&
+                               now_ns - first->mark_ns <= mfs_destination_late_ns(patience)))))
+        return false;
+    return mfs_destination_look_at_all(all, patience, now_ns);
+}
 
 #endif

@@ -94,8 +94,8 @@ struct mfs_params {
 
 /* What moves a place, besides time and what is known of the request: the queue then asks again. */
 enum mfs_place_moves {
-    MFS_MOVES_STILL = 0, /* nothing */
-    MFS_MOVES_ARRIVAL, /* arrival_ns: when the oldest operation has left */
+    MFS_MOVES_STILL = 0, /* nothing but its size, when operations are added */
+    MFS_MOVES_ARRIVAL, /* arrival_ns alone: when the oldest operation has left; not the size */
     MFS_MOVES_SENT, /* bytes_left, bytes_sent: after each chunk */
     MFS_MOVES_SHARE, /* share_bytes, the key: after each chunk; the least is the fair share's clock
                       */

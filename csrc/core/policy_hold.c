@@ -36,6 +36,8 @@ void mfs_place_in_time(const struct mfs_params *params, const struct mfs_flow_in
         needs_ns = mfs_span_times(mfs_span_bytes(flow->bytes_left, params->rate_Bps), 2);
         if (needs_ns < hold_ns - hold_ns / 2)
             due_ns = mfs_time_plus(flow->arrival_ns, hold_ns - needs_ns);
+        if (place->moves == MFS_MOVES_ARRIVAL) /* its size counts from here on */
+            place->moves = MFS_MOVES_SENT;
     }
     if (now_ns >= due_ns)
         *place = (struct mfs_place){0, MFS_MOVES_ARRIVAL, 0, MFS_TIME_NEVER};

@@ -116,7 +116,8 @@ int mfs_rmlq_push(struct mfs_rmlq *queue, struct mfs_op *op, struct mfs_voq *voq
     queue->bytes += op->length;
     queue->operations++;
     voq->operations++;
-    mfs_flow_dirty(queue, flow);
+    if (flow->moves != MFS_MOVES_ARRIVAL) /* else what comes behind moves nothing */
+        mfs_flow_dirty(queue, flow);
     return 0;
 }
 
@@ -145,31 +146,10 @@ static void op_unlink(struct mfs_rmlq *queue, struct mfs_op *op)
         mfs_flow_dirty(queue, flow);
 }
 
-static uint64_t chunk_length(const struct mfs_op *op, uint64_t max_bytes)
-{
-    const uint64_t left = op->length - op->taken;
-
-    return left > max_bytes ? max_bytes - max_bytes % MFS_CHUNK_ALIGN : left;
-}
-
-/* The best flow of a voq that has one. */
-static inline struct mfs_flow *best_flow(const struct mfs_rmlq *queue, const struct mfs_voq *voq,
-                                         enum mfs_kind kind)
-{
-    return &queue->flows[mfs_heap_item(&voq->flows[kind].entries[0])];
-}
-
 void mfs_rmlq_head(const struct mfs_rmlq *queue, enum mfs_voq_class class, enum mfs_kind kind,
                    uint64_t max_bytes, struct mfs_head *head)
 {
-    const struct mfs_heap *order = &queue->order[class][kind];
-
-    *head = (struct mfs_head){.rank = MFS_RANK_NONE};
-    if (order->count == 0)
-        return;
-    head->rank = order->entries[0].rank;
-    head->voq = queue->voqs[mfs_heap_item(&order->entries[0])];
-    head->bytes = chunk_length(best_flow(queue, head->voq, kind)->head, max_bytes);
+    mfs_rmlq_best(queue, class, kind, max_bytes, head);
 }
 
 uint32_t mfs_rmlq_waiting_voqs(const struct mfs_rmlq *queue)
@@ -203,9 +183,9 @@ void mfs_rmlq_take(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_kind ki
                    uint64_t max_bytes, struct mfs_chunk *chunk)
 {
     const mfs_rank_t rank = voq->flows[kind].entries[0].rank;
-    struct mfs_flow *flow = best_flow(queue, voq, kind);
+    struct mfs_flow *flow = mfs_voq_best(queue, voq, kind);
     struct mfs_op *op = flow->head;
-    const uint64_t length = chunk_length(op, max_bytes);
+    const uint64_t length = mfs_rmlq_chunk_bytes(op, max_bytes);
 
     /* the least share moves the clock of shares; a turn that was out of order does not */
     if (flow->moves == MFS_MOVES_SHARE && rank == best_rank(queue))

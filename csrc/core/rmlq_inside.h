@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside csrc/core only: the state of a queue, shared by the files of rmlq.
+ * Inside csrc/core only: the state of a queue, shared by the files of rmlq and of the sender.
  *
  *   rmlq.c         operations in, chunks out
  *   rmlq_flows.c   flows by destination and tag: a pool, a table, the list of those to place
@@ -12,6 +12,7 @@
 
 #include "core/heap.h"
 #include "core/rmlq.h"
+#include "core/window.h"
 
 #define MFS_NO_FLOW UINT32_MAX
 
@@ -71,6 +72,45 @@ static inline void mfs_rmlq_clock(struct mfs_rmlq *queue, int64_t now_ns)
 {
     if (now_ns > queue->now_ns)
         queue->now_ns = now_ns < MFS_TIME_NEVER ? now_ns : MFS_TIME_NEVER - 1;
+}
+
+static inline uint64_t mfs_rmlq_chunk_bytes(const struct mfs_op *op, uint64_t max_bytes)
+{
+    const uint64_t left = op->length - op->taken;
+
+    return left > max_bytes ? max_bytes - max_bytes % MFS_CHUNK_ALIGN : left;
+}
+
+/* The best flow of a voq that has one. */
+static inline struct mfs_flow *mfs_voq_best(const struct mfs_rmlq *queue, const struct mfs_voq *voq,
+                                            enum mfs_kind kind)
+{
+    return &queue->flows[mfs_heap_item(&voq->flows[kind].entries[0])];
+}
+
+/* As mfs_rmlq_head. */
+static inline void mfs_rmlq_best(const struct mfs_rmlq *queue, enum mfs_voq_class class,
+                                 enum mfs_kind kind, uint64_t max_bytes, struct mfs_head *head)
+{
+    const struct mfs_heap *order = &queue->order[class][kind];
+
+    if (order->count == 0) {
+        *head = (struct mfs_head){.rank = MFS_RANK_NONE};
+        return;
+    }
+    head->rank = order->entries[0].rank;
+    head->voq = queue->voqs[mfs_heap_item(&order->entries[0])];
+    head->bytes = mfs_rmlq_chunk_bytes(mfs_voq_best(queue, head->voq, kind)->head, max_bytes);
+}
+
+/* Is a flow to be placed anew? */
+static inline bool mfs_rmlq_is_due(struct mfs_rmlq *queue, int64_t now_ns)
+{
+    mfs_rmlq_clock(queue, now_ns);
+    return queue->dirty_flows != MFS_NO_FLOW ||
+           (queue->timers.count > 0 && queue->timers.entries[0].rank <= (uint64_t)queue->now_ns) ||
+           (queue->source.version &&
+            queue->source.version(queue->source.ctx) != queue->facts_version);
 }
 
 /* --- rmlq_flows.c --- */

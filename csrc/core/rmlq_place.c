@@ -39,6 +39,7 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
 static void flow_place(struct mfs_rmlq *queue, struct mfs_flow *flow)
 {
     uint32_t index = mfs_flow_index(queue, flow);
+    const uint32_t at = queue->timers.where[index];
     int64_t recheck_ns;
     mfs_rank_t rank = flow_judge(queue, flow, &recheck_ns);
 
@@ -46,7 +47,8 @@ static void flow_place(struct mfs_rmlq *queue, struct mfs_flow *flow)
     mfs_voq_place(queue, flow->voq, mfs_flow_kind(flow));
     if (recheck_ns == MFS_TIME_NEVER)
         mfs_heap_remove(&queue->timers, index);
-    else
+    else if (at == MFS_HEAP_NOWHERE || queue->timers.entries[at].rank > (uint64_t)recheck_ns ||
+             queue->timers.entries[at].rank <= (uint64_t)queue->now_ns) /* else it comes early */
         mfs_heap_set(&queue->timers, index, (uint64_t)recheck_ns, flow->sequence);
 }
 

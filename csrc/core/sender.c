@@ -17,35 +17,54 @@ static bool slow_fits(const struct mfs_sender *sender, const struct mfs_head *sl
            mfs_window_state_fits(&sender->window, held, slow->bytes);
 }
 
-/* The best chunk of a kind that can be sent: of the open destinations or, where it is better and
- * there is room for it, of the slow ones. */
-static void candidate(const struct mfs_sender *sender, enum mfs_kind kind, uint64_t max_bytes,
-                      struct mfs_head *best)
+/* Where one of the slow is better than the open ones, and there is room for it, that one. */
+static __attribute__((noinline)) void see_slow(const struct mfs_sender *sender, enum mfs_kind kind,
+                                               uint64_t max_bytes, struct mfs_head *best)
 {
-    const struct mfs_destinations *all = &sender->destinations;
     struct mfs_head slow;
 
-    mfs_rmlq_head(sender->queue, MFS_VOQ_OPEN, kind, max_bytes, best);
-    if (MFS_LIKELY(!all->in[MFS_DESTINATION_SLOW].first))
-        return;
-    mfs_rmlq_head(sender->queue, MFS_VOQ_SLOW, kind, max_bytes, &slow);
+    mfs_rmlq_best(sender->queue, MFS_VOQ_SLOW, kind, max_bytes, &slow);
     if (slow.rank < best->rank && slow_fits(sender, &slow))
         *best = slow;
 }
 
-struct heads {
-    struct mfs_head of[MFS_KINDS];
-};
-
-static inline void see_heads(struct mfs_sender *sender, uint64_t max_bytes, struct heads *heads)
+/* The best chunk of a kind that can be sent. */
+static inline void candidate(const struct mfs_sender *sender, enum mfs_kind kind,
+                             uint64_t max_bytes, struct mfs_head *best)
 {
-    const struct mfs_head *tagged = &heads->of[MFS_TAGGED], *untagged = &heads->of[MFS_UNTAGGED];
+    mfs_rmlq_best(sender->queue, MFS_VOQ_OPEN, kind, max_bytes, best);
+    if (sender->destinations.in[MFS_DESTINATION_SLOW].first)
+        see_slow(sender, kind, max_bytes, best);
+}
 
-    for (int kind = 0; kind < MFS_KINDS; kind++)
-        candidate(sender, kind, max_bytes, &heads->of[kind]);
-    sender->told.rank = tagged->rank < untagged->rank ? tagged->rank : untagged->rank;
-    sender->told.untagged_rank = untagged->rank;
-    sender->told.untagged_bytes = untagged->bytes;
+/* What the others are told of at the next tell. Returns the best kind. */
+static inline enum mfs_kind see(struct mfs_sender *sender, uint64_t max_bytes)
+{
+    const struct mfs_rmlq *queue = sender->queue;
+    const bool slow = sender->destinations.in[MFS_DESTINATION_SLOW].first != NULL;
+    const struct mfs_heap *tagged = &queue->order[MFS_VOQ_OPEN][MFS_TAGGED];
+    struct mfs_told *told = &sender->told;
+    struct mfs_head best;
+
+    told->untagged_rank = MFS_RANK_NONE;
+    if (slow || queue->order[MFS_VOQ_OPEN][MFS_UNTAGGED].count > 0) {
+        candidate(sender, MFS_UNTAGGED, max_bytes, &best);
+        told->untagged_rank = best.rank;
+        told->untagged_bytes = best.bytes;
+    }
+    best.rank = tagged->count > 0 ? tagged->entries[0].rank : MFS_RANK_NONE;
+    if (slow)
+        candidate(sender, MFS_TAGGED, max_bytes, &best);
+    told->rank = told->untagged_rank < best.rank ? told->untagged_rank : best.rank;
+    return told->untagged_rank < best.rank ? MFS_UNTAGGED : MFS_TAGGED;
+}
+
+static __attribute__((noinline)) void set_rate(struct mfs_sender *sender, uint64_t rate_Bps,
+                                               int64_t now_ns)
+{
+    sender->rate_Bps = rate_Bps;
+    mfs_window_state_rate(&sender->window, rate_Bps);
+    mfs_rmlq_set_rate(sender->queue, rate_Bps, now_ns);
 }
 
 /* Every flow to where it belongs, at the port's rate of now. */
@@ -53,17 +72,16 @@ static inline void place_due(struct mfs_sender *sender, int64_t now_ns)
 {
     const uint64_t rate_Bps = mfs_get(&sender->port->rate_Bps);
 
-    mfs_window_state_rate(&sender->window, rate_Bps);
-    mfs_rmlq_set_rate(sender->queue, rate_Bps, now_ns);
-    mfs_rmlq_place_due(sender->queue, now_ns);
+    if (rate_Bps != sender->rate_Bps)
+        set_rate(sender, rate_Bps, now_ns);
+    if (mfs_rmlq_is_due(sender->queue, now_ns))
+        mfs_rmlq_place_due(sender->queue, now_ns);
 }
 
 void mfs_sender_publish(struct mfs_sender *sender, int64_t now_ns)
 {
-    struct heads heads;
-
     place_due(sender, now_ns);
-    see_heads(sender, sender->window.chunk_bytes, &heads);
+    (void)see(sender, sender->window.chunk_bytes);
     mfs_sender_tell(sender, now_ns);
     mfs_sender_rest(sender);
 }
@@ -89,12 +107,21 @@ int mfs_sender_push(struct mfs_sender *sender, struct mfs_op *op,
                                         : push_coarser(sender, op, &destination->voq, tag, now_ns);
 }
 
+/* The next chunk would not fit, whatever it is: so much is known without another look. */
+static inline bool now_full(const struct mfs_sender *sender, const struct mfs_others *others)
+{
+    const struct mfs_destinations *all = &sender->destinations;
+
+    return !all->in[MFS_DESTINATION_SLOW].first &&
+           !mfs_window_state_fits(&sender->window,
+                                  others->inflight_bytes + all->in[MFS_DESTINATION_OPEN].bytes, 1);
+}
+
 int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_ns,
                     struct mfs_chunk *chunk)
 {
-    const struct mfs_head *head;
     struct mfs_others others;
-    struct heads heads;
+    struct mfs_head head;
     enum mfs_kind kind;
     int turn, error;
 
@@ -103,14 +130,14 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
     place_due(sender, now_ns);
     if (max_bytes == 0)
         max_bytes = sender->window.chunk_bytes;
-    see_heads(sender, max_bytes, &heads);
-    mfs_sender_tell(sender,
-                    now_ns); /* before we look: of two who do so, one at least sees the other */
+    kind = see(sender, max_bytes);
+    /* before we look: of two who do so, one at least sees the other */
+    mfs_sender_tell(sender, now_ns);
     mfs_sender_look(sender, now_ns, &others);
     /* the room for slow ones was what it was at the last look */
-    if (mfs_sender_judge(sender, &others, now_ns) ||
+    if (mfs_sender_look_at_own(sender, &others, now_ns) ||
         sender->destinations.in[MFS_DESTINATION_SLOW].first) {
-        see_heads(sender, max_bytes, &heads);
+        kind = see(sender, max_bytes);
         mfs_sender_tell(sender, now_ns);
     }
     if (sender->told.rank == MFS_RANK_NONE)
@@ -118,20 +145,26 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
     turn = mfs_sender_turn(sender, &sender->told, &others);
     if (turn < 0)
         return sender->blocked = turn;
-    kind =
-        turn || heads.of[MFS_UNTAGGED].rank < heads.of[MFS_TAGGED].rank ? MFS_UNTAGGED : MFS_TAGGED;
-    head = &heads.of[kind];
-    error =
-        mfs_sender_admit(sender, &others, head->voq->class == MFS_VOQ_SLOW, head->bytes, now_ns);
+    if (turn)
+        kind = MFS_UNTAGGED;
+    candidate(sender, kind, max_bytes, &head);
+    error = mfs_sender_admit(sender, &others, head.voq->class == MFS_VOQ_SLOW, head.bytes, now_ns);
     if (error)
         return sender->blocked = error;
-    mfs_sender_book(sender, &others, mfs_destination_of(head->voq), kind == MFS_UNTAGGED,
-                    head->bytes, now_ns);
-    mfs_rmlq_take(sender->queue, head->voq, kind, max_bytes, chunk);
+    mfs_sender_book(sender, &others, mfs_destination_of(head.voq), kind == MFS_UNTAGGED, head.bytes,
+                    now_ns);
+    mfs_rmlq_take(sender->queue, head.voq, kind, max_bytes, chunk);
+    sender->blocked = 0;
     if (mfs_rmlq_operations(sender->queue) == 0) /* nobody need wait for us */
         sender->told.rank = sender->told.untagged_rank = MFS_RANK_NONE;
+    else if (now_full(sender, &others)) {
+        place_due(sender, now_ns);
+        (void)see(sender, max_bytes);
+        mfs_sender_full(sender, &others, now_ns);
+        sender->blocked = -ENOBUFS;
+    }
     mfs_sender_tell(sender, now_ns);
-    return sender->blocked = 0;
+    return 0;
 }
 
 unsigned mfs_sender_send(struct mfs_sender *sender, int64_t now_ns)
@@ -143,8 +176,13 @@ unsigned mfs_sender_send(struct mfs_sender *sender, int64_t now_ns)
     while (mfs_rmlq_operations(sender->queue) > 0 &&
            (!transport->ready || transport->ready(transport->ctx)) &&
            mfs_sender_next(sender, 0, now_ns, &chunk) == 0) {
+        const uint64_t done_bytes = sender->told.done_bytes;
+
         transport->post(transport->ctx, &chunk);
-        if (++sent % CHUNKS_A_LOOK == 0 && sender->others.now)
+        sent++;
+        if (sender->blocked == -ENOBUFS && sender->told.done_bytes == done_bytes)
+            break;
+        if (sent % CHUNKS_A_LOOK == 0 && sender->others.now)
             now_ns = sender->others.now(sender->others.ctx, true);
     }
     return sent;

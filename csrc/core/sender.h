@@ -97,6 +97,10 @@ struct mfs_sender {
     struct mfs_port_ops others;
     struct mfs_transport_ops transport;
     struct mfs_window_state window;
+    uint64_t rate_Bps; /* of the port, as the queue and the window have it */
+    struct mfs_patience patience; /* with what is in flight, as of the last look */
+    uint64_t patience_more_bytes; /* of the window, for which that is; of this rate: */
+    uint64_t patience_rate_Bps;
     struct mfs_destinations destinations;
     struct mfs_express_room room;
     struct mfs_told told; /* as it was published last */
@@ -104,8 +108,7 @@ struct mfs_sender {
     uint64_t untagged_permille, pace_Bps;
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
     int64_t trial_ns, trial_every_ns; /* when the others are tried next: try_others() */
-    int64_t lease_ns;
-    int blocked; /* why next() had none last: see there; 0: it had one */
+    int blocked; /* why next() had none last, or will have none now: see there; 0: it had one */
     bool rested; /* nothing waited and nothing was in flight since its last chunk */
     bool rate_known;
 };

@@ -59,7 +59,7 @@ int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destin
         return -EMSGSIZE;
     now_ns = cheap_now_ns(sender);
     mfs_sender_look(sender, now_ns, &others);
-    (void)mfs_sender_judge(sender, &others, now_ns);
+    (void)mfs_sender_look_at_own(sender, &others, now_ns);
     if (mfs_sender_turn(sender, &last, &others) < 0)
         return -EBUSY;
     error = mfs_sender_admit(sender, &others, false, bytes, now_ns);

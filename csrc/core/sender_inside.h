@@ -13,13 +13,14 @@
 #include <errno.h>
 
 #include "core/atomic.h"
+#include "core/rmlq_inside.h"
 #include "core/sender.h"
 
 /* --- sender_room.c --- */
-/* The owner looks: what does not leave in time leaves the account instead. True if so. */
-bool mfs_sender_judge(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns);
-/* How long bytes may take, as of now. */
-struct mfs_patience mfs_sender_patience(const struct mfs_sender *sender, int64_t now_ns);
+/* How long bytes may take, at the rate and with the window of now. */
+void mfs_sender_patience(struct mfs_sender *sender);
+/* A destination is stalled, and nobody was told yet. */
+void mfs_sender_say(struct mfs_sender *sender, int64_t now_ns);
 /* A chunk did not fit beside what is in flight to open destinations. */
 void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns);
 
@@ -40,6 +41,25 @@ static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
     if (sender->others.look)
         sender->others.look(sender->others.ctx, now_ns, others);
     sender->others_bytes = others->inflight_bytes;
+}
+
+/* The owner looks: what does not leave in time leaves the account instead. True if so. */
+static inline bool mfs_sender_look_at_own(struct mfs_sender *sender,
+                                          const struct mfs_others *others, int64_t now_ns)
+{
+    const uint64_t open = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
+
+    mfs_window_state_look(&sender->window, open + others->inflight_bytes == 0, now_ns);
+    if (sender->patience_more_bytes != sender->window.more_bytes ||
+        sender->patience_rate_Bps != sender->window.rate_Bps)
+        mfs_sender_patience(sender);
+    sender->patience.gap_ns = sender->window.gap_ns;
+    if (sender->destinations.unsaid)
+        mfs_sender_say(sender, now_ns);
+    if (!mfs_destination_look(&sender->destinations, &sender->patience, now_ns))
+        return false;
+    mfs_sample_is(sender->port, MFS_SAMPLE_SLOW); /* it was not the port */
+    return true;
 }
 
 /* Nothing of it waits or is under way: the port may be idle from here on. */
@@ -106,9 +126,8 @@ static inline void mfs_sender_book(struct mfs_sender *sender, const struct mfs_o
 static inline void mfs_sender_left(struct mfs_sender *sender, struct mfs_destination *destination,
                                    uint64_t bytes, int64_t now_ns)
 {
-    const struct mfs_patience limits = mfs_sender_patience(sender, now_ns);
-
-    mfs_destination_left(&sender->destinations, destination, bytes, &limits, now_ns);
+    sender->patience.gap_ns = mfs_window_state_away(&sender->window, now_ns);
+    mfs_destination_left(&sender->destinations, destination, bytes, &sender->patience, now_ns);
     sender->told.done_bytes += bytes;
 }
 

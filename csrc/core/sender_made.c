@@ -38,7 +38,8 @@ int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender 
     sender->told = (struct mfs_told){.rank = MFS_RANK_NONE, .untagged_rank = MFS_RANK_NONE};
     sender->untagged_permille = config->untagged_permille;
     sender->pace_Bps = config->pace_Bps;
-    sender->lease_ns = config->lease_ns;
+    sender->patience.lease_ns = config->lease_ns;
+    sender->rate_Bps = sender->patience_rate_Bps = UINT64_MAX; /* none yet */
     sender->rate_known = config->rate_known;
     sender->rested = true;
     mfs_window_state_init(&sender->window, &config->window);

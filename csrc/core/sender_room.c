@@ -5,7 +5,7 @@
 #define TRIAL_EVERY_NS INT64_C(100000000)   /* between two trials of try_others() at first */
 #define TRIAL_RARELY_NS INT64_C(3000000000) /* and in the end */
 
-struct mfs_patience mfs_sender_patience(const struct mfs_sender *sender, int64_t now_ns)
+void mfs_sender_patience(struct mfs_sender *sender)
 {
     const struct mfs_window_state *window = &sender->window;
     int64_t due_ns = window->drain_ns;
@@ -15,27 +15,18 @@ struct mfs_patience mfs_sender_patience(const struct mfs_sender *sender, int64_t
             (int64_t)((double)due_ns * (double)window->more_bytes / (double)window->window_bytes);
     if (due_ns < window->config.depth_ns) /* also while the rate is not known */
         due_ns = window->config.depth_ns;
-    return (struct mfs_patience){due_ns, mfs_window_state_away(window, now_ns), sender->lease_ns,
-                                 window->window_bytes};
+    sender->patience.due_ns = due_ns;
+    sender->patience.window_bytes = window->window_bytes;
+    sender->patience_more_bytes = window->more_bytes;
+    sender->patience_rate_Bps = window->rate_Bps;
 }
 
-bool mfs_sender_judge(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
+void mfs_sender_say(struct mfs_sender *sender, int64_t now_ns)
 {
-    const uint64_t open = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
-    struct mfs_destination *stalled;
-    struct mfs_patience limits;
+    struct mfs_destination *stalled = mfs_destination_unsaid(&sender->destinations, SAY_NS, now_ns);
 
-    mfs_window_state_look(&sender->window, open + others->inflight_bytes == 0, now_ns);
-    if (sender->destinations.busy == 0)
-        return false;
-    stalled = mfs_destination_unsaid(&sender->destinations, SAY_NS, now_ns);
     if (stalled && sender->transport.stalled)
         sender->transport.stalled(sender->transport.ctx, stalled, now_ns - stalled->moved_ns);
-    limits = mfs_sender_patience(sender, now_ns);
-    if (!mfs_destination_look(&sender->destinations, &limits, now_ns))
-        return false;
-    mfs_sample_is(sender->port, MFS_SAMPLE_SLOW); /* it was not the port */
-    return true;
 }
 
 /* All that is in flight on the port goes to one destination, and somebody else waits. */

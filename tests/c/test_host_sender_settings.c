@@ -67,7 +67,7 @@ static void join__as_configured(void)
         CHECK_EQ_AT(params->rate_margin * 10, 10, i); /* it is known */
         mfs_sender_follow(sender);
     }
-    CHECK_EQ(sender->lease_ns, 33 * MS);
+    CHECK_EQ(sender->patience.lease_ns, 33 * MS);
     CHECK_EQ(sender->untagged_permille, 77);
     CHECK_EQ(sender->pace_Bps, MB / 2);
     CHECK(sender->rate_known);

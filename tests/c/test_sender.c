@@ -137,6 +137,26 @@ static void next__somebody_may_send(void)
     tear_down();
 }
 
+/* The chunk that fills the window: what waits behind it is told at once, without a look. */
+static void next__the_last_of_the_room(void)
+{
+    unsigned looks;
+
+    set_up(2, 0);
+    rival_waits(one, 1, 8 * CHUNK, now_ns);
+    rival_waits_of(one, MFS_UNTAGGED, 3, MUCH, now_ns);
+    for (int i = 0; i < 8; i++) {
+        CHECK_EQ_AT(all.seats[0].told.rank, 1, i);
+        looks = all.looks;
+        CHECK_EQ_AT(rival_next(one, CHUNK, now_ns), 0, i);
+        CHECK_EQ_AT(all.looks, looks + 1, i);
+    }
+    CHECK_EQ(all.seats[0].told.rank, 3);
+    CHECK_EQ(all.seats[0].told.inflight_bytes, 8 * CHUNK);
+    CHECK_EQ(all.port.sample_full, MFS_SAMPLE_FULL);
+    tear_down();
+}
+
 /* --- restless --- */
 
 static void restless__what_a_later_look_could_move(void)
@@ -157,11 +177,13 @@ static void restless__what_a_later_look_could_move(void)
     CHECK_EQ(rival_next(one, CHUNK, now_ns), -ENOBUFS);
     CHECK(mfs_sender_restless(one->sender)); /* the window is full of another's bytes */
     rival_done(two, 8 * CHUNK, now_ns);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
+        CHECK(mfs_sender_restless(one->sender)); /* it did not end for want of room */
         CHECK_EQ(rival_next(one, CHUNK, now_ns), 0);
-    CHECK(mfs_sender_restless(one->sender)); /* it did not end for want of room */
-    CHECK_EQ(rival_next(one, CHUNK, now_ns), -ENOBUFS);
+    }
     CHECK(!mfs_sender_restless(one->sender)); /* its own bytes will tell */
+    CHECK_EQ(rival_next(one, CHUNK, now_ns), -ENOBUFS);
+    CHECK(!mfs_sender_restless(one->sender));
     CHECK_EQ(mfs_sender_open(one->sender, &other, &other), 0);
     CHECK_EQ(mfs_sender_push(one->sender, &op, &other, &better, now_ns), 0);
     CHECK_EQ(rival_next(one, CHUNK, now_ns), -ENOBUFS);
@@ -294,6 +316,7 @@ static const struct test tests[] = {
     TEST(next__why_there_is_none),
     TEST(next__a_chunk_of_the_port),
     TEST(next__somebody_may_send),
+    TEST(next__the_last_of_the_room),
     TEST(restless__what_a_later_look_could_move),
     TEST(overdraw__goes_with_a_chunk),
     TEST(close__bytes_in_flight_are_given_back),
