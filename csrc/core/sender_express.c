@@ -60,13 +60,16 @@ int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destin
     now_ns = cheap_now_ns(sender);
     mfs_sender_look(sender, now_ns, &others);
     (void)mfs_sender_look_at_own(sender, &others, now_ns);
-    if (mfs_sender_turn(sender, &last, &others) < 0)
+    if (destination->state != MFS_DESTINATION_OPEN || /* since the look */
+        mfs_sender_turn(sender, &last, &others) < 0)
         return -EBUSY;
     error = mfs_sender_admit(sender, &others, false, bytes, now_ns);
     if (error)
         return error;
     mfs_sender_book(sender, &others, destination, false, bytes, now_ns);
     *room = (struct mfs_express_room){.reuse_max = sender->window.chunk_bytes};
+    if (sender->pace_Bps > 0) /* the pacer is asked each time */
+        room->reuse_max = 0;
     mfs_sender_tell(sender, now_ns);
     return 0;
 }

@@ -65,6 +65,44 @@ static void express__no_faster_than_the_pace(void)
     tear_down();
 }
 
+/* The room of one that is over is as good as a new one: the pacer is asked for either. */
+static void express__no_faster_than_the_pace_in_kept_room(void)
+{
+    struct mfs_sender_config config;
+    uint64_t sent = 0;
+
+    mfs_sender_config_init(&config);
+    config.pace_Bps = 1000 * CHUNK;
+    rivals_create(&all, 1, &config);
+    all.now_ns = now_ns;
+    CHECK_EQ(express(one, 64), 0);
+    while (express(one, 64) == 0) {
+        mfs_sender_done_now(one->sender, &one->to, 64, true);
+        sent += 64;
+        CHECK(sent <= CHUNK); /* what the millisecond that it may be late is worth */
+    }
+    tear_down();
+}
+
+/* One that has not left in time is seen in the call that would send it more. */
+static void express__not_to_one_that_turns_out_slow(void)
+{
+    set_up(1, 50);
+    one->sender->port->rate_Bps = 1000 * CHUNK; /* the window leaves in 8 ms */
+    CHECK_EQ(express(one, 64), 0);
+    CHECK_EQ(express(one, 64), 0);
+    for (int i = 0; i < 25; i++) { /* it looks all the time */
+        all.now_ns += SECOND / 1000;
+        CHECK_EQ_AT(rival_next(one, 0, all.now_ns), -EAGAIN, i);
+    }
+    CHECK_EQ(one->to.state, MFS_DESTINATION_OPEN);
+    all.now_ns += SECOND / 2000;
+    CHECK_EQ(express(one, 64), -EBUSY);
+    CHECK(one->to.state != MFS_DESTINATION_OPEN);
+    CHECK_EQ(mfs_sender_inflight(one->sender), 128);
+    tear_down();
+}
+
 /* One that is over leaves its room to the next, without asking, while others are under way. */
 static void express__room_is_kept(void)
 {
@@ -146,9 +184,14 @@ static void express__the_cheap_clock_will_do(void)
 }
 
 static const struct test tests[] = {
-    TEST(express__only_when_nothing_waits), TEST(express__only_in_the_window),
-    TEST(express__no_faster_than_the_pace), TEST(express__room_is_kept),
-    TEST(express__asks_once_in_a_chunk),    TEST(express__keeps_no_room_from_what_waits),
+    TEST(express__only_when_nothing_waits),
+    TEST(express__only_in_the_window),
+    TEST(express__no_faster_than_the_pace),
+    TEST(express__no_faster_than_the_pace_in_kept_room),
+    TEST(express__not_to_one_that_turns_out_slow),
+    TEST(express__room_is_kept),
+    TEST(express__asks_once_in_a_chunk),
+    TEST(express__keeps_no_room_from_what_waits),
     TEST(express__the_cheap_clock_will_do),
 };
 
