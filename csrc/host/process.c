@@ -99,7 +99,7 @@ static void slot_give_back(struct mfs_segment *segment, uint32_t process)
  */
 static void reap(struct mfs_host *host, uint32_t leaving, bool thorough)
 {
-    struct mfs_living living;
+    struct mfs_living living, gone = {{0}};
 
     if (living_now(host, &living) != 0)
         return;
@@ -109,7 +109,7 @@ static void reap(struct mfs_host *host, uint32_t leaving, bool thorough)
         if (mfs_see(&host->segment->processes[process].used) &&
             !mfs_living_owner(&living, process + 1) &&
             (process == leaving || !mfs_process_alive(host, process))) {
-            slot_give_back(host->segment, process);
+            gone.slots[process / 64] |= UINT64_C(1) << process % 64;
             thorough = true;
         }
     }
@@ -117,6 +117,11 @@ static void reap(struct mfs_host *host, uint32_t leaving, bool thorough)
     mfs_ports_reap(host->segment, &living);
     if (thorough)
         mfs_request_reap(host->segment, &living);
+    /* last: if we die before it, the next to look finds the same slots, and begins anew */
+    for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
+        if (mfs_living_owner(&gone, process + 1))
+            slot_give_back(host->segment, process);
+    }
 }
 
 void mfs_process_reap_locked(struct mfs_host *host)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host.h"
 
+#include <sys/mman.h>
+
 static void attach__several_processes(void)
 {
     const char *path = segment_path();
@@ -94,6 +96,51 @@ static void attach__takes_the_slot_of_the_dead(void)
     }
 }
 
+static struct mfs_host *reaper;
+
+static void reap_now(int number)
+{
+    (void)number;
+    mfs_process_reap(reaper);
+}
+
+/* For child_start: reaps when it is told to, and dies by its first write to a port. */
+static void reap_and_die(const char *path)
+{
+    char *ports;
+
+    reaper = host_open(path);
+    ports = (char *)reaper->segment->ports;
+    ports -= (uintptr_t)ports % (uintptr_t)sysconf(_SC_PAGESIZE);
+    CHECK_EQ(mprotect(ports, sizeof(reaper->segment->ports), PROT_READ), 0);
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGUSR1, reap_now);
+}
+
+/* What a dead process held stays its own until it is given back, even if who does so dies. */
+static void reap__by_one_that_dies_meanwhile(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *keeper = host_open(path), *next;
+    const pid_t dead = child_start(take_part, path), other = child_start(reap_and_die, path);
+    struct mfs_port *port;
+    int status;
+
+    child_kill(dead);
+    CHECK_EQ(kill(other, SIGUSR1), 0);
+    CHECK(waitpid(other, &status, 0) == other && WTERMSIG(status) == SIGSEGV);
+    next = host_open(path);
+    CHECK_EQ(next->process, 1);
+    CHECK_EQ(mfs_port_open(next, "nic", MFS_EGRESS, &port), 0);
+    CHECK_EQ(mfs_port_inflight(port, mfs_now_ns()), 0);
+    CHECK_EQ(mfs_request_count(next), 0);
+    CHECK_EQ(mfs_count_total(next, MFS_COUNT_CALLS), 5);
+    mfs_port_close(port);
+    mfs_host_close(next);
+    mfs_host_close(keeper);
+    unlink(path);
+}
+
 /* Owners that are nobody's slot, and counts behind the end of their tables. */
 static void reap__cells_without_an_owner_whatever_they_say(void)
 {
@@ -139,6 +186,7 @@ static const struct test tests[] = {
     TEST(attach__several_processes),
     TEST(reap__the_dead_of_many_and_no_other),
     TEST(attach__takes_the_slot_of_the_dead),
+    TEST(reap__by_one_that_dies_meanwhile),
     TEST(reap__cells_without_an_owner_whatever_they_say),
 };
 
