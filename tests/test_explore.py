@@ -22,7 +22,12 @@ def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_explore() -> None:
-    done = explore("1:1500")
+    done = explore("1:10000")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_explore__asan() -> None:
+    done = explore("1:500", "asan")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -35,4 +40,6 @@ def test_explore__orders() -> None:
 def test_explore__bad_range() -> None:
     done = explore("1-3000")
     assert done.returncode == 2
-    assert done.stderr == ("explore: '1-3000': FROM:COUNT, two numbers, then orders or nothing\n")
+    assert done.stderr == (
+        "explore: '1-3000': FROM:COUNT, two numbers, then orders, asan or nothing\n"
+    )

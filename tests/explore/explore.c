@@ -21,6 +21,8 @@
  *                     runs out, or everybody's always has; the living are reaped; the dead are not;
  *                     the number of cells is believed
  *
+ *   host/process      a slot is free before what its owner held is
+ *
  * Not seen: that what one says to have in flight is cut (HELD_MAX), since runs with garbage are not
  * held to the window; and, in 1,500 seeds, that no window takes longer than a second
  * (core/window_state; tests/c/test_sender_slow.c has a case for it).
@@ -31,7 +33,7 @@
 
 #include "core/atomic.h"
 
-#define LEASES 6       /* with faults */
+#define LEASES 6       /* with faults, at most */
 #define STALLED MFS_TIME_NEVER
 #define DEAD_SLOT 100u /* of the processes that fill the port */
 
@@ -46,6 +48,7 @@ static void settings(void)
     config->lease = 2000000;
     config->port_rate = chance(3) ? 0 : world.rate_Bps;
     config->untagged_share = shares[pick(4)];
+    config->pace = chance(4) ? world.rate_Bps / 2 : 0;
     machine.window = (struct mfs_window_config){
         .chunk_ns = 100000,
         .chunk_min_bytes = 2048,
@@ -119,7 +122,7 @@ static void strike(enum fault fault)
 
     switch ((unsigned)fault) {
     case FAULT_STOPPED:
-        at->stopped_ns = machine.now_ns + a_while();
+        machine.stopped_ns[at->index] = machine.now_ns + a_while();
         break;
     case FAULT_SLOW:
         at->slow = !at->slow;
@@ -128,13 +131,13 @@ static void strike(enum fault fault)
         at->late = !at->late;
         break;
     case FAULT_KILLED:
-        if (at->revive_ns != 0)
+        if (!machine.alive[at->index])
             break;
         process_kill(at);
-        at->revive_ns = chance(3) ? INT64_MAX : machine.now_ns + a_while();
+        machine.wake_ns[at->index] = chance(3) ? INT64_MAX : machine.now_ns + a_while();
         break;
     case FAULT_FULL:
-        machine.slots[DEAD_SLOT] = chance(2);
+        machine.slots[DEAD_SLOT] = chance(2) ? PROCESSES + 1 : 0;
         fill_port(DEAD_SLOT + 1);
         break;
     case FAULT_STALLED:
@@ -145,6 +148,12 @@ static void strike(enum fault fault)
         break;
     case FAULT_GARBAGE:
         garbage();
+        break;
+    case FAULT_REVIVED:
+        if (!machine.alive[at->index])
+            break;
+        machine_unlock(at->index);
+        machine.stopped_ns[at->index] = machine.now_ns + machine.config.lease + a_while();
         break;
     }
 }
@@ -159,17 +168,21 @@ static void strike_some(void)
 
 static void faults_end(void)
 {
+    struct mfs_port_state *port = &machine.segment->ports[0].state;
+
     world.calm = true;
-    machine.slots[DEAD_SLOT] = false;
+    machine.slots[DEAD_SLOT] = 0;
     if (machine.config.port_rate > 0) /* a setting, that nobody learns anew */
-        mfs_set(&machine.segment->ports[0].state.rate_Bps, world.rate_Bps);
+        mfs_set(&port->rate_Bps, world.rate_Bps);
+    if (world.faults & FAULT_GARBAGE) /* it is believed to lie a minute ahead */
+        mfs_set(&port->pace_next_ns, machine.now_ns);
     for (unsigned i = 0; i < world.count; i++) {
         struct process *at = &world.processes[i];
 
-        at->stopped_ns = 0;
+        machine.stopped_ns[i] = 0;
         at->slow = at->late = false;
-        if (machine.processes[i].wake_ns > machine.now_ns)
-            machine.processes[i].wake_ns = machine.now_ns;
+        if (machine.alive[i] && machine.wake_ns[i] > machine.now_ns)
+            machine.wake_ns[i] = machine.now_ns;
         for (unsigned k = 0; k < DESTINATIONS; k++) {
             /* some stay as they are */
             at->to[k].until_ns = at->to[k].until_ns > machine.now_ns && chance(2) ? STALLED : 0;
@@ -201,42 +214,37 @@ static bool stalls_end(void)
 static void begin(struct process *at)
 {
     at->joined = false;
-    at->revive_ns = 0;
     at->busy = (unsigned)pick(60);
     at->every_ns = 30000 + (int64_t)pick(90000);
+    machine.stopped_ns[at->index] = 0;
     machine_start(at->index, process_run, at);
 }
 
-/* Who may run now; false: nobody, until *next_ns. */
-static bool choose(unsigned *chosen, int64_t *next_ns)
+/* Who may run now, the first from `next` on; world.count: nobody. */
+static unsigned choose(unsigned next)
 {
-    unsigned next = (unsigned)pick(world.count);
-
-    *next_ns = wire_next_ns();
     for (unsigned i = 0; i < world.count; i++) {
-        struct process *at = &world.processes[next];
-        int64_t due_ns = machine.processes[at->index].wake_ns;
-
+        if (machine.wake_ns[next] <= machine.now_ns && machine.stopped_ns[next] <= machine.now_ns)
+            return next;
         next = next + 1 < world.count ? next + 1 : 0;
-        if (at->revive_ns != 0) {
-            if (at->revive_ns > machine.now_ns) {
-                if (at->revive_ns < *next_ns)
-                    *next_ns = at->revive_ns;
-                continue;
-            }
-            begin(at);
-            due_ns = machine.now_ns;
-        }
-        if (due_ns < at->stopped_ns)
-            due_ns = at->stopped_ns;
-        if (due_ns <= machine.now_ns) {
-            *chosen = at->index;
-            return true;
-        }
-        if (due_ns < *next_ns)
-            *next_ns = due_ns;
     }
-    return false;
+    return world.count;
+}
+
+/* When somebody may. */
+static int64_t next_ns(void)
+{
+    int64_t next_ns = wire_next_ns();
+
+    for (unsigned i = 0; i < world.count; i++) {
+        int64_t due_ns = machine.wake_ns[i];
+
+        if (due_ns < machine.stopped_ns[i])
+            due_ns = machine.stopped_ns[i];
+        if (due_ns < next_ns)
+            next_ns = due_ns;
+    }
+    return next_ns;
 }
 
 static bool all_idle(void)
@@ -244,7 +252,8 @@ static bool all_idle(void)
     for (unsigned i = 0; i < world.count; i++) {
         const struct process *at = &world.processes[i];
 
-        if (at->revive_ns == 0 && (!at->joined || process_waits(at) > 0))
+        if (machine.alive[i] ? !at->joined || process_waits(at) > 0
+                             : machine.wake_ns[i] != INT64_MAX)
             return false;
     }
     return true;
@@ -254,13 +263,15 @@ static bool all_idle(void)
  * see that a destination is stalled (core/window_state.c). */
 static int64_t end_ns(void)
 {
-    const bool garbage = (world.faults & FAULT_GARBAGE) && machine.config.port_rate == 0;
-    uint64_t bytes = 0;
+    const bool garbage = (world.faults & FAULTS_OF_WORDS) && machine.config.port_rate == 0;
+    uint64_t rate_Bps = world.rate_Bps, bytes = 0;
 
     for (unsigned i = 0; i < world.count; i++)
         bytes += process_waits(&world.processes[i]);
+    if (machine.config.pace > 0 && machine.config.pace < rate_Bps)
+        rate_Bps = machine.config.pace;
     return machine.now_ns + 2 * machine.config.lease + (garbage ? 2100000000 : 0) +
-           (int64_t)(bytes * 2000000000 / world.rate_Bps) + 64 * 120000;
+           (int64_t)(bytes * 2000000000 / rate_Bps) + 64 * 120000;
 }
 
 static void late(void)
@@ -268,7 +279,7 @@ static void late(void)
     for (unsigned i = 0; i < world.count; i++) {
         const struct process *at = &world.processes[i];
 
-        if (!at->joined && at->revive_ns == 0)
+        if (!at->joined && machine.alive[i])
             fprintf(stderr, "process %u: has not joined\n", i);
         if (at->joined && process_waits(at) > 0)
             fprintf(stderr,
@@ -280,8 +291,9 @@ static void late(void)
                     (unsigned long long)at->sender->destinations.in[MFS_DESTINATION_SLOW].bytes,
                     (unsigned long long)at->sender->destinations.in[MFS_DESTINATION_STALLED].bytes);
     }
-    FAIL("something still waits (faults %x, rate %llu, share %llu, fixed window %llu)",
-         world.faults, (unsigned long long)machine.segment->ports[0].state.rate_Bps,
+    FAIL("something still waits (faults %x, pace %llu, rate %llu, share %llu, fixed window %llu)",
+         world.faults, (unsigned long long)machine.config.pace,
+         (unsigned long long)machine.segment->ports[0].state.rate_Bps,
          (unsigned long long)machine.config.untagged_share,
          (unsigned long long)machine.window.window_bytes);
 }
@@ -300,22 +312,56 @@ void world_make(uint64_t seed)
     }
 }
 
+/* Nobody may run: the next event, or the next part of the run. false: the run is over. */
+static bool wait(int64_t *until_ns)
+{
+    const int64_t event_ns = next_ns();
+
+    if (world.calm && all_idle()) {
+        if (!stalls_end())
+            return false;
+        *until_ns = end_ns();
+        return true;
+    }
+    machine.now_ns = event_ns < *until_ns ? event_ns : *until_ns;
+    return true;
+}
+
+static void turn(unsigned chosen, uint64_t drawn, uint64_t grain)
+{
+    struct process *at = &world.processes[chosen];
+
+    if (!machine.alive[chosen])
+        begin(at);
+    machine_run(chosen, 1 + (int)below(&drawn, grain));
+    machine.now_ns += (int64_t)below(&drawn, grain * 20);
+    if (at->slow && machine.alive[chosen])
+        machine.stopped_ns[chosen] = machine.now_ns + (int64_t)pick(20000);
+}
+
 static void run(uint64_t seed)
 {
-    static const int grains[] = {4, 16, 64, 400};
-    int64_t until_ns, next_ns;
-    unsigned chosen;
-    int grain;
+    static const uint64_t grains[] = {4, 16, 64, 400};
+    int64_t until_ns;
+    uint64_t grain;
 
     world_make(seed);
     world.count = 2 + (unsigned)pick(PROCESSES - 1);
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
-        world.faults |= (unsigned)chance(1u << kind == FAULT_FULL ? 16 : 4) << kind;
+        world.faults |= (unsigned)chance(1u << kind == FAULT_FULL      ? 16
+                                         : 1u << kind == FAULT_REVIVED ? 12
+                                                                       : 4)
+                        << kind;
+    world.express = chance(3);
+    world.leaves = chance(4);
     grain = grains[pick(4)];
     for (unsigned i = 0; i < world.count; i++)
         begin(&world.processes[i]);
-    until_ns = machine.now_ns + LEASES * machine.config.lease;
+    until_ns = machine.now_ns + (int64_t)(1 + pick(LEASES)) * machine.config.lease;
     for (;;) {
+        uint64_t drawn = draw();
+        unsigned chosen;
+
         wire_move();
         if (machine.now_ns >= until_ns) {
             if (world.calm)
@@ -323,22 +369,13 @@ static void run(uint64_t seed)
             faults_end();
             until_ns = end_ns();
         }
-        if (!world.calm && chance(200))
+        if (!world.calm && below(&drawn, 200) == 0)
             strike_some();
-        if (!choose(&chosen, &next_ns)) {
-            if (world.calm && all_idle()) {
-                if (!stalls_end())
-                    return;
-                until_ns = end_ns();
-                continue;
-            }
-            machine.now_ns = next_ns < until_ns ? next_ns : until_ns;
-            continue;
-        }
-        machine_run(chosen, 1 + (int)pick((uint64_t)grain));
-        machine.now_ns += (int64_t)pick((uint64_t)grain * 20);
-        if (world.processes[chosen].slow)
-            world.processes[chosen].stopped_ns = machine.now_ns + (int64_t)pick(20000);
+        chosen = choose((unsigned)below(&drawn, world.count));
+        if (chosen < world.count)
+            turn(chosen, drawn, grain);
+        else if (!wait(&until_ns))
+            return;
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,37 +13,21 @@
 #include "core/atomic.h"
 #include "core/rmlq.h"
 
+#include "asan.h"
+
 #define STACK_BYTES 65536
 #define ARENA_BYTES (UINT64_C(64) << 20)
 #define FIRST_FD 1000 /* the descriptor of process 0 */
 #define COARSE_NS 100000
-#define FLOWS 64 /* of a sender; it has no more operations */
+#define FLOWS 32 /* of a sender; it has no more operations */
 
 struct machine machine;
+int explore_turn = INT_MAX;
 
 static char stacks[PROCESSES][STACK_BYTES] __attribute__((aligned(64)));
-static jmp_buf home;
+static struct fiber home;
 static char *arena;
 static size_t arena_used;
-
-/* --- chance --- */
-
-uint64_t pick(uint64_t most)
-{
-    uint64_t random = machine.random; /* xorshift64*, as in tests/c/test.h */
-
-    random ^= random >> 12;
-    random ^= random << 25;
-    random ^= random >> 27;
-    machine.random = random;
-    random *= UINT64_C(2685821657736338717);
-    return most <= UINT32_MAX ? (random >> 32) * most >> 32 : random % most;
-}
-
-bool chance(uint64_t times)
-{
-    return pick(times) == 0;
-}
 
 /* --- processes --- */
 
@@ -51,19 +36,21 @@ static void leave(void)
     struct machine_process *at = machine.current;
 
     machine.current = NULL;
-    if (_setjmp(at->where) == 0)
-        _longjmp(home, 1);
+    explore_turn = INT_MAX;
+    fiber_switch(&at->fiber, &home);
 }
 
-void explore_point(void)
+void explore_turn_over(void)
 {
-    if (machine.current && --machine.turn <= 0)
+    if (machine.current)
         leave();
+    else /* the machine itself, for the 2^31st time */
+        explore_turn = INT_MAX;
 }
 
 void machine_sleep(int64_t wake_ns)
 {
-    machine.current->wake_ns = wake_ns;
+    machine.wake_ns[machine.current - machine.processes] = wake_ns;
     leave();
 }
 
@@ -80,25 +67,29 @@ void machine_start(unsigned index, void (*run)(void *ctx), void *ctx)
     memset(&at->host, 0, sizeof(at->host));
     pthread_mutex_init(&at->host.mutex, NULL);
     at->host.segment = machine.segment;
-    at->host.fd = FIRST_FD + (int)index;
-    at->host.slot_fd = -1;
-    at->host.process = index;
+    at->host.fd = at->host.slot_fd = FIRST_FD + (int)index;
+    at->host.process = UINT32_MAX;
     at->run = run;
     at->ctx = ctx;
-    at->wake_ns = machine.now_ns;
-    at->alive = machine.slots[index] = true;
-    at->entered = false;
-    mfs_set(&machine.segment->processes[index].used, 1);
-    getcontext(&at->context);
-    at->context.uc_stack.ss_sp = stacks[index];
-    at->context.uc_stack.ss_size = STACK_BYTES;
-    at->context.uc_link = NULL;
-    makecontext(&at->context, enter, 0);
+    machine.alive[index] = true;
+    machine.wake_ns[index] = machine.now_ns;
+    fiber_make(&at->fiber, stacks[index], STACK_BYTES, enter);
+}
+
+void machine_unlock(unsigned index)
+{
+    for (unsigned slot = 0; slot < MFS_PROCESSES_MAX; slot++) {
+        if (machine.slots[slot] == index + 1)
+            machine.slots[slot] = 0;
+    }
 }
 
 void machine_kill(unsigned index)
 {
-    machine.processes[index].alive = machine.slots[index] = false;
+    machine.alive[index] = false;
+    machine.wake_ns[index] = INT64_MAX;
+    machine.stopped_ns[index] = 0;
+    machine_unlock(index);
     if (machine.writer == (int)index)
         machine.writer = -1;
 }
@@ -108,13 +99,8 @@ void machine_run(unsigned index, int turn)
     struct machine_process *at = &machine.processes[index];
 
     machine.current = at;
-    machine.turn = turn;
-    if (_setjmp(home) != 0)
-        return;
-    if (at->entered)
-        _longjmp(at->where, 1);
-    at->entered = true;
-    setcontext(&at->context);
+    explore_turn = turn;
+    fiber_switch(&home, &at->fiber);
 }
 
 void machine_reset(uint64_t seed)
@@ -138,6 +124,7 @@ void machine_reset(uint64_t seed)
         (void)pick(2); /* seeds that are near each other begin alike */
     machine.now_ns = 1000000000;
     machine.writer = -1;
+    asan_forbid(arena, arena_used > 0 ? arena_used : ARENA_BYTES);
     arena_used = 0;
     memset(&segment->ports[0], 0, sizeof(segment->ports[0]));
     memset(segment->port_users, 0, sizeof(segment->port_users));
@@ -193,13 +180,25 @@ static int writer_lock(int process, short type)
     return 0;
 }
 
+static int slot_lock(int process, off_t slot, short type)
+{
+    uint8_t *holder = &machine.slots[slot];
+
+    if (*holder != 0 && *holder != process + 1) {
+        errno = EAGAIN;
+        return -1;
+    }
+    *holder = type == F_UNLCK ? 0 : (uint8_t)(process + 1);
+    return 0;
+}
+
 /* One lock of another in the range, or none. */
 static void slot_asked(int process, struct flock *lock)
 {
     for (off_t at = lock->l_start; at < lock->l_start + lock->l_len; at++) {
         const off_t slot = at - MFS_BYTE_SLOTS;
 
-        if (slot < 0 || slot >= MFS_PROCESSES_MAX || slot == process || !machine.slots[slot])
+        if (machine.slots[slot] == 0 || machine.slots[slot] == process + 1)
             continue;
         lock->l_start = at;
         lock->l_len = 1;
@@ -220,11 +219,15 @@ int __wrap_fcntl(int fd, int command, ...)
     explore_point();
     if (command == F_OFD_SETLK && lock->l_start == MFS_BYTE_WRITER)
         return writer_lock(process, lock->l_type);
-    if (command == F_OFD_GETLK) {
-        slot_asked(process, lock);
-        return 0;
-    }
-    abort();
+    if (lock->l_start < MFS_BYTE_SLOTS ||
+        lock->l_start + lock->l_len > MFS_BYTE_SLOTS + MFS_PROCESSES_MAX)
+        abort();
+    if (command == F_OFD_SETLK)
+        return slot_lock(process, lock->l_start - MFS_BYTE_SLOTS, lock->l_type);
+    if (command != F_OFD_GETLK)
+        abort();
+    slot_asked(process, lock);
+    return 0;
 }
 
 bool __wrap_mfs_host_file_is(const struct mfs_host *host, int fd)
@@ -272,12 +275,13 @@ void __wrap_free(void *at);
 /* The size lies in front, for realloc. */
 static void *take(size_t bytes, size_t alignment)
 {
-    size_t at = arena_used + sizeof(size_t);
+    size_t at = arena_used + 2 * sizeof(size_t); /* a word in between is nobody's */
 
     at = (at + alignment - 1) / alignment * alignment;
     if (at + bytes > ARENA_BYTES)
         return NULL;
     arena_used = at + bytes;
+    asan_allow(arena + at - sizeof(size_t), sizeof(size_t) + bytes);
     memcpy(arena + at - sizeof(size_t), &bytes, sizeof(bytes));
     return arena + at;
 }

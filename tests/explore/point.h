@@ -3,8 +3,14 @@
 #ifndef MFS_TESTS_EXPLORE_POINT_H
 #define MFS_TESTS_EXPLORE_POINT_H
 
-/* Another process of the machine (machine.h) may run here. */
-void explore_point(void);
+extern int explore_turn; /* accesses until another process of the machine (machine.h) may run */
+void explore_turn_over(void);
+
+static inline void explore_point(void)
+{
+    if (__builtin_expect(--explore_turn <= 0, 0))
+        explore_turn_over();
+}
 
 #define MFS_ATOMIC_POINT explore_point
 

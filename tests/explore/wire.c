@@ -48,11 +48,11 @@ static void arrive(const struct flight *flight)
         return;
     process->left[process->left_end++ % FLIGHTS] = *flight;
     CHECK(process->left_end - process->left_first <= FLIGHTS);
-    if (!process->late && machine.processes[process->index].wake_ns > machine.now_ns)
-        machine.processes[process->index].wake_ns = machine.now_ns;
+    if (!process->late && machine.wake_ns[process->index] > machine.now_ns)
+        machine.wake_ns[process->index] = machine.now_ns;
 }
 
-void wire_move(void)
+void wire_move_all(void)
 {
     int64_t from_ns = machine.now_ns;
 

@@ -2,7 +2,7 @@
 /*
  * What the processes do and what they share besides the segment: each has a sender with some
  * destinations and operations (process.c), all send over one wire (wire.c). What must always hold
- * is checked where a chunk is posted and where a process has looked at its queue.
+ * (checks.c) is checked where a chunk is posted and where a process has looked at its queue.
  */
 #ifndef MFS_TESTS_EXPLORE_WORLD_H
 #define MFS_TESTS_EXPLORE_WORLD_H
@@ -32,7 +32,7 @@
     } while (0)
 
 #define DESTINATIONS 3
-#define OPERATIONS 24 /* of a process at a time */
+#define OPERATIONS 12 /* of a process at a time */
 #define FLIGHTS 256   /* on the wire */
 
 enum fault {
@@ -44,8 +44,13 @@ enum fault {
     FAULT_STALLED = 32,     /* a destination takes no bytes for a while */
     FAULT_DRIBBLES = 64,    /* one takes a tenth */
     FAULT_GARBAGE = 128,    /* a word of the segment is changed */
-    FAULT_KINDS = 8,
+    FAULT_REVIVED = 256,    /* one that is stopped is taken for dead, and then goes on */
+    FAULT_KINDS = 9,
 };
+
+/* Two may write into one cell, or anything may stand there: what is sent is right all the same, but
+ * nothing is said of its order. */
+#define FAULTS_OF_WORDS (FAULT_GARBAGE | FAULT_REVIVED)
 
 struct process;
 
@@ -64,6 +69,7 @@ struct operation {
     struct to *to;
     mfs_rank_t rank;
     bool untagged;
+    bool express;     /* went without the queue */
     uint64_t covered; /* bytes that were posted */
     uint64_t done;    /* bytes that have left */
 };
@@ -80,7 +86,7 @@ struct process {
     bool joined;
     struct mfs_sender *sender;
     struct mfs_sender_cell *cell;
-    void (*publish)(void *ctx, const struct mfs_told *told, int64_t now_ns);
+    struct mfs_port_ops others; /* of host/sender.c, behind ours */
     struct to to[DESTINATIONS];
     struct operation operations[OPERATIONS];
     struct flight left[FLIGHTS]; /* that it was not told of yet: a ring */
@@ -88,32 +94,37 @@ struct process {
     unsigned first;      /* operations that it posts when it begins */
     unsigned busy;       /* of the hundred looks, after which it posts something new */
     int64_t every_ns;    /* it looks so often */
-    int64_t stopped_ns;  /* it does not run before */
-    int64_t revive_ns;   /* dead: another comes then; 0: it lives, INT64_MAX: none comes */
     bool slow, late;
     /* what the others of it, and it of the others, must know */
     mfs_rank_t told;     /* its rank for the others; the worse one while it is being told */
     int64_t looked_ns;   /* the time by which it chooses */
     bool looking;        /* it has not told its rank yet in this choice */
+    bool looked;         /* it has looked at the others in this choice */
     mfs_rank_t seen[PROCESSES]; /* since then none of them was better than this */
+    uint64_t unasked;    /* bytes that went at once since it looked */
+    uint64_t heard_open; /* in flight to open destinations when it began to hear; else UINT64_MAX */
 };
 
 struct world {
     uint64_t seed;
-    int64_t start_ns, calm_ns; /* when faults end */
-    unsigned count;            /* of processes */
-    char order[16];            /* of the processes' steps; "": by the seed */
-    unsigned faults;           /* that this run has */
-    uint64_t rate_Bps;         /* of the wire */
-    bool calm;                 /* no more faults, and no more operations */
+    int64_t start_ns, calm_ns; /* calm: since when no fault has come */
+    unsigned count; /* of processes */
+    char order[16]; /* of the processes' steps; "": by the seed */
+    unsigned faults; /* that this run has */
+    uint64_t rate_Bps; /* of the wire */
+    bool express; /* some operations go without the queue */
+    bool leaves; /* processes leave the port and come back */
+    bool calm; /* no more faults, and no more operations */
     struct process processes[PROCESSES];
     struct flight flights[FLIGHTS];
     unsigned flights_count;
-    struct flight served;      /* that the wire carries; bytes 0: none */
-    int64_t served_ns;         /* until then */
-    uint64_t window_base;      /* bytes that were in flight without a choice of ours */
-    uint64_t sent, untagged;   /* since untagged traffic waits */
-    uint64_t chunks, bytes;    /* in all */
+    struct flight served; /* that the wire carries; bytes 0: none */
+    int64_t served_ns; /* until then */
+    uint64_t window_base; /* bytes that were in flight without a choice of ours */
+    uint64_t sent, untagged; /* since untagged traffic waits */
+    uint64_t paced; /* bytes that were sent faster than the pace, as of ... */
+    int64_t paced_ns;
+    uint64_t chunks, bytes; /* in all */
 };
 
 extern struct world world;
@@ -132,17 +143,43 @@ uint64_t orders_explore(uint64_t seed);
 
 void wire_post(struct to *to, struct operation *operation, uint64_t bytes);
 /* What has left by now is told to its process. */
-void wire_move(void);
+void wire_move_all(void);
+static inline void wire_move(void)
+{
+    if (world.served.bytes > 0 ? world.served_ns <= machine.now_ns : world.flights_count > 0)
+        wire_move_all();
+}
 /* When something will have left; MFS_TIME_NEVER. */
 int64_t wire_next_ns(void);
 /* A process is dead: its bytes go to nobody. */
 void wire_forget(const struct process *process);
+
+/* --- checks.c --- */
+
+/* Hears what the process tells and sees from here on. */
+void checks_join(struct process *process);
+/* It is about to choose a chunk, or to send an operation at once. */
+void checks_choose(struct process *process);
+void checks_express(struct process *process);
+/* It sends one: of its queue; or an operation at once. */
+void check_post(const struct process *process, const struct operation *operation,
+                const struct mfs_chunk *chunk);
+void check_express(struct process *process, const struct operation *operation);
+/* It is told of bytes that have left; it has been. */
+void checks_hear(struct process *process);
+void check_heard(struct process *process);
+/* It has looked at its queue: do the others know what waits? */
+void check_told(const struct process *process);
+/* It has left. */
+void check_left(const struct process *process);
 
 /* --- process.c --- */
 
 /* A machine_start() at this: ctx is the process. */
 void process_run(void *ctx);
 void process_kill(struct process *process);
+/* Nothing that it posted is remembered. */
+void process_forget(struct process *process);
 /* Bytes that have not left, to destinations that take some. */
 uint64_t process_waits(const struct process *process);
 
