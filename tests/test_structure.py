@@ -73,3 +73,9 @@ def test_circles__have_three_files_at_most(folder: str):
     edges = needs(CSRC / folder)
     assert len(edges) > 15
     assert [group for group in circles(edges) if len(group) > 3] == []
+
+
+def test_atomics__are_named_in_one_file():
+    named = re.compile(r"\b(atomic_\w+\(|__atomic_\w+|__sync_\w+)")
+    files = [path for path in CSRC.rglob("*.[ch]") if named.search(path.read_text())]
+    assert files == [CSRC / "core" / "atomic.h"]

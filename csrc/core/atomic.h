@@ -14,6 +14,12 @@
  *   mfs_swap                  the old value decides who owns what the word stands for. Acquire:
  *                             the new owner sees what the last one has written.
  *   mfs_replace               the same, if the word is still what it was. Acquire and release.
+ *   mfs_bump                  several writers of a word that others follow: who sees the new value
+ *                             sees what was written before it. Release; acquire, as the old value
+ *                             may stand for a place that its last user has written to.
+ *   mfs_bits_add, _bits_keep  several writers, each of its own bits. Relaxed, as mfs_add.
+ *   mfs_set_in, mfs_publish_in  set and publish in memory that is not ours, so not of an atomic
+ *                             type: the buffers of a program that polls them.
  *
  * MFS_ATOMIC_POINT runs in front of each access. It is nothing, unless a test that interleaves
  * several senders on one thread defines it: there it is where another sender may run.
@@ -49,6 +55,14 @@
 #define mfs_replace(word, expected, value) \
     (MFS_ATOMIC_POINT(), atomic_compare_exchange_strong_explicit( \
         (word), (expected), (value), memory_order_acq_rel, memory_order_acquire))
+#define mfs_bump(word, amount) \
+    (MFS_ATOMIC_POINT(), atomic_fetch_add_explicit((word), (amount), memory_order_acq_rel))
+#define mfs_bits_add(word, bits) \
+    (MFS_ATOMIC_POINT(), atomic_fetch_or_explicit((word), (bits), memory_order_relaxed))
+#define mfs_bits_keep(word, bits) \
+    (MFS_ATOMIC_POINT(), atomic_fetch_and_explicit((word), (bits), memory_order_relaxed))
+#define mfs_set_in(memory, value) __atomic_store_n((memory), (value), __ATOMIC_RELAXED)
+#define mfs_publish_in(memory, value) __atomic_store_n((memory), (value), __ATOMIC_RELEASE)
 /* What was written before it is seen before what is written, and read, behind it: for sequence
  * locks, whose data are words of their own. */
 #define mfs_fence_release() (MFS_ATOMIC_POINT(), atomic_thread_fence(memory_order_release))

@@ -9,12 +9,12 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "core/atomic.h"
 #include "host/config_text.h"
 #include "host/log.h"
 
@@ -318,24 +318,23 @@ static void parse_environment(void)
         }
     }
     look_for_unknown();
-    atomic_store_explicit(&messages_due, messages_count > 0, memory_order_release);
+    mfs_publish(&messages_due, messages_count > 0);
 }
 
 /* Parse, and say what there is to say. */
 static void parse_once(void)
 {
     pthread_once(&once, parse_environment);
-    if (atomic_load_explicit(&messages_due, memory_order_relaxed) &&
-        atomic_exchange_explicit(&messages_due, false, memory_order_acq_rel)) {
+    if (mfs_get(&messages_due) && mfs_swap(&messages_due, false)) {
         for (unsigned i = 0; i < messages_count; i++)
             mfs_log(MFS_LOG_WARN, "%s", messages[i]);
     }
-    atomic_store_explicit(&all_said, true, memory_order_release);
+    mfs_publish(&all_said, true);
 }
 
 const struct mfs_config *mfs_config_get(void)
 {
-    if (!atomic_load_explicit(&all_said, memory_order_acquire)) /* some calls a chunk come here */
+    if (!mfs_see(&all_said)) /* some calls a chunk come here */
         parse_once();
     return &values;
 }

@@ -6,8 +6,7 @@
 #ifndef MFS_HOST_COUNTERS_H
 #define MFS_HOST_COUNTERS_H
 
-#include <stdatomic.h>
-
+#include "core/atomic.h"
 #include "host/host.h"
 
 struct mfs_count_row {
@@ -24,9 +23,7 @@ MFS_API void mfs_count_row_put(struct mfs_count_row *row);
 static inline void mfs_count_in(struct mfs_count_row *row, enum mfs_counter counter,
                                 uint64_t amount)
 {
-    const uint64_t before = atomic_load_explicit(&row->counters[counter], memory_order_relaxed);
-
-    atomic_store_explicit(&row->counters[counter], before + amount, memory_order_relaxed);
+    mfs_add_own(&row->counters[counter], amount);
 }
 
 /* The same for who may have found no row, or no host either. */

@@ -41,8 +41,7 @@ static struct mfs_event_cell *cell_of(struct mfs_segment *segment, uint64_t numb
 
 static void record(struct mfs_segment *segment, const struct mfs_event *event)
 {
-    const uint64_t number =
-        atomic_fetch_add_explicit(&segment->events_count, 1, memory_order_acq_rel);
+    const uint64_t number = mfs_bump(&segment->events_count, 1);
     struct mfs_event_cell *cell = cell_of(segment, number);
     uint64_t words[MFS_EVENT_WORDS];
 

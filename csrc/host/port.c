@@ -131,14 +131,13 @@ static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,
 static void use(struct mfs_host *host, uint32_t index)
 {
     mfs_add(&host->port_opens[index], 1);
-    atomic_fetch_or_explicit(&host->segment->port_users[index].bits[host->process / 64],
-                             UINT64_C(1) << host->process % 64, memory_order_relaxed);
+    mfs_bits_add(&host->segment->port_users[index].bits[host->process / 64],
+                 UINT64_C(1) << host->process % 64);
 }
 
 static void disuse(struct mfs_segment *segment, uint32_t index, uint32_t process)
 {
-    atomic_fetch_and_explicit(&segment->port_users[index].bits[process / 64],
-                              ~(UINT64_C(1) << process % 64), memory_order_relaxed);
+    mfs_bits_keep(&segment->port_users[index].bits[process / 64], ~(UINT64_C(1) << process % 64));
 }
 
 static int port_make(struct mfs_host *host, struct mfs_port_cell *cell, bool counted,
@@ -219,8 +218,7 @@ void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living
 {
     for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
         for (uint32_t k = 0; k < MFS_LIVING_WORDS; k++)
-            atomic_fetch_and_explicit(&segment->port_users[i].bits[k], living->slots[k],
-                                      memory_order_relaxed);
+            mfs_bits_keep(&segment->port_users[i].bits[k], living->slots[k]);
     }
 }
 

@@ -84,7 +84,7 @@ static void write_end(struct mfs_request_cell *cell)
 
 static void changed(struct mfs_segment *segment)
 {
-    atomic_fetch_add_explicit(&segment->request_version, 1, memory_order_release);
+    mfs_bump(&segment->request_version, 1);
 }
 
 static void name_write(struct mfs_request_cell *cell, const char *name)

@@ -12,7 +12,7 @@ int mfs_host_set_policy(struct mfs_host *host, const char *name)
     if (!policy)
         return -EINVAL;
     mfs_set(&host->segment->policy, mfs_policy_index(policy));
-    atomic_fetch_add_explicit(&host->segment->settings_version, 1, memory_order_release);
+    mfs_bump(&host->segment->settings_version, 1);
     return 0;
 }
 

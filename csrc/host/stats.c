@@ -2,12 +2,12 @@
 /* The file of counters that MFS_STATS names. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/atomic.h"
 #include "host/config.h"
 #include "host/host.h"
 #include "host/log.h"
@@ -19,7 +19,7 @@ static void warn(const char *path, int error)
 {
     static _Atomic bool told;
 
-    if (!atomic_exchange(&told, true))
+    if (!mfs_swap(&told, true))
         mfs_log(MFS_LOG_WARN, "MFS_STATS=%s: %s", path,
                 error == ENXIO ? "nobody reads from it" : strerror(error));
 }
@@ -57,7 +57,7 @@ static void at_exit(void)
 {
     struct mfs_host *host = mfs_host_get();
 
-    if (host && atomic_load(&registered) == (int)getpid())
+    if (host && mfs_get(&registered) == (int)getpid())
         mfs_stats_write(host);
 }
 
@@ -65,7 +65,7 @@ void mfs_stats_at_exit(void)
 {
     static _Atomic bool once;
 
-    atomic_store(&registered, (int)getpid());
-    if (!atomic_exchange(&once, true))
+    mfs_set(&registered, (int)getpid());
+    if (!mfs_swap(&once, true))
         (void)atexit(at_exit);
 }

@@ -7,8 +7,7 @@
 #ifndef MFS_HOST_TAG_H
 #define MFS_HOST_TAG_H
 
-#include <stdatomic.h>
-
+#include "core/atomic.h"
 #include "host/host.h"
 
 MFS_API extern _Atomic bool mfs_tag_used;
@@ -17,7 +16,7 @@ static inline struct mfs_tag mfs_tag_look(void)
 {
     static const struct mfs_tag untagged;
 
-    return atomic_load_explicit(&mfs_tag_used, memory_order_relaxed) ? mfs_tag_get() : untagged;
+    return mfs_get(&mfs_tag_used) ? mfs_tag_get() : untagged;
 }
 
 #endif

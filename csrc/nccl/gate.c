@@ -2,11 +2,11 @@
 #include "nccl/gate.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/atomic.h"
 #include "host/config.h"
 #include "nccl/device.h"
 #include "nccl/message_tag.h"
@@ -83,7 +83,7 @@ static mfs_nccl_result_t init(void **ctx, uint64_t comm_id, struct mfs_nccl_conf
         free(context);
         return result;
     }
-    if (!atomic_exchange(&said, true)) {
+    if (!mfs_swap(&said, true)) {
         struct mfs_host *host = mfs_host_get();
 
         mfs_nccl_info("a gate before %s (%s, v%d), policy %s, held for %lld ms at most",

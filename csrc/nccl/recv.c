@@ -21,18 +21,18 @@ static struct mfs_nccl_request *posted(struct mfs_nccl_comm *comm, uint64_t seq)
 static void copy_ascending(char *to, const char *from, size_t bytes)
 {
     for (; bytes > 0 && (uintptr_t)to % 8 != 0; bytes--)
-        __atomic_store_n(to++, *from++, __ATOMIC_RELAXED);
+        mfs_set_in(to++, *from++);
     for (; bytes >= 8; bytes -= 8, to += 8, from += 8) {
         uint64_t word;
 
         memcpy(&word, from, sizeof(word));
         if ((uintptr_t)to % 128 == 120)
-            __atomic_store_n((uint64_t *)(void *)to, word, __ATOMIC_RELEASE);
+            mfs_publish_in((uint64_t *)(void *)to, word);
         else
-            __atomic_store_n((uint64_t *)(void *)to, word, __ATOMIC_RELAXED);
+            mfs_set_in((uint64_t *)(void *)to, word);
     }
     for (; bytes > 0; bytes--)
-        __atomic_store_n(to++, *from++, __ATOMIC_RELEASE);
+        mfs_publish_in(to++, *from++);
 }
 
 static void too_large(struct mfs_nccl_request *request, uint64_t bytes)

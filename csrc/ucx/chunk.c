@@ -128,9 +128,9 @@ static ucs_status_ptr_t hand_to_ucx(struct mfs_ucx_chunk *chunk,
 static void posting_add(struct mfs_ucx_worker *worker, unsigned side, int amount)
 {
     if (worker->shared) /* release: who sees it gone calls UCX after this post */
-        atomic_fetch_add_explicit(&worker->posting[side], (uint32_t)amount, memory_order_release);
+        mfs_bump(&worker->posting[side], (uint32_t)amount);
     else
-        MFS_UCX_ADD(worker->posting[side], (uint32_t)amount);
+        mfs_add_own(&worker->posting[side], (uint32_t)amount);
 }
 
 void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *request,

@@ -24,7 +24,7 @@ static void list_add(struct mfs_ucx_request *request)
     *(ep->queued.last ? &ep->queued.last->ep_next : &ep->queued.first) = request;
     ep->queued.last = request;
     ep->untagged[request->lane] += request->untagged;
-    MFS_UCX_ADD(worker->queued_count, 1);
+    mfs_add_own(&worker->queued_count, 1);
 }
 
 static void list_remove(struct mfs_ucx_request *request)
@@ -39,7 +39,7 @@ static void list_remove(struct mfs_ucx_request *request)
     request->next = request->prev = request->ep_next = request->ep_prev = NULL;
     request->queued = false;
     ep->untagged[request->lane] -= request->untagged;
-    MFS_UCX_ADD(worker->queued_count, -1);
+    mfs_add_own(&worker->queued_count, -1);
 }
 
 void mfs_ucx_dequeue(struct mfs_ucx_request *request)
@@ -58,7 +58,7 @@ static bool lane_may_post(void *ctx)
 /* Without the mutex for a moment: flushes must not wait for the rest of a long dispatch. */
 static void issue_between(struct mfs_ucx_worker *worker)
 {
-    if (atomic_load_explicit(&worker->ready_count, memory_order_relaxed) == 0)
+    if (mfs_get(&worker->ready_count) == 0)
         return;
     mfs_ucx_unlock(worker);
     mfs_ucx_issue(worker);
@@ -189,7 +189,7 @@ unsigned mfs_ucx_dispatch(struct mfs_ucx_worker *worker)
 {
     unsigned sent;
 
-    if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0)
+    if (mfs_get(&worker->queued_count) == 0)
         return 0;
     mfs_ucx_lock(worker);
     sent = dispatch(worker, mfs_now_ns());
@@ -276,7 +276,7 @@ _Thread_local unsigned mfs_ucx_inside;
 /* -ETIMEDOUT */
 static int wait_until_posted(struct mfs_ucx_worker *worker, unsigned side, int64_t until_ns)
 {
-    while (atomic_load_explicit(&worker->posting[side], memory_order_acquire) > 0) {
+    while (mfs_see(&worker->posting[side]) > 0) {
         if (mfs_now_ns() >= until_ns)
             return -ETIMEDOUT;
         sched_yield();
@@ -296,7 +296,7 @@ static int wait_for_posts(struct mfs_ucx_worker *worker)
 
         mfs_ucx_lock(worker);
         side = worker->posting_side;
-        if (atomic_load_explicit(&worker->posting[!side], memory_order_acquire) == 0) {
+        if (mfs_see(&worker->posting[!side]) == 0) {
             worker->posting_side = !side;
             turned = true;
         }
@@ -315,7 +315,7 @@ void mfs_ucx_wait_for_posts(struct mfs_ucx_worker *worker)
     if (!worker->shared || wait_for_posts(worker) == 0)
         return;
     mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
-    if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+    if (!mfs_swap(&said, true))
         mfs_log(MFS_LOG_WARN, "a fence or flush did not wait for what another thread was posting");
 }
 
@@ -361,9 +361,9 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
 {
     bool restless = false;
 
-    if (atomic_load_explicit(&worker->done_count, memory_order_relaxed) > 0)
+    if (mfs_get(&worker->done_count) > 0)
         return true;
-    if (atomic_load_explicit(&worker->queued_count, memory_order_relaxed) == 0)
+    if (mfs_get(&worker->queued_count) == 0)
         return false;
     mfs_ucx_lock(worker);
     for (int i = 0; i < MFS_UCX_LANES; i++) {

@@ -41,15 +41,15 @@ void mfs_ucx_express_close(struct mfs_ucx_worker *worker)
 
 static uint64_t used(const struct mfs_ucx_express_pool *pool)
 {
-    return atomic_load_explicit(&pool->used, memory_order_relaxed);
+    return mfs_get(&pool->used);
 }
 
 static void put(struct mfs_ucx_express_pool *pool, const struct mfs_ucx_express *express)
 {
     const unsigned at = (unsigned)(express - pool->all);
 
-    atomic_store_explicit(&pool->requests[at], NULL, memory_order_relaxed);
-    atomic_store_explicit(&pool->used, used(pool) & ~(UINT64_C(1) << at), memory_order_relaxed);
+    mfs_set(&pool->requests[at], NULL);
+    mfs_set(&pool->used, used(pool) & ~(UINT64_C(1) << at));
 }
 
 /* NULL: something waits, or the port has no room. */
@@ -72,7 +72,7 @@ static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
         return NULL;
     ep->refs++;
     express = &worker->express.all[__builtin_ctzll(free)];
-    atomic_store_explicit(&worker->express.used, ~free | (free & -free), memory_order_relaxed);
+    mfs_set(&worker->express.used, ~free | (free & -free));
     express->ep = ep;
     express->bytes = operation->bytes;
     express->lane = own;
@@ -108,7 +108,7 @@ static void done(void *request, ucs_status_t status, void *user_data)
     over(express, status);
     callback = express->silent ? NULL : express->callback;
     user_data = express->user_data;
-    if (atomic_load_explicit(&pool->requests[express - pool->all], memory_order_relaxed))
+    if (mfs_get(&pool->requests[express - pool->all]))
         put(pool, express);
     else
         express->over = true;
@@ -157,7 +157,7 @@ bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *oper
     mfs_ucx_leave(worker);
     mfs_ucx_lock(worker);
     if (UCS_PTR_IS_PTR(*result) && !express->over) {
-        atomic_store_explicit(&pool->requests[express - pool->all], *result, memory_order_relaxed);
+        mfs_set(&pool->requests[express - pool->all], *result);
     } else {
         if (!express->over)
             over(express, UCS_PTR_STATUS(*result));
@@ -175,7 +175,7 @@ static unsigned number_of(const struct mfs_ucx_express_pool *pool, const void *r
     for (uint64_t left = used(pool); left; left &= left - 1) {
         const unsigned at = (unsigned)__builtin_ctzll(left);
 
-        if (atomic_load_explicit(&pool->requests[at], memory_order_relaxed) == request)
+        if (mfs_get(&pool->requests[at]) == request)
             return at;
     }
     return MFS_UCX_EXPRESS_MAX;

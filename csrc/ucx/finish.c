@@ -42,7 +42,7 @@ static bool call_back(struct mfs_ucx_request *request)
         return false;
     request->listed = true;
     mfs_ucx_list_append(&worker->done, request);
-    MFS_UCX_ADD(worker->done_count, 1);
+    mfs_add_own(&worker->done_count, 1);
     return true;
 }
 
@@ -96,7 +96,7 @@ unsigned mfs_ucx_deliver(struct mfs_ucx_worker *worker)
         mfs_ucx_lock(worker);
         request = mfs_ucx_list_pop(&worker->done);
         if (request) {
-            MFS_UCX_ADD(worker->done_count, -1);
+            mfs_add_own(&worker->done_count, -1);
             status = (ucs_status_t)request->result;
             mfs_publish(&request->status, status);
             if (!request->silent)

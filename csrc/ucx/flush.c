@@ -16,7 +16,7 @@ static void make_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_request *re
     if (request->ep)
         mfs_ucx_pin(request->ep);
     mfs_ucx_list_append(&worker->ready, request);
-    MFS_UCX_ADD(worker->ready_count, 1);
+    mfs_add_own(&worker->ready_count, 1);
 }
 
 void mfs_ucx_pin(struct mfs_ucx_ep *ep)
@@ -143,7 +143,7 @@ void mfs_ucx_issue(struct mfs_ucx_worker *worker)
         request = mfs_ucx_list_pop(&worker->ready);
         ending = worker->ending;
         if (request) {
-            MFS_UCX_ADD(worker->ready_count, -1);
+            mfs_add_own(&worker->ready_count, -1);
             if (ending) {
                 struct mfs_ucx_ep *ep = request->ep;
 

@@ -93,7 +93,7 @@ struct mfs_ucx_request *mfs_ucx_request_get(struct mfs_ucx_worker *worker, struc
     if (ep)
         ep->refs++;
     request->kind = (uint8_t)kind;
-    atomic_store_explicit(&request->status, UCS_INPROGRESS, memory_order_relaxed);
+    mfs_set(&request->status, UCS_INPROGRESS);
     return request;
 }
 
@@ -113,8 +113,8 @@ void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
     const bool defers =
         mfs_policy_defers(mfs_host_policy(worker->host)) || worker->config->pace > 0;
 
-    atomic_store_explicit(&worker->defers, defers, memory_order_relaxed);
-    atomic_store_explicit(&worker->settings_version, version, memory_order_relaxed);
+    mfs_set(&worker->defers, defers);
+    mfs_set(&worker->settings_version, version);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         struct mfs_ucx_lane *lane = &worker->lanes[i];
 

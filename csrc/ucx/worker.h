@@ -19,8 +19,7 @@
 #define MFS_UCX_WORKER_H
 
 #include <pthread.h>
-#include <stdatomic.h>
-
+#include "core/atomic.h"
 #include "host/config.h"
 #include "host/counters.h"
 #include "host/host.h"
@@ -143,12 +142,6 @@ static inline void mfs_ucx_unlock(struct mfs_ucx_worker *worker)
         pthread_mutex_unlock(&worker->mutex);
 }
 
-/* A length of a list, one more or less. Mutex held: nobody else writes it. */
-#define MFS_UCX_ADD(count, amount)                                                                 \
-    atomic_store_explicit(&(count),                                                                \
-                          atomic_load_explicit(&(count), memory_order_relaxed) + (amount),         \
-                          memory_order_relaxed)
-
 /* Count what happens with it. */
 static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter counter,
                                  uint64_t amount)
@@ -172,8 +165,7 @@ void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker);
 
 static inline bool mfs_ucx_settings_old(const struct mfs_ucx_worker *worker)
 {
-    return atomic_load_explicit(worker->settings, memory_order_acquire) !=
-           atomic_load_explicit(&worker->settings_version, memory_order_relaxed);
+    return mfs_see(worker->settings) != mfs_get(&worker->settings_version);
 }
 
 /* Mutex held. */
@@ -191,7 +183,7 @@ static inline bool mfs_ucx_defers(struct mfs_ucx_worker *worker)
         mfs_ucx_settings_follow(worker);
         mfs_ucx_unlock(worker);
     }
-    return atomic_load_explicit(&worker->defers, memory_order_relaxed);
+    return mfs_get(&worker->defers);
 }
 
 /* From and to the worker's list. ready: there is one, if there is memory. get: NULL without.
