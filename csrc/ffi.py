@@ -31,9 +31,10 @@ HEADERS = [
     "host/port.h",
     "host/sender.h",
     "host/event.h",
+    "host/look.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
-NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(?:U?INT64_MAX|\d+u?)\b", re.M)
+NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(U?INT64_MAX|\d+)u?\b", re.M)
 
 
 def declarations(text: str) -> str:
@@ -41,7 +42,11 @@ def declarations(text: str) -> str:
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     text = re.sub(r"//[^\n]*", "", text)
     text = text.replace("\\\n", " ")
-    constants = [f"#define {name} ..." for name in NUMBER.findall(text)]
+    # the lengths of arrays have to be known, the limits of a type cannot be said
+    constants = [
+        f"#define {name} {value if value.isdigit() else '...'}"
+        for name, value in NUMBER.findall(text)
+    ]
     text = re.sub(r"static inline [^{;]*\{.*?\n\}\n", "", text, flags=re.S)
     # the struct of all settings is the C side's own; Python reads the table's rows
     text = re.sub(r"struct mfs_config \{.*?\n\};", "struct mfs_config;", text, flags=re.S)
@@ -52,7 +57,7 @@ def declarations(text: str) -> str:
     text = re.sub(r"\b(?:const )?_Atomic\b ?", "", text)
     text = re.sub(r"\bMFS_API\s+", "", text)
     text = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", text)
-    return text + "\n" + "\n".join(constants)
+    return "\n".join(constants) + "\n" + text
 
 
 ffi = FFI()

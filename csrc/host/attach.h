@@ -102,6 +102,8 @@ void mfs_process_leave(struct mfs_host *host);
 bool mfs_process_alive(struct mfs_host *host, uint32_t process);
 /* Does anybody? 1, 0 or -errno. */
 int mfs_process_any(int fd);
+/* Who does, seen from outside. 0 or -errno. */
+int mfs_process_living(int fd, struct mfs_living *living);
 /*
  * Give back what dead processes held: senders, requests, counters. A syscall a process.
  * Waits for nobody: nothing is done while somebody else holds the lock.

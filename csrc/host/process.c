@@ -62,6 +62,12 @@ static int living_between(int fd, off_t first, off_t end, struct mfs_living *liv
     return error ? error : living_between(fd, to, end, living);
 }
 
+int mfs_process_living(int fd, struct mfs_living *living)
+{
+    *living = (struct mfs_living){{0}};
+    return living_between(fd, 0, MFS_PROCESSES_MAX, living);
+}
+
 /*
  * Who holds a slot. -errno: nobody can say. Who attaches from now on holds nothing yet: that takes
  * the lock, which the caller has.

@@ -43,7 +43,7 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
         "settings_file": str(settings.file) if settings.file else None,
         "remarks": list(settings.remarks),
         "policies": [dataclasses.asdict(row) for row in policies()],
-        "segment": {**dataclasses.asdict(segment), "path": str(segment.path)},
+        "segment": segment.as_dict(),
     }
 
 
@@ -140,7 +140,7 @@ def gather_live(segment: Look) -> dict[str, Any]:
     """The segment, and what the engines of this host have learned of times and bandwidth."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "segment": {**dataclasses.asdict(segment), "path": str(segment.path)},
+        "segment": segment.as_dict(),
         "engines": read_reports(segment.path),
     }
 

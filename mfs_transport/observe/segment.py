@@ -1,32 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A look at the host's segment that changes nothing.
-
-Attaching to a segment that nobody is attached to starts it afresh, and the first bytes of a
-file that is none would be lost. So the file is looked at first: its magic, and whether a
-process holds a lock on one of the bytes by which processes prove that they are alive
-(csrc/host/process.c).
+"""A look at the host's segment from outside, by csrc/host/look.h: it attaches to nothing and takes
+no lock, so it changes nothing, and shows processes that are stopped as well.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import struct
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ..control import Host
-from ..native import check, ffi, lib, text
+from ..native import check, encoded, ffi, lib, text
 
-MAGIC = b"MFSSEG\n\0"
-SLOTS_AT, SLOTS = 64, 128  # bytes of the file that processes lock
 FOREIGN = "it is some other file, no segment"
-FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
+REASONS = {
+    errno.EPROTO: "another version of mfs-transport is using it",
+    errno.EBADMSG: FOREIGN,
+    errno.EACCES: "it belongs to, or is open to, another user",
+}
+REQUESTS = ("waiting", "computing", "computed", "late", "given_up")  # enum mfs_look_request
 
 # none: no file; idle: nobody is attached; live: in use; unusable: see the reason
 State = Literal["none", "idle", "live", "unusable"]
+
+
+@dataclass(frozen=True)
+class Sender:
+    """One sender of a port: a worker of the shim, or an engine of the NCCL plug-in."""
+
+    pid: int
+    level: int | None  # of the best that waits and can be sent; None: nothing does
+    inflight_bytes: int  # to destinations that take bytes as they should
+    stalled: int  # destinations that take no bytes now
+    still: bool  # something waits or is in flight, and it does not look at its queue
+    age_s: float  # since it has last looked at its queue
+
+
+@dataclass(frozen=True)
+class Port:
+    name: str
+    direction: str  # egress or ingress
+    rate_Bps: int  # 0: not known yet
+    window_bytes: int  # by the settings of this process
+    done_bytes: int  # ever completed
+    senders: list[Sender]
+
+    @property
+    def inflight_bytes(self) -> int:
+        return sum(sender.inflight_bytes for sender in self.senders)
+
+    @property
+    def level(self) -> int | None:
+        """Of the best that waits; None: nothing does."""
+        return min((one.level for one in self.senders if one.level is not None), default=None)
+
+    @property
+    def waiting(self) -> int:
+        return sum(sender.level is not None for sender in self.senders)
+
+    @property
+    def still(self) -> int:
+        return sum(sender.still for sender in self.senders)
+
+    @property
+    def stalled(self) -> int:
+        return sum(sender.stalled for sender in self.senders)
 
 
 @dataclass(frozen=True)
@@ -34,25 +73,44 @@ class Look:
     path: Path
     state: State
     reason: str = ""
+    other_version: bool = False  # in use by one that has another layout
     policy: str = ""
-    requests: int = 0
-    counters: dict[str, int] = field(default_factory=dict)
-    egress_Bps: dict[str, int] = field(default_factory=dict)  # of each port; 0: not known yet
-    stalled: dict[str, int] = field(default_factory=dict)  # destinations, of each port
+    tracing: bool = False
+    requests: dict[str, int] = field(default_factory=dict)  # registered now, by state
+    counters: dict[str, int] = field(default_factory=dict)  # of all processes there ever were
+    processes: dict[int, dict[str, int]] = field(default_factory=dict)  # counters, by pid
+    ports: list[Port] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        egress = {port.name: port.rate_Bps for port in self.ports if port.direction == "egress"}
+        stalled = dict.fromkeys((port.name for port in self.ports), 0)
+        for port in self.ports:
+            stalled[port.name] += port.stalled
+        return {
+            "path": str(self.path),
+            "state": self.state,
+            "reason": self.reason,
+            "policy": self.policy,
+            "requests": sum(self.requests.values()),
+            "requests_by_state": self.requests,
+            "counters": self.counters,
+            "egress_Bps": {name: egress.get(name, 0) for name in stalled},  # 0: not known yet
+            "stalled": stalled,  # destinations that take no bytes now, of each port
+            "ports": [asdict(port) for port in self.ports],
+            "processes": [
+                {"pid": pid, "counters": counters} for pid, counters in self.processes.items()
+            ],
+        }
 
 
 def place_of(path: str) -> Path:
     """The file that the library uses for `path` ("": the default place); nothing is made."""
     place = ffi.new("char[256]")
-    check(lib.mfs_host_place(path.encode(), place, len(place)), f"segment {path}".strip())
+    check(
+        lib.mfs_host_place(encoded(path, "segment"), place, len(place)), f"segment {path}".strip()
+    )
     return Path(text(place))
-
-
-def attached(descriptor: int) -> bool:
-    """Does a process hold one of the slots?"""
-    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, SLOTS_AT, SLOTS, 0)
-    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
-    return bool(struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def look(path: str) -> Look:
@@ -60,47 +118,67 @@ def look(path: str) -> Look:
     try:
         place = place_of(path)
     except OSError as error:
-        return Look(Path(path or "default place"), "unusable", reason_of(error))
-    try:
-        descriptor = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
+        return Look(Path(path or "default place"), "unusable", os.strerror(error.errno or 0))
+    raw = ffi.new("struct mfs_look *")
+    result = -int(lib.mfs_look_take(encoded(path, "segment"), raw))
+    if result == 0:
+        return _live(place, raw)
+    if result == errno.ENOENT:
         if path and not place.parent.is_dir():
             return Look(place, "unusable", f"the folder {place.parent} does not exist")
         return Look(place, "none")
-    except OSError as error:
-        return Look(place, "unusable", error.strerror or str(error))
-    try:
-        status = os.fstat(descriptor)
-        first = os.pread(descriptor, len(MAGIC), 0)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            return Look(place, "unusable", "it belongs to, or is open to, another user")
-        if first.strip(b"\0") and first != MAGIC:
-            return Look(place, "unusable", FOREIGN)
-        if not attached(descriptor):
-            return Look(place, "idle")
-    except OSError as error:
-        return Look(place, "unusable", error.strerror or str(error))
-    finally:
-        os.close(descriptor)
-    try:
-        with Host(path) as host:
-            return Look(
-                place,
-                "live",
-                policy=host.policy,
-                requests=host.requests(),
-                counters=host.counters(),
-                egress_Bps={name: host.egress_rate_Bps(name) for name in host.ports()},
-                stalled={name: host.stalled(name) for name in host.ports()},
-            )
-    except OSError as error:
-        return Look(place, "unusable", reason_of(error))
+    if result == errno.ENODATA:
+        return Look(place, "idle")
+    reason = REASONS.get(result) or os.strerror(result)
+    return Look(place, "unusable", reason, other_version=result == errno.EPROTO)
 
 
-def reason_of(error: OSError) -> str:
-    """Why it could not be opened, in words of the segment."""
-    if error.errno == errno.EPROTO:
-        return "another version of mfs-transport is using it"
-    if error.errno == errno.EUSERS:
-        return f"all of its {SLOTS} places for processes are taken"
-    return os.strerror(error.errno) if error.errno else str(error)
+def _live(place: Path, raw: Any) -> Look:
+    pids = [int(raw.processes[index].pid) for index in range(raw.process_count)]
+    processes: dict[int, dict[str, int]] = {}
+    for index, pid in enumerate(pids):  # a process that has two segments open is there twice
+        counters = _counters(raw.processes[index].counters)
+        before = processes.get(pid, {})
+        processes[pid] = {name: before.get(name, 0) + count for name, count in counters.items()}
+    ports: dict[tuple[str, str], Port] = {}
+    for index in range(raw.port_count):
+        port = _port(raw.ports[index], pids)
+        ports.setdefault((port.name, port.direction), port)
+    return Look(
+        place,
+        "live",
+        policy=text(raw.policy),
+        tracing=bool(raw.tracing),
+        requests={name: int(raw.requests[index]) for index, name in enumerate(REQUESTS)},
+        counters=_counters(raw.counters),
+        processes=processes,
+        ports=sorted(ports.values(), key=lambda port: (port.name, port.direction)),
+    )
+
+
+def _counters(raw: Any) -> dict[str, int]:
+    return {
+        text(lib.mfs_counter_name(index)): int(raw[index]) for index in range(lib.MFS_COUNT_LAST)
+    }
+
+
+def _port(raw: Any, pids: list[int]) -> Port:
+    return Port(
+        text(raw.name),
+        "egress" if raw.direction == lib.MFS_EGRESS else "ingress",
+        rate_Bps=int(raw.rate_Bps),
+        window_bytes=int(raw.window_bytes),
+        done_bytes=int(raw.done_bytes),
+        senders=[_sender(raw.senders[index], pids) for index in range(raw.sender_count)],
+    )
+
+
+def _sender(raw: Any, pids: list[int]) -> Sender:
+    return Sender(
+        pids[raw.process],
+        level=None if raw.level == lib.MFS_LOOK_NOTHING else int(raw.level),
+        inflight_bytes=int(raw.inflight_bytes),
+        stalled=int(raw.stalled),
+        still=bool(raw.still),
+        age_s=raw.age_ns / 1e9,
+    )
