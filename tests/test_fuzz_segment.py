@@ -29,8 +29,9 @@ RUN = [sys.executable, "-m", "mfs_transport", "run", "--", sys.executable, "-c"]
 
 def compiled(folder: Path, sanitizer: str = "asan") -> Path:
     program = folder / "fuzz_segment"
-    folders = (ROOT / "tests" / "fuzz", ROOT / "csrc" / "core", ROOT / "csrc" / "host")
-    sources = [str(path) for place in folders for path in sorted(place.glob("*.c"))]
+    own, csrc = ROOT / "tests" / "fuzz", ROOT / "csrc"
+    places = ((own, "segment*.c"), (csrc / "core", "*.c"), (csrc / "host", "*.c"))
+    sources = [str(path) for place, pattern in places for path in sorted(place.glob(pattern))]
     options = [*FLAGS, *SANITIZERS[sanitizer], f"-I{ROOT / 'csrc'}"]
     subprocess.run(["gcc", *options, "-o", str(program), *sources, "-lm"], check=True)
     return program

@@ -29,7 +29,7 @@ def jobs() -> dict[str, Any]:
 def test_workflow__names_scripts_that_can_be_run():
     commands = [step["run"] for job in jobs().values() for step in job["steps"] if "run" in step]
     named = {name for command in commands for name in re.findall(r"scripts/[\w-]+", command)}
-    assert {"scripts/test", "scripts/sanitize", "scripts/docs"} <= named
+    assert {"scripts/test", "scripts/sanitize", "scripts/fuzz", "scripts/docs"} <= named
     for name in named:
         assert os.access(ROOT / name, os.X_OK), name
 

@@ -50,11 +50,13 @@ struct worker {
 
 struct endpoint {
     struct worker *own, *other;
+    struct endpoint *next; /* of all */
 };
 
 static struct worker workers[WORKERS];
 static struct region regions[REGIONS];
 static uint32_t workers_made, regions_made;
+static struct endpoint *endpoints;
 
 #define NEED(condition)                                                                            \
     do {                                                                                           \
@@ -276,6 +278,7 @@ void ucp_worker_destroy(ucp_worker_h handle)
 {
     struct worker *worker = (struct worker *)handle;
 
+    end_all(worker, NULL, UCS_ERR_CANCELED);
     while (worker->first) {
         struct mail *mail = worker->first;
 
@@ -315,13 +318,15 @@ ucs_status_t ucp_worker_set_am_recv_handler(ucp_worker_h handle,
 
 ucs_status_t ucp_ep_create(ucp_worker_h worker, const ucp_ep_params_t *params, ucp_ep_h *out)
 {
-    struct endpoint *ep = calloc(1, sizeof(*ep)); /* never freed: requests point to it */
+    struct endpoint *ep = calloc(1, sizeof(*ep)); /* until loop_reset(): requests point to it */
     struct address address;
 
     memcpy(&address, params->address, sizeof(address));
     NEED(address.magic == MAGIC && address.worker < WORKERS);
     ep->own = (struct worker *)worker;
     ep->other = &workers[address.worker];
+    ep->next = endpoints;
+    endpoints = ep;
     *out = (ucp_ep_h)ep;
     return UCS_OK;
 }
@@ -375,6 +380,17 @@ ucs_status_t ucp_ep_rkey_unpack(ucp_ep_h ep, const void *packed, ucp_rkey_h *out
 void ucp_rkey_destroy(ucp_rkey_h key)
 {
     free(key);
+}
+
+void loop_reset(void)
+{
+    while (endpoints) {
+        struct endpoint *ep = endpoints;
+
+        endpoints = ep->next;
+        free(ep);
+    }
+    regions_made = 0;
 }
 
 /* --- the rest --- */

@@ -37,4 +37,7 @@ struct loop_hooks {
     char log[256]; /* "flush close close!" as they come; emptied by the program */
 };
 
+/* Everything of it has been closed: what was kept for late requests goes. */
+void loop_reset(void);
+
 #endif
