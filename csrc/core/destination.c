@@ -87,7 +87,7 @@ void mfs_destination_begin(struct mfs_destinations *all, destination_t *at, uint
 }
 
 /* The mark was reached: which state does the time that it took ask for? */
-static uint32_t judge(destination_t *at, const struct mfs_patience *patience, int64_t now_ns)
+static inline uint32_t judge(destination_t *at, const struct mfs_patience *patience, int64_t now_ns)
 {
     const int64_t took_ns = now_ns - at->mark_ns - patience->gap_ns;
 
@@ -118,6 +118,16 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
 {
     const bool marked = bytes >= at->mark_bytes;
     uint32_t state = at->state;
+
+    if (state == MFS_DESTINATION_OPEN && bytes == at->inflight_bytes && bytes > 0 &&
+        judge(at, patience, now_ns) == MFS_DESTINATION_OPEN) { /* most often */
+        all->in[MFS_DESTINATION_OPEN].bytes -= bytes;
+        at->inflight_bytes = at->mark_bytes = 0;
+        *(at->prev ? &at->prev->next : &all->in[MFS_DESTINATION_OPEN].first) = at->next;
+        *(at->next ? &at->next->prev : &all->in[MFS_DESTINATION_OPEN].last) = at->prev;
+        all->busy--;
+        return;
+    }
 
     if (bytes > at->inflight_bytes) /* of a life before: mfs_destination_close */
         bytes = at->inflight_bytes;

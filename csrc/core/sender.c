@@ -201,26 +201,9 @@ int mfs_sender_remove(struct mfs_sender *sender, struct mfs_op *op, int64_t now_
 
 /* --- what has left --- */
 
-/* Of all senders of the port. */
-static uint64_t done_bytes(struct mfs_sender *sender, int64_t now_ns)
-{
-    struct mfs_others others;
-
-    mfs_sender_look(sender, now_ns, &others);
-    return others.done_bytes + sender->told.done_bytes;
-}
-
-static void told_done(struct mfs_sender *sender, int64_t now_ns)
-{
-    mfs_sender_tell(sender, now_ns);
-    mfs_sender_rest(sender);
-    if (!sender->rate_known && mfs_sample_due(sender->port, now_ns))
-        mfs_sample_take(sender->port, done_bytes(sender, now_ns), now_ns);
-}
-
 void mfs_sender_done(struct mfs_sender *sender, struct mfs_destination *destination, uint64_t bytes,
                      int64_t now_ns)
 {
     mfs_sender_left(sender, destination, bytes, now_ns);
-    told_done(sender, now_ns);
+    mfs_sender_tell_done(sender, now_ns);
 }

@@ -7,19 +7,22 @@
  * The time, where nothing waits: the clock that is some milliseconds late and several times
  * cheaper, unless a sample of the bandwidth begins or ends.
  */
-static int64_t cheap_now_ns(const struct mfs_sender *sender)
+static inline int64_t cheap_now_ns(const struct mfs_sender *sender)
 {
-    const int64_t now_ns = sender->others.now(sender->others.ctx, false);
+    int64_t now_ns;
 
-    if (sender->rested || mfs_sample_due(sender->port, now_ns))
+    if (sender->rested)
         return sender->others.now(sender->others.ctx, true);
-    return now_ns;
+    now_ns = sender->others.now(sender->others.ctx, false);
+    return mfs_sample_due(sender->port, now_ns) ? sender->others.now(sender->others.ctx, true)
+                                                : now_ns;
 }
 
 void mfs_sender_done_now(struct mfs_sender *sender, struct mfs_destination *destination,
                          uint64_t bytes, bool keep)
 {
     struct mfs_express_room *room = &sender->room;
+    int64_t now_ns;
 
     if (keep && destination->state == MFS_DESTINATION_OPEN &&
         room->spare + bytes <= room->reuse_max / SPARE_SHARE &&
@@ -29,10 +32,11 @@ void mfs_sender_done_now(struct mfs_sender *sender, struct mfs_destination *dest
         return;
     }
     room->spare = 0;
-    mfs_sender_done(sender, destination, bytes,
-                    destination->state == MFS_DESTINATION_OPEN
-                        ? cheap_now_ns(sender)
-                        : sender->others.now(sender->others.ctx, true));
+    now_ns = destination->state == MFS_DESTINATION_OPEN
+                 ? cheap_now_ns(sender)
+                 : sender->others.now(sender->others.ctx, true);
+    mfs_sender_left(sender, destination, bytes, now_ns);
+    mfs_sender_tell_done(sender, now_ns);
 }
 
 int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destination,

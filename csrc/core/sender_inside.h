@@ -19,6 +19,8 @@
 /* --- sender_room.c --- */
 /* How long bytes may take, at the rate and with the window of now. */
 void mfs_sender_patience(struct mfs_sender *sender);
+/* A sample of the rate is due. */
+void mfs_sender_sample(struct mfs_sender *sender, int64_t now_ns);
 /* A destination is stalled, and nobody was told yet. */
 void mfs_sender_say(struct mfs_sender *sender, int64_t now_ns);
 /* A chunk did not fit beside what is in flight to open destinations. */
@@ -44,8 +46,8 @@ static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
 }
 
 /* The owner looks: what does not leave in time leaves the account instead. True if so. */
-static inline bool mfs_sender_look_at_own(struct mfs_sender *sender,
-                                          const struct mfs_others *others, int64_t now_ns)
+static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
+    struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
 {
     const uint64_t open = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
 
@@ -129,6 +131,15 @@ static inline void mfs_sender_left(struct mfs_sender *sender, struct mfs_destina
     sender->patience.gap_ns = mfs_window_state_away(&sender->window, now_ns);
     mfs_destination_left(&sender->destinations, destination, bytes, &sender->patience, now_ns);
     sender->told.done_bytes += bytes;
+}
+
+/* The others are told that something has left. */
+static inline void mfs_sender_tell_done(struct mfs_sender *sender, int64_t now_ns)
+{
+    mfs_sender_tell(sender, now_ns);
+    mfs_sender_rest(sender);
+    if (!sender->rate_known && mfs_sample_due(sender->port, now_ns))
+        mfs_sender_sample(sender, now_ns);
 }
 
 #endif

@@ -21,6 +21,14 @@ void mfs_sender_patience(struct mfs_sender *sender)
     sender->patience_rate_Bps = window->rate_Bps;
 }
 
+void mfs_sender_sample(struct mfs_sender *sender, int64_t now_ns)
+{
+    struct mfs_others others;
+
+    mfs_sender_look(sender, now_ns, &others);
+    mfs_sample_take(sender->port, others.done_bytes + sender->told.done_bytes, now_ns);
+}
+
 void mfs_sender_say(struct mfs_sender *sender, int64_t now_ns)
 {
     struct mfs_destination *stalled = mfs_destination_unsaid(&sender->destinations, SAY_NS, now_ns);

@@ -151,24 +151,24 @@ static inline bool look_around(const struct mfs_port_cell *port, const struct mf
     return all_move;
 }
 
-/* See, not too often, whether somebody is dead; sooner if somebody in the way does not move. */
-static void reap_sometimes(struct mfs_port *port, bool all_move, int64_t now_ns)
+static __attribute__((noinline, cold)) void reap(struct mfs_port *port, int64_t due_ns,
+                                                 int64_t now_ns)
 {
-    int64_t due_ns = mfs_get(&port->cell->reap_next_ns);
-    const int64_t wait_ns = all_move ? REAP_IDLE_NS : 0;
-
-    if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS) &&
-        mfs_replace(&port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS))
+    if (mfs_replace(&port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS))
         mfs_process_reap(port->host);
 }
 
 static void look(void *ctx, int64_t now_ns, struct mfs_others *others)
 {
-    struct place *place = ctx;
+    const struct place *place = ctx;
     const bool all_move =
         look_around(place->port->cell, place->cell, place->lease_ns, now_ns, others);
+    const int64_t due_ns = mfs_get(&place->port->cell->reap_next_ns);
+    const int64_t wait_ns = all_move ? REAP_IDLE_NS : 0;
 
-    reap_sometimes(place->port, all_move, now_ns);
+    /* see, not too often, whether somebody is dead; sooner if somebody in the way does not move */
+    if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS))
+        reap(place->port, due_ns, now_ns);
 }
 
 static int64_t now(void *ctx, bool exact)
