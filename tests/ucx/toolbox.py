@@ -96,6 +96,7 @@ SOURCES = {
         *("order.c", "allocations.c"),
         *(f"order_{part}.c" for part in PARTS),
     ],
+    "queued": ["queued.c"],
     "conformance": [
         *("conformance.c", "pair.c"),
         *(f"conformance_{part}.c" for part in ("data", "request", "forms", "end", "thread")),
