@@ -36,6 +36,21 @@ def test_unknown_bench_is_named() -> None:
     assert "bench 'speed': one of" in done.stderr
 
 
+def test_router(tmp_path: Path) -> None:
+    path = tmp_path / "router.json"
+    done = mfs("bench", "router", "--runs", "3", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    document = json.loads(path.read_text())
+    assert document["schema_version"] == 1
+    assert len(document["results"]) == 4
+    for one in document["results"]:
+        assert one["name"] in done.stdout
+        assert min(one["without_us"], one["with_us"]) > 0
+        assert one["cost_us"] == one["with_us"] - one["without_us"]
+    assert done.stderr.count("mfs: ") == 1  # of the bad header, so it was read
+
+
 def test_contend(tmp_path: Path) -> None:
     pytest.importorskip("nixl", reason="NIXL is not installed")
     reason = network.why_not_namespaces()

@@ -8,11 +8,14 @@ MFS_TEST_VLLM=0 says so. Nothing about speed is asserted.
 
 from __future__ import annotations
 
+import http.client
 import json
+import math
 import os
 import subprocess
 import sys
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import pytest
 
 from mfs_transport.native import InputError
 from mfs_transport.testbed import network
-from mfs_transport.testbed.vllm import cluster, replay, venv
+from mfs_transport.testbed.vllm import checks, cluster, replay, venv
 
 REQUESTS = 6
 
@@ -93,6 +96,31 @@ def test_interface__all_of_it_reaches_the_wrapped_connector(environment: None):
     assert {"start_load_kv", "get_transfer_results", "role"} < set(found["members"])
     assert {"NixlConnector", "NixlPushConnector", "OffloadingConnector"} < set(found["connectors"])
     assert found["wrong"] == []
+
+
+@pytest.mark.slow
+def test_headers__reach_the_core_through_the_server_as_it_is(environment: None):
+    """vLLM's own middleware, AsyncLLM.generate, and what is sent to the engine's core."""
+    done = subprocess.run(
+        [str(venv.python()), str(Path(__file__).with_name("vllm_headers.py"))],
+        env={**os.environ, "PYTHONPATH": str(venv.ROOT), "MFS_SEGMENT": "", "MFS_ENABLE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    plain = {name: {"mine": name} for name in ("nothing", "router", "bad", "priority")}
+    assert found["plain"] == plain
+    assert found["ours"] == {
+        **plain,
+        "router": {"mine": "router", "mfs_header_ms": 800.0},
+        "priority": {"mine": "priority", "mfs_header_ms": 250.5, "mfs_header_priority": 7},
+    }
+    assert found["differ"] == []
+    assert {answer[0] for answer in found["got"].values()} == {200}
+    assert done.stderr.count("mfs: ") == 1  # of the bad one
 
 
 @pytest.mark.slow
@@ -183,6 +211,47 @@ def test_untested_release__says_so_and_serves_as_without_us(ready: None, tmp_pat
             assert len({line[line.index("mfs: ") :] for line in lines}) == 1
             assert "vLLM 0.99.0 was not tested" in lines[0]
             assert not Path(servers.segment(server.name)).exists()  # nothing of ours was opened
+
+
+@pytest.mark.long
+def test_headers__a_request_with_the_routers_alone_is_tagged(ready: None, tmp_path: Path):
+    """100 of 100, seen at decode, whose shim orders the reads."""
+    count, at_once = 100, 8
+    jobs = replay.make([replay.SloClass("any", (600, 800), 3.0, 1.0)], count, 1.0, 1e9, 0)
+    options = cluster.Options(middleware="mfs_transport.engines.vllm.slo.Middleware")
+    servers = cluster.Cluster(network.Loopback(str(tmp_path)), tmp_path, options, number=5)
+
+    def one(job: replay.Job) -> None:
+        body = replay.body_of(job, 2)
+        del body["vllm_xargs"]
+        headers = {
+            "X-Request-Id": f"routed-{job.index}",
+            "x-llm-d-slo-ttft-ms": str(1_000_000 * (job.index + 1)),
+        }
+        connection = http.client.HTTPConnection(*proxy, timeout=300)
+        connection.request("POST", replay.PATH, json.dumps(body), headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert json.loads(answer.read())["id"] == f"cmpl-routed-{job.index}"  # as without us
+        connection.close()
+
+    with servers:
+        servers.start(print)
+        proxy = servers.start_proxy()
+        wire = checks.Wire(servers)
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(one, jobs))
+        wire.close()
+    left_s: dict[int, float] = {}
+    for name, event in wire.events:
+        if name == "decode" and event.request.startswith("cmpl-routed-"):
+            assert event.deadline_ns is not None
+            number = int(event.request.split("-")[2])
+            left_s.setdefault(number, (event.deadline_ns - event.time_ns) / 1e9)
+    # each is due by its own header: 1000 s later than the one before
+    assert {number: math.ceil(one / 1000) for number, one in left_s.items()} == {
+        number: number + 1 for number in range(count)
+    }
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mfs_transport.engines.vllm.deadline import Slo, due, parse_classes
@@ -70,6 +70,49 @@ def test_due__first_that_is_there(params: Any, extra: Any, left_ms: float | None
     assert answer.complaint == ""
 
 
+# what each place says, from the one that goes before all others to the last; see deadline.py
+SAYINGS: list[tuple[str, dict[str, Any], float]] = [
+    ("params", {"mfs_left_ms": 100}, 100),
+    ("params", {"mfs_deadline_ms": 200}, 200),
+    ("extra", {"mfs_deadline_ms": 250}, 250),
+    ("extra", {"mfs_header_ms": 400.0}, 400),
+    ("params", {"mfs_slo_class": "tight"}, 300),
+    ("extra", {"mfs_slo_class": "loose"}, 4000),
+    ("extra", {"mfs_header_priority": 7}, 700),
+    ("extra", {}, 9000),
+]
+
+
+@pytest.mark.parametrize("least", range(len(SAYINGS)))
+def test_due__of_all_that_is_said_the_first_holds(least: int):
+    classes = parse_classes("tight=300ms,loose=8x,priority-5=700ms,default=9s")
+    said: dict[str, dict[str, Any]] = {"params": {}, "extra": {}}
+    for place, words, _ in reversed(SAYINGS[least:]):
+        said[place].update(words)
+    answer = due(classes, said["params"], said["extra"], 0.0, alone)
+    assert answer.left_ms == pytest.approx(SAYINGS[least][2])
+    assert answer.complaint == ""
+
+
+@pytest.mark.parametrize(
+    ("priority", "left_ms"),
+    [(12, 100), (10, 100), (9, 500), (0, 500), (-3, 500), (-4, 9000), (True, 9000), ("12", 9000)],
+)
+def test_due__a_priority_is_of_the_class_with_the_largest_number_up_to_it(
+    priority: Any, left_ms: float
+):
+    classes = parse_classes("priority-10=100ms,priority--3=500ms,priority-x=1ms,default=9s")
+    answer = due(classes, None, {"mfs_header_priority": priority}, 0.0, alone)
+    assert answer.left_ms == left_ms
+
+
+def test_due__a_wrong_class_leaves_the_priority_in_force():
+    classes = parse_classes("priority-0=700ms")
+    answer = due(classes, {"mfs_slo_class": "fast"}, {"mfs_header_priority": 1}, 0.0, alone)
+    assert (answer.left_ms, answer.slo_class) == (pytest.approx(700), "priority-0")
+    assert "'fast'" in answer.complaint
+
+
 def test_due__class_default_is_for_who_says_nothing():
     classes = parse_classes("default=2s")
     assert due(classes, None, None, 500.0, alone).left_ms == 1500
@@ -100,10 +143,17 @@ texts = st.text("a1.-\n\x00é", max_size=4)
 plain = st.none() | st.booleans() | st.floats() | st.integers() | texts
 json_values = plain | st.lists(plain, max_size=2) | st.dictionaries(texts, plain, max_size=2)
 places = st.dictionaries(
-    st.sampled_from(["mfs_left_ms", "mfs_deadline_ms", "mfs_slo_class", "other"]), json_values
+    st.sampled_from(
+        [
+            *("mfs_left_ms", "mfs_deadline_ms", "mfs_slo_class", "other"),
+            *("mfs_header_ms", "mfs_header_priority"),
+        ]
+    ),
+    json_values,
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(params=places, extra=places, age_ms=st.floats(0, 1e6))
 def test_due__whatever_a_client_sends_there_is_an_answer(params: Any, extra: Any, age_ms: float):
     answer = due(CLASSES, params, extra, age_ms, alone)

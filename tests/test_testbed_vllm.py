@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.metadata
 import json
 import math
@@ -66,6 +67,7 @@ class Engine(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), EngineHandler)
         self.answer, self.status = answer, status
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.headers: list[dict[str, str]] = []  # of each, in lower case
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -81,6 +83,7 @@ class EngineHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.headers.append({name.lower(): text for name, text in self.headers.items()})
         self.server.asked.append((self.headers["X-Request-Id"], body))
         self.send_response(self.server.status)
         self.end_headers()
@@ -127,6 +130,25 @@ def test_proxy__forwards_as_vllms_example_does(engines: tuple[Engine, Engine]):
     assert second["kv_transfer_params"] == PARAMS  # unchanged
     for body in (first, second):
         assert body["vllm_xargs"] == {"mfs_deadline_ms": 1000.0, "mfs_slo_class": "tight"}
+
+
+def test_proxy__hands_on_the_headers_of_a_router(engines: tuple[Engine, Engine]):
+    proxy = Proxy(("127.0.0.1", 0), engines[0].at, engines[1].at)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    theirs = {"X-LLM-D-SLO-TTFT-MS": "800", "X-Odd": "\xe9", "Cookie": "no"}
+    connection = http.client.HTTPConnection(*proxy.server_address[:2], timeout=30)
+    try:
+        connection.request("POST", "/v1/completions", "{}", theirs)
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
+        proxy.shutdown()
+        proxy.server_close()
+    for engine in engines:
+        (headers,) = engine.headers
+        assert headers["x-llm-d-slo-ttft-ms"] == "800"
+        assert len(headers["x-request-id"]) == 32
+        assert not {"x-odd", "cookie"} & set(headers)
 
 
 def test_proxy__eager_asks_decode_without_waiting(engines: tuple[Engine, Engine]):

@@ -169,6 +169,34 @@ static bool slo_is_right(const char *text)
     return true;
 }
 
+/* A name as RFC 9110 allows it: a token. */
+static bool header_is_right(struct span name)
+{
+    for (size_t i = 0; i < name.length; i++) {
+        const char letter = name.at[i];
+
+        if (!isalnum((unsigned char)letter) && !strchr("!#$%&'*+-.^_`|~", letter))
+            return false;
+    }
+    return name.length > 0;
+}
+
+static bool headers_are_right(const char *text)
+{
+    struct span part;
+
+    while (span_next(&text, &part)) {
+        if (!header_is_right(span_trim(part)))
+            return false;
+    }
+    return true;
+}
+
+static bool one_header_is_right(const char *text)
+{
+    return !strchr(text, ',') && headers_are_right(text);
+}
+
 static bool classes_are_right(const char *text)
 {
     unsigned long level, traffic_class, last = 0;
@@ -212,6 +240,9 @@ static const struct {
 } lists[] = {
     {"MFS_SLO", slo_is_right,
      "each class once, as NAME=TIME or NAME=FACTORx: tight=300ms,loose=8x,default=10x"},
+    {"MFS_TTFT_HEADERS", headers_are_right,
+     "names of headers, with commas between them: x-mfs-ttft-ms,x-llm-d-slo-ttft-ms"},
+    {"MFS_PRIORITY_HEADER", one_header_is_right, "the name of a header: x-dynamo-request-priority"},
     {"MFS_NCCL_CLASSES", classes_are_right,
      "up to 4 of LEVEL:CLASS with levels that ascend from 0 and classes up to 255: 0:106,3:34"},
     {"MFS_NCCL_STAGES", stages_are_right,

@@ -4,13 +4,16 @@
     kv_transfer_params["mfs_left_ms"]        time left, from the engine before on its way
     kv_transfer_params["mfs_deadline_ms"]    TTFT that the client wants, milliseconds
     vllm_xargs["mfs_deadline_ms"]            the same, where a proxy makes kv_transfer_params anew
-    either ["mfs_slo_class"]                 a class of MFS_SLO; without one: the class `default`
+    a header with milliseconds               as slo.py hands it on, in vllm_xargs
+    either ["mfs_slo_class"]                 a class of MFS_SLO
+    a header with a priority                 the class priority-N of the largest N up to it
+    the class `default`
 
-The first of these that is there counts, from the arrival at this engine: its API server's, so
-that what the request waits until the engine's core takes it is not lost. Between hosts a budget
-travels, not a moment: their clocks need not agree, and the way from one to the other is counted
-as no time. What cannot be used is told in one line, and the request is treated as if it had not
-said it.
+The first of these that is there holds: a time goes before a class, and of each the body before a
+header. It counts from the arrival at this engine: its API server's, so that what the request waits
+until the engine's core takes it is not lost. Between hosts a budget travels, not a moment: their
+clocks need not agree, and the way from one to the other is counted as no time. What cannot be used
+is told in one line, and the request is treated as if it had not said it.
 
     MFS_SLO="tight=300ms,loose=8x,default=10x"
 
@@ -29,10 +32,12 @@ from typing import Any
 from ...native import InputError, shown
 
 LEFT, DEADLINE, CLASS = "mfs_left_ms", "mfs_deadline_ms", "mfs_slo_class"
+HEADER, PRIORITY = "mfs_header_ms", "mfs_header_priority"
 MOST_MS = 1e9  # eleven days: nobody waits longer for a first token
 MOST_S = 1e9  # of a class, or times the TTFT alone; csrc/host/config_text.c has the same form
 DEFAULT = "default"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_PRIORITY = re.compile(r"priority-(-?[0-9]{1,10})")
 _CLASS = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(x|ns|us|ms|s)")
 
 
@@ -98,6 +103,18 @@ def milliseconds(value: Any, what: str, *, negative: bool = False) -> float:
     return number
 
 
+def class_of_priority(classes: Mapping[str, Slo], priority: Any) -> str | None:
+    """The class priority-N of the largest N up to it; None: there is none, or no priority."""
+    if type(priority) is not int:
+        return None
+    found = [(int(match[1]), name) for name in classes if (match := _PRIORITY.fullmatch(name))]
+    return max((one for one in found if one[0] <= priority), default=(0, None))[1]
+
+
+def first(places: list[Mapping[str, Any]], key: str) -> Any:
+    return next((place[key] for place in places if place.get(key) is not None), None)
+
+
 def due(
     classes: Mapping[str, Slo],
     params: Mapping[str, Any] | None,
@@ -107,16 +124,19 @@ def due(
 ) -> Due:
     """When the request is due, seen now.
 
-    params: its kv_transfer_params; extra: its vllm_xargs; age_ms: since it arrived;
-    alone_s: estimates its TTFT on an idle cluster.
+    params: its kv_transfer_params; extra: its vllm_xargs, with what headers said; age_ms: since
+    it arrived; alone_s: estimates its TTFT on an idle cluster.
     """
     complaint = ""
     places: list[Mapping[str, Any]] = [
         place for place in (params, extra) if isinstance(place, Mapping)
     ]
-    asked = next((place[CLASS] for place in places if place.get(CLASS) is not None), DEFAULT)
-    name = asked if isinstance(asked, str) else DEFAULT  # with a deadline of its own: any name
-    for key, negative in ((LEFT, True), (DEADLINE, False)):
+    otherwise = class_of_priority(classes, first(places, PRIORITY)) or DEFAULT
+    asked = first(places, CLASS)
+    if asked is None:
+        asked = otherwise
+    name = asked if isinstance(asked, str) else otherwise  # with a deadline of its own: any name
+    for key, negative in ((LEFT, True), (DEADLINE, False), (HEADER, False)):
         for place in places:
             if place.get(key) is None:
                 continue
@@ -129,7 +149,7 @@ def due(
     if not isinstance(asked, str) or (asked != DEFAULT and asked not in classes):
         known = ", ".join(sorted(classes)) or "none; set MFS_SLO"
         complaint = f"{CLASS} {shown(asked)}: there is no such class; classes: {known}"
-        name = DEFAULT
+        name = otherwise
     slo = classes.get(name)
     left = None if slo is None else 1e3 * slo.ttft_s(alone_s) - age_ms
     return Due(left, name, complaint)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that is known of vLLM's interface: the one file to look at when a release moves it.
+"""All that is known of vLLM's connectors: the file to look at when a release moves them, with
+frontend.py, which knows its API server.
 
 A connector is not copied and not imitated: `wrap` makes a subclass of whatever class vLLM
 would have used, with the same name, whose methods first hand on and then tell MFS, or the

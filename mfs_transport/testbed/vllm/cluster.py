@@ -53,6 +53,7 @@ class Options:
     cost: bool = False  # the plug-in's hooks are timed
     connector: str = ""  # kv_connector; "": NIXL's for the mode
     extra_config: dict[str, Any] = field(default_factory=dict)  # kv_connector_extra_config
+    middleware: str = ""  # of the API server, by its import path
 
 
 @dataclass
@@ -164,6 +165,7 @@ class Cluster:
             *("--max-num-seqs", str(options.sequences)),
             *("--max-num-batched-tokens", str(options.batch_tokens)),
             *("--kv-transfer-config", json.dumps(transfer)),
+            *(("--middleware", options.middleware) if options.middleware else ()),
         ]
 
     def make_model(self, say: Progress) -> None:

@@ -7,7 +7,8 @@
 
 It knows nothing of MFS: like the example it makes kv_transfer_params anew for prefill, and
 hands those of prefill's answer to decode unchanged. Deadlines travel in `vllm_xargs`, which
-both servers get. With `eager` both get the request at once, as layer-wise push needs it:
+both servers get, or in a header, of which it hands on those that begin with x-, as routers in front
+of several servers do. With `eager` both get the request at once, as layer-wise push needs it:
 decode then registers its blocks while prefill still computes.
 
     python -m mfs_transport.testbed.vllm.proxy [ADDRESS:]PORT PREFILL:PORT DECODE:PORT [EAGER-JSON]
@@ -45,9 +46,11 @@ class BadAnswer(Exception):
     """What a server has answered that is of no use."""
 
 
-def ask(address: Address, path: str, body: dict[str, Any], name: str) -> http.client.HTTPResponse:
+def ask(
+    address: Address, path: str, body: dict[str, Any], headers: dict[str, str]
+) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_S)
-    headers = {"Content-Type": "application/json", "X-Request-Id": name}
+    headers = {**headers, "Content-Type": "application/json"}
     connection.request("POST", path, json.dumps(body), headers)
     return connection.getresponse()
 
@@ -67,7 +70,9 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.prefill, self.decode, self.eager = prefill, decode, eager
 
-    def prefilled(self, path: str, body: dict[str, Any], name: str) -> tuple[int, bytes]:
+    def prefilled(
+        self, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> tuple[int, bytes]:
         first = {
             **body,
             "max_tokens": 1,
@@ -75,13 +80,13 @@ class Proxy(ThreadingHTTPServer):
             "kv_transfer_params": {"do_remote_decode": True, "do_remote_prefill": False},
         }
         first.pop("stream_options", None)
-        answer = ask(self.prefill, path, first, name)
+        answer = ask(self.prefill, path, first, headers)
         return answer.status, answer.read()
 
-    def prefill_beside(self, path: str, body: dict[str, Any], name: str) -> None:
+    def prefill_beside(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> None:
         """The same where nobody waits for the answer: decode tells what went wrong."""
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-            self.prefilled(path, body, name)
+            self.prefilled(path, body, headers)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone is no news; all else is one line."""
@@ -105,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answering = False  # nothing of an answer has been sent
         try:
-            self.forward(self.body(), self.name())
+            self.forward(self.body(), self.handed_on())
         except BadRequest as error:
             self.close_connection = True  # who knows what of it is still to come
             self.reply(400, told(error))
@@ -133,6 +138,16 @@ class Handler(BaseHTTPRequestHandler):
             raise BadRequest("body: a JSON object is expected")
         return found
 
+    def handed_on(self) -> dict[str, str]:
+        """The headers that both servers get; the request's name is among them."""
+        name = self.name()
+        theirs = {
+            header.lower(): value
+            for header, value in self.headers.items()
+            if header.lower().startswith("x-") and value.isascii() and value.isprintable()
+        }
+        return {**theirs, "x-request-id": name}
+
     def name(self) -> str:
         """The request's; it and the path are handed on, and must be such that they can."""
         if not self.path.isascii() or not self.path.isprintable() or " " in self.path:
@@ -142,20 +157,20 @@ class Handler(BaseHTTPRequestHandler):
             raise BadRequest(f"X-Request-Id {shown(name)}: printable ASCII")
         return name
 
-    def forward(self, body: dict[str, Any], name: str) -> None:
+    def forward(self, body: dict[str, Any], headers: dict[str, str]) -> None:
         proxy = self.server
         if proxy.eager is not None:
-            arguments = (self.path, body, name)
+            arguments = (self.path, body, headers)
             threading.Thread(target=proxy.prefill_beside, args=arguments, daemon=True).start()
-            params = {**proxy.eager, "remote_request_id": name}
+            params = {**proxy.eager, "remote_request_id": headers["x-request-id"]}
         else:
-            status, answer = proxy.prefilled(self.path, body, name)
+            status, answer = proxy.prefilled(self.path, body, headers)
             if status != 200:
                 self.reply(status, answer)
                 return
             params = params_of(answer)
         answer_of_decode = ask(
-            proxy.decode, self.path, {**body, "kv_transfer_params": params}, name
+            proxy.decode, self.path, {**body, "kv_transfer_params": params}, headers
         )
         self.pass_on(answer_of_decode)
 
