@@ -80,8 +80,49 @@ static void place_in_time__leaves_what_is_sooner(void)
     CHECK_EQ(place.key, S);
 }
 
+static void place_last(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
+{
+    (void)params, (void)flow, (void)facts, (void)now_ns;
+    *place = (struct mfs_place){3, MFS_MOVES_ARRIVAL, 7, NEVER};
+}
+
+/* What is added behind an operation in the second half of its bound counts as well, though the
+ * policy orders by arrival: 1,000 bytes at 1,000 B/s are due at 9 s, 2,000 at 7 s. */
+static void hold__counts_what_is_added_later(void)
+{
+    static const struct mfs_policy by_arrival = {.name = "last", .place = place_last};
+    struct mfs_op first = {.length = 1000}, second = {.length = 1000};
+    const struct mfs_tag tag = {.request = 5};
+    struct mfs_rmlq_config config;
+    struct mfs_rmlq *queue;
+    struct mfs_voq voq = {0};
+    struct mfs_head head;
+
+    mfs_rmlq_config_init(&config);
+    config.policy = &by_arrival;
+    config.params.hold_ns = 10 * S;
+    config.params.rate_Bps = 1000;
+    CHECK_EQ(mfs_rmlq_create(&config, &queue), 0);
+    CHECK_EQ(mfs_voq_open(queue, &voq), 0);
+    CHECK_EQ(mfs_rmlq_push(queue, &first, &voq, &tag, S), 0);
+    mfs_rmlq_place_due(queue, 6 * S + 1);
+    CHECK_EQ(mfs_rmlq_push(queue, &second, &voq, &tag, 6 * S + 2), 0);
+    mfs_rmlq_place_due(queue, 7 * S - 1);
+    mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_TAGGED, 1 << 20, &head);
+    CHECK_EQ(mfs_rank_level(head.rank), 3);
+    mfs_rmlq_place_due(queue, 7 * S);
+    mfs_rmlq_head(queue, MFS_VOQ_OPEN, MFS_TAGGED, 1 << 20, &head);
+    CHECK_EQ(mfs_rank_level(head.rank), 0);
+    CHECK_EQ(mfs_rmlq_remove(queue, &first), 0);
+    CHECK_EQ(mfs_rmlq_remove(queue, &second), 0);
+    mfs_voq_close(queue, &voq);
+    mfs_rmlq_destroy(queue);
+}
+
 int main(void)
 {
+    hold__counts_what_is_added_later();
     place_in_time__no_bound_changes_nothing();
     place_in_time__first_when_twice_what_it_needs_is_left();
     place_in_time__a_large_one_waits_for_half_of_it();
