@@ -135,7 +135,7 @@ def test_proxy__forwards_as_vllms_example_does(engines: tuple[Engine, Engine]):
 def test_proxy__hands_on_the_headers_of_a_router(engines: tuple[Engine, Engine]):
     proxy = Proxy(("127.0.0.1", 0), engines[0].at, engines[1].at)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    theirs = {"X-LLM-D-SLO-TTFT-MS": "800", "X-Odd": "\xe9", "Cookie": "no"}
+    theirs = {"X-LLM-D-SLO-TTFT-MS": "800", "X-Odd": "\xe9", "X-T\t": "1", "Cookie": "no"}
     connection = http.client.HTTPConnection(*proxy.server_address[:2], timeout=30)
     try:
         connection.request("POST", "/v1/completions", "{}", theirs)
@@ -148,7 +148,7 @@ def test_proxy__hands_on_the_headers_of_a_router(engines: tuple[Engine, Engine])
         (headers,) = engine.headers
         assert headers["x-llm-d-slo-ttft-ms"] == "800"
         assert len(headers["x-request-id"]) == 32
-        assert not {"x-odd", "cookie"} & set(headers)
+        assert not {"x-odd", "x-t\t", "cookie"} & set(headers)
 
 
 def test_proxy__eager_asks_decode_without_waiting(engines: tuple[Engine, Engine]):

@@ -129,9 +129,11 @@ def http(data: bytes) -> None:
     """A request, a zero byte, and what prefill answers to it."""
     request, _, answer = data.partition(b"\0")
 
-    def ask(address: Any, path: str, body: dict[str, Any], name: str) -> Answer:
+    def ask(address: Any, path: str, body: dict[str, Any], headers: dict[str, str]) -> Answer:
         # what http.client would refuse must have been refused before
-        (path + name).encode("ascii")
+        text = "".join((path, *headers, *headers.values())).encode("ascii")
+        assert b"\r" not in text
+        assert b"\n" not in text
         return Answer(answer)
 
     server = mock.Mock(eager=None, prefill=("p", 1), decode=("d", 2))

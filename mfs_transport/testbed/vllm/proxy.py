@@ -144,16 +144,16 @@ class Handler(BaseHTTPRequestHandler):
         theirs = {
             header.lower(): value
             for header, value in self.headers.items()
-            if header.lower().startswith("x-") and value.isascii() and value.isprintable()
+            if header.lower().startswith("x-") and plain(header) and plain(value)
         }
         return {**theirs, "x-request-id": name}
 
     def name(self) -> str:
         """The request's; it and the path are handed on, and must be such that they can."""
-        if not self.path.isascii() or not self.path.isprintable() or " " in self.path:
+        if not plain(self.path) or " " in self.path:
             raise BadRequest(f"path {shown(self.path)}: printable ASCII")
         name: str = self.headers.get("X-Request-Id") or uuid.uuid4().hex
-        if not name.isascii() or not name.isprintable():
+        if not plain(name):
             raise BadRequest(f"X-Request-Id {shown(name)}: printable ASCII")
         return name
 
@@ -194,6 +194,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         except OSError:
             self.close_connection = True  # the client has gone
+
+
+def plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def told(error: Exception) -> bytes:
