@@ -143,8 +143,11 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
     if (sender->told.rank == MFS_RANK_NONE)
         return sender->blocked = -EAGAIN;
     turn = mfs_sender_turn(sender, &sender->told, &others);
-    if (turn < 0)
+    if (turn < 0) {
+        if (others.best < sender->told.rank)
+            mfs_window_state_yield(&sender->window);
         return sender->blocked = turn;
+    }
     if (turn)
         kind = MFS_UNTAGGED;
     candidate(sender, kind, max_bytes, &head);

@@ -49,9 +49,8 @@ static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
 static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
     struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
 {
-    const uint64_t open = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
-
-    mfs_window_state_look(&sender->window, open + others->inflight_bytes == 0, now_ns);
+    mfs_window_state_look(&sender->window, sender->told.done_bytes, others->inflight_bytes == 0,
+                          now_ns);
     if (sender->patience_more_bytes != sender->window.more_bytes ||
         sender->patience_rate_Bps != sender->window.rate_Bps)
         mfs_sender_patience(sender);

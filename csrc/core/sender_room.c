@@ -72,7 +72,8 @@ static void try_others(struct mfs_sender *sender, int64_t now_ns)
 
 void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
 {
-    sender->window.full = true;
+    mfs_window_state_full(&sender->window, sender->told.done_bytes +
+                                               sender->destinations.in[MFS_DESTINATION_OPEN].bytes);
     if (!one_holds_it(sender, others)) {
         mfs_sample_is(sender->port, MFS_SAMPLE_FULL);
         return;

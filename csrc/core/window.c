@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#define MORE_MAX (UINT64_C(1) << 40) /* bytes: only that doubling it has an end */
+#include "core/policy_rules.h"
+
+#define MORE_TIMES 4 /* what the port carries in an absence */
 #define FADE_NS 200e6
 
 void mfs_window_config_init(struct mfs_window_config *config)
@@ -55,18 +57,26 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
     return window > 2 * chunk ? window : 2 * chunk;
 }
 
-bool mfs_window_late(const struct mfs_window_config *config, int64_t gap_ns, bool drained)
+int64_t mfs_window_soon_ns(const struct mfs_window_config *config, uint64_t rate_Bps,
+                           uint64_t bytes)
 {
-    return drained && gap_ns >= config->depth_ns;
+    return config->depth_ns / 8 + mfs_span_bytes(bytes / 4, rate_Bps);
 }
 
 uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
-                         uint64_t window_bytes, int64_t gap_ns, int64_t late_ns)
+                         uint64_t window_bytes, uint64_t rate_Bps, int64_t away_ns)
 {
+    const uint64_t carries = bytes_in(rate_Bps, away_ns);
+    const uint64_t more = 2 * more_bytes + window_bytes;
+    const uint64_t most = carries < UINT64_MAX / MORE_TIMES ? MORE_TIMES * carries : UINT64_MAX;
+
     if (config->window_bytes)
         return 0;
-    if (late_ns > 0 && late_ns / 4 <= gap_ns)
-        return more_bytes < MORE_MAX ? 2 * more_bytes + window_bytes : more_bytes;
+    return more > more_bytes && more < most ? more : most;
+}
+
+uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns)
+{
     if (more_bytes == 0 || gap_ns <= 0)
         return more_bytes;
     return gap_ns < FADE_NS ? more_bytes - (uint64_t)((double)more_bytes * (double)gap_ns / FADE_NS)

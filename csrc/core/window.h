@@ -39,20 +39,28 @@ MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
 
 /*
- * It found the window full, and looked again after gap_ns: `drained`, nothing of it was left. Late,
- * if that took as long as the window covers (depth_ns; a socket's buffer may take all at once).
+ * LATE: a sender that found its window full and looks again after gap_ns was away, if that is half
+ * of what the window covers or more. It needs more than the window if it is away often (again
+ * within four times its absence, so for a quarter of its time; not for a hiccup), and if the port
+ * has stood idle meanwhile: all that was in flight is told to be over as soon as it looks. "As
+ * soon" is a quarter of the time in which the port would carry it, since what is over is told in
+ * parts, and an eighth of the window's.
  */
-MFS_API bool mfs_window_late(const struct mfs_window_config *config, int64_t gap_ns, bool drained);
-
+static inline bool mfs_window_away(const struct mfs_window_config *config, int64_t gap_ns)
+{
+    return gap_ns >= config->depth_ns / 2;
+}
+MFS_API int64_t mfs_window_soon_ns(const struct mfs_window_config *config, uint64_t rate_Bps,
+                                   uint64_t bytes);
 /*
- * What a sender adds to its window from a look on, gap_ns after the one before. One that came late
- * twice within four such gaps (late_ns from the one to the other; it is away for a quarter of its
- * time; 0: it did not) doubles its window; else the addition fades, to about a third in 200 ms. So
- * it grows only as far as the port drains in one absence, and not for a hiccup. 0 for a fixed
- * window.
+ * What a sender then adds to its window: twice as much in all, up to four times what the port
+ * carries while the sender is away (a rate that was learned meanwhile is that of a port which
+ * stood idle for some of the time). 0 for a fixed window, and while no rate is known.
  */
 MFS_API uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
-                                 uint64_t window_bytes, int64_t gap_ns, int64_t late_ns);
+                                 uint64_t window_bytes, uint64_t rate_Bps, int64_t away_ns);
+/* What it still adds gap_ns later, if it was in time: about a third in 200 ms. */
+MFS_API uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns);
 
 /*
  * The next estimate from the last (0: none yet) and an interval of span_ns > 0 in which the port

@@ -25,16 +25,41 @@ void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps)
     state->rate_Bps = rate_Bps;
 }
 
-void mfs_window_state_look(struct mfs_window_state *state, bool drained, int64_t now_ns)
+/* It was away for gap_ns, and something did not fit when it went. */
+static void back(struct mfs_window_state *state, uint64_t done_bytes, int64_t gap_ns,
+                 int64_t now_ns)
+{
+    const uint64_t held = state->full_bytes > done_bytes ? state->full_bytes - done_bytes : 0;
+
+    state->often = (now_ns - state->back_ns) / 4 <= gap_ns;
+    state->left_bytes = state->full_bytes;
+    state->until_ns = now_ns + mfs_window_soon_ns(&state->config, state->rate_Bps, held);
+    state->away_ns = gap_ns;
+    state->back_ns = now_ns;
+}
+
+/* Has all that was in flight when it went left by now, so that the port has stood idle? */
+static void judge(struct mfs_window_state *state, uint64_t done_bytes, bool alone, int64_t now_ns)
+{
+    if (done_bytes < state->left_bytes && now_ns <= state->until_ns)
+        return; /* not known yet */
+    if (done_bytes >= state->left_bytes && alone && state->often)
+        state->more_bytes = mfs_window_more(&state->config, state->more_bytes, state->window_bytes,
+                                            state->rate_Bps, state->away_ns);
+    state->left_bytes = 0;
+}
+
+void mfs_window_state_look(struct mfs_window_state *state, uint64_t done_bytes, bool alone,
+                           int64_t now_ns)
 {
     const int64_t gap_ns = now_ns - state->looked_ns;
-    const bool late = mfs_window_late(&state->config, gap_ns, drained && state->full);
 
-    if (late || state->more_bytes > 0)
-        state->more_bytes = mfs_window_more(&state->config, state->more_bytes, state->window_bytes,
-                                            gap_ns, late ? now_ns - state->late_ns : 0);
-    if (late)
-        state->late_ns = now_ns;
+    if (state->full && mfs_window_away(&state->config, gap_ns))
+        back(state, done_bytes, gap_ns, now_ns);
+    else if (state->more_bytes > 0)
+        state->more_bytes = mfs_window_fade(state->more_bytes, gap_ns);
+    if (state->left_bytes > 0)
+        judge(state, done_bytes, alone, now_ns);
     state->full = false;
     state->looked_ns = now_ns;
     /* what has left meanwhile is not all told at the first look */
@@ -42,6 +67,18 @@ void mfs_window_state_look(struct mfs_window_state *state, bool drained, int64_t
         state->gap_ns = gap_ns;
         state->gap_seen_ns = now_ns;
     }
+}
+
+void mfs_window_state_full(struct mfs_window_state *state, uint64_t sent_bytes)
+{
+    state->full = true;
+    state->full_bytes = sent_bytes;
+}
+
+void mfs_window_state_yield(struct mfs_window_state *state)
+{
+    state->more_bytes = 0;
+    state->left_bytes = 0;
 }
 
 int64_t mfs_window_state_away(const struct mfs_window_state *state, int64_t now_ns)

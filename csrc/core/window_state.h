@@ -17,16 +17,28 @@ struct mfs_window_state {
     int64_t looked_ns;    /* when it looked last */
     int64_t gap_ns;       /* how long it had not looked, as of the longest time of late */
     int64_t gap_seen_ns;  /* when that ended */
-    int64_t late_ns;      /* when it looked late last */
-    bool full;            /* and found the window full */
+    bool full;            /* at the last look something did not fit */
+    uint64_t full_bytes;  /* then: all that the owner has ever sent */
+    /* An absence whose end is not judged yet: it was late if left_bytes have left in time. */
+    uint64_t left_bytes;  /* 0: there is none */
+    int64_t back_ns;      /* when it ended, also once it is judged */
+    int64_t until_ns;     /* in time */
+    int64_t away_ns;      /* its length */
+    bool often;           /* the one before was not long before it */
     struct mfs_window_config config;
 };
 
 void mfs_window_state_init(struct mfs_window_state *state, const struct mfs_window_config *config);
 /* The sizes for this rate from here on. */
 void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps);
-/* The owner looks, any number of times when it does; drained: nothing is in flight on the port. */
-void mfs_window_state_look(struct mfs_window_state *state, bool drained, int64_t now_ns);
+/* The owner looks, any number of times when it does. Of its bytes done_bytes have ever left; alone:
+ * nobody else has any in flight. */
+void mfs_window_state_look(struct mfs_window_state *state, uint64_t done_bytes, bool alone,
+                           int64_t now_ns);
+/* At this look a chunk did not fit; the owner has ever sent so many bytes. */
+void mfs_window_state_full(struct mfs_window_state *state, uint64_t sent_bytes);
+/* Somebody more urgent waits elsewhere: from here on no more than the window. */
+void mfs_window_state_yield(struct mfs_window_state *state);
 /* As long as this the owner itself may not have seen what went on. */
 int64_t mfs_window_state_away(const struct mfs_window_state *state, int64_t now_ns);
 /* Does a chunk of so many bytes fit beside what is in flight? A chunk alone always does. */

@@ -65,35 +65,48 @@ static void bytes__by_the_formula(void)
     CHECK_EQ(mfs_window_bytes(&config, 1000000000), 77);
 }
 
-static void late__as_long_as_the_window(void)
+static void away__half_as_long_as_the_window(void)
 {
     struct mfs_window_config config;
 
     mfs_window_config_init(&config); /* 2 ms */
-    CHECK(mfs_window_late(&config, 2 * MS, true));
-    CHECK(!mfs_window_late(&config, 2 * MS - 1, true));
-    CHECK(!mfs_window_late(&config, 50 * MS, false));
+    CHECK(mfs_window_away(&config, MS));
+    CHECK(!mfs_window_away(&config, MS - 1));
 }
 
-static void more__doubles_when_often_late_and_fades(void)
+static void soon__a_quarter_of_what_the_port_takes(void)
+{
+    struct mfs_window_config config;
+
+    mfs_window_config_init(&config);
+    CHECK_EQ(mfs_window_soon_ns(&config, 1000000000, 0), MS / 4);
+    CHECK_EQ(mfs_window_soon_ns(&config, 1000000000, 4000000), MS / 4 + MS);
+    CHECK_EQ(mfs_window_soon_ns(&config, 0, 4000000), MS / 4);
+}
+
+static void more__doubles_up_to_four_absences(void)
 {
     struct mfs_window_config config;
     uint64_t more = 0;
 
     mfs_window_config_init(&config);
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, 5 * MS, 5 * MS), 1000); /* 1000 to 2000 */
-    CHECK_EQ(mfs_window_more(&config, 1000, 1000, 5 * MS, 20 * MS), 3000); /* to 4000 */
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, 5 * MS, 20 * MS + 4), 0); /* a hiccup */
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 5 * MS, 500 * MS), 2925);
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 20 * MS, 0), 2700);
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, 200 * MS, 0), 0);
-    CHECK_EQ(mfs_window_more(&config, 3000, 1000, -MS, 0), 3000); /* clocks of two threads */
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, 0, 0), 0);
-    for (int i = 0; i < 1000; i++) /* no end to being late, but one to this */
-        more = mfs_window_more(&config, more, 1000, 50 * MS, 50 * MS);
-    CHECK(more < UINT64_C(1) << 42);
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 1000000, 5 * MS), 1000); /* 1000 to 2000 */
+    CHECK_EQ(mfs_window_more(&config, 1000, 1000, 1000000, 5 * MS), 3000); /* to 4000 */
+    for (int i = 0; i < 100; i++)
+        more = mfs_window_more(&config, more, 1000, 1000000, 5 * MS);
+    CHECK_EQ(more, 20000);
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 0, 5 * MS), 0); /* of no known rate */
+    CHECK_EQ(mfs_window_more(&config, UINT64_MAX - 5, 1000, UINT64_MAX, 1000 * MS), UINT64_MAX);
     config.window_bytes = 1000;
-    CHECK_EQ(mfs_window_more(&config, 0, 1000, 50 * MS, 50 * MS), 0); /* fixed is fixed */
+    CHECK_EQ(mfs_window_more(&config, 0, 1000, 1000000, 5 * MS), 0); /* fixed is fixed */
+}
+
+static void fade__in_a_fifth_of_a_second(void)
+{
+    CHECK_EQ(mfs_window_fade(3000, 5 * MS), 2925);
+    CHECK_EQ(mfs_window_fade(3000, 20 * MS), 2700);
+    CHECK_EQ(mfs_window_fade(3000, 200 * MS), 0);
+    CHECK_EQ(mfs_window_fade(3000, -MS), 3000); /* clocks of two threads */
 }
 
 static void next__a_quarter_of_the_way(void)
@@ -137,8 +150,10 @@ static const struct test tests[] = {
     TEST(chunk__by_the_formula),
     TEST(chunk__of_a_fixed_window),
     TEST(bytes__by_the_formula),
-    TEST(late__as_long_as_the_window),
-    TEST(more__doubles_when_often_late_and_fades),
+    TEST(away__half_as_long_as_the_window),
+    TEST(soon__a_quarter_of_what_the_port_takes),
+    TEST(more__doubles_up_to_four_absences),
+    TEST(fade__in_a_fifth_of_a_second),
     TEST(next__a_quarter_of_the_way),
     TEST(next__little_traffic_only_raises),
     TEST(next__finds_the_rate),

@@ -2,6 +2,8 @@
 /* The window of a sender whose owner looks late, on a port of 1 Gbit/s: 250,000 bytes at first. */
 #include "core/window_state.h"
 
+#include <errno.h>
+
 #include "test.h"
 
 #include "rival.h"
@@ -13,13 +15,22 @@
 static struct rival rival;
 static int64_t start_ns;
 static uint64_t inflight;
+static mfs_rank_t elsewhere; /* the best that waits at another sender of the port */
+
+static void others(void *ctx, int64_t now_ns, struct mfs_others *found)
+{
+    (void)ctx, (void)now_ns;
+    found->best = elsewhere;
+}
 
 static void set_up(void)
 {
     struct mfs_sender_config config;
 
+    elsewhere = MFS_RANK_NONE;
     mfs_sender_config_init(&config);
     mfs_window_config_init(&config.window);
+    config.others.look = others;
     config.queue.params.rate_Bps = 125 * MB;
     config.rate_known = true;
     rival_create(&rival, &config);
@@ -30,20 +41,29 @@ static void set_up(void)
     rival_waits(&rival, 0, UINT64_C(1) << 50, start_ns);
 }
 
+#define CHUNK UINT64_C(9984)
+
+/* All that fits; how much that was. */
+static uint64_t fill(void)
+{
+    uint64_t sent = 0;
+
+    while (rival_next(&rival, CHUNK, start_ns) == 0)
+        sent += CHUNK;
+    inflight += sent;
+    return sent;
+}
+
 /* Look every look_ns at a port of rate_Bps, for span_ns; bytes sent. */
 static uint64_t look_every(int64_t look_ns, uint64_t rate_Bps, int64_t span_ns)
 {
     const int64_t end_ns = start_ns + span_ns;
-    const uint64_t chunk = 9984;
     uint64_t sent = 0;
 
     while (start_ns < end_ns) {
         uint64_t gone = rate_Bps * (uint64_t)look_ns / 1000000000;
 
-        while (rival_next(&rival, chunk, start_ns) == 0) {
-            inflight += chunk;
-            sent += chunk;
-        }
+        sent += fill();
         start_ns += look_ns;
         gone = gone < inflight ? gone : inflight;
         inflight -= gone;
@@ -101,11 +121,90 @@ static void late__the_destination_is_not_slow(void)
     }
 }
 
+/*
+ * A program that another one takes turns with: 4 ms each. All that was in flight has left by its
+ * turn, but it is told late_ns after its first look, in so many parts. What a turn finds in flight
+ * at its end.
+ */
+static uint64_t turns(unsigned count, int64_t late_ns, unsigned parts)
+{
+    while (count-- > 0) {
+        (void)fill();
+        start_ns += 4 * MS; /* the other's turn */
+        (void)fill();
+        for (unsigned part = 0; part < parts; part++) {
+            const uint64_t gone = part + 1 < parts ? inflight / (parts - part) : inflight;
+
+            start_ns += late_ns / parts;
+            (void)fill();
+            inflight -= gone;
+            rival_done(&rival, gone, start_ns);
+        }
+        (void)fill();
+        start_ns += 4 * MS - late_ns;
+        inflight -= inflight / 2; /* in its own turn it sees what leaves */
+        rival_done(&rival, rival.sender->destinations.in[0].bytes - inflight, start_ns);
+    }
+    (void)fill();
+    return inflight;
+}
+
+/* Its first look comes before the transport has told what is over. */
+static void late__what_is_over_is_told_a_moment_later(void)
+{
+    set_up();
+    CHECK(turns(12, MS / 10, 1) >= 750 * KB); /* 250, and 4 ms of the port */
+    rival_destroy(&rival);
+}
+
+/* Gets: what has come in is read from a socket part by part. */
+static void late__what_is_over_is_told_in_parts(void)
+{
+    set_up();
+    CHECK(turns(12, MS / 2, 10) >= 750 * KB);
+    rival_destroy(&rival);
+}
+
+/* A port that takes whatever it is given says nothing about how much it needs. */
+static void late__no_more_than_four_absences(void)
+{
+    set_up();
+    CHECK(turns(200, MS / 10, 1) <= 250 * KB + 4 * 500 * KB);
+    rival_destroy(&rival);
+}
+
+/* The port has kept some of it: it has not stood idle. */
+static void late__not_who_left_enough(void)
+{
+    set_up();
+    for (int i = 0; i < 50; i++) {
+        (void)look_every(4 * MS, 40 * MB, 4 * MS); /* 160 of 250 KB */
+        (void)look_every(MS / 10, 125 * MB, 4 * MS);
+        CHECK(inflight <= 250 * KB);
+    }
+    rival_destroy(&rival);
+}
+
+static void late__falls_when_somebody_urgent_comes(void)
+{
+    set_up();
+    CHECK(turns(12, MS / 10, 1) >= 750 * KB);
+    rival_waits(&rival, 10, UINT64_C(1) << 50, start_ns);
+    elsewhere = 5;
+    CHECK_EQ(rival_next(&rival, CHUNK, start_ns), -EBUSY);
+    elsewhere = MFS_RANK_NONE; /* it has gone, and may come again */
+    rival_done(&rival, inflight, start_ns);
+    inflight = 0;
+    CHECK(fill() <= 250 * KB);
+    rival_destroy(&rival);
+}
+
 static const struct test tests[] = {
-    TEST(late__the_port_does_not_stand_idle),
-    TEST(late__not_who_looks_in_time),
-    TEST(late__not_who_is_late_now_and_then),
-    TEST(late__the_destination_is_not_slow),
+    TEST(late__the_port_does_not_stand_idle),        TEST(late__not_who_looks_in_time),
+    TEST(late__not_who_is_late_now_and_then),        TEST(late__the_destination_is_not_slow),
+    TEST(late__what_is_over_is_told_a_moment_later), TEST(late__what_is_over_is_told_in_parts),
+    TEST(late__no_more_than_four_absences),          TEST(late__not_who_left_enough),
+    TEST(late__falls_when_somebody_urgent_comes),
 };
 
 TEST_MAIN(tests)
