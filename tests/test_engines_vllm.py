@@ -217,7 +217,7 @@ def test_untested_release__says_so_and_serves_as_without_us(ready: None, tmp_pat
 def test_headers__a_request_with_the_routers_alone_is_tagged(ready: None, tmp_path: Path):
     """100 of 100, seen at decode, whose shim orders the reads."""
     count, at_once = 100, 8
-    jobs = replay.make([replay.SloClass("any", (600, 800), 3.0, 1.0)], count, 1.0, 1e9, 0)
+    jobs = replay.make([replay.SloClass("any", (150, 250), 3.0, 1.0)], count, 1.0, 1e9, 0)
     options = cluster.Options(middleware="mfs_transport.engines.vllm.slo.Middleware")
     servers = cluster.Cluster(network.Loopback(str(tmp_path)), tmp_path, options, number=5)
 
