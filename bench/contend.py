@@ -3,9 +3,9 @@
 
 Two hosts (network namespaces, HTB-shaped 1 Gbit/s both ways), NIXL over UCX's TCP:
 
-    process    an urgent write 50 ms after 8 background writes of the same process
-    beside     an urgent write while another process keeps 8 background writes posted
-    four       the same beside three such processes
+    process  an urgent write 50 ms after 8 writes of the same process
+    beside   an urgent write while another process keeps 8 writes posted
+    four     the same beside three such processes
 
 All go to the same peer host. `alone` is the urgent write on the idle port. The rate is that
 of all bytes over the whole episode (process) or of background and urgent bytes while the
@@ -13,7 +13,7 @@ urgent one is under way and 0.5 s before (the others). Rounds are interleaved: p
 plain, MFS, ... Mooncake's transfer engine joins in where it is installed (`pip install
 mooncake-transfer-engine-non-cuda`, `apt-get install libibverbs1`).
 
-    python bench/contend.py --pairs 7 --json out/contend.json
+    mfs bench contend --pairs 7 --json out/contend.json
 """
 
 from __future__ import annotations
@@ -31,13 +31,11 @@ from typing import Any
 
 import click
 from _party import MIB
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import UCX_SHIM
+from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
 from mfs_transport.testbed import network
 from mfs_transport.ucx_env import modules_environment
 
@@ -117,12 +115,12 @@ def measure(senders: list[Process], scene: str, size: int) -> dict[str, float]:
 def inside(
     pairs: int, scenes: list[str], systems: list[str], size: int, json_path: Path | None
 ) -> None:
-    console = Console()
+    console = make_console()
     hosts = network.Namespaces(LINK_BPS)
     places = [hosts.add("sender"), hosts.add("receiver")]
     senders: dict[str, list[Process]] = {}
     receivers = []
-    for system in systems:
+    for system in track(systems, "starting agents"):
         receiver = Process(f"receiver-{system}", places[1], system, hosts.folder)
         receivers.append(receiver)  # its channel's end would end it
         target = receiver.ask("metadata")
@@ -134,7 +132,7 @@ def inside(
             sender.ask("connect", **target)
     rounds: dict[tuple[str, str], list[dict[str, float]]] = {}
     for scene in scenes:
-        for _ in track(range(pairs), description=scene, console=console):
+        for _ in track(range(pairs), scene):
             for system in systems:
                 one = measure(senders[system], scene, size)
                 rounds.setdefault((scene, system), []).append(one)
@@ -162,11 +160,11 @@ def summary(scene: str, system: str, runs: list[dict[str, float]]) -> dict[str, 
 
 
 def table(records: list[dict[str, Any]]) -> Table:
-    view = Table(box=None, padding=(0, 2, 0, 0))
-    view.add_column("scene")
-    view.add_column("system")
-    for heading in ("alone ms", "contended ms", "times alone", "MB/s"):
-        view.add_column(heading, justify="right")
+    view = Table(
+        Column("scene", fold=True),
+        Column("system", left=True),
+        *(Column(one) for one in ("alone ms", "contended ms", "times alone", "MB/s")),
+    )
     for one in records:
         view.add_row(
             one["scene"],
@@ -174,13 +172,13 @@ def table(records: list[dict[str, Any]]) -> Table:
             f"{one['alone_ms']:.0f}",
             f"{one['contended_ms']:.0f} "
             f"({one['contended_min_ms']:.0f}–{one['contended_max_ms']:.0f})",
-            f"{one['ratio']:.2f}",
+            number(one["ratio"], ".2f"),
             f"{one['rate_MBps']:.1f}",
         )
     return view
 
 
-@click.command(help=__doc__)
+@click.command(help=help_of(__doc__))
 @click.option("--pairs", default=7, show_default=True, help="Rounds of each system.")
 @click.option(
     "--scene",

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the queue costs: one enqueue and one dequeue, by how much is queued.
 
-    python bench/core.py --json core.json
-    python bench/core.py --record       # what tests/test_core_instructions.py compares with
+    mfs bench core --json core.json
+    mfs bench core --record      # for tests/test_core_instructions.py
 
-The loop is in C (bench/core.c). Times are the least of a few runs, since other load on the
-machine only adds; instructions are counted by callgrind when valgrind is there, and do not
-depend on the load. A table of them is kept in bench/core_instructions.json, with the compiler
-that it holds for: a change that needs more of them than the tests allow is made on purpose, and
-the table anew.
+The loop is in C (bench/core.c). Times are the least of a few runs, since other
+load on the machine only adds; instructions are counted by callgrind when
+valgrind is there, and do not depend on the load. A table of them is kept in
+bench/core_instructions.json, with the compiler that it holds for: a change that
+needs more of them than the tests allow is made on purpose, and the table anew.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mfs_transport import output_file
+
+if TYPE_CHECKING:
+    from mfs_transport.terminal import Table
 
 ROOT = Path(__file__).parent.parent
 SCHEMA_VERSION = 1
@@ -138,15 +141,21 @@ def environment() -> dict[str, Any]:
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from mfs_transport.terminal import make_console
 
-    table = Table("policy", title="enqueue + dequeue")
-    for column in ("operations", "flows", "ns", "instructions", "bytes/operation", "allocations"):
-        table.add_column(column, justify="right")
+    make_console().print(table(results))
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    """Of one push and the chunk that it makes."""
+    from mfs_transport.terminal import Table
+
+    view = Table(
+        *("policy", "operations", "flows", "ns", "instructions", "bytes/operation", "allocations")
+    )
     for row in results:
         counted = row["instructions_per_pair"]
-        table.add_row(
+        view.add_row(
             row["name"],
             f"{row['operations']:,}",
             f"{row['flows']:,}",
@@ -155,11 +164,13 @@ def show(results: list[dict[str, Any]]) -> None:
             str(row["bytes_per_operation"]),
             str(row["allocations"]),
         )
-    Console().print(table)
+    return view
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--policy", default="mfs")
     parser.add_argument("--pairs", type=int, default=500_000)
     parser.add_argument("--runs", type=int, default=3, help="the least time of so many")
@@ -176,12 +187,15 @@ def main(argv: list[str]) -> int:
             record = {**setting(), "instructions_per_pair": count_all(build(Path(folder)))}
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
         return 0
+    from mfs_transport.terminal import status, track
+
     count = not options.no_instructions and shutil.which("valgrind") is not None
     with tempfile.TemporaryDirectory() as folder:
-        program = build(Path(folder))
+        with status("compiling"):
+            program = build(Path(folder))
         results = [
             measure(program, options.policy, *size, options.pairs, options.runs, count)
-            for size in GRID
+            for size in track(GRID, "size of the queue")
         ]
     show(results)
     if options.json:

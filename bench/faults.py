@@ -4,12 +4,15 @@
 Four processes send operations of random sizes for ever, each through its own queue, over one
 port in one segment; the wire is emulated. Every fault hits a random one at a random moment:
 
-    none                 nothing: what is measured without a fault
-    kill, stop           SIGKILL; SIGSTOP, and SIGCONT after 5 to --stop-ms milliseconds
-    kill_locked, stop_locked    the same while the victim has the segment's lock
-    kill_idle            one is killed that has nothing queued and nothing in flight
-    kill_young           a fifth process is killed while it opens the segment or just after
-    both                 one is stopped with the lock, then another is killed
+    none         nothing: what is measured without a fault
+    kill         SIGKILL
+    stop         SIGSTOP, and SIGCONT after 5 to --stop-ms milliseconds
+    kill_locked, stop_locked
+                 the same while the victim has the segment's lock
+    kill_idle    one is killed that has nothing queued and nothing in flight
+    kill_young   a fifth process is killed while it opens the segment,
+                 or just after
+    both         one is stopped with the lock, then another is killed
 
 stall is the longest time for which a process that was not hit could have sent and was kept
 from it; silence the longest for which nobody sent, whatever the reason; away the longest for
@@ -18,7 +21,7 @@ trace of the dead was gone. Everything else must be 0, else the exit status is 1
 or sent twice (per operation, by an account of its own), senders, process slots, requests and
 bytes in flight that nobody living has, bytes in flight below zero, counters that are off.
 
-    python bench/faults.py --faults 200 --json out/faults.json
+    mfs bench faults --faults 200 --json out/faults.json
 """
 
 from __future__ import annotations
@@ -35,12 +38,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
+from mfs_transport.terminal import Table, help_of, make_console, number, status, track
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-g", "-pthread", "-Wall", "-Wextra", "-Werror"]
@@ -83,7 +84,7 @@ def run(program: Path, folder: Path, options: list[str], faults: int) -> list[di
     ) as process:
         assert process.stdout
         total = faults + math.ceil(faults / 4) + 2
-        lines = track(process.stdout, "faults", total=total, console=Console(stderr=True))
+        lines = track(process.stdout, "faults", total)
         outcomes = [json.loads(line) for line in lines]
     if process.returncode or not outcomes:
         sys.exit(f"bench/faults.py: {program.name} has failed: status {process.returncode}")
@@ -107,21 +108,20 @@ def summary(fault: str, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> Table:
-    view = Table(box=None, padding=(0, 2, 0, 0))
-    view.add_column("fault")
-    for heading in ("count", "stall ms", "p99", "max", "silence max", "away max", "given back max"):
-        view.add_column(heading, justify="right")
+    view = Table(
+        *("fault", "count", "stall ms", "p99", "max", "silence max", "away max", "given back max")
+    )
     for one in records:
         view.add_row(
             one["fault"],
             str(one["count"]),
-            *(f"{one[f'stall_{which}_ms']:.1f}" for which in ("median", "p99", "max")),
-            *(f"{one[f'{which}_max_ms']:.1f}" for which in ("silence", "away", "given_back")),
+            *(number(one[f"stall_{which}_ms"], ".1f") for which in ("median", "p99", "max")),
+            *(number(one[f"{which}_max_ms"], ".1f") for which in ("silence", "away", "given_back")),
         )
     return view
 
 
-@click.command(help=__doc__)
+@click.command(help=help_of(__doc__))
 @click.option("--faults", default=200, show_default=True, type=click.IntRange(1, 100000))
 @click.option("--seed", default=1, show_default=True, help="Of kinds, victims and moments.")
 @click.option("--stop-ms", default=300, show_default=True, type=click.IntRange(5, 10000))
@@ -138,7 +138,8 @@ def main(
     place = shared if os.access(shared, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="mfs-faults-", dir=place) as name:
         folder = Path(name)
-        program = compile_program(folder, sanitizer)
+        with status("compiling"):
+            program = compile_program(folder, sanitizer)
         options = [str(faults), str(seed), str(stop_ms), str(wire)]
         outcomes = run(program, folder, options, faults)
     end = outcomes.pop()
@@ -148,7 +149,7 @@ def main(
     wrong = [f"{one['fault']}: {name} {one[name]}" for one in records for name in ZERO if one[name]]
     if end["unfinished"]:
         wrong.append(f"end: {end['unfinished']} operations unfinished")
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table(records))
     console.print(f"stall {records[-1]['stall_max_ms']:.1f} ms at most; target {TARGET_MS} ms")
     console.print(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the NCCL net plug-in carries: latency, bandwidth, patterns; beside UCX alone.
 
-    python bench/nccl.py                                  # tcp and shm, beside ucx_perftest
-    python bench/nccl.py --pattern bandwidth --size 1m --pairs 9 --json out/nccl.json
-    python bench/nccl.py --inner /path/to/libnccl-net-x.so    # the gate: off and with MFS
-    python bench/nccl.py --gate                           # what the gate costs a message
-    python bench/nccl.py --contend                        # beside KV traffic on one port
+    mfs bench nccl                        # tcp and shm, beside ucx_perftest
+    mfs bench nccl --pattern bandwidth --size 1m --pairs 9
+    mfs bench nccl --inner /path/to/libnccl-net-x.so    # the gate, off and on
+    mfs bench nccl --gate                 # what the gate costs a message
+    mfs bench nccl --contend              # beside KV traffic on one port
 
 Ranks are processes that drive the plug-in's table as NCCL does, without a GPU
 (bench/nccl_loop.c). `off` is ucx_perftest on the same path for latency and bandwidth (an
@@ -38,12 +38,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import NCCL_PLUGIN, InputError
+from mfs_transport.terminal import Column, Table, help_of, make_console, number, status, track
 from mfs_transport.testbed import network
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,7 +81,8 @@ def compile_loop(place: Path, name: str = "nccl_loop") -> Path:
     sources.append(ROOT / "csrc" / "nccl" / "inner.c")
     command = [*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-D_GNU_SOURCE", "-O2"]
     command += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'bench'}", "-pthread", "-o", str(program)]
-    subprocess.run([*command, *map(str, sources), "-ldl"], check=True)
+    with status("compiling"):
+        subprocess.run([*command, *map(str, sources), "-ldl"], check=True)
     return program
 
 
@@ -202,7 +202,7 @@ def gate_cost(folder: Path, pairs: int) -> list[dict[str, Any]]:
     rows = []
     for size in (8, 1 << 20):
         runs = []
-        for _ in range(pairs):
+        for _ in track(range(pairs), f"gate, {size} bytes"):
             times = []
             for plugin, more in ((null, {}), (NCCL_PLUGIN, {"MFS_NCCL_INNER": str(null)})):
                 done = subprocess.run(
@@ -267,12 +267,12 @@ def contend_inside(pairs: int, budget_ms: int) -> list[dict[str, Any]]:
     times: dict[tuple[str, str], list[float]] = {}
     rates: dict[tuple[str, str], list[float]] = {}
     kv: dict[str, tuple[Any, Any]] = {}
-    for system in KV_SYSTEMS:
+    for system in track(KV_SYSTEMS, "starting agents"):
         receiver = contend.Process(f"receiver-{system}", places[1], system, hosts.folder)
         sender = contend.Process(f"sender-{system}", places[0], system, hosts.folder)
         sender.ask("connect", **receiver.ask("metadata"))
         kv[system] = (sender, receiver)
-    for _ in track(range(pairs), description="contend", console=Console(stderr=True)):
+    for _ in track(range(pairs), "contend"):
         for system in KV_SYSTEMS:
             env = environment("", folder, UCX_TLS="tcp", UCX_NET_DEVICES="eth0")
             env |= {
@@ -322,31 +322,39 @@ def contend_run(json_path: Path | None) -> None:
 # --- output ---
 
 
-def show(rows: list[dict[str, Any]], console: Console) -> None:
-    view = Table(box=None, padding=(0, 2, 0, 0))
+def table(rows: list[dict[str, Any]]) -> Table:
     contended = any(row["operation"] == "contend" for row in rows)
     names = (
         ("system", "scene", "p50_ms", "p99_ms", "p99_over_alone", "kv_share_of_rest")
         if contended
         else ("operation", "transport", "size_bytes", "off", "mfs", "unit", "ratio", "against")
     )
-    for name in names:
-        view.add_column(name, justify="left" if name in ("system", "operation") else "right")
+    worth = {"against": 0, "unit": 1}
+    view = Table(
+        *(
+            Column(name.replace("_", " "), worth.get(name), left=name in ("system", "operation"))
+            for name in names
+        )
+    )
     for row in rows:
         view.add_row(
             *(
-                f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name])
+                number(row[name], ".2f") if isinstance(row[name], float) else str(row[name])
                 for name in names
             )
         )
-    console.print(view)
+    return view
+
+
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+    console.print(table(rows))
     for row in rows:
         for test, latency_us in row.get("others_us", {}).items():
             said = f"{row['size_bytes']} bytes over {row['transport']}: {latency_us:.2f} us"
             console.print(f"ucx_perftest {test}, {said}")
 
 
-@click.command(help=__doc__)
+@click.command(help=help_of(__doc__))
 @click.option("--pattern", "patterns", multiple=True, type=click.Choice(PATTERNS))
 @click.option("--transport", "transports", multiple=True, type=click.Choice(list(TRANSPORTS)))
 @click.option("--size", "sizes", multiple=True, help="Of a message, as 8, 64k, 1m.")
@@ -360,7 +368,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
 @click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--inside", is_flag=True, hidden=True)
 def main(**options: Any) -> None:
-    console = Console()
+    console = make_console()
     if not NCCL_PLUGIN.exists():
         sys.exit(f"bench/nccl.py: {NCCL_PLUGIN} is not built: pip install -e .")
     if options["contend"] and not options["inside"]:
@@ -381,7 +389,7 @@ def main(**options: Any) -> None:
             for pattern in () if options["gate"] else options["patterns"] or PATTERNS:
                 for transport in options["transports"] or TRANSPORTS:
                     for size in wanted or ([8] if pattern == "latency" else [1 << 20]):
-                        with console.status(f"{pattern} over {transport}, {size} bytes"):
+                        with status(f"{pattern} over {transport}, {size} bytes"):
                             rows.append(measure(program, folder, pattern, transport, size, options))
     show(rows, console)
     if options["json_path"]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch.distributed over the NCCL plug-in and over NCCL's sockets, on one GPU or several.
 
-    scripts/gpu-check --nccl                              # looks for the GPU first
-    python bench/nccl_gpu.py --ranks 2 --protocol Simple --max 1m
+    scripts/gpu-check --nccl              # looks for the GPU first
+    mfs bench nccl_gpu --ranks 2 --protocol Simple --max 1m
 
 all_reduce, all_to_all and send/recv with 2 and 4 ranks, 8 bytes to 256 MiB, protocols Simple,
 LL and LL128; every result is compared with the expected values. Ranks share GPU 0: each has a
@@ -34,6 +34,7 @@ from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import NCCL_PLUGIN
 from mfs_transport.nccl_env import wheel_ucx
+from mfs_transport.terminal import help_of
 
 MISSING = 77
 PROTOCOLS = ("Simple", "LL", "LL128")
@@ -238,15 +239,15 @@ def measure(protocol: str, ranks: int, options: dict[str, Any]) -> list[dict[str
             }
         )
         print(
-            f"{operation:11}{protocol:7}{ranks} ranks {size_bytes:>10} B  socket "
-            f"{records[-1]['off']:9.1f}  MFS {records[-1]['mfs']:9.1f} MB/s  "
-            f"ratio {records[-1]['ratio']:.2f}",
+            f"{operation:11}{protocol:7}{ranks} ranks {size_bytes:>10} B  socket"
+            f"{records[-1]['off']:9.1f}  MFS{records[-1]['mfs']:9.1f} MB/s "
+            f"{records[-1]['ratio']:6.2f}",
             flush=True,
         )
     return records
 
 
-@click.command(help=__doc__)
+@click.command(help=help_of(__doc__))
 @click.option("--ranks", multiple=True, type=click.IntRange(2, 8), default=(2, 4))
 @click.option("--protocol", "protocols", multiple=True, type=click.Choice(PROTOCOLS))
 @click.option("--max", "largest", default="256m", show_default=True, help="Largest size.")

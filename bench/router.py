@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vLLM's middleware costs a request, by what its headers say.
 
-    python bench/router.py --json router.json
+    mfs bench router --json router.json
 
-An ASGI application that generates as vLLM's does is called with the middleware around it and
-without, in turn; a header that is read goes on into the request's parameters. No event loop is in
-the way: the coroutine is driven by hand. Times are the least of the runs, since other load only
-adds.
+An ASGI application that generates as vLLM's does is called with the middleware
+around it and without, in turn; a header that is read goes on into the request's
+parameters. No event loop is in the way: the coroutine is driven by hand. Times
+are the least of the runs, since other load only adds.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def show(results: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=2000, help="the least time of so many")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run of the simulator takes: wall time, memory, events, by cluster and policy.
 
-    python bench/sim.py --json out/sim.json            # 256 hosts, 1,536 requests
-    python bench/sim.py --large --json out/sim.json    # and 1,024 hosts, 100,000 requests
+    mfs bench sim --json out/sim.json    # 256 hosts, 1,536 requests
+    mfs bench sim --large                # and 1,024 hosts, 100,000 requests
 
 Lognormal requests (2,000 tokens on average, half of them reused), Poisson arrivals, SLO three times
 the TTFT alone; the load is chosen so that mfs attains 0.9, near the knee. Runs of one
@@ -17,13 +17,11 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.sim import engine
+from mfs_transport.terminal import Column, Table, help_of, make_console, progress
 
 # name: units, hosts of a unit, link, requests, requests a second
 CLUSTERS = {
@@ -57,22 +55,22 @@ def load(cluster: engine.Cluster, model: engine.Model, count: int, rate: float) 
     return engine.Requests(arrival, tokens, prefix, deadline, None, rng.random(count))
 
 
-def measure(name: str, shape: tuple[Any, ...], policy: str, progress: Progress) -> dict[str, Any]:
+def measure(name: str, shape: tuple[Any, ...], policy: str) -> dict[str, Any]:
     units, hosts, link, count, rate = shape
     cluster = engine.Cluster(units, hosts, units * hosts, link_Bps=link)
     model = model_of(hosts)
     requests = load(cluster, model, count, rate)
-    task = progress.add_task(f"{name}, {policy}", total=count)
-
-    def told(done: int, now_s: float) -> None:
-        progress.update(task, completed=done)
-
-    begin = time.process_time()
-    outcome = engine.simulate(
-        cluster, model, requests, engine.Options(policy=policy), progress=told
-    )
-    cpu_seconds = time.process_time() - begin
-    progress.update(task, completed=count)
+    words = f"{name}, {policy}"
+    with progress(words, count) as move:
+        begin = time.process_time()
+        outcome = engine.simulate(
+            cluster,
+            model,
+            requests,
+            engine.Options(policy=policy),
+            progress=lambda done, now_s: move(done, words),
+        )
+        cpu_seconds = time.process_time() - begin
     return {
         "cluster": name,
         "policy": policy,
@@ -89,28 +87,32 @@ def measure(name: str, shape: tuple[Any, ...], policy: str, progress: Progress) 
     }
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option("--large", is_flag=True, help="100,000 requests on 1,024 hosts as well")
 @click.option("--policy", "policies", multiple=True, default=("mfs", "fair"), show_default=True)
 @click.option("--json", "json_path", type=ResultFile(), help="write the results")
 def main(large: bool, policies: tuple[str, ...], json_path: Path | None) -> None:
-    """Wall time, memory and events of a run."""
-    console = Console()
     points = {**CLUSTERS, **(LARGE if large else {})}
-    with Progress(console=console) as progress:
-        rows = [
-            measure(name, shape, policy, progress)
-            for name, shape in points.items()
-            for policy in policies
-        ]
-    table = Table(title="one run, one thread")
-    table.add_column("cluster")
-    table.add_column("policy")
-    columns = ("requests", "attained", "used", "events", "visited/event", "seconds", "CPU s", "MB")
-    for column in columns:
-        table.add_column(column, justify="right")
+    rows = [measure(name, shape, policy) for name, shape in points.items() for policy in policies]
+    make_console().print(table(rows))
+    if json_path:
+        json_report.write(json_path, rows)
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """One run each, of one thread."""
+    view = Table(
+        Column("cluster", left=True),
+        Column("policy", left=True),
+        Column("requests"),
+        Column("attained", 2),
+        Column("used", 1),
+        Column("events"),
+        Column("visited/event", 3),
+        *(Column(one) for one in ("seconds", "CPU s", "MB")),
+    )
     for row in rows:
-        table.add_row(
+        view.add_row(
             row["cluster"],
             row["policy"],
             f"{row['requests']:,}",
@@ -122,9 +124,7 @@ def main(large: bool, policies: tuple[str, ...], json_path: Path | None) -> None
             f"{row['cpu_seconds']:.2f}",
             f"{row['memory_bytes'] / 1e6:.1f}",
         )
-    console.print(table)
-    if json_path:
-        json_report.write(json_path, rows)
+    return view
 
 
 if __name__ == "__main__":

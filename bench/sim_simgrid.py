@@ -5,7 +5,7 @@ Poisson arrivals of flows between random hosts, each with a link up and a link d
 fair, no latency. SimGrid (network/model:CM02, no TCP gamma, no cross traffic) solves the same
 model on its own. Both run on one core; only the simulation is timed, not reading or set-up.
 
-    python bench/sim_simgrid.py --flows 10000 --json out/simgrid.json
+    mfs bench sim_simgrid --flows 10000 --json out/simgrid.json
 
 SimGrid comes from Debian (libsimgrid-dev); run by root it is installed, otherwise the bench says
 what is missing and ends with status 77.
@@ -22,13 +22,11 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.sim import engine
+from mfs_transport.terminal import Table, help_of, make_console, status, track
 from mfs_transport.testbed import system
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -135,26 +133,31 @@ def compare(program: Path, hosts: int, load: float, count: int, runs: int) -> di
     }
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option("--flows", default=10_000, show_default=True)
 @click.option("--runs", default=3, show_default=True, help="the least time of so many")
 @click.option("--json", "json_path", type=ResultFile(), help="write the results")
 def main(flows: int, runs: int, json_path: Path | None) -> None:
-    """Finish times beside SimGrid's, and flows per second."""
-    console = Console()
+    console = make_console()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            program = build(Path(folder))
+            with status("compiling"):
+                program = build(Path(folder))
         except Missing as missing:
             console.print(f"skipped: {missing}", highlight=False)
             sys.exit(SKIPPED)
         grid = [(hosts, load) for hosts in (16, 64, 256) for load in (0.5, 0.8)]
-        rows = [compare(program, *point, flows, runs) for point in track(grid, console=console)]
-    table = Table(title=f"{flows:,} flows, one level: ours and SimGrid {simgrid_version()}")
-    for column in ("hosts", "load", "apart", "flows/s", "SimGrid's", "times"):
-        table.add_column(column, justify="right")
+        rows = [compare(program, *point, flows, runs) for point in track(grid, "flows")]
+    console.print(f"{flows:,} flows, one level: ours and SimGrid {simgrid_version()}")
+    console.print(table(rows))
+    if json_path:
+        json_report.write(json_path, rows, simgrid=simgrid_version())
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    view = Table("hosts", "load", "apart", "flows/s", "SimGrid's", "times")
     for row in rows:
-        table.add_row(
+        view.add_row(
             str(row["hosts"]),
             f"{row['load']}",
             f"{row['apart_s']:.1e} s",
@@ -162,9 +165,7 @@ def main(flows: int, runs: int, json_path: Path | None) -> None:
             f"{row['simgrid_flows_per_s']:,.0f}",
             f"{row['times']:.0f}",
         )
-    console.print(table)
-    if json_path:
-        json_report.write(json_path, rows, simgrid=simgrid_version())
+    return view
 
 
 if __name__ == "__main__":

@@ -17,17 +17,20 @@ puts (the sender writes), gets (it reads from them) and messages of the NCCL net
 with the stuck traffic in the same process or in another one of that host. Over UCX the stuck
 traffic is the more pressing one. Beside them
 
-    none         nobody is ill, and all four count: what is missing here is no stall's
+    none         nobody is ill, and all four count: what is missing here
+                 is no stall's
 
 and in
 
-    urgent       a receiver is stopped as well, and an urgent put of 16 MiB goes to a healthy one
-                 beside a port that the others keep full: its time, in ms, beside that alone
+    urgent       a receiver is stopped as well, and an urgent put of 16 MiB
+                 goes to a healthy one beside a port that the others keep
+                 full: its time, in ms, beside that alone
 
 the aim is 1.05 times alone; elsewhere 0.95 of plain, which is UCX without the shim, or the plug-in
 with MFS_ENABLE=0. Two scenes are about a sender that is short of a core, one to one on loopback:
 
-    spin         a program spins on each core; sender and receiver have one core each
+    spin         a program spins on each core; sender and receiver have one
+                 core each
     quota        a cgroup lets the sender run for 50 ms in 100
 
 A round is a run of plain and one of every policy, one after the other. A ratio is the median
@@ -52,13 +55,11 @@ import nccl
 import ucx
 from _short import APART, quota, spinning
 from _stall_hosts import BYTES, URGENT_BYTES, Case, Cluster
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import NCCL_PLUGIN, UCX_SHIM, InputError
+from mfs_transport.terminal import Column, Table, help_of, make_console, progress
 from mfs_transport.testbed import network
 
 AILMENTS = ("none", "stopped", "busy", "slow", "down", "down-errors")
@@ -186,11 +187,15 @@ def size_name(size: int) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    view = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("scene", "operation", "stuck", "over", "policy"):
-        view.add_column(heading)
-    for heading in ("plain", "mfs", "unit", "ratio", "spread", "met"):
-        view.add_column(heading, justify="right")
+    view = Table(
+        *(Column(one, left=True) for one in ("scene", "operation")),
+        Column("stuck", 1, left=True),
+        *(Column(one, left=True) for one in ("over", "policy")),
+        *(Column(one) for one in ("plain", "mfs", "unit", "ratio")),
+        Column("spread", 0),
+        Column("met"),
+        gap=1,
+    )
     for one in rows:
         view.add_row(
             *(one["scene"], f"{one['operation']} {size_name(one['size_bytes'])}", one["stuck"]),
@@ -211,30 +216,28 @@ class Options:
     json_path: Path | None
 
 
-def bench(chosen: list[Case], options: Options, console: Console) -> list[dict[str, Any]]:
+def bench(chosen: list[Case], options: Options) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     cluster: Cluster | None = None
     with ExitStack() as stack:
-        progress = stack.enter_context(Progress(console=console))
-        every = progress.add_task("", total=len(chosen))
+        move = stack.enter_context(progress("starting", len(chosen)))
         for number, case in enumerate(chosen):
             said = " ".join(filter(None, (case.scene, case.operation, case.stuck, case.transport)))
-            progress.update(every, description=said)
-            if not console.is_terminal:
-                console.print(f"{number + 1}/{len(chosen)}: {said}")
+            said = f"{number + 1}/{len(chosen)}: {said}"
+            move(number, said)
             if case.scene in SHORT:
                 rows += short(case, options.sizes, options.rounds, options.seconds)
             else:
                 cluster = cluster or Cluster(options.link_Bps)
                 systems = ["plain", *(one for one in policies_of(case) if one in options.policies)]
                 rounds = []
-                for _ in range(options.rounds):
+                for turn in range(options.rounds):
                     rounds.append({})
-                    for system in systems:
+                    for place, system in enumerate(systems):
                         rounds[-1][system] = cluster.measure(case, system, options.seconds)
-                        progress.advance(every, 1 / len(systems) / options.rounds)
+                        part = (turn + (place + 1) / len(systems)) / options.rounds
+                        move(number + part, said)
                 rows += stalled(case, rounds)
-            progress.update(every, completed=number + 1)
             if options.json_path:  # a long run leaves what it has
                 json_report.write(options.json_path, rows, **said_of(options))
     return rows
@@ -255,7 +258,7 @@ def choice(option: str, name: str, of: tuple[str, ...], what: str) -> Any:
     return click.option(option, name, multiple=True, type=kind, default=of, help=what)
 
 
-@click.command(help=(__doc__ or "").replace("\n\n    ", "\n\n\b\n    "))  # as they stand
+@click.command(help=help_of(__doc__))
 @choice("--scene", "scenes", SCENES, "Which; all if not given, as of the others.")
 @choice("--operation", "operations", OPERATIONS, "message is NCCL's.")
 @choice("--stuck", "stuck", SENDERS, "Whose traffic is stuck: the same process's, another's.")
@@ -313,8 +316,8 @@ def main(
             sys.exit(f"this bench needs network namespaces: {reason}")
         command = [*network.enter_command(), sys.executable, *sys.argv, "--inside"]
         sys.exit(subprocess.run(command, check=False).returncode)
-    rows = bench(chosen, options, Console(stderr=True))
-    Console().print(table(rows))
+    rows = bench(chosen, options)
+    make_console().print(table(rows))
     if is_inside:
         sys.stdout.flush()
         os._exit(0)  # pid 1 of its namespace: everything else ends with it

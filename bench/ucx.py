@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the shim costs on an idle port, and what it is worth on a full one: UCX alone and with MFS.
 
-    mfs bench ucx                                   # tcp and shm, 8 B to 64 MiB
+    mfs bench ucx                           # tcp and shm, 8 B to 64 MiB
     mfs bench ucx --operation put --min 64k --max 4m --pairs 9 --json out.json
-    mfs bench ucx --contend 8 --size 16m            # an urgent put beside 8 background flows
-    mfs bench ucx --many 120000 --size 45k          # one transfer of so many puts: time, memory
-    mfs bench ucx --instructions                    # added to one small operation
+    mfs bench ucx --contend 8 --size 16m    # an urgent put beside 8 flows
+    mfs bench ucx --many 120000 --size 45k  # one transfer of so many puts
+    mfs bench ucx --instructions            # added to one small operation
 
 On two hosts: `mfs bench ucx --listen 7777` on the one, `--connect ADDRESS:7777` on the other.
 
@@ -39,12 +39,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import UCX_SHIM
+from mfs_transport.terminal import Column, Table, help_of, make_console, status, track
 from mfs_transport.testbed import network
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +94,8 @@ def built() -> Iterator[Path]:
             *("-isystem", str(wheel("include")), f"-I{ROOT / 'csrc'}", "-o", str(program)),
             *(*sources, str(wheel("lib") / "libucp.so.0"), f"-Wl,-rpath,{wheel('lib')}", "-ldl"),
         ]
-        subprocess.run(command, check=True)
+        with status("compiling"):
+            subprocess.run(command, check=True)
         yield program
 
 
@@ -186,7 +186,7 @@ def contend(
     segment = program.parent / "segment"
     names = ("alone_s", "contended_s", "before_Bps", "during_Bps", "together_Bps")
     rounds: list[tuple[dict[str, float], ...]] = []
-    for _ in track(range(pairs), description="pairs", console=Console(stderr=True)):
+    for _ in track(range(pairs), "pairs"):
         one = []
         for mfs in (False, True):
             env = environment(dict(where.variables), segment, mfs=mfs)
@@ -234,7 +234,7 @@ def many(
     segment = program.parent / "segment"
     variables = TRANSPORTS.get(transport, {})
     rounds: list[list[tuple[float, float]]] = []
-    for _ in track(range(pairs), description=transport, console=Console(stderr=True)):
+    for _ in track(range(pairs), transport):
         one = []
         for mfs in (False, True):
             env = environment(variables, segment, mfs=mfs)
@@ -294,19 +294,25 @@ def instructions(program: Path) -> dict[str, Any]:
     }
 
 
-def show(records: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="UCX alone and with MFS", box=None, padding=(0, 2, 0, 0))
-    for column in ("operation", "transport", "bytes", "off", "mfs", "unit", "ratio", "middle half"):
-        table.add_column(
-            column, justify="left" if column in ("operation", "transport") else "right"
-        )
+def table(records: list[dict[str, Any]]) -> Table:
+    """UCX alone and with MFS."""
+    view = Table(
+        Column("operation", left=True),
+        Column("transport", left=True),
+        *(Column(one) for one in ("bytes", "off", "mfs", "unit", "ratio")),
+        Column("middle half", 0),
+    )
     for row in records:
-        table.add_row(
+        view.add_row(
             *(row["operation"], row["transport"], str(row["size_bytes"])),
             *(f"{row['off']:.1f}", f"{row['mfs']:.1f}", row["unit"], f"{row['ratio']:.3f}"),
             "{:.2f}-{:.2f}".format(*row["spread"]),
         )
-    console.print(table)
+    return view
+
+
+def show(records: list[dict[str, Any]], console: Console) -> None:
+    console.print(table(records))
     for row in records:
         if "memory_more_bytes" in row:
             more = row["memory_more_bytes"] / 1e6
@@ -340,7 +346,7 @@ def inside(program: Path, link_Bps: float, size: int, flows: int, pairs: int) ->
     return contend(program, where, "tcp", size, flows, pairs)
 
 
-@click.command(help=__doc__)
+@click.command(help=help_of(__doc__))
 @click.option(
     "--operation", "operations", multiple=True, type=click.Choice(OPERATIONS), help="All if none."
 )
@@ -391,7 +397,7 @@ def main(
             sys.exit(f"bench/ucx.py: --contend needs network namespaces: {reason}")
         command = [*network.enter_command(), sys.executable, *sys.argv, "--inside"]
         sys.exit(subprocess.run(command, check=False).returncode)
-    console = Console()
+    console = make_console()
     records: list[dict[str, Any]] = []
     size = size or (45 << 10 if count_many else 16 << 20)
     with built() as program:
@@ -418,7 +424,7 @@ def main(
             where = Where(connect or place)
             for operation in operations or OPERATIONS:
                 for transport in ["as set"] if connect else transports or TRANSPORTS:
-                    with console.status(f"{operation} over {transport}"):
+                    with status(f"{operation} over {transport}"):
                         records += measure(
                             program, where, operation, transport, (least, largest), pairs, budget_ms
                         )

@@ -150,7 +150,7 @@ def test_explain__time_line_and_the_latest():
     assert "request 40: TTFT" in out
     assert "computing of group 7" in out
     listed = sim("explain", *SMALL, "--list", "3", "--policy", "fair").splitlines()
-    assert len(listed) == 4
+    assert sum(line.split()[0].isdigit() for line in listed) == 3
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ not when a run of hours is over."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -36,4 +37,8 @@ class PictureFile(ResultFile):
     """One that matplotlib draws."""
 
     def check(self, path: Path) -> None:
+        if not importlib.util.find_spec("matplotlib"):
+            raise InputError(
+                "matplotlib is not installed; a picture needs it: pip install mfs-transport[bench]"
+            )
         output_file.check_picture(path)

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .. import input_file, json_report
 from ..native import InputError, shown
@@ -18,6 +17,7 @@ from ..sim import execute, models
 from ..sim import point as points
 from ..sim.point import Point, Run
 from ..sim.sweep import Store, with_options
+from ..terminal import progress
 from ._files import ResultFile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -108,29 +108,7 @@ def make_point(policy: str, seed: int, given: dict[str, Any]) -> Point:
     )
 
 
-def make_console() -> Console:
-    """Wide where nobody sees it fold, for grep."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 240
-    return console
-
-
-def bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
 def run_all(
-    console: Console,
     wanted: Sequence[Point],
     store: Store,
     jobs: int,
@@ -138,17 +116,12 @@ def run_all(
     words: str = "",
 ) -> list[Run]:
     """Run what is not in the store yet, with progress; the new runs."""
-    with bars(console) as progress:
-        task = progress.add_task(words or "simulating", total=1)
+    words = words or "simulating"
+    with progress(words, 1.0) as move:
 
         def tell(done: float, of: int) -> None:
             counted = f" {int(done)}/{of}" if done >= 1 else ""
-            progress.update(
-                task,
-                completed=done,
-                total=max(1, of),
-                description=f"{words or 'simulating'}{counted}",
-            )
+            move(done / max(1, of), f"{words}{counted}")
 
         try:
             return execute.missing(wanted, store, jobs, dask, tell)

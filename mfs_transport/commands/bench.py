@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..native import PACKAGE, InputError
+from ..terminal import Column, Table, make_console
 
 
 def benches() -> dict[str, Path]:
@@ -42,9 +43,10 @@ def command(name: str | None, arguments: tuple[str, ...]) -> None:
     if not known:
         raise InputError("bench: this installation has none; install the package anew")
     if name is None:
-        width = max(map(len, known)) + 2
+        listed = Table("bench", Column("what it measures", fold=True), heading=False)
         for bench, path in known.items():
-            click.echo(f"{bench:{width}}{first_line(path)}")
+            listed.add_row(bench, first_line(path))
+        make_console().print(listed)
         return
     if name not in known:
         raise InputError(f"bench {name!r}: one of {', '.join(known)}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from .. import json_report, native
 from ..native import InputError, shown
+from ..terminal import make_console
 from ..testbed import network, report, schedule, trace
 from ..testbed.coordinator import Coordinator, HostDied, Outcome
 from ..testbed.schedule import Job
@@ -136,6 +138,11 @@ def command(
         mfs demo --seeds 3 --json out/demo.json
         mfs demo --trace conversation_trace.jsonl --load 0.6
     """
+    if not importlib.util.find_spec("nixl"):
+        raise InputError(
+            "NIXL is not installed; the demo's hosts move their bytes with it: "
+            "pip install mfs-transport[vllm], or pip install nixl"
+        )
     names = split_policies(policies)
     number("--seeds", seeds, 1, 1000)
     number("--load", load, 0.01, 10)
@@ -202,9 +209,9 @@ def make_network(demo: Demo) -> network.Network:
 
 def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     """Run it and show what came out; the exit status."""
-    console = Console()
+    console = make_console()
     hosts = make_network(demo)
-    console.print(f"{3 * RANKS} hosts ({hosts.kind}), {demo}", soft_wrap=True)
+    console.print(f"{3 * RANKS} hosts ({hosts.kind}), {demo}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         outcomes = run_all(console, hosts, demo)
@@ -220,10 +227,10 @@ def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     if len(demo.plan) > 1:
         console.print(f"medians of {len(demo.plan)} seeds (least–most); MB and time: of all seeds")
     report.plot(outcomes, plot, f"{3 * RANKS} emulated hosts, {demo}")
-    console.print(f"picture: {plot}")
+    console.print(f"picture: {plot}", soft_wrap=True)
     if json_path:
         json_report.write(json_path, report.records(outcomes), network=hosts.kind, load=demo.load)
-        console.print(f"results: {json_path}")
+        console.print(f"results: {json_path}", soft_wrap=True)
     found = report.faults(outcomes)
     for fault in found:
         click.echo(f"mfs: {fault}", err=True)

@@ -18,17 +18,18 @@ SCHEMA_VERSION = 1
 
 def show(checks: list[Check], how: str) -> None:
     """Print it as a table."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 300  # no folding for grep
+    from ..terminal import Column, Table, make_console
+
+    console = make_console()
     console.print(Text(f"The environment {how}:"))
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for index in range(3):
-        table.add_column(overflow="fold", no_wrap=index < 2)
+    table = Table(
+        Column("status", left=True),
+        Column("check", left=True),
+        Column("reason", fold=True),
+        heading=False,
+    )
     styles = {"ok": "green", "FAIL": "bold red", "skipped": "yellow"}
     for check in checks:
         table.add_row(

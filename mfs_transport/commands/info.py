@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import json
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,9 @@ from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
 from ..native import policies
 from ..observe.segment import Look, look
+
+if TYPE_CHECKING:
+    from ..terminal import Table
 
 SCHEMA_VERSION = 1
 
@@ -86,24 +90,30 @@ def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def grid(rows: Sequence[tuple[str, ...]]) -> Table:
+    """The last column is of words."""
+    from ..terminal import Column, Table
+
+    last = len(rows[0]) - 1
+    columns = (Column("", left=True, fold=index == last) for index in range(last + 1))
+    table = Table(*columns, heading=False)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def show(report: dict[str, Any]) -> None:
     """Print it as tables."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # no folding for grep
+    from ..terminal import make_console
+
+    console = make_console()
 
     def table(title: str, rows: list[tuple[str, ...]]) -> None:
         console.print(Text(title, style="bold"))
-        grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
-        for index in range(len(rows[0])):
-            grid.add_column(overflow="fold", no_wrap=index == 0)
-        for row in rows:
-            grid.add_row(*(Text(cell) for cell in row))
-        console.print(grid)
+        console.print(Padding(grid(rows), (0, 0, 0, 2)))
         console.print()
 
     def source(setting: dict[str, Any]) -> str:
@@ -164,14 +174,7 @@ def _engine_lines(engine: dict[str, Any]) -> list[tuple[str, str]]:
 def show_live(report: dict[str, Any]) -> Any:
     """As something that rich prints."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
-
-    def grid(rows: list[tuple[str, str]]) -> Table:
-        result = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
-        for row in rows:
-            result.add_row(*(Text(cell) for cell in row))
-        return result
 
     parts: list[Any] = [Text("Segment of this host", style="bold")]
     parts.append(grid(_segment_lines(report["segment"])))
@@ -182,15 +185,15 @@ def show_live(report: dict[str, Any]) -> Any:
 
 def live(place: str, as_json: bool) -> None:
     """Once for programs and pipes; on a terminal every second until Ctrl-C."""
-    from rich.console import Console
     from rich.live import Live
+
+    from ..terminal import make_console
 
     if as_json:
         click.echo(json.dumps(gather_live(look(place)), indent=2))
         return
-    console = Console(highlight=False)
+    console = make_console()
     if not console.is_terminal:
-        console.width = 200
         console.print(show_live(gather_live(look(place))))
         return
     with contextlib.suppress(KeyboardInterrupt), Live(console=console) as screen:

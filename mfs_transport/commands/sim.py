@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from .. import output_file
 from ..native import InputError
 from ..sim import engine, explain, models, plots, report, setting, study, sweep
 from ..sim import point as points
 from ..sim.sweep import Store
+from ..terminal import Column, Table, make_console, status
 from . import _sim
 from ._files import PictureFile
 
@@ -39,17 +39,13 @@ def command() -> None:
 @command.command(name="list")
 def list_all() -> None:
     """Clusters, models, policies, options of the engine."""
-    console = _sim.make_console()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("cluster", "hosts", "for"):
-        table.add_column(column, no_wrap=column != "for")
+    console = make_console()
+    table = Table("cluster", "hosts", Column("for", fold=True))
     for name in setting.names():
         one = setting.read(name)
         table.add_row(name, str(one.cluster.hosts), f"{one.about} ({', '.join(one.models)})")
     console.print(table)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("model", "layers", "KV bytes a token", "to experts, bytes a token and layer"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    table = Table("model", "layers", "KV bytes a token", "to experts, bytes a token and layer")
     for spec in models.MODELS.values():
         experts = f"{spec.dispatch_layer_bytes:,}" if not spec.dense else "dense"
         table.add_row(spec.name, str(spec.layers), f"{spec.kv_bytes:,}", experts)
@@ -89,10 +85,10 @@ def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **giv
         mfs sim run --cluster paper-simulation --model dbrx --load 0.8 --policy karuna
         mfs sim run --workload mooncake:conversation_trace.jsonl --times trace
     """
-    console = _sim.make_console()
+    console = make_console()
     point = _sim.make_point(policy, seed, given)
     points.make(point)  # what is wrong is said before anything is drawn
-    (done,) = _sim.run_all(console, [point], Store(None), 1, None)
+    (done,) = _sim.run_all([point], Store(None), 1, None)
     row = _row(done)
     console.print(f"{point.cluster}, {row['model']}, {row['workload']}, {point.name}, seed {seed}")
     console.print(report.one(row))
@@ -129,7 +125,7 @@ def compare(
         mfs sim compare --cluster small-four --model dbrx --load 0.8 --seeds 10
         mfs sim compare --policies fair,mfs,inf --slo 2x --plot out/compare.png
     """
-    console = _sim.make_console()
+    console = make_console()
     names = _policies(policies)
     sweep.check_points("--seeds", len(names) * seeds)
     base = base or names[0]
@@ -141,7 +137,7 @@ def compare(
         for name in names
     ]
     points.make(wanted[0])
-    done = _sim.run_all(console, wanted, Store(None), jobs, dask)
+    done = _sim.run_all(wanted, Store(None), jobs, dask)
     done.sort(key=lambda one: (names.index(one.point.name), one.point.seed))
     rows = [_row(one) for one in done]
     first = rows[0]
@@ -149,7 +145,8 @@ def compare(
         f"{first['cluster']}, {first['model']}, {first['workload']}, load {first['load']:.2f} "
         f"({first['rate']:.4g} requests/s), SLO {first['slo']}, {first['enforcement']}"
     )
-    console.print(f"{title}; {seeds} seeds, 95 % intervals", soft_wrap=True)
+    seeds_words = "one seed" if seeds == 1 else f"{seeds} seeds, 95 % intervals"
+    console.print(f"{title}; {seeds_words}")
     console.print(report.compare(rows, base))
     if plot:
         plots.distributions(done, plot, title)
@@ -195,7 +192,7 @@ def run_sweep(
         mfs sim sweep bench/study/paper.toml --jobs 4 --plot out/paper.png
         mfs sim sweep FILE.toml --dask tcp://10.0.0.1:8786
     """
-    console = _sim.make_console()
+    console = make_console()
     plan = sweep.read(file, {} if seeds is None else {"seeds": seeds})
     store_path = store_path or Path("out") / f"{file.stem}.jsonl"
     if fresh:
@@ -210,13 +207,13 @@ def run_sweep(
         console.print(f"{store.other_builds} of these are of another build; --fresh runs all anew")
     for turn in range(plan.refine + 1):
         words = f"round {turn + 1} of {plan.refine + 1}" if plan.refine else "simulating"
-        _sim.run_all(console, wanted, store, jobs, dask, words)
+        _sim.run_all(wanted, store, jobs, dask, words)
         if turn < plan.refine:
             wanted += sweep.more_loads(wanted, store)
     rows = store.table(wanted)
     if best:
         done = [(one, store.rows[one.key()]["result"]["attainment"]) for one in wanted]
-        console.print(study.tuned(study.bests(done)), soft_wrap=True)
+        console.print(study.tuned(study.bests(done)))
     elif judge:
         _judge(console, rows, base)
     else:
@@ -238,11 +235,11 @@ def _only(wanted: Sequence[points.Point], names: str) -> list[points.Point]:
 
 def _judge(console: Console, rows: list[dict[str, Any]], base: str) -> None:
     found = study.verdicts(rows, base)
-    console.print(study.promises(study.summaries(rows, base)), soft_wrap=True)
+    console.print(study.promises(study.summaries(rows, base)))
     console.print()
     console.print(study.counts(found))
     console.print()
-    console.print(study.losses(found), soft_wrap=True)
+    console.print(study.losses(found))
 
 
 def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:
@@ -253,7 +250,6 @@ def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:
         console.print(
             f"\n{cluster}, {model}, {work}, SLO {slo}, {enforcement}: attained at load",
             style="bold",
-            soft_wrap=True,
         )
         console.print(report.over_load(group))
         if len(report.by(group, "load")) > 1:
@@ -276,16 +272,19 @@ def explain_one(policy: str, seed: int, request: int | None, listed: int, **give
         mfs sim explain --load 0.9 --list 10
         mfs sim explain --load 0.9 --request 700
     """
-    console = _sim.make_console()
+    console = make_console()
     case = points.make(_sim.make_point(policy, seed, given))
-    outcome = engine.simulate(
-        case.setting.cluster, case.model, case.requests, case.options, trace=True
-    )
-    late = explain.latest(case, outcome)
+    if request is not None:
+        explain.check(case, request)  # before the run
+    with status("simulating"):
+        outcome = engine.simulate(
+            case.setting.cluster, case.model, case.requests, case.options, trace=True
+        )
+        late = explain.latest(case, outcome)
     if listed > 0:
         console.print(explain.listing(case, outcome, late[:listed]))
         return
     story = explain.story(case, outcome, late[0] if request is None else request)
-    console.print(explain.summary(story), soft_wrap=True)
+    console.print(explain.summary(story))
     console.print(explain.table(story))
     console.print(explain.delays(story))

@@ -15,13 +15,24 @@ from ..control import Host
 from ..native import InputError
 from ..observe.segment import look
 from ..observe.trace import Event, Trace
+from ..terminal import make_console
 from ._files import ResultFile
 
 POLL_S = 0.05
-COLUMNS = (
-    *(("time s", 10), ("due in s", 10), ("request", 28), ("stage", 10), ("layer", 5)),
-    *(("event", 6), ("level", 6), ("left B", 11), ("sent B", 11), ("port", 16), ("pid", 7)),
-)
+COLUMNS = {"time s": 10, "due in s": 10, "event": 6, "level": 6, "stage": 10, "layer": 5}
+MORE = {"left B": 11, "port": 16, "sent B": 11, "pid": 7}  # where there is room, in this order
+NAME = 42  # room for the request's name, which comes last: as long as vLLM's
+GAP = "  "
+
+
+def columns(width: int) -> dict[str, int]:
+    """Those for which there is room, but for the request."""
+    chosen = dict(COLUMNS)
+    for title, size in MORE.items():
+        if sum(len(GAP) + one for one in (*chosen.values(), size)) + NAME > width:
+            break
+        chosen[title] = size
+    return chosen
 
 
 def attach(segment: str) -> Host:
@@ -49,27 +60,31 @@ def follow(trace: Trace, seconds: float | None) -> Iterator[Event]:
         trace.on = was_on
 
 
-def line(event: Event, since_ns: int) -> str:
-    """One row below the heading of COLUMNS."""
+def heading(shown: dict[str, int]) -> str:
+    return GAP.join([*(title.ljust(size) for title, size in shown.items()), "request"])
+
+
+def line(event: Event, since_ns: int, shown: dict[str, int]) -> str:
+    """One row below the heading."""
     due = "-"
     if event.deadline_ns is not None:
         due = f"{(event.deadline_ns - event.time_ns) / 1e9:.3f}"
     moved = event.level != event.level_before
     level = f"{event.level_before}>{event.level}" if moved else str(event.level)
-    cells = (
-        f"{(event.time_ns - since_ns) / 1e9:.4f}",
-        due + ("!" if event.given_up else ""),
-        event.request or "(untagged)",
-        event.stage,
-        str(event.layer),
-        event.kind,
-        level,
-        str(event.bytes_left),
-        str(event.bytes_sent),
-        f"{event.port} {'out' if event.direction == 'egress' else 'in'}",
-        str(event.pid),
-    )
-    return "  ".join(cell.ljust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+    cells = {
+        "time s": f"{(event.time_ns - since_ns) / 1e9:.4f}",
+        "due in s": due + ("!" if event.given_up else ""),
+        "event": event.kind,
+        "level": level,
+        "stage": event.stage,
+        "layer": str(event.layer),
+        "left B": str(event.bytes_left),
+        "port": f"{event.port} {'out' if event.direction == 'egress' else 'in'}",
+        "sent B": str(event.bytes_sent),
+        "pid": str(event.pid),
+    }
+    name = event.request or "(untagged)"
+    return GAP.join([*(cells[title].ljust(size) for title, size in shown.items()), name])
 
 
 @click.command(name="trace", short_help="What happened to the flows of this host.")
@@ -111,12 +126,13 @@ def command(
                     "programs with MFS_TRACE=1"
                 )
             events = iter(recorded)
-        click.echo("  ".join(title.ljust(width) for title, width in COLUMNS))
+        shown = columns(make_console().width)
+        click.echo(heading(shown))
         for event in events:
             if request is not None and event.request != request:
                 continue
             kept.append(event)
-            click.echo(line(event, kept[0].time_ns))
+            click.echo(line(event, kept[0].time_ns, shown))
         if trace.lost:
             click.echo(f"{trace.lost} events were overwritten before they were read", err=True)
     if json_path:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 from rich.text import Text
 
 from ..native import InputError
+from ..terminal import Column, Table
 from . import engine
 from .point import Case
 from .report import span
@@ -93,11 +93,15 @@ def _pieces(
         yield Piece("deliver", len(computes) - 1, at, end_s)
 
 
-def story(case: Case, outcome: engine.Outcome, request: int) -> Story:
+def check(case: Case, request: int) -> None:
     """InputError if there is no such request."""
     count = len(case.requests)
     if not 0 <= request < count:
         raise InputError(f"request {request}: from 0 to {count - 1}")
+
+
+def story(case: Case, outcome: engine.Outcome, request: int) -> Story:
+    check(case, request)
     trace = outcome.trace
     unit = int(outcome.unit[request])
     on_unit = trace[trace["unit"] == unit]
@@ -252,15 +256,20 @@ def _beside(
     return tuple((STAGES[at], len(who), size) for at, (who, size) in sorted(sums.items()))
 
 
+BAR = 22  # characters of the whole time
+
+
 def table(one: Story) -> Table:
     """The time line."""
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("from", "to", "took", "", "waited for"):
-        made.add_column(name, justify="left" if name in ("", "waited for") else "right")
+    made = Table(
+        *(Column(name) for name in ("from", "to", "took")),
+        Column("when", 0, left=True),
+        Column("waited for", fold=True),
+    )
     length = max(one.first_token_s - one.arrival_s, 1e-12)
     for piece in one.pieces:
-        left = round(40 * (piece.start_s - one.arrival_s) / length)
-        width = max(1, round(40 * piece.seconds / length))
+        left = round(BAR * (piece.start_s - one.arrival_s) / length)
+        width = max(1, round(BAR * piece.seconds / length))
         bar = Text(" " * left + "━" * width, style=STYLES[piece.what])
         words = WORDS[piece.what].format(group=piece.group, unit=one.unit)
         times = (piece.start_s - one.arrival_s, piece.end_s - one.arrival_s, piece.seconds)
@@ -318,9 +327,12 @@ def latest(case: Case, outcome: engine.Outcome) -> list[int]:
 
 def listing(case: Case, outcome: engine.Outcome, requests: list[int]) -> Table:
     """A line each: where the time went."""
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("request", "tokens", "cached", "TTFT", "target", *STYLES):
-        made.add_column(name, justify="right")
+    made = Table(
+        Column("request"),
+        Column("tokens", 1),
+        Column("cached", 0),
+        *(Column(name) for name in ("TTFT", "target", *STYLES)),
+    )
     for request in requests:
         one = story(case, outcome, request)
         made.add_row(
@@ -336,9 +348,7 @@ def listing(case: Case, outcome: engine.Outcome, requests: list[int]) -> Table:
 
 def delays(one: Story, most: int = 6) -> Table:
     """The flows that took most longer than on idle ports."""
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("flow", "took", "on idle ports"):
-        made.add_column(name, justify="left" if name == "flow" else "right")
+    made = Table("flow", "took", "on idle ports")
     for stage, group, took, idle in one.worst[:most]:
         made.add_row(f"{stage} of group {group}", span(took), span(idle))
     return made

@@ -7,24 +7,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
+from ..terminal import NOTHING, Column, Table, number
 from . import statistics
 from .statistics import Interval
 
 Row = Mapping[str, Any]
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
-
-
 def span(seconds: float) -> str:
     """A time with three digits: 12.3 ms, 1.23 s."""
-    if not math.isfinite(seconds):
+    if math.isnan(seconds):
+        return NOTHING
+    if math.isinf(seconds):
         return "never"
     for scale, unit in ((1.0, "s"), (1e-3, "ms")):
         if abs(seconds) >= scale:
@@ -49,11 +43,10 @@ def seeds(rows: Iterable[Row], field: str = "attainment") -> dict[int, float]:
 
 def one(row: Row) -> Table:
     """All that a run says, a line each."""
-    table = _table("", "")
-    table.show_header = False
+    table = Table(Column("", left=True), Column("", fold=True), heading=False)
     lines = {
         "requests a second": f"{row['rate']:.4g} (load {row['load']:.2f})",
-        "attained": f"{row['attainment']:.3f} of {row['requests']} requests",
+        "attained": f"{number(row['attainment'], '.3f')} of {row['requests']} requests",
         "TTFT mean, p50, p99": ", ".join(
             span(row[f"ttft_{name}_s"]) for name in ("mean", "p50", "p99")
         ),
@@ -78,9 +71,16 @@ def one(row: Row) -> Table:
 
 def compare(rows: Sequence[Row], base: str) -> Table:
     """Policies on the same requests; differences are paired by seed."""
-    table = _table(
-        *("policy", "attained", f"minus {base}", f"times {base}", "TTFT mean", "p50", "p99"),
-        *("collective", "earliness", "given up"),
+    table = Table(
+        *("policy", "attained"),
+        Column(f"minus {base}", 7),
+        Column(f"times {base}", 5),
+        Column("TTFT mean", 6),
+        Column("TTFT p50", 4),
+        Column("TTFT p99", 8),
+        Column("collective", 2),
+        Column("earliness", 1),
+        Column("given up", 3),
     )
     groups = by(rows, "policy")
     bases = groups.get((base,), [])
@@ -92,7 +92,7 @@ def compare(rows: Sequence[Row], base: str) -> Table:
             policy,
             f"{attained:.3f}",
             "" if policy == base or not bases else f"{apart:+.3f}".replace("± +", "± "),
-            f"{attained.mean / floor:.2f}" if bases and floor > 0 else "",
+            number(attained.mean / floor, ".2f") if bases and floor > 0 else "",
             *(span(mean(group, f"ttft_{name}_s").mean) for name in ("mean", "p50", "p99")),
             span(mean(group, "collective_mean_s").mean),
             span(mean(group, "earliness_mean_s").mean),
@@ -104,12 +104,12 @@ def compare(rows: Sequence[Row], base: str) -> Table:
 def over_load(rows: Sequence[Row]) -> Table:
     """Mean attainment, a line a policy, a column a load."""
     loads = sorted({round(float(row["load"]), 3) for row in rows})
-    table = _table("policy", *(f"{load:.3g}" for load in loads))
+    table = Table("policy", *(f"{load:.3g}" for load in loads))
     for (policy,), group in by(rows, "policy").items():
         cells = []
         for load in loads:
             here = [row for row in group if round(float(row["load"]), 3) == load]
-            cells.append(f"{mean(here, 'attainment').mean:.3f}" if here else "")
+            cells.append(number(mean(here, "attainment").mean, ".3f") if here else "")
         table.add_row(policy, *cells)
     return table
 
@@ -132,7 +132,7 @@ def ratio(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
 def goodput(rows: Sequence[Row], base: str, target: float = statistics.TARGET) -> Table:
     """Highest rate with `target` attained, and its ratio to the base's, seed by seed."""
     found = goodputs(rows, target)
-    table = _table("policy", f"requests/s at {100 * target:.0f} %", f"times {base}", "utilisation")
+    table = Table("policy", f"requests/s at {100 * target:.0f} %", f"times {base}", "utilisation")
     for policy, rates in found.items():
         times = ratio(rates, found.get(base, {}))
         near = min(

@@ -44,6 +44,8 @@ class Interval:
         return self.mean + self.half
 
     def __format__(self, digits: str) -> str:
+        if not math.isfinite(self.mean):
+            return "-"
         if math.isnan(self.half):
             return format(self.mean, digits)
         return f"{self.mean:{digits}} ± {self.half:{digits}}"

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
+from ..terminal import Column, Table, number
 from . import report, statistics
 from .point import Point, split_label
 from .report import Row, by, mean
@@ -171,9 +171,7 @@ def words(case: tuple[Any, ...]) -> str:
 
 def counts(found: Sequence[Verdict]) -> Table:
     """Better, even and worse, a line each other policy."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("against", "better", "even", "worse", "mean difference", "worst"):
-        table.add_column(name, justify="left" if name == "against" else "right")
+    table = Table("against", "better", "even", "worse", "mean difference", "worst")
     for other in dict.fromkeys(one.other for one in found):
         here = [one for one in found if one.other == other]
         table.add_row(
@@ -187,9 +185,13 @@ def counts(found: Sequence[Verdict]) -> Table:
 
 def losses(found: Sequence[Verdict]) -> Table:
     """The points at which another policy is better, the largest loss first."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("case", "load", "ours", "other", "attains", "difference"):
-        table.add_column(name, justify="left" if name in ("case", "other") else "right")
+    table = Table(
+        Column("case", fold=True),
+        *("load", "ours"),
+        Column("other", left=True),
+        Column("attains", 1),
+        "difference",
+    )
     lost = sorted((one for one in found if one.word == "worse"), key=lambda one: one.apart.mean)
     for one in lost:
         apart = f"{one.apart.mean:+.3f} ± {one.apart.half:.3f}"
@@ -200,11 +202,14 @@ def losses(found: Sequence[Verdict]) -> Table:
 
 def promises(found: Sequence[Summary], others: Sequence[str] = ("fair", "karuna")) -> Table:
     """A line a case: the ratios that an evaluation is judged by."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     names = [*others, CEILING]
-    columns = ("case", "at fair's half", "at best", *(f"goodput / {one}" for one in names), "ports")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "case" else "right")
+    table = Table(
+        Column("case", fold=True),
+        Column("at fair's half", 2),
+        Column("at best", 1),
+        *(f"goodput / {one}" for one in names),
+        Column("ports", 0),
+    )
     for one in found:
         cells = [f"{one.goodput[name]:.2f}" if name in one.goodput else "" for name in names]
         table.add_row(
@@ -219,11 +224,9 @@ def promises(found: Sequence[Summary], others: Sequence[str] = ("fair", "karuna"
 
 def tuned(found: Sequence[Best]) -> Table:
     """A line a policy: its best variant, and the score without and with it."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("policy", "variants", "as it is", "best", "variant"):
-        table.add_column(name, justify="left" if name in ("policy", "variant") else "right")
+    table = Table("policy", "variants", "as it is", "best", Column("variant", fold=True))
     for one in found:
         plain = "" if math.isnan(one.untuned) else f"{one.untuned:.3f}"
-        table.add_row(one.policy, str(one.variants), plain, f"{one.score:.3f}", one.name)
+        table.add_row(one.policy, str(one.variants), plain, number(one.score, ".3f"), one.name)
     table.add_row("all", str(sum(one.variants for one in found)))
     return table

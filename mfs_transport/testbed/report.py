@@ -14,7 +14,7 @@ from .. import output_file
 from .coordinator import Outcome
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ..terminal import Table
 
 COLORS = {"off": "#888888", "fifo": "#b8860b", "edf": "#2a7fb8", "mfs": "#c2352b"}
 
@@ -48,13 +48,16 @@ def spread(values: list[float], middle: str, ends: str) -> str:
 
 def table(outcomes: list[Outcome]) -> Table:
     """Medians of the seeds, with least and most where they matter. Fits 80 columns."""
-    from rich.table import Table
+    from ..terminal import Column, Table
 
-    result = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    result.add_column("policy\n", no_wrap=True)
-    headings = ("attained\n%", "times off\n", "TTFT s\nmean", "\np50", "\np99")
-    for heading in (*headings, "goodput\nMB/s", "moved\nMB", "time\ns"):
-        result.add_column(heading, justify="right", no_wrap=True)
+    result = Table(
+        Column("policy\n", left=True),
+        *(Column(one) for one in ("attained\n%", "times off\n", "TTFT s\nmean")),
+        Column("\np50", 3),
+        *(Column(one) for one in ("\np99", "goodput\nMB/s")),
+        Column("moved\nMB", 1),
+        Column("time\ns", 2),
+    )
     for policy, runs in by_policy(outcomes).items():
         result.add_row(
             policy,

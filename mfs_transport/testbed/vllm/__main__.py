@@ -22,6 +22,7 @@ from ...__main__ import fail
 from ...commands._files import PictureFile, ResultFile
 from ...control import Host
 from ...native import InputError
+from ...terminal import make_console
 from .. import network
 from . import checks, cluster, cost, replay, report, venv
 from .replay import Run, SloClass
@@ -139,7 +140,7 @@ def command(
     for name in names:
         if name != "stock":
             native.policy(name)
-    console = Console()
+    console = make_console()
     if not inside:
         venv.install(lambda line: console.print(line))
     if setup:
@@ -186,7 +187,7 @@ def show(
         )
         link = demo.options.link_Bps * 8 / 1e6
         title = f"vLLM {venv.VLLM}, {demo.options.mode}, {link:g} Mbit/s, load {demo.load:g}"
-        console.print(f"{title}; {net.kind}", soft_wrap=True)
+        console.print(f"{title}; {net.kind}")
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             outcome = run_all(console, net, demo)

@@ -14,7 +14,7 @@ from ... import output_file
 from .replay import Done, Run
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ...terminal import Table
 
 COLORS = {"stock": "#444444", "off": "#888888", "mfs": "#c2352b"}
 
@@ -78,14 +78,19 @@ def costs(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
+    from ...terminal import Column, Table
 
-    result = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("\nclass", "\nsystem"):
-        result.add_column(heading, no_wrap=True)
-    headings = ("wanted\ns", "in time\n%", "each run\n%", "TTFT s\nmean", "\np50", "\np99")
-    for heading in (*headings, "requests\n", "other\noutputs"):
-        result.add_column(heading, justify="right", no_wrap=True)
+    result = Table(
+        Column("\nclass", left=True),
+        Column("\nsystem", left=True),
+        *(Column(one) for one in ("wanted\ns", "in time\n%")),
+        Column("each run\n%", 4),
+        Column("TTFT s\nmean"),
+        Column("\np50", 3),
+        Column("\np99"),
+        Column("requests\n", 1),
+        Column("other\noutputs", 2),
+    )
     for row in rows:
         each = [100 * one for one in row["attainment_by_run"]]
         times = [row[key] for key in ("ttft_mean_s", "ttft_p50_s", "ttft_p99_s")]
