@@ -369,6 +369,8 @@ def test_tables__all_are_walked_over():
     run = {  # by commands that are quick: test_commands__fit
         "mfs_transport/commands/bench:command",
         "mfs_transport/commands/sim:list_all",
+        "mfs_transport/commands/top:port_table",  # tests/test_cli_top.py
+        "mfs_transport/commands/top:process_table",
         "mfs_transport/commands/doctor:show",
         "mfs_transport/sim/explain:listing",
     }
