@@ -73,6 +73,7 @@ class Host:
 
     def __init__(self, path: str | None = None) -> None:
         self._path = path
+        self._over: set[int] = set()  # keys of finished requests that could not be dropped yet
         self._attach()
 
     def _attach(self) -> None:
@@ -127,6 +128,18 @@ class Host:
     def requests(self) -> int:
         """Requests that are registered now."""
         return int(lib.mfs_request_count(self.handle))
+
+    def drop(self, key: int) -> None:
+        """Forget a request. While a stopped process holds the segment's lock nothing can be
+        dropped: then it is tried again with the next that is dropped or published."""
+        self._over.add(key)
+        self.drop_again()
+
+    def drop_again(self) -> None:
+        for key in list(self._over):
+            if lib.mfs_request_drop(self.handle, key) == -errno.EAGAIN:
+                return
+            self._over.discard(key)
 
     def ports(self) -> list[str]:
         """NICs whose ports have carried traffic on this host."""
@@ -303,7 +316,7 @@ class Request:
         """Its first token is out (or it was given up): forget it. Twice does no harm."""
         if not self._finished:
             self._finished = True
-            lib.mfs_request_drop(self.host.handle, self.key)
+            self.host.drop(self.key)
 
     def __repr__(self) -> str:
         return f"<Request {self.name!r} deadline_ns={self.deadline_ns}>"
@@ -361,6 +374,7 @@ def publish_all(host: Host, requests: list[Request]) -> None:
         for request in checked.several(requests, "requests")
         if checked.one_of(request, Request, "request").changed()
     ]
+    host.drop_again()
     if not changed:
         return
     names = [ffi.new("char[]", _name(request.name)) for request in changed]
@@ -381,6 +395,7 @@ def publish_all(host: Host, requests: list[Request]) -> None:
             "finish() those that are over",
         )
     check(result, f"{len(changed)} requests")
+    host._over.difference_update(request.key for request in changed)  # registered anew
     for request in changed:
         request._published = bytes(ffi.buffer(request.facts))
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,18 @@ def facts(host: mfs.Host, name: str) -> Any:
     out = ffi.new("struct mfs_facts *")
     found = lib.mfs_request_get(host.handle, lib.mfs_request_key(name.encode()), out)
     return out if found == 0 else None
+
+
+@contextmanager
+def locked(host: mfs.Host) -> Iterator[None]:
+    """Another process holds the segment's lock: byte 1 of the file, csrc/host/attach.h."""
+    descriptor = os.open(host.path, os.O_RDWR | os.O_CLOEXEC)
+    lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1, 1, 0)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 # --- requests ---
@@ -143,6 +158,23 @@ def test_progress__bad_input_changes_nothing(host: mfs.Host, field: str, value: 
     assert facts(host, "r").layer_now == 0
     request.update(layers=33)  # nor later
     assert (facts(host, "r").layer_now, facts(host, "r").layers) == (0, 33)
+
+
+def test_finish__while_the_lock_is_held_is_made_good(host: mfs.Host) -> None:
+    first, second = (mfs.register(name, ttft_s=1, host=host) for name in ("a", "b"))
+    with locked(host):
+        first.finish()
+        assert host.requests() == 2
+    second.finish()
+    assert host.requests() == 0
+
+
+def test_finish__while_the_lock_is_held_leaves_one_that_is_registered_anew(host: mfs.Host) -> None:
+    with locked(host):
+        mfs.register("a", ttft_s=1, host=host, publish=False).finish()
+    mfs.register("a", ttft_s=1, host=host)
+    mfs.register("b", ttft_s=1, host=host)
+    assert host.requests() == 2
 
 
 # --- the segment ---
