@@ -2,6 +2,7 @@
 #include "ucx_tag.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,6 +16,7 @@ static struct {
     void (*facts_init)(struct mfs_facts *facts);
     int (*request_put)(struct mfs_host *host, uint64_t key, const char *name,
                        const struct mfs_facts *facts);
+    int (*request_drop)(struct mfs_host *host, uint64_t key);
     int64_t (*now_ns)(void);
 } library;
 
@@ -25,6 +27,7 @@ static void library_find(void)
     *(void **)&library.host_get = dlsym(RTLD_DEFAULT, "mfs_host_get");
     *(void **)&library.facts_init = dlsym(RTLD_DEFAULT, "mfs_facts_init");
     *(void **)&library.request_put = dlsym(RTLD_DEFAULT, "mfs_request_put");
+    *(void **)&library.request_drop = dlsym(RTLD_DEFAULT, "mfs_request_drop");
     *(void **)&library.now_ns = dlsym(RTLD_DEFAULT, "mfs_now_ns");
 }
 
@@ -33,6 +36,7 @@ void tagged(const char *request, double due_s)
     static int looked;
     struct mfs_tag tag = {.stage = MFS_STAGE_P2D};
     struct mfs_facts facts;
+    int error;
 
     if (!looked++)
         library_find();
@@ -45,9 +49,16 @@ void tagged(const char *request, double due_s)
     tag.request = library.request_key(request);
     library.facts_init(&facts);
     facts.deadline_ns = library.now_ns() + (int64_t)(due_s * 1e9);
-    if (library.request_put(library.host_get(), tag.request, request, &facts) != 0) {
+    error = library.request_put(library.host_get(), tag.request, request, &facts);
+    if (error && error != -EAGAIN) { /* else the segment's lock is held: it has no deadline then */
         fputs("no room for a request\n", stderr);
         exit(1);
     }
     library.tag_set(&tag);
+}
+
+void tagged_drop(const char *request)
+{
+    if (library.request_drop) /* found by the first tag */
+        (void)library.request_drop(library.host_get(), library.request_key(request));
 }

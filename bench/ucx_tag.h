@@ -6,5 +6,8 @@
 /* What this thread posts from now on belongs to a request that is due in so many seconds.
  * NULL: to none. Does nothing where the library is not loaded. */
 void tagged(const char *request, double due_s);
+/* The request is over. While another process is stopped with the segment's lock it stays; it is
+ * gone with this process at the latest. */
+void tagged_drop(const char *request);
 
 #endif
