@@ -211,6 +211,16 @@ static void overdraw__goes_with_a_chunk(void)
     tear_down();
 }
 
+/* The time of what goes without a look at the clock is that of the next look. */
+static void overdraw__is_not_late(void)
+{
+    set_up(1, 50);
+    mfs_sender_overdraw(one->sender, &one->to, 100);
+    CHECK_EQ(rival_next(one, 0, now_ns), -EAGAIN);
+    CHECK_EQ(one->to.state, MFS_DESTINATION_OPEN);
+    tear_down();
+}
+
 static void close__bytes_in_flight_are_given_back(void)
 {
     struct mfs_destination other = {0};
@@ -235,6 +245,35 @@ static void remove__the_others_are_told(void)
     CHECK_EQ(mfs_sender_remove(one->sender, &one->waits[MFS_TAGGED], now_ns), 0);
     CHECK_EQ(all.seats[0].told.rank, MFS_RANK_NONE);
     CHECK_EQ(rival_take(two, 4, CHUNK, now_ns), 0);
+    tear_down();
+}
+
+/* The rate is measured from where the port was idle: not over the time in which nothing waited. */
+static void sample__begins_when_an_idle_port_is_used(void)
+{
+    set_up(2, 0);
+    CHECK_EQ(rival_take(one, 3, CHUNK, now_ns), 0);
+    CHECK_EQ(all.port.sample_since_ns, now_ns);
+    CHECK_EQ(rival_take(one, 3, CHUNK, now_ns + 1), 0); /* it is not idle */
+    rival_done(one, 2 * CHUNK, now_ns + 2);
+    CHECK_EQ(rival_take(one, 3, CHUNK, now_ns + 3), 0);
+    CHECK_EQ(all.port.sample_since_ns, now_ns + 3);
+    CHECK_EQ(all.port.sample_base, 2 * CHUNK);
+    CHECK_EQ(rival_take(two, 3, CHUNK, now_ns + 4), 0); /* another's is in flight */
+    CHECK_EQ(all.port.sample_since_ns, now_ns + 3);
+    tear_down();
+}
+
+/* What was in its way is in nobody's any more: who asks before it sends may send again. */
+static void remove__nothing_is_in_the_way(void)
+{
+    set_up(2, 0);
+    rival_waits(one, 3, CHUNK, now_ns);
+    rival_waits(two, 2, CHUNK, now_ns);
+    CHECK_EQ(rival_next(one, CHUNK, now_ns), -EBUSY);
+    CHECK_EQ(one->sender->blocked, -EBUSY);
+    CHECK_EQ(mfs_sender_remove(one->sender, &one->waits[MFS_TAGGED], now_ns), 0);
+    CHECK_EQ(one->sender->blocked, 0);
     tear_down();
 }
 
@@ -319,8 +358,11 @@ static const struct test tests[] = {
     TEST(next__the_last_of_the_room),
     TEST(restless__what_a_later_look_could_move),
     TEST(overdraw__goes_with_a_chunk),
+    TEST(overdraw__is_not_late),
     TEST(close__bytes_in_flight_are_given_back),
     TEST(remove__the_others_are_told),
+    TEST(remove__nothing_is_in_the_way),
+    TEST(sample__begins_when_an_idle_port_is_used),
     TEST(send__as_many_as_there_are),
     TEST(send__alone),
 };

@@ -20,20 +20,25 @@ static int64_t now_ns;
 
 /* A port on which 10 chunks leave in 2 ms, the time of its window, and a sender with several
  * destinations, to the first of which the most urgent bytes go. */
-static void set_up_at(uint64_t rate_Bps, bool known)
+static void set_up_with(uint64_t rate_Bps, bool known, uint64_t window_bytes)
 {
     struct mfs_sender_config config;
 
     mfs_sender_config_init(&config);
     config.queue.params.rate_Bps = rate_Bps;
     config.rate_known = known;
-    config.window.window_bytes = 10 * CHUNK;
+    config.window.window_bytes = window_bytes;
     config.window.chunk_min_bytes = config.window.chunk_max_bytes = CHUNK;
     rivals_create(&all, 2, &config);
     sender = all.of[0].sender;
     for (int i = 0; i < PARTIES; i++)
         CHECK_EQ(mfs_sender_open(sender, &to[i], &to[i]), 0);
     now_ns = SECOND;
+}
+
+static void set_up_at(uint64_t rate_Bps, bool known)
+{
+    set_up_with(rate_Bps, known, 10 * CHUNK);
 }
 
 static void set_up(void)
@@ -380,6 +385,29 @@ static void slow__however_low_the_rate_is_said_to_be(void)
     tear_down();
 }
 
+/* One that looks late has a larger window, and what is in it takes longer to leave. */
+static void slow__not_before_a_larger_window_has_left(void)
+{
+    struct mfs_chunk chunk;
+    int64_t from_ns;
+
+    set_up_with(5000 * CHUNK, true, 0);
+    push(0, MUCH);
+    for (int i = 0; i < 4; i++) {
+        if (i > 0) {
+            now_ns += 10 * MS;
+            mfs_sender_done(sender, &to[0], mfs_sender_inflight(sender), now_ns);
+        }
+        while (mfs_sender_next(sender, 0, now_ns, &chunk) == 0)
+            ;
+    }
+    CHECK(mfs_sender_inflight(sender) >= 20 * CHUNK);
+    for (from_ns = now_ns; now_ns < from_ns + 10 * MS; now_ns += MS / 10)
+        CHECK_EQ(mfs_sender_next(sender, 0, now_ns, &chunk), -ENOBUFS);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_OPEN);
+    tear_down();
+}
+
 /* Operations that go at once see it, too, where nothing is ever queued. */
 static void slow__is_seen_by_express(void)
 {
@@ -469,6 +497,7 @@ static const struct test tests[] = {
     TEST(slow__when_its_rate_is_all_that_is_known),
     TEST(slow__not_in_less_than_a_window_is_for),
     TEST(slow__however_low_the_rate_is_said_to_be),
+    TEST(slow__not_before_a_larger_window_has_left),
     TEST(slow__is_seen_by_express),
     TEST(stalled__gets_none_until_a_byte_moves),
     TEST(stalled__is_no_reason_to_queue),
