@@ -3,27 +3,27 @@
 
     mfs bench chaos --rounds 500 --json out/chaos.json
     mfs bench chaos --seed 1 --only 37                 # that round again
-    mfs bench chaos --scene nixl --fault kill-receiver --rounds 10
+    mfs bench chaos --scene nixl --fault kill-sender
 
 Each round starts two pairs of processes on three emulated hosts (network namespaces with ports of
 --rate), both senders on one host, with one segment, on one port; every byte says which transfer it
 is of, and is looked at where it arrives. One of the pairs is hit. What it is, and the other one:
 
-    ucx        UCX: puts, gets and tagged messages            the same
-    ucx-one    UCX                                            the same sender's to another receiver
-    nccl       two ranks with the net plug-in                 the same
-    mixed      two ranks with the net plug-in                 UCX
-    nixl       two NIXL programs: writes, reads, tagged       UCX
+    ucx        UCX: puts, gets and tagged messages; another such pair
+    ucx-one    UCX; the same sender's traffic to another receiver
+    nccl       two ranks with the net plug-in; two others
+    mixed      two ranks with the net plug-in; UCX
+    nixl       two NIXL programs: tagged writes and reads; UCX
 
     kill-sender, kill-receiver    SIGKILL
     stop-sender, stop-receiver    SIGSTOP, and SIGCONT
-    down, down-all                the link of the receiver's, of the senders' host is down
+    down, down-all                the receiver's, the senders' link is down
     slow, slow-all                it carries a fifth, a twentieth, a hundredth
-    segment-removed               the senders' segment is unlinked while they use it
-    segment-full                  and its file system filled: who comes cannot make a new one
-    disk-full                     the file system of segment and statistics is full
-    clock-forward, clock-back     the senders' host's clock jumps, by up to an hour
-    clock-namespace               the sender that is hit has clocks of its own, three days ahead
+    segment-removed               the senders' segment is unlinked
+    segment-full                  and its file system filled
+    disk-full                     no room for segment and statistics
+    clock-forward, clock-back     the senders' clock jumps, by up to an hour
+    clock-namespace               the sender's clock is three days ahead
     none                          nothing
 
 Scene, fault, policy, moments and traffic follow from the seed and the number of the round. The
@@ -47,13 +47,11 @@ from typing import Any
 import _soak_world as world
 import click
 from _chaos_scene import SCENES, Hang, Scene, Wrong
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.native import NCCL_PLUGIN, UCX_SHIM, InputError
+from mfs_transport.terminal import Column, Table, help_of, make_console, progress
 from mfs_transport.testbed import network
 
 FAULTS = (
@@ -98,12 +96,12 @@ class Cluster:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    view = Table(box=None, padding=(0, 1, 0, 0))
-    view.add_column("fault")
-    for scene in SCENES:
-        view.add_column(scene, justify="right")
-    for heading in ("MB right", "failed", "wrong", "hangs", "bad"):
-        view.add_column(heading, justify="right")
+    view = Table(
+        Column("fault", left=True),
+        *(Column(one) for one in SCENES),
+        *(Column(one) for one in ("MB right", "failed", "wrong", "hangs", "bad")),
+        gap=1,
+    )
     for fault in [*FAULTS, "all"]:
         of = [one for one in rows if fault in (one["fault"], "all")]
         if not of:
@@ -129,24 +127,22 @@ def bench(
     faults: tuple[str, ...],
     link_Bps: float,
     json_path: Path | None,
-    console: Console,
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfs-chaos-")))
         cluster = Cluster(folder, link_Bps)
-        progress = stack.enter_context(Progress(console=console, disable=not console.is_terminal))
-        task = progress.add_task("", total=len(numbers))
+        console = make_console(stderr=True)
+        tell = stack.enter_context(progress("chaos", len(numbers)))
         for number in numbers:
             chance = random.Random(f"{seed} {number}")
             scene, fault = chance.choice(scenes), chance.choice(faults)
-            progress.update(task, description=f"{number}: {scene}, {fault}")
+            tell(len(rows), f"{number}: {scene}, {fault}")
             row = {"round": number, **cluster.play(scene, fault, chance)}
             rows.append(row)
-            progress.advance(task)
-            if row["problem"] or (not console.is_terminal and len(rows) % KEEP_ROUNDS == 0):
-                said = row["problem"] or f"{row['seconds']:.1f} s"
-                console.print(f"{number}: {scene}, {fault}, {row['policy']}: {said}")
+            if row["problem"]:
+                said = f"{number}: {scene}, {fault}, {row['policy']}: {row['problem']}"
+                console.print(said, soft_wrap=True)
             if json_path and len(rows) % KEEP_ROUNDS == 0:  # a long run leaves what it has
                 json_report.write(json_path, rows, seed=seed, rate_Bps=link_Bps)
     if json_path:
@@ -156,12 +152,19 @@ def bench(
 
 def choice(option: str, name: str, of: tuple[str, ...]) -> Any:
     kind = click.Choice(of)
+    metavar = name.removesuffix("s").upper()  # they stand above
     return click.option(
-        option, name, multiple=True, type=kind, default=of, help="All if not given."
+        option,
+        name,
+        multiple=True,
+        type=kind,
+        metavar=metavar,
+        default=of,
+        help="All if not given.",
     )
 
 
-@click.command(help=(__doc__ or "").replace("\n\n    ", "\n\n\b\n    "))  # as they stand
+@click.command(help=help_of(__doc__))
 @choice("--scene", "scenes", tuple(SCENES))
 @choice("--fault", "faults", FAULTS)
 @click.option("--rounds", type=click.IntRange(1, 100000), default=20, show_default=True)
@@ -198,9 +201,8 @@ def main(
     if importlib.util.find_spec("nixl") is None:
         chosen.remove("nixl")
     numbers = list(range(rounds)) if only is None else [only]
-    console = Console(stderr=True)
-    rows = bench(numbers, seed, chosen, faults, link_Bps, json_path, console)
-    out = Console(highlight=False)
+    rows = bench(numbers, seed, chosen, faults, link_Bps, json_path)
+    out = make_console()
     out.print(table(rows))
     seconds = sum(one["seconds"] for one in rows)
     out.print(

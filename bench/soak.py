@@ -2,12 +2,14 @@
 """Mixed traffic for hours: does anything leak, and is every byte where it belongs?
 
     mfs bench soak --hours 2 --json out/soak.json --plot out/soak.png
-    mfs bench soak --read out/soak.json --plot docs/soak.png       # what was recorded
+    mfs bench soak --read out/soak.json --plot docs/soak.png
 
 On one port of loopback that the shim paces, in one segment, live all the time
 
-    ucx1, ucx2    pairs of processes: puts, gets and tagged messages of 8 bytes to 4 MiB, in bursts
-    nccl          two ranks with the net plug-in, which connect anew after every 100 bursts
+    ucx1, ucx2    pairs of processes: puts, gets and tagged messages of
+                  8 bytes to 4 MiB, in bursts
+    nccl          two ranks with the net plug-in, which connect anew after
+                  every 100 bursts
     control       registers requests, tells of their progress, finishes them
 
 and beside them young ones come and go: pairs of the first two kinds that work for some seconds and
@@ -41,13 +43,11 @@ from typing import Any
 import _soak_judge as judge
 import _soak_world as world
 import click
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import PictureFile, ResultFile
 from mfs_transport.native import NCCL_PLUGIN, UCX_SHIM, InputError
+from mfs_transport.terminal import Column, Table, help_of, make_console, progress
 
 PAUSE_S = 0.2  # between bursts, on average
 YOUNG = ("ucx", "ucx", "ucx-kill-sender", "ucx-kill-receiver", "nccl")
@@ -197,7 +197,7 @@ def document_of(
     }
 
 
-def run(hours: float, every_s: float, seed: int, json_path: Path | None, console: Console) -> Any:
+def run(hours: float, every_s: float, seed: int, json_path: Path | None) -> Any:
     """The document of a run, as it is written."""
     shared = Path("/dev/shm")
     place = shared if os.access(shared, os.W_OK) else None
@@ -224,8 +224,7 @@ def run(hours: float, every_s: float, seed: int, json_path: Path | None, console
             world.Accounts(folder),
             stack,
         )
-        progress = stack.enter_context(Progress(console=console, disable=not console.is_terminal))
-        task = progress.add_task("soak", total=soak.seconds)
+        tell = stack.enter_context(progress("soak", soak.seconds))
         soak.start()
         begun = time.monotonic()
         next_young = next_sample = 0.0
@@ -233,7 +232,7 @@ def run(hours: float, every_s: float, seed: int, json_path: Path | None, console
         try:
             while soak.pairs:
                 at_s = time.monotonic() - begun
-                progress.update(task, completed=min(at_s, soak.seconds))
+                tell(min(at_s, soak.seconds), f"soak, {at_s / 60:.0f} min")
                 soak.watch()
                 if at_s >= next_young and at_s < soak.seconds - 10:
                     next_young = at_s + soak.chance.uniform(0.5, 1.5) * YOUNG_EVERY_S
@@ -244,11 +243,6 @@ def run(hours: float, every_s: float, seed: int, json_path: Path | None, console
                 if at_s >= next_keep:
                     next_keep = at_s + KEEP_S
                     keep(soak, at_s)
-                    if not console.is_terminal:
-                        verified = (
-                            soak.samples[-1]["totals"]["verified_bytes"] if soak.samples else 0
-                        )
-                        console.print(f"{at_s / 60:.0f} min: {verified / 1e9:.1f} GB verified")
                 time.sleep(0.2)
             said, _ = soak.control.communicate(timeout=STILL_S)
             control = json.loads(said)
@@ -268,12 +262,12 @@ def run(hours: float, every_s: float, seed: int, json_path: Path | None, console
         return keep(soak, seconds)
 
 
-def show(document: dict[str, Any], console: Console) -> None:
-    view = Table(box=None, padding=(0, 2, 0, 0))
-    view.add_column("process")
-    for heading in ("own MiB", "end", "KiB/h", "RSS MiB", "end", "descriptors", "end"):
-        view.add_column(heading, justify="right")
-    for one in document["results"]:
+def table(rows: list[dict[str, Any]]) -> Table:
+    view = Table(
+        Column("process", left=True),
+        *(Column(one) for one in ("own MiB", "end", "KiB/h", "RSS MiB", "end", "fds", "end")),
+    )
+    for one in rows:
         view.add_row(
             one["process"],
             *(f"{one[f'own_KiB_{when}'] / 1024:.1f}" for when in ("middle", "end")),
@@ -281,7 +275,12 @@ def show(document: dict[str, Any], console: Console) -> None:
             *(f"{one[f'rss_KiB_{when}'] / 1024:.1f}" for when in ("middle", "end")),
             *(str(one[f"descriptors_{when}"]) for when in ("middle", "end")),
         )
-    console.print(view)
+    return view
+
+
+def show(document: dict[str, Any]) -> None:
+    console = make_console()
+    console.print(table(document["results"]))
     totals = document["totals"]
     out = ", ".join(
         f"{totals[f'{word}_bytes'] / 1e6:.3f} {word}" for word in ("verified", "failed", "wrong")
@@ -294,7 +293,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print("\n".join(document["wrong"]) or "nothing grows, nothing is lost")
 
 
-@click.command(help=(__doc__ or "").replace("\n\n    ", "\n\n\b\n    "))  # as they stand
+@click.command(help=help_of(__doc__))
 @click.option("--hours", default=2.0, show_default=True, type=click.FloatRange(0.002, 1000))
 @click.option("--every", default=10.0, show_default=True, help="Seconds between two samples.")
 @click.option("--seed", default=1, show_default=True, help="Of sizes, pauses, lives and deaths.")
@@ -321,8 +320,8 @@ def main(
         except (ValueError, KeyError) as error:
             raise InputError(f"{read}: no results of a soak: {error}") from None
     else:
-        document = run(hours, every, seed, json_path, Console(stderr=True))
-    show(document, Console(highlight=False))
+        document = run(hours, every, seed, json_path)
+    show(document)
     if plot and document["samples"]:
         judge.draw(document, plot)
     sys.exit(1 if document["wrong"] else 0)

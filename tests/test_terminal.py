@@ -202,6 +202,15 @@ def bench(name: str) -> ModuleType:
 
 
 BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
+    "chaos": [
+        {
+            "scene": "ucx-one",
+            "fault": "clock-namespace",
+            "problem": "",
+            "hang": False,
+            **dict.fromkeys(("verified_bytes", "failed_bytes", "wrong_bytes"), 123456789012),
+        }
+    ],
     "contend": [
         {
             "scene": "process",
@@ -221,6 +230,14 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             "instructions_per_pair": None,
             "bytes_per_operation": 1234,
             "allocations": 12,
+        }
+    ],
+    "soak": [
+        {
+            "process": "ucx1 receives",
+            **dict.fromkeys(("own_KiB_middle", "own_KiB_end", "own_KiB_per_hour"), 12345678.9),
+            **dict.fromkeys(("rss_KiB_middle", "rss_KiB_end"), 12345678),
+            **dict.fromkeys(("descriptors_middle", "descriptors_end"), 1234),
         }
     ],
     "faults": [
