@@ -172,6 +172,7 @@ _PARTS = st.one_of(
 @example("a=0." + "0" * 400 + "1s")
 @example("a=" + "9" * 400 + "s")
 @example("a=1000000000s,b=1000000000x")
+@example("a=1s,\x1eb=2s")  # a blank of Python alone
 def test_parse_classes__and_the_table_in_c_agree(text: str):
     """What `mfs run` and the library let pass is what the plug-in understands."""
     try:

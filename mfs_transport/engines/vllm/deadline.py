@@ -38,6 +38,7 @@ MOST_S = 1e9  # of a class, or times the TTFT alone; csrc/host/config_text.c has
 DEFAULT = "default"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _PRIORITY = re.compile(r"priority-(-?[0-9]{1,10})")
+_BLANKS = " \t\n\v\f\r"  # C's, which are fewer than Python's
 _CLASS = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(x|ns|us|ms|s)")
 
 
@@ -70,13 +71,13 @@ def parse_classes(text: str) -> dict[str, Slo]:
     classes: dict[str, Slo] = {}
     if not isinstance(text, str):
         raise InputError(f"MFS_SLO {shown(text)}: a text, as tight=300ms,loose=8x")
-    for part in text.split(","):
-        if not part.strip():
+    for part in (part.strip(_BLANKS) for part in text.split(",")):
+        if not part:
             continue
-        found = _CLASS.fullmatch(part.strip())
+        found = _CLASS.fullmatch(part)
         if not found or not 0 < float(found[2]) * _UNITS.get(found[3], 1.0) <= MOST_S:
             raise InputError(
-                f"MFS_SLO {shown(part.strip())}: NAME=TIME or NAME=FACTORx is expected, "
+                f"MFS_SLO {shown(part)}: NAME=TIME or NAME=FACTORx is expected, "
                 "as in tight=300ms,loose=8x"
             )
         name, number, unit = found[1], float(found[2]), found[3]
