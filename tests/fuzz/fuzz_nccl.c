@@ -289,7 +289,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     setenv("NCCL_SOCKET_IFNAME", "lo", 1);
     setenv("MFS_ENABLE", "1", 1);
     setenv("MFS_LOG", "0", 1);
-    setenv("MFS_NCCL_PEER_TIMEOUT", "200ms", 1);
+    setenv("MFS_NCCL_PEER_TIMEOUT", "1s", 1);
     handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         fprintf(stderr, "%s\n", dlerror());

@@ -30,6 +30,7 @@ struct region { /* index: its id; never used twice */
 struct op { /* a request of ours */
     uint32_t magic;
     ucs_status_t status;
+    bool forgotten; /* was freed before its end */
     struct endpoint *ep;
     ucp_request_param_t param;
     struct op *next;
@@ -80,6 +81,11 @@ static bool later(void)
     return (*state * UINT64_C(2685821657736338717)) >> 62 == 0;
 }
 
+static bool fails(const char *call)
+{
+    return loop_hooks.fails && loop_hooks.fails(call);
+}
+
 static void note(const char *word)
 {
     const size_t used = strlen(loop_hooks.log);
@@ -98,15 +104,19 @@ static ucs_status_ptr_t post(struct endpoint *ep, const ucp_request_param_t *par
     if (!behind && !later())
         return NULL;
     op = calloc(1, sizeof(*op));
-    *op = (struct op){MAGIC, UCS_INPROGRESS, ep, *param, NULL};
+    *op = (struct op){.magic = MAGIC, .status = UCS_INPROGRESS, .ep = ep, .param = *param};
     *last = op;
     return op;
 }
 
 static void end(struct op *op, ucs_status_t status)
 {
+    if (status == UCS_OK && fails("end"))
+        status = UCS_ERR_CONNECTION_RESET;
     op->status = status;
-    if (op->param.op_attr_mask & UCP_OP_ATTR_FIELD_CALLBACK)
+    if (op->forgotten)
+        ucp_request_free(op);
+    else if (op->param.op_attr_mask & UCP_OP_ATTR_FIELD_CALLBACK)
         op->param.cb.send(op, status, op->param.user_data); /* frees it */
 }
 
@@ -158,7 +168,7 @@ unsigned ucp_worker_progress(ucp_worker_h handle)
     for (; worker->first && (count == 0 || !later()); count++)
         deliver(worker);
     if (!later())
-        end_all(worker, NULL, UCS_OK);
+        end_all(worker, NULL, UCS_OK); /* that of one may fail: see end() */
     return count;
 }
 
@@ -167,8 +177,11 @@ ucs_status_ptr_t ucp_am_send_nbx(ucp_ep_h handle, unsigned id, const void *heade
                                  const ucp_request_param_t *param)
 {
     struct endpoint *ep = (struct endpoint *)handle;
-    struct mail *mail = calloc(1, sizeof(*mail));
+    struct mail *mail;
 
+    if (fails("ucp_am_send_nbx"))
+        return UCS_STATUS_PTR(UCS_ERR_NO_MEMORY);
+    mail = calloc(1, sizeof(*mail));
     NEED(header_bytes <= LOOP_HEADER_MAX);
     mail->message = (struct loop_message){.id = id, .header_bytes = header_bytes, .bytes = bytes};
     memcpy(mail->message.header, header, header_bytes);
@@ -203,6 +216,8 @@ ucs_status_ptr_t ucp_put_nbx(ucp_ep_h ep, const void *data, size_t bytes, uint64
 {
     char *to = place(remote, rkey, bytes);
 
+    if (fails("ucp_put_nbx"))
+        return UCS_STATUS_PTR(UCS_ERR_NO_MEMORY);
     if (!to)
         return UCS_STATUS_PTR(UCS_ERR_IO_ERROR);
     memcpy(to, data, bytes);
@@ -214,6 +229,8 @@ ucs_status_ptr_t ucp_get_nbx(ucp_ep_h ep, void *data, size_t bytes, uint64_t rem
 {
     const char *from = place(remote, rkey, bytes);
 
+    if (fails("ucp_get_nbx"))
+        return UCS_STATUS_PTR(UCS_ERR_NO_MEMORY);
     NEED(from);
     memcpy(data, from, bytes);
     return post((struct endpoint *)ep, param);
@@ -221,6 +238,8 @@ ucs_status_ptr_t ucp_get_nbx(ucp_ep_h ep, void *data, size_t bytes, uint64_t rem
 
 ucs_status_ptr_t ucp_ep_flush_nbx(ucp_ep_h ep, const ucp_request_param_t *param)
 {
+    if (fails("ucp_ep_flush_nbx"))
+        return UCS_STATUS_PTR(UCS_ERR_NO_MEMORY);
     note("flush");
     return post((struct endpoint *)ep, param);
 }
@@ -229,6 +248,8 @@ ucs_status_ptr_t ucp_ep_close_nbx(ucp_ep_h handle, const ucp_request_param_t *pa
 {
     struct endpoint *ep = (struct endpoint *)handle;
 
+    if (fails("ucp_ep_close_nbx"))
+        return UCS_STATUS_PTR(UCS_ERR_NO_MEMORY);
     if (param->flags & UCP_EP_CLOSE_FLAG_FORCE) {
         note("close!");
         end_all(ep->own, ep, UCS_ERR_CANCELED);
@@ -249,7 +270,7 @@ void ucp_request_free(void *request)
 
     NEED(op->magic == MAGIC);
     if (op->status == UCS_INPROGRESS) { /* nobody is told of its end */
-        op->param.op_attr_mask = 0;
+        op->forgotten = true;
         return;
     }
     op->magic = 0;
@@ -263,6 +284,8 @@ ucs_status_t ucp_worker_create(ucp_context_h context, const ucp_worker_params_t 
 {
     struct worker *worker = workers;
 
+    if (fails("ucp_worker_create"))
+        return UCS_ERR_NO_MEMORY;
     (void)context;
     (void)params;
     while (worker < workers + WORKERS && worker->open)
@@ -292,8 +315,11 @@ void ucp_worker_destroy(ucp_worker_h handle)
 
 ucs_status_t ucp_worker_get_address(ucp_worker_h worker, ucp_address_t **out, size_t *bytes)
 {
-    struct address *address = malloc(sizeof(*address));
+    struct address *address;
 
+    if (fails("ucp_worker_get_address"))
+        return UCS_ERR_NO_MEMORY;
+    address = malloc(sizeof(*address));
     *address = (struct address){MAGIC, (uint32_t)((struct worker *)worker - workers)};
     *out = (ucp_address_t *)address;
     *bytes = sizeof(*address);
@@ -311,6 +337,8 @@ ucs_status_t ucp_worker_set_am_recv_handler(ucp_worker_h handle,
 {
     struct worker *worker = (struct worker *)handle;
 
+    if (fails("ucp_worker_set_am_recv_handler"))
+        return UCS_ERR_NO_MEMORY;
     worker->handlers[param->id] = param->cb;
     worker->arguments[param->id] = param->arg;
     return UCS_OK;
@@ -318,9 +346,12 @@ ucs_status_t ucp_worker_set_am_recv_handler(ucp_worker_h handle,
 
 ucs_status_t ucp_ep_create(ucp_worker_h worker, const ucp_ep_params_t *params, ucp_ep_h *out)
 {
-    struct endpoint *ep = calloc(1, sizeof(*ep)); /* until loop_reset(): requests point to it */
+    struct endpoint *ep;
     struct address address;
 
+    if (fails("ucp_ep_create"))
+        return UCS_ERR_NO_MEMORY;
+    ep = calloc(1, sizeof(*ep)); /* until loop_reset(): requests point to it */
     memcpy(&address, params->address, sizeof(address));
     NEED(address.magic == MAGIC && address.worker < WORKERS);
     ep->own = (struct worker *)worker;
@@ -335,6 +366,8 @@ ucs_status_t ucp_mem_map(ucp_context_h context, const ucp_mem_map_params_t *para
 {
     struct region *region = &regions[regions_made];
 
+    if (fails("ucp_mem_map"))
+        return UCS_ERR_NO_MEMORY;
     (void)context;
     NEED(regions_made < REGIONS);
     *region = (struct region){params->address, params->length, true};
@@ -352,9 +385,12 @@ ucs_status_t ucp_mem_unmap(ucp_context_h context, ucp_mem_h region)
 
 ucs_status_t ucp_rkey_pack(ucp_context_h context, ucp_mem_h region, void **out, size_t *bytes)
 {
-    struct key *key = malloc(sizeof(*key));
+    struct key *key;
 
     (void)context;
+    if (fails("ucp_rkey_pack"))
+        return UCS_ERR_NO_MEMORY;
+    key = malloc(sizeof(*key));
     *key = (struct key){MAGIC, (uint32_t)((struct region *)region - regions)};
     *out = key;
     *bytes = sizeof(*key);
@@ -368,9 +404,12 @@ void ucp_rkey_buffer_release(void *key)
 
 ucs_status_t ucp_ep_rkey_unpack(ucp_ep_h ep, const void *packed, ucp_rkey_h *out)
 {
-    struct key *key = malloc(sizeof(*key));
+    struct key *key;
 
     (void)ep;
+    if (fails("ucp_ep_rkey_unpack"))
+        return UCS_ERR_NO_MEMORY;
+    key = malloc(sizeof(*key));
     memcpy(key, packed, sizeof(*key));
     NEED(key->magic == MAGIC && key->region < regions_made);
     *out = (ucp_rkey_h)key;
@@ -397,6 +436,8 @@ void loop_reset(void)
 
 ucs_status_t ucp_ep_query(ucp_ep_h ep, ucp_ep_attr_t *attributes)
 {
+    if (fails("ucp_ep_query"))
+        return UCS_ERR_NO_MEMORY;
     (void)ep;
     if (loop_hooks.minor > 0 && loop_hooks.minor < 14)
         return UCS_OK; /* it knows no such field */
@@ -427,6 +468,8 @@ const char *ucs_status_string(ucs_status_t status)
 
 ucs_status_t ucp_config_read(const char *prefix, const char *file, ucp_config_t **config)
 {
+    if (fails("ucp_config_read"))
+        return UCS_ERR_NO_MEMORY;
     (void)prefix;
     (void)file;
     *config = malloc(1);
@@ -435,6 +478,8 @@ ucs_status_t ucp_config_read(const char *prefix, const char *file, ucp_config_t 
 
 ucs_status_t ucp_config_modify(ucp_config_t *config, const char *name, const char *value)
 {
+    if (fails("ucp_config_modify"))
+        return UCS_ERR_NO_MEMORY;
     (void)config;
     (void)name;
     (void)value;
@@ -458,6 +503,8 @@ void ucp_config_release(ucp_config_t *config)
 ucs_status_t ucp_init_version(unsigned major, unsigned minor, const ucp_params_t *params,
                               const ucp_config_t *config, ucp_context_h *context)
 {
+    if (fails("ucp_init_version"))
+        return UCS_ERR_NO_MEMORY;
     (void)major;
     (void)minor;
     (void)params;
@@ -473,6 +520,8 @@ void ucp_cleanup(ucp_context_h context)
 
 ucs_status_t ucp_context_query(ucp_context_h context, ucp_context_attr_t *attributes)
 {
+    if (fails("ucp_context_query"))
+        return UCS_ERR_NO_MEMORY;
     (void)context;
     attributes->memory_types = UCS_BIT(UCS_MEMORY_TYPE_HOST);
     return UCS_OK;

@@ -30,6 +30,8 @@ struct loop_hooks {
     uint64_t random; /* state; 0: everything is complete at once */
     /* Called with each message before its handler; NULL: none. */
     void (*change)(struct loop_message *message);
+    /* Asked before each call that may fail, and at the end of what was posted; NULL: none does. */
+    bool (*fails)(const char *call);
     unsigned minor; /* of version 1.x; 0: a new one */
     bool rdma;   /* say that there is an RDMA device */
     bool hold;   /* what is posted is not complete before it is told otherwise */
