@@ -35,6 +35,7 @@
 
 #define LEASES 6       /* with faults, at most */
 #define STALLED MFS_TIME_NEVER
+#define GARBAGE_NS (MFS_SLOW_DUES * INT64_C(1000000000) + 100000000)
 #define DEAD_SLOT 100u /* of the processes that fill the port */
 
 struct world world;
@@ -259,8 +260,8 @@ static bool all_idle(void)
     return true;
 }
 
-/* Everything that waits now has left by then. With a rate that is garbage it takes two seconds to
- * see that a destination is stalled (core/window_state.c). */
+/* Everything that waits now has left by then. With a rate that is garbage it takes three times a
+ * second (core/destination.h, core/window_state.c) to see that a destination is stalled. */
 static int64_t end_ns(void)
 {
     const bool garbage = (world.faults & FAULTS_OF_WORDS) && machine.config.port_rate == 0;
@@ -270,7 +271,7 @@ static int64_t end_ns(void)
         bytes += process_waits(&world.processes[i]);
     if (machine.config.pace > 0 && machine.config.pace < rate_Bps)
         rate_Bps = machine.config.pace;
-    return machine.now_ns + 2 * machine.config.lease + (garbage ? 2100000000 : 0) +
+    return machine.now_ns + 2 * machine.config.lease + (garbage ? GARBAGE_NS : 0) +
            (int64_t)(bytes * 2000000000 / rate_Bps) + 64 * 120000;
 }
 
