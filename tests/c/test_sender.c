@@ -234,6 +234,10 @@ static void close__bytes_in_flight_are_given_back(void)
     CHECK_EQ(mfs_sender_inflight(one->sender), CHUNK);
     mfs_sender_close(one->sender, &other); /* once more is nothing */
     CHECK_EQ(mfs_sender_inflight(one->sender), CHUNK);
+    CHECK_EQ(mfs_sender_open(one->sender, &other, &other), 0);
+    CHECK_EQ(mfs_sender_express(one->sender, &other, 1, 0), 0);
+    mfs_sender_close(one->sender, &other); /* however few */
+    CHECK_EQ(all.seats[0].told.inflight_bytes, CHUNK);
     tear_down();
 }
 

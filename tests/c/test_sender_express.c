@@ -65,6 +65,21 @@ static void express__no_faster_than_the_pace(void)
     tear_down();
 }
 
+/* What is a chunk is by the port's rate of now, whoever has learned it. */
+static void express__a_chunk_of_the_port(void)
+{
+    struct mfs_sender_config config;
+
+    mfs_sender_config_init(&config);
+    rivals_create(&all, 1, &config);
+    all.now_ns = now_ns;
+    all.port.rate_Bps = 1000000;
+    CHECK_EQ(express(one, 1 << 20), -EMSGSIZE);
+    all.port.rate_Bps = UINT64_C(10000000000);
+    CHECK_EQ(express(one, 1 << 20), 0);
+    tear_down();
+}
+
 /* The room of one that is over is as good as a new one: the pacer is asked for either. */
 static void express__no_faster_than_the_pace_in_kept_room(void)
 {
@@ -186,6 +201,7 @@ static void express__the_cheap_clock_will_do(void)
 static const struct test tests[] = {
     TEST(express__only_when_nothing_waits),
     TEST(express__only_in_the_window),
+    TEST(express__a_chunk_of_the_port),
     TEST(express__no_faster_than_the_pace),
     TEST(express__no_faster_than_the_pace_in_kept_room),
     TEST(express__not_to_one_that_turns_out_slow),
