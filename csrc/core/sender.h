@@ -48,7 +48,8 @@ struct mfs_told {
     uint32_t stalled;    /* destinations that take no bytes now */
 };
 
-/* The port as the others see it and are seen. All NULL: nobody else sends there. */
+/* The port as the others see it and are seen. All NULL: nobody else sends there. `now` is needed
+ * by mfs_sender_express() and mfs_sender_done_now(), which are told no time. */
 struct mfs_port_ops {
     void (*look)(void *ctx, int64_t now_ns, struct mfs_others *others);
     void (*publish)(void *ctx, const struct mfs_told *told, int64_t now_ns);
