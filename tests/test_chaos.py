@@ -11,14 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benches
 import pytest
 
 from mfs_transport.testbed import network
 
-BENCH = Path(__file__).parent.parent / "bench"
-sys.path.append(str(BENCH))  # as the benches see each other
-import _chaos_scene as chaos  # noqa: E402
-import _soak_world as world  # noqa: E402
+chaos, world = benches.load("_chaos_scene"), benches.load("_soak_world")
 
 
 def bench(path: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], Any]:
@@ -26,7 +24,7 @@ def bench(path: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], 
     if reason:
         pytest.skip(f"no namespaces: {reason}")
     done = subprocess.run(
-        [sys.executable, BENCH / "chaos.py", *options, "--json", path],
+        [sys.executable, benches.BENCH / "chaos.py", *options, "--json", path],
         capture_output=True,
         text=True,
         timeout=900,
@@ -135,7 +133,7 @@ def test_totals__that_keep_it(
 def test_clock__jumps_and_who_sleeps_until_a_moment_wakes_up(tmp_path: Path) -> None:
     """Of bench/chaos_clock.c: else a round with a jump would say nothing."""
     library, clock = tmp_path / "clock.so", tmp_path / "clock"
-    source = BENCH / "chaos_clock.c"
+    source = benches.BENCH / "chaos_clock.c"
     build = ["gcc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-fvisibility=hidden"]
     subprocess.run([*build, "-o", library, source], check=True)
     clock.write_bytes(bytes(8))

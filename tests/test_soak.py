@@ -9,18 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benches
 import pytest
 
-BENCH = Path(__file__).parent.parent / "bench"
-sys.path.append(str(BENCH))  # as the benches see each other
-import _soak_judge as judge  # noqa: E402
+judge = benches.load("_soak_judge")
 
 
 @pytest.mark.slow
 def test_soak(tmp_path: Path) -> None:
     path, picture = tmp_path / "soak.json", tmp_path / "soak.png"
     options = ("--hours", "0.004", "--every", "1", "--json", path, "--plot", picture)
-    command = [sys.executable, BENCH / "soak.py", *options]
+    command = [sys.executable, benches.BENCH / "soak.py", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -30,7 +29,7 @@ def test_soak(tmp_path: Path) -> None:
     assert totals["posted_bytes"] == totals["verified_bytes"] + totals["failed_bytes"] > 0
     assert document["segment"]["alive"] == 1
     assert len(document["results"]) == 7
-    again = [sys.executable, BENCH / "soak.py", "--read", path]
+    again = [sys.executable, benches.BENCH / "soak.py", "--read", path]
     read = subprocess.run(again, capture_output=True, text=True, timeout=60, check=False)
     assert (read.returncode, read.stdout) == (0, done.stdout)
 

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import io
 import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import benches
 import click
 import pytest
 from click.testing import CliRunner
@@ -185,22 +184,6 @@ def trace_lines(width: int) -> str:
     return trace.heading(shown) + "\n" + trace.line(EVENT, 0, shown)
 
 
-def bench(name: str) -> ModuleType:
-    sys.path.insert(0, str(ROOT / "bench"))
-    try:
-        spec = importlib.util.spec_from_file_location(
-            f"bench_{name}", ROOT / "bench" / f"{name}.py"
-        )
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
-
-
 BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
     "chaos": [
         {
@@ -345,7 +328,7 @@ TABLES = {
     "info": lambda width: info.grid([("MFS_SEGMENT", "/a" * 100, "environment", "words " * 30)]),
     "trace": trace_lines,
     **{
-        f"bench {name}": lambda width, name=name: bench(name).table(BENCH_ROWS[name])
+        f"bench {name}": lambda width, name=name: benches.load(name).table(BENCH_ROWS[name])
         for name in BENCH_ROWS
     },
 }
@@ -437,7 +420,7 @@ def test_doctor__fits(columns: int, capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
 def test_help__of_a_bench_fits_and_examples_stand_as_they_are(path: Path):
-    module = bench(path.stem)
+    module = benches.load(path.stem)
     text = module.__doc__  # argparse shows it as it is
     if isinstance(module.main, click.Command):
         text = CliRunner().invoke(module.main, ["--help"], terminal_width=80).output

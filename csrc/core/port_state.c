@@ -26,9 +26,9 @@
 #include "core/trust.h"
 #include "core/window.h"
 
-#define PACE_AHEAD_NS                                                                              \
-    INT64_C(60000000000) /* a chunk takes no longer, at any pace that is meant                     \
-                          */
+#define PACE_AHEAD_NS INT64_C(60000000000) /* a chunk takes no longer, at any pace that is meant   \
+                                            */
+#define PACE_CHUNK_BYTES (UINT64_C(4) << 20) /* the largest that others send, at the same pace */
 #define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 
 bool mfs_share_due(const struct mfs_port_state *port, uint64_t share, uint64_t bytes)
@@ -54,15 +54,22 @@ void mfs_share_spend(struct mfs_port_state *port, uint64_t bytes)
         ;
 }
 
+static int64_t pace_span_ns(uint64_t bytes, uint64_t pace_Bps)
+{
+    const int64_t span_ns = mfs_span_bytes(bytes, pace_Bps);
+
+    return span_ns < PACE_AHEAD_NS ? span_ns : PACE_AHEAD_NS;
+}
+
 bool mfs_pace_take(struct mfs_port_state *port, uint64_t pace_Bps, uint64_t bytes, int64_t now_ns)
 {
-    int64_t next_ns = mfs_get(&port->pace_next_ns), start_ns, takes_ns;
+    const int64_t takes_ns = pace_span_ns(bytes, pace_Bps);
+    const int64_t ahead_ns =
+        pace_span_ns(bytes > PACE_CHUNK_BYTES ? bytes : PACE_CHUNK_BYTES, pace_Bps);
+    int64_t next_ns = mfs_get(&port->pace_next_ns), start_ns;
 
-    takes_ns = mfs_span_bytes(bytes, pace_Bps);
-    if (takes_ns > PACE_AHEAD_NS)
-        takes_ns = PACE_AHEAD_NS;
     do {
-        if (!mfs_moment_come(next_ns, now_ns, PACE_AHEAD_NS))
+        if (!mfs_moment_come(next_ns, now_ns, ahead_ns))
             return false;
         /* up to a millisecond of lateness is made up, so that coarse polling keeps the rate */
         start_ns = next_ns > now_ns - 1000000 && next_ns <= now_ns ? next_ns : now_ns - 1000000;

@@ -70,7 +70,7 @@ static __attribute__((noinline)) void set_rate(struct mfs_sender *sender, uint64
 /* Every flow to where it belongs, at the port's rate of now. */
 static inline void place_due(struct mfs_sender *sender, int64_t now_ns)
 {
-    const uint64_t rate_Bps = mfs_get(&sender->port->rate_Bps);
+    const uint64_t rate_Bps = mfs_sender_port_rate(sender);
 
     if (rate_Bps != sender->rate_Bps)
         set_rate(sender, rate_Bps, now_ns);

@@ -79,7 +79,7 @@ struct mfs_sender_config {
     uint64_t untagged_permille; /* share that untagged traffic keeps, 0..1000 [50] */
     uint64_t pace_Bps; /* no faster than this; 0: as it comes [0] */
     int64_t lease_ns; /* after which bytes that have not moved do not count [20 ms] */
-    bool rate_known; /* the port's rate was configured: none is learned [false] */
+    bool rate_known; /* that of `queue` was configured for the port: none is learned [false] */
     struct mfs_port_state *port; /* of all senders of the port; NULL: of this one alone [NULL] */
     struct mfs_port_ops others;
     struct mfs_transport_ops transport;
@@ -110,8 +110,8 @@ struct mfs_sender {
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
     int64_t trial_ns, trial_every_ns; /* when the others are tried next: try_others() */
     int blocked; /* why next() had none last, or will have none now: see there; 0: it had one */
+    uint64_t known_Bps; /* of the port, as it was configured; 0: it is learned */
     bool rested; /* nothing waited and nothing was in flight since its last chunk */
-    bool rate_known;
 };
 
 /* Policy mfs, no facts, an unlimited window, nobody else on the port. */

@@ -58,7 +58,7 @@ int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destin
         mfs_destination_sent(&sender->destinations, destination, bytes, 0);
         return 0;
     }
-    mfs_window_state_rate(&sender->window, mfs_get(&sender->port->rate_Bps));
+    mfs_window_state_rate(&sender->window, mfs_sender_port_rate(sender));
     if (bytes > (largest > 0 ? largest : sender->window.chunk_bytes))
         return -EMSGSIZE;
     now_ns = cheap_now_ns(sender);

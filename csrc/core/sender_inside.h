@@ -45,6 +45,17 @@ static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
     sender->others_bytes = others->inflight_bytes;
 }
 
+/* A rate that was configured is what it was, whatever stands in the word that all can write. */
+static inline uint64_t mfs_sender_port_rate(struct mfs_sender *sender)
+{
+    const uint64_t rate_Bps = mfs_get(&sender->port->rate_Bps);
+
+    if (MFS_LIKELY(sender->known_Bps == 0 || rate_Bps == sender->known_Bps))
+        return rate_Bps;
+    mfs_set(&sender->port->rate_Bps, sender->known_Bps);
+    return sender->known_Bps;
+}
+
 /* The owner looks: what does not leave in time leaves the account instead. True if so. */
 static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
     struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
@@ -137,7 +148,7 @@ static inline void mfs_sender_tell_done(struct mfs_sender *sender, int64_t now_n
 {
     mfs_sender_tell(sender, now_ns);
     mfs_sender_rest(sender);
-    if (!sender->rate_known && mfs_sample_due(sender->port, now_ns))
+    if (sender->known_Bps == 0 && mfs_sample_due(sender->port, now_ns))
         mfs_sender_sample(sender, now_ns);
 }
 

@@ -40,7 +40,7 @@ int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender 
     sender->pace_Bps = config->pace_Bps;
     sender->patience.lease_ns = config->lease_ns;
     sender->rate_Bps = sender->patience_rate_Bps = UINT64_MAX; /* none yet */
-    sender->rate_known = config->rate_known;
+    sender->known_Bps = config->rate_known ? config->queue.params.rate_Bps : 0;
     sender->rested = true;
     mfs_window_state_init(&sender->window, &config->window);
     *out = sender;
@@ -74,7 +74,7 @@ int mfs_sender_set_policy(struct mfs_sender *sender, const struct mfs_policy *po
 {
     struct mfs_params here = *params;
 
-    here.rate_Bps = mfs_get(&sender->port->rate_Bps);
+    here.rate_Bps = mfs_sender_port_rate(sender);
     return mfs_rmlq_set_policy(sender->queue, policy, &here, now_ns);
 }
 
@@ -96,7 +96,7 @@ uint64_t mfs_sender_stalls(struct mfs_sender *sender)
 
 uint64_t mfs_sender_chunk(struct mfs_sender *sender)
 {
-    mfs_window_state_rate(&sender->window, mfs_get(&sender->port->rate_Bps));
+    mfs_window_state_rate(&sender->window, mfs_sender_port_rate(sender));
     return sender->window.chunk_bytes;
 }
 

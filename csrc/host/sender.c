@@ -223,7 +223,8 @@ static int sender_make(struct place *place, const struct mfs_transport_ops *tran
     config.queue.facts = mfs_request_source(place->host);
     config.queue.watch = mfs_event_watch(place->port);
     params_init(place->port, &config.queue.params);
-    config.queue.params.rate_Bps = mfs_port_rate_Bps(place->port);
+    config.queue.params.rate_Bps =
+        settings->port_rate > 0 ? settings->port_rate : mfs_port_rate_Bps(place->port);
     mfs_port_window_config(place->port, &config.window);
     config.untagged_permille = settings->untagged_share;
     config.pace_Bps = settings->pace;

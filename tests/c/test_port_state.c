@@ -89,6 +89,11 @@ static void pace__a_moment_too_far_ahead(void)
 
     CHECK(mfs_pace_take(&port, MB, 2000, SECOND));
     CHECK_EQ(port.pace_next_ns, SECOND + MS);
+    /* the largest chunk takes 42 ms at this pace: nobody sets it 50 ms ahead */
+    port.pace_next_ns = SECOND + 50 * MS;
+    CHECK(mfs_pace_take(&port, 100 * MB, 2000, SECOND));
+    port.pace_next_ns = SECOND + 40 * MS;
+    CHECK(!mfs_pace_take(&port, 100 * MB, 2000, SECOND));
 }
 
 static void pace__huge_chunk_at_a_low_pace(void)

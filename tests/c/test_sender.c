@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One sender, or several of one port, without a host: what goes next, and what does not. */
 #include "core/sender.h"
-
+#include "core/atomic.h"
 #include "sender_port.h"
 
 #define MS INT64_C(1000000)
@@ -27,6 +27,32 @@ static void create__refuses_bad_values(void)
     CHECK_EQ(mfs_sender_create(&good, &sender), 0);
     mfs_sender_destroy(sender);
     mfs_sender_destroy(NULL);
+}
+
+/* A word that any process of the host can write. */
+static void rate__that_was_configured_stays_what_it_was(void)
+{
+    static const uint64_t words[] = {1, 0, UINT64_MAX};
+    struct mfs_sender_config config;
+    struct mfs_chunk chunk;
+
+    mfs_sender_config_init(&config);
+    config.queue.params.rate_Bps = 50000000;
+    config.rate_known = true;
+    config.window.window_bytes = 0;
+    rivals_create(&all, 1, &config);
+    all.now_ns = now_ns;
+    rival_waits_of(one, MFS_TAGGED, 1000, MUCH, now_ns);
+    for (size_t i = 0; i < COUNT(words); i++) {
+        mfs_set(&one->sender->port->rate_Bps, words[i]);
+        CHECK_EQ(mfs_sender_next(one->sender, 0, now_ns, &chunk), 0);
+        CHECK_EQ(mfs_get(&one->sender->port->rate_Bps), 50000000);
+        CHECK_EQ(one->sender->window.rate_Bps, 50000000);
+        mfs_sender_done(one->sender, &one->to, chunk.length, now_ns);
+        mfs_set(&one->sender->port->rate_Bps, words[i]);
+        CHECK_EQ(mfs_sender_chunk(one->sender), mfs_window_chunk(&config.window, 50000000));
+    }
+    tear_down();
 }
 
 /* --- push --- */
@@ -355,6 +381,7 @@ static void send__alone(void)
 
 static const struct test tests[] = {
     TEST(create__refuses_bad_values),
+    TEST(rate__that_was_configured_stays_what_it_was),
     TEST(push__a_coarser_tag_when_no_flow_is_free),
     TEST(next__why_there_is_none),
     TEST(next__a_chunk_of_the_port),
