@@ -26,8 +26,8 @@
 #include "core/trust.h"
 #include "core/window.h"
 
-#define PACE_AHEAD_NS INT64_C(60000000000) /* a chunk takes no longer, at any pace that is meant   \
-                                            */
+/* A chunk takes no longer, at any pace that is meant. */
+#define PACE_AHEAD_NS INT64_C(60000000000)
 #define PACE_CHUNK_BYTES (UINT64_C(4) << 20) /* the largest that others send, at the same pace */
 #define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 
