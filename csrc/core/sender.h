@@ -110,7 +110,8 @@ struct mfs_sender {
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
     int64_t trial_ns, trial_every_ns; /* when the others are tried next: try_others() */
     int blocked; /* why next() had none last, or will have none now: see there; 0: it had one */
-    uint64_t known_Bps; /* of the port, as it was configured; 0: it is learned */
+    uint64_t known_Bps; /* of the port, as it was configured; 0: it was not */
+    bool learns; /* the port's rate, from what leaves */
     bool rested; /* nothing waited and nothing was in flight since its last chunk */
 };
 

@@ -148,7 +148,7 @@ static inline void mfs_sender_tell_done(struct mfs_sender *sender, int64_t now_n
 {
     mfs_sender_tell(sender, now_ns);
     mfs_sender_rest(sender);
-    if (sender->known_Bps == 0 && mfs_sample_due(sender->port, now_ns))
+    if (sender->learns && mfs_sample_due(sender->port, now_ns))
         mfs_sender_sample(sender, now_ns);
 }
 

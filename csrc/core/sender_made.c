@@ -40,6 +40,7 @@ int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender 
     sender->pace_Bps = config->pace_Bps;
     sender->patience.lease_ns = config->lease_ns;
     sender->rate_Bps = sender->patience_rate_Bps = UINT64_MAX; /* none yet */
+    sender->learns = !config->rate_known;
     sender->known_Bps = config->rate_known ? config->queue.params.rate_Bps : 0;
     sender->rested = true;
     mfs_window_state_init(&sender->window, &config->window);

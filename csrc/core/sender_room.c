@@ -79,6 +79,6 @@ void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others,
         return;
     }
     mfs_sample_is(sender->port, MFS_SAMPLE_HELD);
-    if (sender->known_Bps == 0)
+    if (sender->learns)
         try_others(sender, now_ns);
 }

@@ -70,7 +70,7 @@ static void join__as_configured(void)
     CHECK_EQ(sender->patience.lease_ns, 33 * MS);
     CHECK_EQ(sender->untagged_permille, 77);
     CHECK_EQ(sender->pace_Bps, MB / 2);
-    CHECK_EQ(sender->known_Bps, MB);
+    CHECK(sender->known_Bps == MB && !sender->learns);
     CHECK_EQ(mfs_sender_chunk(sender), 65536);
     CHECK_EQ(sender->window.window_bytes, 4321);
     mfs_sender_leave(sender);
@@ -84,7 +84,7 @@ static void join__a_rate_that_is_learned(void)
 
     host = host_private();
     CHECK_EQ(mfs_sender_join(host, "eth7", MFS_EGRESS, NULL, &sender), 0);
-    CHECK_EQ(sender->known_Bps, 0);
+    CHECK(sender->known_Bps == 0 && sender->learns);
     CHECK_EQ(sender->queue->params.rate_margin * 10, 20);
     mfs_sender_follow(sender);
     CHECK_EQ(sender->queue->params.rate_margin * 10, 20);

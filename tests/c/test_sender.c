@@ -55,6 +55,30 @@ static void rate__that_was_configured_stays_what_it_was(void)
     tear_down();
 }
 
+/* Whoever says that none is to be learned may also say that there is none. */
+static void rate__none_is_learned_though_there_is_none(void)
+{
+    struct mfs_sender_config config;
+    struct mfs_chunk chunk;
+
+    for (int known = 0; known < 2; known++) {
+        mfs_sender_config_init(&config);
+        config.rate_known = known;
+        config.window.window_bytes = CHUNK;
+        config.window.chunk_max_bytes = CHUNK;
+        rivals_create(&all, 1, &config);
+        all.now_ns = now_ns;
+        rival_waits_of(one, MFS_TAGGED, 1000, MUCH, now_ns);
+        for (int i = 0; i < 100; i++) {
+            CHECK_EQ(mfs_sender_next(one->sender, 0, now_ns + i * MS, &chunk), 0);
+            CHECK_EQ(mfs_sender_next(one->sender, 0, now_ns + i * MS, &chunk), -ENOBUFS);
+            mfs_sender_done(one->sender, &one->to, CHUNK, now_ns + (i + 1) * MS);
+        }
+        CHECK_EQ_AT(mfs_get(&one->sender->port->rate_Bps) == 0, known, known);
+        tear_down();
+    }
+}
+
 /* --- push --- */
 
 static void push__a_coarser_tag_when_no_flow_is_free(void)
@@ -382,6 +406,7 @@ static void send__alone(void)
 static const struct test tests[] = {
     TEST(create__refuses_bad_values),
     TEST(rate__that_was_configured_stays_what_it_was),
+    TEST(rate__none_is_learned_though_there_is_none),
     TEST(push__a_coarser_tag_when_no_flow_is_free),
     TEST(next__why_there_is_none),
     TEST(next__a_chunk_of_the_port),
