@@ -24,6 +24,8 @@ static void create__refuses_bad_values(void)
         CHECK_EQ_AT(mfs_sender_create(&bad, &sender), -EINVAL, i);
         CHECK(!sender);
     }
+    good.untagged_permille = 1000;
+    good.lease_ns = 1;
     CHECK_EQ(mfs_sender_create(&good, &sender), 0);
     mfs_sender_destroy(sender);
     mfs_sender_destroy(NULL);

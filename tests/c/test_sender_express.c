@@ -21,6 +21,7 @@ static void express__only_when_nothing_waits(void)
     CHECK_EQ(all.seats[0].told.rank, MFS_RANK_NONE); /* and wait for nothing */
     CHECK_EQ(express(one, CHUNK + 1), -EMSGSIZE);
     CHECK_EQ(mfs_sender_express(one->sender, &one->to, 129, 128), -EMSGSIZE);
+    CHECK_EQ(mfs_sender_express(one->sender, &one->to, 2, 1), -EMSGSIZE);
     CHECK_EQ(mfs_sender_express(one->sender, &one->to, 2 * CHUNK, 2 * CHUNK), 0);
     rival_waits(one, 9, CHUNK, now_ns); /* here */
     CHECK_EQ(express(one, 128), -EBUSY);

@@ -450,6 +450,38 @@ static void restless__while_another_destination_waits(void)
     tear_down();
 }
 
+/* The one that is under way is slow, and others of the port fill the window. */
+static void restless__while_others_fill_the_window(void)
+{
+    set_up();
+    stop_the_first();
+    pass(7 * MS);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_SLOW);
+    CHECK_EQ(rival_take(&all.of[1], 0, 10 * CHUNK, now_ns), 0);
+    push(1, MUCH);
+    CHECK_EQ(next(), -ENOBUFS);
+    CHECK(mfs_sender_restless(sender));
+    tear_down();
+}
+
+/* One holds the window again after a long time: the others are not tried at once. */
+static void trial__not_before_it_has_held_the_window_for_a_while(void)
+{
+    set_up_at(5000 * CHUNK, false);
+    stop_the_first();
+    push(1, MUCH);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(next(), -ENOBUFS);
+        CHECK_EQ_AT(to[0].state, MFS_DESTINATION_OPEN, i);
+        now_ns += MS;
+        done(0, 10);
+        now_ns += 10 * SECOND;
+        for (int k = 0; k < 10; k++)
+            CHECK_EQ(next(), 0);
+    }
+    tear_down();
+}
+
 static unsigned told;
 static int64_t told_age_ns;
 
@@ -503,6 +535,8 @@ static const struct test tests[] = {
     TEST(stalled__is_no_reason_to_queue),
     TEST(stalled__a_thousand_flows),
     TEST(restless__while_another_destination_waits),
+    TEST(restless__while_others_fill_the_window),
+    TEST(trial__not_before_it_has_held_the_window_for_a_while),
     TEST(stalled__is_told_once),
 };
 
