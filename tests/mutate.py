@@ -198,11 +198,9 @@ class Bench:
         self.tests = sorted(
             {test for name in TESTS for test in (self.root / "tests/c").glob(f"{name}.c")}
         )
-        for floor in FLOORS:
-            for explored in (False, True):
-                self.compile(sorted((self.root / floor).glob("*.c")), explored)
-        for test in self.tests:
-            self.compile([test], False)
+        sources = [source for floor in FLOORS for source in (self.root / floor).glob("*.c")]
+        if not (self.compile(sources + self.tests, False) and self.compile(sources, True)):
+            raise SystemExit("mutate: the sources do not compile")
         self.limit_s = dict.fromkeys(self.names(), 60.0)
         for name in self.names():
             began = time.monotonic()

@@ -15,6 +15,7 @@ static void create__refuses_bad_values(void)
     struct mfs_sender *sender = NULL;
 
     mfs_sender_config_init(&good);
+    CHECK_EQ(good.untagged_permille, 50); /* what is refused differs from it in one value */
     for (int i = 0; i < 5; i++) {
         bad = good;
         bad.untagged_permille = i == 0 ? 1001 : bad.untagged_permille;
