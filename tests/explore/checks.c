@@ -160,6 +160,9 @@ static void check_window(const struct process *at)
     if (bytes > window + chunks)
         FAIL("process %u posts: %llu bytes are open in a window of %llu", at->index,
              (unsigned long long)bytes, (unsigned long long)window);
+    /* what a larger window has let out stays in flight when the window is smaller again */
+    if (at->sender->window.more_bytes > 0 && world.window_base < bytes)
+        world.window_base = bytes < window ? bytes : window;
 }
 
 static void check_order(const struct process *at, mfs_rank_t rank)
@@ -191,7 +194,7 @@ static void check_stall(const struct to *to)
 {
     CHECK(to->at.state != MFS_DESTINATION_STALLED);
     if (!(world.faults & (FAULT_STOPPED | FAULT_SLOW | FAULT_LATE)) && to->under_way > 0 &&
-        machine.now_ns - to->moved_ns > 2 * machine.config.lease)
+        machine.now_ns - to->moved_ns > 2 * machine.config.lease + to->of->sender->patience.gap_ns)
         FAIL("process %u posts to one that does not move", to->of->index);
 }
 
