@@ -482,6 +482,44 @@ static void trial__not_before_it_has_held_the_window_for_a_while(void)
     tear_down();
 }
 
+/* What has left of the first, or of the others that were let in; and the window is filled again. */
+static void a_millisecond(void)
+{
+    now_ns += MS;
+    for (int i = PARTIES - 1; i >= 0; i--) {
+        if (to[i].inflight_bytes > 0)
+            done(i, to[i].inflight_bytes / CHUNK);
+    }
+    while (next() >= 0)
+        ;
+}
+
+/* A port that one destination fills all the time, and takes what it is given: the others are tried
+ * ever more rarely, but at least every six seconds. */
+static void trial__comes_later_each_time_and_never_ends(void)
+{
+    int64_t last_ns = 0, gap_ns = 0;
+    bool open = true;
+
+    set_up_at(5000 * CHUNK, false);
+    stop_the_first();
+    push(1, MUCH);
+    for (int i = 0; i < 30000; i++) {
+        a_millisecond();
+        if (open && to[0].state != MFS_DESTINATION_OPEN) {
+            if (gap_ns > 0 && gap_ns < 3 * SECOND) /* each is twice as late as the one before */
+                CHECK_EQ_AT(now_ns - last_ns > gap_ns + gap_ns / 2, true, i);
+            gap_ns = last_ns > 0 ? now_ns - last_ns : 0;
+            last_ns = now_ns;
+            CHECK_EQ_AT(gap_ns < 6 * SECOND, true, i);
+        }
+        open = to[0].state == MFS_DESTINATION_OPEN;
+    }
+    CHECK(gap_ns > 3 * SECOND);
+    CHECK(now_ns - last_ns < 6 * SECOND);
+    tear_down();
+}
+
 static unsigned told;
 static int64_t told_age_ns;
 
@@ -537,6 +575,7 @@ static const struct test tests[] = {
     TEST(restless__while_another_destination_waits),
     TEST(restless__while_others_fill_the_window),
     TEST(trial__not_before_it_has_held_the_window_for_a_while),
+    TEST(trial__comes_later_each_time_and_never_ends),
     TEST(stalled__is_told_once),
 };
 
