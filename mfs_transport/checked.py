@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -61,6 +62,15 @@ def several(values: Any, what: str) -> list[Any]:
         with contextlib.suppress(TypeError):
             return list(values)
     raise InputError(f"{what} {shown(values)}: a list is expected")
+
+
+def word(value: Any, words: Iterable[str], what: str) -> str:
+    """One of these. An array is compared by element, so the type is looked at first."""
+    known = tuple(words)
+    if not isinstance(value, str) or value not in known:
+        *most, last = known
+        raise InputError(f"{what} {shown(value)}: one of {', '.join(most)} or {last}")
+    return value
 
 
 def one_of(value: Any, kind: type, what: str) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mfs_transport import InputError
@@ -61,6 +62,7 @@ def test_elementwise__the_measured_range():
         ("dbrx", "a100", 8, {"groups": 41}, "groups 41: from 1 to the 40 layers of dbrx"),
         ("llama3-8b", "a100", 8, {"across": "ep"}, "llama3-8b has no experts"),
         ("dbrx", "a100", 8, {"across": "wan"}, "across 'wan'"),
+        ("dbrx", "a100", 8, {"across": np.array(["ep", "tp"])}, "across array"),
     ],
 )
 def test_unit_model__names_what_does_not_fit(

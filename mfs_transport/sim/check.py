@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checked
 from ..native import InputError, shown
 from .interface import (
     CHUNKS_POLICIES,
@@ -36,8 +37,7 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
     """InputError that says what is wrong, in the words of this interface."""
     for source in (cluster, model, options):
         _numbers(source)
-    if options.policy not in POLICIES:
-        raise InputError(f"policy {shown(options.policy)}: one of {', '.join(POLICIES)}")
+    checked.word(options.policy, POLICIES, "policy")
     if not 2 <= options.levels <= 31:
         raise InputError(f"levels {options.levels}: 2 to 31")
     if not 1 <= options.classes <= MOST_CLASSES:

@@ -104,8 +104,7 @@ def unit_model(
     dense model and `ep` for a mixture. InputError names what does not fit.
     """
     spec = find(name)
-    if across not in ACROSS:
-        raise InputError(f"across {shown(across)}: one of {', '.join(ACROSS)}")
+    checked.word(across, ACROSS, "across")
     if across in ("ep", "both") and spec.dense:
         raise InputError(f"across {shown(across)}: {spec.name} has no experts")
     checked.whole(ranks, "ranks", least=1)

@@ -252,8 +252,7 @@ def make(
     """
     checked.whole(warmup, "warm-up", MOST_REQUESTS)
     checked.whole(measured, "requests", MOST_REQUESTS - warmup, 1)
-    if times not in ("poisson", "trace"):
-        raise InputError(f"times {shown(times)}: poisson or trace")
+    checked.word(times, ("poisson", "trace"), "times")
     if rate is not None and not (isinstance(rate, Real) and 1e-6 <= rate <= MOST_RATE):
         raise InputError(f"rate {shown(rate)}: requests a second, from 1e-6 to {MOST_RATE:g}")
     count = warmup + measured
