@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "soak_ucx.h"
+#include "ucx_request.h"
 #include "ucx_tag.h"
 
 #define LINKS_MAX 2
@@ -41,21 +42,6 @@ static void on_error(void *arg, ucp_ep_h failed, ucs_status_t status)
     (void)status;
 }
 
-/* NULL once it is over. */
-static ucs_status_t ended(ucs_status_ptr_t *request)
-{
-    ucs_status_t status = UCS_PTR_STATUS(*request);
-
-    if (UCS_PTR_IS_PTR(*request)) {
-        status = ucp_request_check_status(*request);
-        if (status == UCS_INPROGRESS)
-            return status;
-        ucp_request_free(*request);
-    }
-    *request = NULL;
-    return status;
-}
-
 static void link_over(struct link *link, bool gone)
 {
     link->phase = OVER;
@@ -85,7 +71,7 @@ static void link_open(struct link *link)
     }
     (void)soak_tell(link->peer, "c", 1);
     link->flush = ucp_ep_flush_nbx(link->ep, &no_param);
-    while ((status = ended(&link->flush)) == UCS_INPROGRESS)
+    while ((status = request_ended(&link->flush)) == UCS_INPROGRESS)
         soak_progress();
     soak_add(&link->account->connections, 1);
     if (status != UCS_OK || !soak_tell(link->peer, "c", 1))
@@ -101,7 +87,7 @@ static void link_close(struct link *link)
     if (!link->ep)
         return;
     link->flush = ucp_ep_close_nbx(link->ep, &no_param);
-    while (ended(&link->flush) == UCS_INPROGRESS)
+    while (request_ended(&link->flush) == UCS_INPROGRESS)
         soak_progress();
     (void)soak_tell(link->peer, "c", 1);
 }
@@ -165,7 +151,7 @@ static bool burst_ended(struct link *link)
     bool over = true;
 
     for (unsigned i = 0; i < link->burst.count; i++) {
-        const ucs_status_t status = ended(&link->requests[i]);
+        const ucs_status_t status = request_ended(&link->requests[i]);
 
         if (status == UCS_INPROGRESS)
             over = false;
@@ -236,7 +222,7 @@ static void link_step(struct link *link, bool ends, double pause_s)
         }
         break;
     case FLUSHING:
-        status = ended(&link->flush);
+        status = request_ended(&link->flush);
         if (status == UCS_INPROGRESS)
             break;
         burst_count(link, status == UCS_OK);

@@ -14,6 +14,7 @@
 #include <ucp/api/ucp.h>
 
 #include "stall_world.h"
+#include "ucx_request.h"
 #include "ucx_tag.h"
 
 #define RANKS 6
@@ -98,21 +99,6 @@ static ucs_status_ptr_t post(const struct target *target, size_t bytes)
                 : ucp_put_nbx(target->ep, memory, bytes, target->remote, target->rkey, &no_param);
 }
 
-/* UCS_INPROGRESS, or how it has ended. */
-static ucs_status_t ended(ucs_status_ptr_t *request)
-{
-    ucs_status_t status = UCS_PTR_STATUS(*request);
-
-    if (UCS_PTR_IS_PTR(*request)) {
-        status = ucp_request_check_status(*request);
-        if (status == UCS_INPROGRESS)
-            return status;
-        ucp_request_free(*request);
-    }
-    *request = NULL;
-    return status;
-}
-
 static void target_connect(struct target *target, const struct card *card)
 {
     const ucp_ep_params_t params = {
@@ -129,7 +115,7 @@ static void target_connect(struct target *target, const struct card *card)
     UCX(ucp_ep_rkey_unpack(target->ep, card->rkey, &target->rkey));
     target->remote = card->memory;
     flush = ucp_ep_flush_nbx(target->ep, &no_param);
-    while ((status = ended(&flush)) == UCS_INPROGRESS)
+    while ((status = request_ended(&flush)) == UCS_INPROGRESS)
         ucp_worker_progress(worker);
     UCX(status);
 }
@@ -159,7 +145,7 @@ static void target_step(struct load *load, int receiver, bool posts)
         ucs_status_t status = UCS_OK;
 
         if (target->requests[i]) {
-            status = ended(&target->requests[i]);
+            status = request_ended(&target->requests[i]);
             *done += status == UCS_OK ? load->bytes : 0;
         }
         if (status == UCS_OK && posts) {
@@ -201,8 +187,8 @@ static double ucx_urgent(struct load *load)
     flush = ucp_ep_flush_nbx(targets[1].ep, &no_param);
     tagged(NULL, 0);
     while ((transfer || flush) && world_now_s() - begun_s < URGENT_LIMIT_S) {
-        const ucs_status_t one = transfer ? ended(&transfer) : UCS_OK;
-        const ucs_status_t two = flush ? ended(&flush) : UCS_OK;
+        const ucs_status_t one = transfer ? request_ended(&transfer) : UCS_OK;
+        const ucs_status_t two = flush ? request_ended(&flush) : UCS_OK;
 
         if ((one != UCS_OK && one != UCS_INPROGRESS) || (two != UCS_OK && two != UCS_INPROGRESS))
             DIE("the urgent transfer: status %d, %d", one, two);
