@@ -50,7 +50,7 @@ void mfs_share_spend(struct mfs_port_state *port, uint64_t bytes)
     uint64_t credit = mfs_get(&port->untagged_credit);
 
     while (credit > 0 && !mfs_replace(&port->untagged_credit, &credit,
-                                      credit / 1000 > bytes ? credit - bytes * 1000 : 0))
+                                      credit / 1000 >= bytes ? credit - bytes * 1000 : 0))
         ;
 }
 

@@ -23,6 +23,13 @@ static void share__what_is_earned_and_spent(void)
     CHECK(mfs_share_due(&port, 500, 1000) && !mfs_share_due(&port, 500, 1001));
     mfs_share_spend(&port, 400);
     CHECK(mfs_share_due(&port, 500, 600) && !mfs_share_due(&port, 500, 601));
+    mfs_share_spend(&port, 600);
+    mfs_share_earn(&port, 333, 128 * 4); /* 255.616 bytes */
+    mfs_share_spend(&port, 255); /* what is left of a byte stays */
+    mfs_share_earn(&port, 333, 128 * 2 - 2); /* and with 126.809 makes 127 whole ones */
+    CHECK(mfs_share_due(&port, 333, 127) && !mfs_share_due(&port, 333, 128));
+    mfs_share_spend(&port, 128);
+    mfs_share_earn(&port, 500, 600);
     mfs_share_earn(&port, 50, 19000); /* a twentieth: a byte for 19 */
     CHECK(mfs_share_due(&port, 50, 1600) && !mfs_share_due(&port, 50, 1601));
     mfs_share_earn(&port, 1, 100); /* thousandths are kept */
