@@ -17,20 +17,24 @@ import mfs_transport as mfs
 from mfs_transport.commands import group, top
 from mfs_transport.native import ffi, lib
 from mfs_transport.observe.rates import Watch, folded
-from mfs_transport.observe.segment import Look, Port, Sender
+from mfs_transport.observe.segment import Look, Port, Process, Sender
 
 
 def found(bytes_done: int, level: int | None = 2, count: int = 1, still_s: float = 0.0) -> Look:
     """A host of `count` processes with a sender each on one port."""
     counters = {"bytes": bytes_done, "deferred": bytes_done // 1000, "faults": 0}
-    senders = [Sender(100 + n, level, 1000, 0, still_s > 0, still_s) for n in range(count)]
+    senders = [
+        Sender(str(100 + n), 100 + n, level, 1000, 0, still_s > 0, still_s) for n in range(count)
+    ]
     port = Port("nic0", "egress", 10**9, 2 * 10**6, count * bytes_done, senders)
     return Look(
         Path("/segment"),
         "live",
         policy="mfs",
         requests={"waiting": 12345, "given_up": 1},
-        processes={100 + n: counters for n in range(count)},
+        processes={
+            str(100 + n): Process(str(100 + n), 100 + n, 0, "", counters) for n in range(count)
+        },
         ports=[port],
     )
 

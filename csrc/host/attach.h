@@ -41,6 +41,9 @@ struct mfs_host {
     char path[256]; /* "": private */
     char reason[400]; /* why it is private; "": it is not, or was asked to be */
     _Atomic uint32_t port_opens[MFS_PORTS_MAX]; /* handles of this process, by mfs_port_open */
+    char port_names[MFS_PORTS_MAX][MFS_PORT_NAME_MAX + 1]; /* of those; under the lock, as ... */
+    uint8_t port_directions[MFS_PORTS_MAX];                /* ... these */
+    _Atomic uint32_t policy_known; /* the last in the segment that was one */
     struct mfs_host *next; /* under the mutex of the list: see hosts.c */
 };
 
@@ -73,6 +76,12 @@ int mfs_file_whole(int fd);
 /* What a new segment begins with. */
 void mfs_segment_init(struct mfs_segment *segment, uint32_t policy);
 uint32_t mfs_policy_index(const struct mfs_policy *policy);
+/*
+ * Something that has gone wrong may have written over it. What this process knows of it is put
+ * right: the header, else nobody could attach any more, the policy, and the ports that it has open.
+ * The lock is held.
+ */
+void mfs_segment_mend(struct mfs_host *host);
 /*
  * From now on this process is scheduled on its own: a private segment takes the place of the
  * shared one, at the same address, with the same policy and ports. keep: with all that this
@@ -114,6 +123,7 @@ void mfs_process_reap_locked(struct mfs_host *host); /* the lock is held */
  * whatever it says. */
 void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *living);
 void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living);
+void mfs_ports_mend(struct mfs_host *host);
 void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
 /* After a writer has died: drop the cells that it left half written. */
 void mfs_request_repair(struct mfs_segment *segment);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "host/attach.h"
+#include "host/rights.h"
 
 #define INTERRUPTIONS_MAX 1000 /* by signals, before a file is given up */
 
@@ -103,10 +104,9 @@ int mfs_file_open(const char *path, int flags, struct stat *status)
 
     if (fd < 0)
         return -errno;
-    if (fstat(fd, status) != 0 || !S_ISREG(status->st_mode) || status->st_uid != geteuid() ||
-        (status->st_mode & 077) != 0) {
+    if (fstat(fd, status) != 0 || !mfs_rights_suffice(path, status)) {
         close(fd);
-        return -EACCES; /* somebody else could read or change it */
+        return -EACCES; /* others could read or change it than those it is for */
     }
     return fd;
 }

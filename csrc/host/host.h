@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the processes of one host share: one memory-mapped file, mode 0600.
+ * What the processes of one host share: one memory-mapped file, of a user or of a group (rights.h).
  *
  *   header | settings | processes[] | ports[] { senders[] } | requests[] | events[]
  *

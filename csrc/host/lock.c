@@ -18,6 +18,7 @@
 
 #include "core/atomic.h"
 #include "host/attach.h"
+#include "host/identity.h"
 #include "host/log.h"
 
 #define WAIT_NS INT64_C(100000000)
@@ -44,7 +45,7 @@ static void holder_name(const struct mfs_segment *segment, char *name, size_t si
     const uint32_t slot = writer - 1;
 
     if (writer > 0 && slot < MFS_PROCESSES_MAX)
-        snprintf(name, size, "process %d", (int)mfs_get(&segment->processes[slot].pid));
+        mfs_identity_text(&segment->processes[slot], name, size);
     else
         snprintf(name, size, "another process");
 }
@@ -52,7 +53,7 @@ static void holder_name(const struct mfs_segment *segment, char *name, size_t si
 /* Nobody has given the lock up in time. */
 static void waited_in_vain(struct mfs_host *host)
 {
-    char holder[32];
+    char holder[128];
 
     host->patience_ns = host->patience_ns > 0 ? 2 * host->patience_ns : WAIT_NS;
     if (host->patience_ns > PATIENCE_MAX_NS)

@@ -23,7 +23,9 @@
 #include "host/attach.h"
 #include "host/config.h"
 #include "host/event.h"
+#include "host/identity.h"
 #include "host/place.h"
+#include "host/rights.h"
 
 #define COPIES_MAX 5
 #define COPY_PAUSE_NS 200000
@@ -56,8 +58,7 @@ static int file_open(const char *path)
 
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
-        (status.st_mode & 077) == 0)
+    if (fstat(fd, &status) == 0 && mfs_rights_suffice(path, &status))
         return fd;
     close(fd);
     return S_ISDIR(status.st_mode) ? -EISDIR : -EACCES;
@@ -130,7 +131,7 @@ static void processes_tell(struct mfs_host *copy, const struct mfs_living *livin
             continue;
         index[slot] = look->process_count++;
         copy->process = slot;
-        process->pid = mfs_get(&copy->segment->processes[slot].pid);
+        mfs_identity_read(&copy->segment->processes[slot], process);
         for (int i = 0; i < MFS_COUNT_LAST; i++)
             process->counters[i] = mfs_count_process(copy, (enum mfs_counter)i);
     }
@@ -216,6 +217,7 @@ static void tell(struct mfs_segment *segment, const struct mfs_living *living,
 
     memset(look, 0, sizeof(*look));
     look->now_ns = mfs_now_ns();
+    look->pid_namespace = mfs_identity_namespace();
     look->policy = mfs_policy_name(mfs_host_policy(&copy));
     look->tracing = mfs_event_tracing(&copy);
     counters_tell(&copy, look);

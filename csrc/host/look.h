@@ -15,6 +15,7 @@
 
 #define MFS_LOOK_PROCESSES_MAX 128u
 #define MFS_LOOK_SENDERS_MAX 128u /* of one port */
+#define MFS_HOST_NAME_MAX 63 /* of a host; longer ones are cut */
 #define MFS_LOOK_NOTHING 64u /* no level: nothing waits */
 
 /* Of a registered request; the last of them that is true. */
@@ -29,6 +30,8 @@ enum mfs_look_request {
 
 struct mfs_look_process {
     int32_t pid; /* as that process knows it; one that has several segments open is here twice */
+    uint64_t pid_namespace; /* in which it is that number; 0: not known */
+    char host[MFS_HOST_NAME_MAX + 1]; /* its name of the host: in a pod, the pod's */
     uint64_t counters[MFS_COUNT_LAST];
 };
 
@@ -54,6 +57,7 @@ struct mfs_look_port {
 
 struct mfs_look {
     int64_t now_ns; /* when it was taken */
+    uint64_t pid_namespace; /* of the process that looks; 0: not known */
     const char *policy;
     bool tracing;
     uint64_t counters[MFS_COUNT_LAST]; /* of all processes there ever were */

@@ -8,10 +8,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/rights.h"
+
+#define FOLDER_SIZE 200
 #define INITIAL_TIME_NAMESPACE 0xeffffffau /* PROC_TIME_INIT_INO of the kernel */
 
 /* "" in the namespace that a machine starts with, and where nothing can be known. */
@@ -51,24 +55,44 @@ static void folder_check(const char *parent, const char *folder, bool make, char
         snprintf(why, size, "%s cannot be used (%s)", folder, strerror(errno));
 }
 
+/* The folder that the pods of a resource claim share; NULL: there is none, or it cannot be one. */
+static const char *claim_folder(void)
+{
+    const char *folder = getenv("NVIDIA_DRA_LOCAL_IPC_DIR");
+
+    return folder && folder[0] == '/' && strlen(folder) < FOLDER_SIZE - 32 ? folder : NULL;
+}
+
+/* Has somebody made a segment of a group for the pods of a claim? */
+static bool claim_shared(const char *claim, const char *suffix, char *place, size_t size)
+{
+    struct stat status;
+
+    if (!claim || (size_t)snprintf(place, size, "%s/mfs/host%s", claim, suffix) >= size)
+        return false;
+    return lstat(place, &status) == 0 && mfs_rights_suffice(place, &status);
+}
+
 int mfs_place_find(const char *path, bool make, char *place, size_t size, char *reason,
                    size_t reason_size)
 {
-    static const char *const parents[] = {"/dev/shm", "/tmp"};
-    char suffix[32], folder[64], why[160] = "", first[160] = "";
+    const char *const parents[] = {claim_folder(), "/dev/shm", "/tmp"};
+    char suffix[32], folder[FOLDER_SIZE] = "", why[400] = "", first[400] = "";
 
     namespace_suffix(suffix, sizeof(suffix));
     if (reason)
         reason[0] = '\0';
     if (path && *path)
         return (size_t)snprintf(place, size, "%s%s", path, suffix) < size ? 0 : -ENAMETOOLONG;
-    for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++) {
+    if (claim_shared(parents[0], suffix, place, size))
+        return 0;
+    for (size_t i = parents[0] ? 0 : 1; i < sizeof(parents) / sizeof(parents[0]); i++) {
         snprintf(folder, sizeof(folder), "%s/mfs-%u", parents[i], (unsigned)geteuid());
         folder_check(parents[i], folder, make, why, sizeof(why));
-        if (i == 0)
-            memcpy(first, why, sizeof(first));
         if (!*why)
             break;
+        if (!*first)
+            memcpy(first, why, sizeof(first));
     }
     if (reason)
         snprintf(reason, reason_size, "%s%s%s", first, *why ? ", " : "", why);

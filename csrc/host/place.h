@@ -2,8 +2,13 @@
 /*
  * Inside csrc/host only: where the segment lies when MFS_SEGMENT does not say it.
  *
- *     /dev/shm/mfs-UID/host     the folder is ours (owner, no write by others, no link), or made
- *     /tmp/mfs-UID/host         the same, where the first cannot be had
+ *     CLAIM/mfs/host            there is one of a group that we may use (rights.h)
+ *     CLAIM/mfs-UID/host        the folder is ours (owner, no write by others, no link), or made
+ *     /dev/shm/mfs-UID/host     the same, where the first cannot be had
+ *     /tmp/mfs-UID/host         the same
+ *
+ * CLAIM is NVIDIA_DRA_LOCAL_IPC_DIR, where it is set: the folder that NVIDIA's driver for
+ * Kubernetes' resource claims gives to all pods of a claim.
  *
  * Anybody may have made a folder of that name first; what lies in it is then somebody else's.
  */

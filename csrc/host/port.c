@@ -127,12 +127,20 @@ static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,
     return cell;
 }
 
-/* This process has one handle more; the lock is held. */
-static void use(struct mfs_host *host, uint32_t index)
+static void user_add(struct mfs_host *host, uint32_t index)
 {
-    mfs_add(&host->port_opens[index], 1);
     mfs_bits_add(&host->segment->port_users[index].bits[host->process / 64],
                  UINT64_C(1) << host->process % 64);
+}
+
+/* This process has one handle more, of the port `name`; the lock is held. */
+static void use(struct mfs_host *host, uint32_t index, const char *name,
+                enum mfs_direction direction)
+{
+    mfs_add(&host->port_opens[index], 1);
+    memcpy(host->port_names[index], name, strlen(name) + 1);
+    host->port_directions[index] = (uint8_t)direction;
+    user_add(host, index);
 }
 
 static void disuse(struct mfs_segment *segment, uint32_t index, uint32_t process)
@@ -172,7 +180,7 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
         cell = cell_make(host, clean, direction, rate_Bps);
     error = cell ? port_make(host, cell, true, out) : -ENOSPC;
     if (!error)
-        use(host, (uint32_t)(cell - host->segment->ports));
+        use(host, (uint32_t)(cell - host->segment->ports), clean, direction);
     mfs_segment_unlock(host);
     return error;
 }
@@ -219,6 +227,26 @@ void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living
     for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
         for (uint32_t k = 0; k < MFS_LIVING_WORDS; k++)
             mfs_bits_keep(&segment->port_users[i].bits[k], living->slots[k]);
+    }
+}
+
+/* What this process has open is what it was, and it uses no other. */
+void mfs_ports_mend(struct mfs_host *host)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        struct mfs_port_cell *cell = &host->segment->ports[i];
+        const enum mfs_direction direction = (enum mfs_direction)host->port_directions[i];
+
+        if (mfs_get(&host->port_opens[i]) == 0) {
+            disuse(host->segment, i, host->process);
+            continue;
+        }
+        user_add(host, i);
+        if (!named(cell, host->port_names[i], direction)) {
+            name_write(cell, host->port_names[i]);
+            mfs_set(&cell->direction, direction);
+            mfs_publish(&cell->used, 1);
+        }
     }
 }
 

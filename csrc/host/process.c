@@ -13,6 +13,7 @@
 
 #include "core/atomic.h"
 #include "host/attach.h"
+#include "host/identity.h"
 
 /* Asks for one lock of others in `length` bytes from `byte` on. */
 static int byte_asked(int fd, off_t byte, off_t length, struct flock *lock)
@@ -139,6 +140,7 @@ void mfs_process_reap(struct mfs_host *host)
 {
     if (mfs_segment_trylock(host) != 0)
         return;
+    mfs_segment_mend(host);
     reap(host, MFS_PROCESSES_MAX, false);
     mfs_segment_unlock(host);
 }
@@ -160,7 +162,7 @@ int mfs_process_claim(struct mfs_host *host)
             mfs_segment_unlock(host);
         }
         host->process = slot;
-        mfs_set(&cell->pid, getpid());
+        mfs_identity_write(cell);
         mfs_publish(&cell->used, 1);
         return 0;
     }

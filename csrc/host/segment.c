@@ -51,9 +51,24 @@ void mfs_segment_init(struct mfs_segment *segment, uint32_t policy)
 {
     segment->version = MFS_LAYOUT_VERSION;
     segment->size = sizeof(*segment);
-    mfs_set(&segment->policy, policy);
+    mfs_set(&segment->policy, policy + 1);
     mfs_set(&segment->tracing, mfs_config_get()->trace);
     memcpy(segment->magic, segment_magic, sizeof(segment_magic));
+}
+
+void mfs_segment_mend(struct mfs_host *host)
+{
+    struct mfs_segment *segment = host->segment;
+
+    if (memcmp(segment->magic, segment_magic, sizeof(segment_magic)) != 0)
+        memcpy(segment->magic, segment_magic, sizeof(segment_magic));
+    if (segment->version != MFS_LAYOUT_VERSION)
+        segment->version = MFS_LAYOUT_VERSION;
+    if (segment->size != sizeof(*segment))
+        segment->size = sizeof(*segment);
+    if (!mfs_policy_at(mfs_get(&segment->policy) - 1))
+        mfs_set(&segment->policy, mfs_get(&host->policy_known) + 1);
+    mfs_ports_mend(host);
 }
 
 static struct mfs_segment *segment_private(uint32_t policy)
@@ -134,6 +149,7 @@ static struct mfs_host *host_make(void)
         return NULL;
     pthread_mutex_init(&host->mutex, NULL);
     host->fd = host->slot_fd = -1;
+    mfs_set(&host->policy_known, policy_configured());
     return host;
 }
 
@@ -254,7 +270,7 @@ void mfs_host_become_private(struct mfs_host *host, bool keep, const char *reaso
     host->path[0] = '\0';
     snprintf(host->reason, sizeof(host->reason), "%s", reason);
     if (host->segment)
-        segment = segment_private(mfs_get(&host->segment->policy));
+        segment = segment_private(mfs_policy_index(mfs_host_policy(host)));
     if (!segment)
         return;
     if (keep)

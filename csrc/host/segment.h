@@ -19,7 +19,7 @@
 #include "host/host.h"
 #include "host/port.h"
 
-#define MFS_LAYOUT_VERSION 12u
+#define MFS_LAYOUT_VERSION 13u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -27,6 +27,7 @@
 #define MFS_SENDERS_MAX 128u    /* of one port */
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
 #define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
+#define MFS_HOST_NAME_WORDS 8u
 #define MFS_PORT_NAME_WORDS ((MFS_PORT_NAME_MAX + 1) / sizeof(uint64_t))
 #define MFS_EVENT_WORDS (sizeof(struct mfs_event) / sizeof(uint64_t))
 
@@ -79,7 +80,9 @@ struct mfs_port_users {
 
 struct mfs_process_cell {
     _Atomic uint32_t used;
-    _Atomic int32_t pid;
+    _Atomic int32_t pid; /* this and the next two are for display: identity.h */
+    _Atomic uint64_t pid_namespace;
+    _Atomic uint64_t host[MFS_HOST_NAME_WORDS];
     _Atomic uint64_t counters[MFS_COUNT_LAST];
     struct mfs_count_row rows[MFS_COUNT_ROWS]; /* those of one thread each, to be added */
 };
@@ -91,7 +94,7 @@ struct mfs_segment {
     uint64_t size;
     _Atomic uint32_t writer; /* process slot + 1 of who changes the tables; it holds the lock */
     _Atomic uint64_t settings_version;
-    _Atomic uint32_t policy;            /* index in the table of policies */
+    _Atomic uint32_t policy; /* index in the table of policies + 1; others, also 0: rubbish */
     _Atomic uint32_t request_count;
     _Atomic uint64_t request_version;
     _Atomic uint64_t past[MFS_COUNT_LAST]; /* counters of processes that have gone */

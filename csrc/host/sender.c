@@ -15,6 +15,7 @@
  * TRUST: What stands in a cell may be anything: a process writes into it that may have gone wrong.
  * A stamp of the future is old, a cell count is cut to what there is, and a sum stops at its end,
  * so the worst that a word does is to be not waited for, or to hold the others up for a lease.
+ * Words that say where a sender is to be found are held against what it knows whenever it looks.
  */
 #include "host/sender.h"
 
@@ -36,6 +37,8 @@ struct place {
     struct mfs_host *host;
     struct mfs_port *port;
     struct mfs_sender_cell *cell;
+    uint32_t owner; /* what stands in the cell */
+    uint32_t number; /* of the cell, from 1 on */
     int64_t lease_ns;
 };
 
@@ -158,6 +161,14 @@ static __attribute__((noinline, cold)) void reap(struct mfs_port *port, int64_t 
         mfs_process_reap(port->host);
 }
 
+/* Somebody has written over the words by which the others find this sender. */
+static __attribute__((noinline, cold)) void place_again(const struct place *place)
+{
+    mfs_set(&place->cell->owner, place->owner);
+    if (mfs_get(&place->port->cell->senders_high) < place->number)
+        mfs_publish(&place->port->cell->senders_high, place->number);
+}
+
 static void look(void *ctx, int64_t now_ns, struct mfs_others *others)
 {
     const struct place *place = ctx;
@@ -166,6 +177,9 @@ static void look(void *ctx, int64_t now_ns, struct mfs_others *others)
     const int64_t due_ns = mfs_get(&place->port->cell->reap_next_ns);
     const int64_t wait_ns = all_move ? REAP_IDLE_NS : 0;
 
+    if (mfs_get(&place->cell->owner) != place->owner ||
+        mfs_get(&place->port->cell->senders_high) < place->number)
+        place_again(place);
     /* see, not too often, whether somebody is dead; sooner if somebody in the way does not move */
     if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS))
         reap(place->port, due_ns, now_ns);
@@ -250,8 +264,11 @@ int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction 
     error = mfs_port_open(host, port, direction, &place->port);
     if (!error)
         error = cell_take(host, place->port->cell, &place->cell);
-    if (!error)
+    if (!error) {
+        place->owner = host->process + 1;
+        place->number = (uint32_t)(place->cell - place->port->cell->senders) + 1;
         error = sender_make(place, transport, sender);
+    }
     if (!error) {
         (*sender)->told.done_bytes = mfs_get(&place->cell->done_bytes);
         return 0;

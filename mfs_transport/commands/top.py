@@ -78,7 +78,7 @@ def process_table(processes: list[ProcessNow], others: int) -> Table:
     )
     for one in processes:
         table.add_row(
-            f"{others} others" if one.pid is None else str(one.pid),
+            f"{others} others" if one.process is None else one.process,
             megabytes(one.moved_Bps),
             number(one.deferred_per_s, ",.0f"),
             megabytes(one.inflight_bytes),

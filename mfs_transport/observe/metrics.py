@@ -117,8 +117,8 @@ def metrics(found: Look) -> Iterator[Metric]:
         family = CounterMetricFamily(
             f"mfs_process_{name}", f"{help}, by each process that lives", labels=["pid"]
         )
-        for pid, counters in found.processes.items():
-            family.add_metric([str(pid)], counters[counter])
+        for name, process in found.processes.items():
+            family.add_metric([name], process.counters[counter])
         yield family
     yield from _ports(found.ports)
 

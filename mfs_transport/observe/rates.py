@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .segment import Look, Port
+from .segment import Look, Port, Process
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class PortNow:
 
 @dataclass(frozen=True)
 class ProcessNow:
-    pid: int | None  # None: several, as one
+    process: str | None  # its name: see segment.Process; None: several, as one
+    pid: int | None
     moved_Bps: float | None  # of the operations that its program posts
     deferred_per_s: float | None
     level: int | None
@@ -51,7 +52,7 @@ class Watch:
 
     def update(self, found: Look, now_s: float) -> tuple[list[PortNow], list[ProcessNow]]:
         ports = [self._port(port, now_s) for port in found.ports]
-        processes = [self._process(found, pid, now_s) for pid in found.processes]
+        processes = [self._process(found, one, now_s) for one in found.processes.values()]
         waiting = {(one.port, one.direction) for one in ports if one.level is not None}
         self.since_s = {key: self.since_s.get(key, now_s) for key in waiting}
         self.before, self.at_s = found, now_s
@@ -81,12 +82,16 @@ class Watch:
             stalled=port.stalled,
         )
 
-    def _process(self, found: Look, pid: int, now_s: float) -> ProcessNow:
-        counters = found.processes[pid]
-        before = self.before.processes.get(pid, {}) if self.before else {}
-        senders = [one for port in found.ports for one in port.senders if one.pid == pid]
+    def _process(self, found: Look, process: Process, now_s: float) -> ProcessNow:
+        counters = process.counters
+        known = self.before.processes.get(process.name) if self.before else None
+        before = known.counters if known else {}
+        senders = [
+            one for port in found.ports for one in port.senders if one.process == process.name
+        ]
         return ProcessNow(
-            pid,
+            process.name,
+            process.pid,
             moved_Bps=self._per_s(counters["bytes"], before.get("bytes"), now_s),
             deferred_per_s=self._per_s(counters["deferred"], before.get("deferred"), now_s),
             level=min((one.level for one in senders if one.level is not None), default=None),
@@ -110,6 +115,7 @@ def folded(processes: list[ProcessNow], most: int) -> tuple[list[ProcessNow], in
     shown, others = ordered[: most - 1], ordered[most - 1 :]
     levels = [one.level for one in others if one.level is not None]
     together = ProcessNow(
+        None,
         None,
         moved_Bps=_sum([one.moved_Bps for one in others]),
         deferred_per_s=_sum([one.deferred_per_s for one in others]),

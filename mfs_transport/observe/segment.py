@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +26,21 @@ State = Literal["none", "idle", "live", "unusable"]
 
 
 @dataclass(frozen=True)
+class Process:
+    """Who shares the segment. Its number is its own namespace's, as a container's."""
+
+    name: str  # the pid; in another namespace `pid@host`, which is pid@pod in Kubernetes
+    pid: int
+    namespace: int  # of its number; 0: not known
+    host: str  # as it calls its host
+    counters: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Sender:
     """One sender of a port: a worker of the shim, or an engine of the NCCL plug-in."""
 
+    process: str  # its name
     pid: int
     level: int | None  # of the best that waits and can be sent; None: nothing does
     inflight_bytes: int  # to destinations that take bytes as they should
@@ -78,7 +90,7 @@ class Look:
     tracing: bool = False
     requests: dict[str, int] = field(default_factory=dict)  # registered now, by state
     counters: dict[str, int] = field(default_factory=dict)  # of all processes there ever were
-    processes: dict[int, dict[str, int]] = field(default_factory=dict)  # counters, by pid
+    processes: dict[str, Process] = field(default_factory=dict)  # by name
     ports: list[Port] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,7 +111,14 @@ class Look:
             "stalled": stalled,  # destinations that take no bytes now, of each port
             "ports": [asdict(port) for port in self.ports],
             "processes": [
-                {"pid": pid, "counters": counters} for pid, counters in self.processes.items()
+                {
+                    "name": one.name,
+                    "pid": one.pid,
+                    "pid_namespace": one.namespace,
+                    "host": one.host,
+                    "counters": one.counters,
+                }
+                for one in self.processes.values()
             ],
         }
 
@@ -133,16 +152,37 @@ def look(path: str) -> Look:
     return Look(place, "unusable", reason, other_version=result == errno.EPROTO)
 
 
+def _members(raw: Any) -> list[Process]:
+    """The processes as they stand there. Hosts of one name in several namespaces are told apart by
+    the namespace's number."""
+    here = int(raw.pid_namespace)
+    rows = [raw.processes[index] for index in range(raw.process_count)]
+    spaces: dict[str, set[int]] = {}
+    for row in rows:
+        spaces.setdefault(text(row.host), set()).add(int(row.pid_namespace))
+
+    def name(pid: int, namespace: int, host: str) -> str:
+        if namespace in (0, here) or not here:
+            return str(pid)
+        return f"{pid}@{host if host and len(spaces[host] - {here}) == 1 else namespace}"
+
+    members = []
+    for row in rows:
+        who = (int(row.pid), int(row.pid_namespace), text(row.host))
+        members.append(Process(name(*who), *who, _counters(row.counters)))
+    return members
+
+
 def _live(place: Path, raw: Any) -> Look:
-    pids = [int(raw.processes[index].pid) for index in range(raw.process_count)]
-    processes: dict[int, dict[str, int]] = {}
-    for index, pid in enumerate(pids):  # a process that has two segments open is there twice
-        counters = _counters(raw.processes[index].counters)
-        before = processes.get(pid, {})
-        processes[pid] = {name: before.get(name, 0) + count for name, count in counters.items()}
+    members = _members(raw)
+    processes: dict[str, Process] = {}
+    for one in members:  # a process that has two segments open is there twice
+        before = processes[one.name].counters if one.name in processes else {}
+        both = {name: before.get(name, 0) + count for name, count in one.counters.items()}
+        processes[one.name] = replace(one, counters=both)
     ports: dict[tuple[str, str], Port] = {}
     for index in range(raw.port_count):
-        port = _port(raw.ports[index], pids)
+        port = _port(raw.ports[index], members)
         ports.setdefault((port.name, port.direction), port)
     return Look(
         place,
@@ -162,20 +202,21 @@ def _counters(raw: Any) -> dict[str, int]:
     }
 
 
-def _port(raw: Any, pids: list[int]) -> Port:
+def _port(raw: Any, members: list[Process]) -> Port:
     return Port(
         text(raw.name),
         "egress" if raw.direction == lib.MFS_EGRESS else "ingress",
         rate_Bps=int(raw.rate_Bps),
         window_bytes=int(raw.window_bytes),
         done_bytes=int(raw.done_bytes),
-        senders=[_sender(raw.senders[index], pids) for index in range(raw.sender_count)],
+        senders=[_sender(raw.senders[index], members) for index in range(raw.sender_count)],
     )
 
 
-def _sender(raw: Any, pids: list[int]) -> Sender:
+def _sender(raw: Any, members: list[Process]) -> Sender:
     return Sender(
-        pids[raw.process],
+        members[raw.process].name,
+        members[raw.process].pid,
         level=None if raw.level == lib.MFS_LOOK_NOTHING else int(raw.level),
         inflight_bytes=int(raw.inflight_bytes),
         stalled=int(raw.stalled),

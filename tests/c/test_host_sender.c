@@ -399,6 +399,28 @@ static void next__what_a_cell_says_is_not_trusted(void)
     tear_down();
 }
 
+/* What says where a sender is to be found is put right when it looks: the order is back. */
+static void next__rubbish_costs_the_order_for_one_look(void)
+{
+    static const int rubbish[] = {0, 0xff, 0xa5};
+
+    for (size_t i = 0; i < COUNT(rubbish); i++) {
+        set_up();
+        rival_waits(&one, 2, KB, start_ns);
+        memset(port->cell->senders, rubbish[i], sizeof(port->cell->senders));
+        port->cell->senders_high = rubbish[i] ? UINT32_MAX : 0;
+        mfs_senders_reap(host->segment, &(struct mfs_living){{1}}); /* none is a slot's number */
+        start_ns += 21 * MS;
+        CHECK_EQ_AT(rival_take(&two, 3, KB, start_ns), 0, i); /* nobody is seen */
+        rival_done(&two, KB, start_ns);
+        CHECK_EQ_AT(mfs_port_inflight(port, start_ns), 0, i);
+        CHECK_EQ_AT(rival_take(&one, 1, 60 * KB, start_ns), 0, i); /* it has looked */
+        CHECK_EQ_AT(rival_take(&two, 3, KB, start_ns), -EBUSY, i);
+        CHECK_EQ_AT(rival_take(&two, 1, 60 * KB, start_ns), -ENOBUFS, i);
+        tear_down();
+    }
+}
+
 /* What a cell has completed stays: a sample that began before counts on it. */
 static void join__completed_bytes_are_kept(void)
 {
@@ -471,6 +493,7 @@ static const struct test tests[] = {
     TEST(next__the_dead_are_reaped),
     TEST(join__takes_the_place_of_the_dead),
     TEST(next__what_a_cell_says_is_not_trusted),
+    TEST(next__rubbish_costs_the_order_for_one_look),
     TEST(join__completed_bytes_are_kept),
 };
 

@@ -123,6 +123,39 @@ static void find__nowhere(void)
     CHECK(*mfs_host_path(mfs_host_get()) == '\0');
 }
 
+/* The folder of a resource claim, which its pods share, comes first. */
+static void find__of_a_claim(void)
+{
+    const char *shared = "/tmp/claim/mfs/host";
+    char place[256], own[64];
+    int fd;
+
+    set_up();
+    umask(0);
+    setenv("NVIDIA_DRA_LOCAL_IPC_DIR", "/tmp/claim", 1);
+    CHECK_EQ(mkdir("/tmp/claim", 01777), 0);
+    snprintf(own, sizeof(own), "/tmp/claim/mfs-%u", (unsigned)geteuid());
+    check_place(own);
+
+    /* one that was made for a group goes before our own; not if others could change it */
+    CHECK_EQ(mkdir("/tmp/claim/mfs", 0700), 0);
+    CHECK_EQ(chmod("/tmp/claim/mfs", 03777), 0);
+    fd = open(shared, O_CREAT | O_RDWR, 0660);
+    check_place(own);
+    CHECK_EQ(chmod("/tmp/claim/mfs", 03770), 0);
+    check_place("/tmp/claim/mfs");
+    CHECK_EQ(fchmod(fd, 0666), 0);
+    check_place(own);
+    close(fd);
+
+    /* MFS_SEGMENT says it */
+    CHECK_EQ(mfs_host_place("/a/b", place, sizeof(place)), 0);
+    CHECK(strcmp(place, "/a/b") == 0);
+    /* no path from the root: it is none of a driver's */
+    setenv("NVIDIA_DRA_LOCAL_IPC_DIR", "claim", 1);
+    check_place(first);
+}
+
 static void find__as_it_is_given(void)
 {
     char place[8];
@@ -176,6 +209,7 @@ static const struct test tests[] = {
     TEST(find__a_folder_of_our_own),
     TEST(find__not_what_others_have_made),
     TEST(find__nowhere),
+    TEST(find__of_a_claim),
     TEST(find__as_it_is_given),
     TEST(find__another_file_in_a_time_namespace),
 };

@@ -126,6 +126,34 @@ static void find__only_what_is_there(void)
     mfs_host_close(host);
 }
 
+/* Something has written over its name and its users. */
+static void mend__who_has_it_open_knows_it(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *one = host_open(path), *two = host_open(path);
+    struct mfs_port *port, *same, *other;
+
+    CHECK_EQ(mfs_port_open(one, "nic", MFS_INGRESS, &port), 0);
+    memset(one->segment->port_users, 0xff, sizeof(one->segment->port_users));
+    memset(one->segment->ports, 0xff, sizeof(one->segment->ports));
+    CHECK_EQ(mfs_port_open(two, "other", MFS_EGRESS, &other), -ENOSPC);
+    mfs_process_reap(one);
+    mfs_process_reap(two);
+    CHECK_EQ(mfs_port_open(two, "nic", MFS_INGRESS, &same), 0);
+    CHECK_EQ(same->cell - two->segment->ports, port->cell - one->segment->ports);
+    CHECK_EQ(mfs_port_open(two, "other", MFS_EGRESS, &other), 0);
+    CHECK(other->cell != same->cell);
+    memset(one->segment->port_users, 0, sizeof(one->segment->port_users));
+    mfs_process_reap(one);
+    CHECK(one->segment->port_users[port->cell - one->segment->ports].bits[0] & 1);
+    mfs_port_close(other);
+    mfs_port_close(same);
+    mfs_port_close(port);
+    mfs_host_close(two);
+    mfs_host_close(one);
+    unlink(path);
+}
+
 /* Other processes print the names. */
 static void name__is_text_whatever_it_was(void)
 {
@@ -207,13 +235,10 @@ static void rate__no_faster_than_its_pace(void)
 }
 
 static const struct test tests[] = {
-    TEST(open__by_name_and_direction),
-    TEST(open__a_port_that_nobody_has_open_gives_way),
-    TEST(open__those_of_the_dead_give_way),
-    TEST(find__only_what_is_there),
-    TEST(name__is_text_whatever_it_was),
-    TEST(rate__is_seeded_by_the_link),
-    TEST(rate__is_configured),
+    TEST(open__by_name_and_direction),      TEST(open__a_port_that_nobody_has_open_gives_way),
+    TEST(open__those_of_the_dead_give_way), TEST(find__only_what_is_there),
+    TEST(mend__who_has_it_open_knows_it),   TEST(name__is_text_whatever_it_was),
+    TEST(rate__is_seeded_by_the_link),      TEST(rate__is_configured),
     TEST(rate__no_faster_than_its_pace),
 };
 

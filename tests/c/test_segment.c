@@ -142,6 +142,20 @@ static void open__more_than_there_are_slots(void)
     unlink(path);
 }
 
+/* Something has written over the header: those who work with the segment put it right. */
+static void mend__others_can_attach_again(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path), *second;
+
+    memset(host->segment, 0xa5, offsetof(struct mfs_segment, writer));
+    CHECK_EQ(mfs_host_open(path, &second), -EPROTO);
+    mfs_process_reap(host);
+    mfs_host_close(host_open(path));
+    mfs_host_close(host);
+    unlink(path);
+}
+
 static void private__is_private(void)
 {
     struct mfs_host *one = host_private(), *two = host_private();
@@ -165,6 +179,7 @@ static const struct test tests[] = {
     TEST(open__maker_died_in_between),
     TEST(open__bad_paths),
     TEST(open__more_than_there_are_slots),
+    TEST(mend__others_can_attach_again),
     TEST(private__is_private),
 };
 
