@@ -41,14 +41,41 @@ def run(name: str, *floors: str, arguments: tuple[str, ...] = ()) -> str:
     return ucx.run([program(name, *floors), *arguments], env, 600)
 
 
-@pytest.mark.skipif(ucx.wheel("include") is None, reason="no headers of UCX")
-@pytest.mark.parametrize("more", [(), pytest.param(("all",), marks=pytest.mark.long)])
+def met(said: str, scenario: str) -> dict[str, int]:
+    """How many calls of each kind failed, one after the other."""
+    found = re.findall(rf"^{scenario} +(\w+) +(\d+) calls failed$", said, re.M)
+    return {kind: int(count) for kind, count in found}
+
+
+ALL_BEHIND = pytest.mark.parametrize("more", [(), pytest.param(("all",), marks=pytest.mark.long)])
+NCCL = ("core", "host", "nccl")
+needs_headers = pytest.mark.skipif(ucx.wheel("include") is None, reason="no headers of UCX")
+
+
+@needs_headers
+@ALL_BEHIND
 def test_nccl_plugin(more: tuple[str, ...]) -> None:
     loop = str(toolbox.loop_ucp(SANITIZER))
-    said = run("nccl", "core", "host", "nccl", arguments=(loop, *more))
-    met = {
-        kind: int(n) for kind, n in re.findall(r"^later +(\w+) +(\d+) calls failed$", said, re.M)
-    }
-    assert met["memory"] > 20
-    assert met["socket"] > 20
-    assert met["ucx"] > 40
+    failed = met(run("nccl", *NCCL, arguments=("ours", loop, *more)), "later")
+    assert failed["memory"] > 20
+    assert failed["socket"] > 20
+    assert failed["ucx"] > 40
+
+
+@needs_headers
+@ALL_BEHIND
+def test_nccl_gate(more: tuple[str, ...]) -> None:
+    inner = str(toolbox.inner_plugin())
+    failed = met(run("nccl", *NCCL, arguments=("gate", inner, *more)), "first")
+    assert failed["memory"] > 5
+    assert failed["file"] > 5
+
+
+@ALL_BEHIND
+def test_control_plane(more: tuple[str, ...], tmp_path: Path) -> None:
+    said = run("control", "core", "host", arguments=(str(tmp_path), *more))
+    for scenario in ("first", "later"):
+        failed = met(said, scenario)
+        assert failed["memory"] > 5
+        assert failed["file"] > 10
+        assert failed["map"] > 1

@@ -191,7 +191,10 @@ static mfs_nccl_result_t gate_connect(void *ctx, int dev, void *handle, void **s
     if (result != MFS_NCCL_OK || !inner)
         return result;
     *send_comm = comm_make(inner, context, queue_of(dev));
-    return *send_comm ? MFS_NCCL_OK : MFS_NCCL_SYSTEM_ERROR;
+    if (*send_comm)
+        return MFS_NCCL_OK;
+    (void)in->close_send(inner);
+    return MFS_NCCL_SYSTEM_ERROR;
 }
 
 static mfs_nccl_result_t gate_accept(void *listen_comm, void **recv_comm, void **device_handle)
@@ -203,7 +206,10 @@ static mfs_nccl_result_t gate_accept(void *listen_comm, void **recv_comm, void *
     if (result != MFS_NCCL_OK || !inner)
         return result;
     *recv_comm = comm_make(inner, NULL, NULL);
-    return *recv_comm ? MFS_NCCL_OK : MFS_NCCL_SYSTEM_ERROR;
+    if (*recv_comm)
+        return MFS_NCCL_OK;
+    (void)in->close_recv(inner);
+    return MFS_NCCL_SYSTEM_ERROR;
 }
 
 static void count(struct gate_comm *comm)

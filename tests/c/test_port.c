@@ -234,12 +234,36 @@ static void rate__no_faster_than_its_pace(void)
     mfs_host_close(host);
 }
 
+/* Both directions have the same time; gets have a higher floor while their rate is learned. */
+static void window__of_puts_and_gets(void)
+{
+    const uint64_t known[] = {UINT64_C(1000000000), UINT64_C(10000000000)};
+    struct mfs_host *host = host_private();
+    struct mfs_port *ports[2];
+
+    for (unsigned way = MFS_EGRESS; way <= MFS_INGRESS; way++)
+        CHECK_EQ(mfs_port_open(host, "nic", (enum mfs_direction)way, &ports[way]), 0);
+    for (size_t i = 0; i < COUNT(known); i++) {
+        for (unsigned way = MFS_EGRESS; way <= MFS_INGRESS; way++) {
+            ports[way]->cell->state.rate_Bps = known[i];
+            CHECK_EQ(mfs_port_window(ports[way]), known[i] / 500); /* 2 ms */
+        }
+    }
+    ports[MFS_EGRESS]->cell->state.rate_Bps = ports[MFS_INGRESS]->cell->state.rate_Bps = 1000;
+    CHECK_EQ(mfs_port_window(ports[MFS_EGRESS]), 131072);
+    CHECK_EQ(mfs_port_window(ports[MFS_INGRESS]), 524288);
+    mfs_port_close(ports[MFS_EGRESS]);
+    mfs_port_close(ports[MFS_INGRESS]);
+    mfs_host_close(host);
+}
+
 static const struct test tests[] = {
     TEST(open__by_name_and_direction),      TEST(open__a_port_that_nobody_has_open_gives_way),
     TEST(open__those_of_the_dead_give_way), TEST(find__only_what_is_there),
     TEST(mend__who_has_it_open_knows_it),   TEST(name__is_text_whatever_it_was),
     TEST(rate__is_seeded_by_the_link),      TEST(rate__is_configured),
     TEST(rate__no_faster_than_its_pace),
+    TEST(window__of_puts_and_gets),
 };
 
 TEST_MAIN(tests)

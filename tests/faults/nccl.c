@@ -3,7 +3,8 @@
  * The NCCL plug-in under faults by table: init, listen, connect, accept, regMr, isend, irecv, test,
  * iflush, deregMr, the closes, finalize, between two communicators over tests/nccl/loop_ucp.c.
  *
- *     faults_nccl LOOP_UCP [all]    all: and all calls behind the one that fails
+ *     faults_nccl ours LOOP_UCP [all]    all: and all calls behind the one that fails
+ *     faults_nccl gate INNER [all]       the gate before another plug-in, whose own calls succeed
  *
  * Each call answers 0 or one of NCCL's errors; a message that is told as received is right to the
  * byte; what was opened can be closed; no wait is without end.
@@ -12,13 +13,14 @@
 
 #include "../nccl/loop_ucp.h"
 #include "faults.h"
+#include "nccl/gate.h"
 #include "nccl/plugin.h"
 
 #define BYTES ((size_t)300000)
 #define ROUNDS 30000u
 
-static const struct mfs_nccl_table_v12 *const net = &mfs_nccl_transport;
-static struct loop_hooks *hooks;
+static const struct mfs_nccl_table_v12 *net = &mfs_nccl_transport;
+static struct loop_hooks *hooks; /* NULL: the gate's inner plug-in moves the bytes */
 static char out[BYTES];
 
 static struct side {
@@ -175,14 +177,34 @@ static void run(bool faulty)
     if (right && message(0, 8192, false, faulty))
         (void)flush(&sides[1], faulty);
     close_all(faulty);
-    hooks->hold = false;
-    ((void (*)(void))dlsym(RTLD_DEFAULT, "loop_reset"))();
+    if (hooks) {
+        hooks->hold = false;
+        ((void (*)(void))dlsym(RTLD_DEFAULT, "loop_reset"))();
+    }
 }
 
 /* What lives as long as the process is made before. */
 static void set_up(void)
 {
     run(false);
+}
+
+static void begin_ours(const char *loop_ucp)
+{
+    void *library = dlopen(loop_ucp, RTLD_NOW | RTLD_GLOBAL);
+
+    if (!library)
+        FAIL("%s", dlerror());
+    setenv("MFS_NCCL_UCX", loop_ucp, 1);
+    hooks = dlsym(library, "loop_hooks");
+    hooks->fails = ucx_fails;
+    hooks->random = 1;
+}
+
+static void begin_gate(const char *inner)
+{
+    setenv("MFS_NCCL_INNER", inner, 1);
+    net = mfs_nccl_gate_open(inner);
 }
 
 int main(int argc, char **argv)
@@ -192,24 +214,20 @@ int main(int argc, char **argv)
         {"later", set_up, run},
     };
     unsigned bad = 0;
-    void *library;
 
-    if (argc < 2)
+    if (argc < 3)
         return 2;
     for (size_t i = 0; i < BYTES; i++)
         out[i] = (char)(i * 31 + i / 251 + 1);
-    setenv("MFS_NCCL_UCX", argv[1], 1);
     setenv("NCCL_SOCKET_IFNAME", "lo", 1);
     setenv("MFS_NCCL_PEER_TIMEOUT", "1s", 1);
     setenv("MFS_TEST_NCCL_FLUSH", "1", 1);
     setenv("MFS_LOG", "0", 1);
-    library = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
-    if (!library)
-        FAIL("%s", dlerror());
-    hooks = dlsym(library, "loop_hooks");
-    hooks->fails = ucx_fails;
-    hooks->random = 1;
+    if (strcmp(argv[1], "gate") == 0)
+        begin_gate(argv[2]);
+    else
+        begin_ours(argv[2]);
     for (size_t i = 0; i < COUNT(scenarios); i++)
-        bad += faults_run(&scenarios[i], argc > 2);
+        bad += faults_run(&scenarios[i], argc > 3);
     return bad > 0;
 }
