@@ -256,8 +256,8 @@ void mfs_ports_mend(struct mfs_host *host)
  * GETS: a get is asked for, and then its bytes come: in that time, the way there and back and the
  * peer's next look at its queue, its place in the window is used and nothing arrives. A window that
  * covers less than that is all that the port's rate is learned by, and stays as small as it is. So
- * the floor of the ingress side is four times as high. Its time is not longer: what is under way has
- * no order any more, and with twice the time the demo met fewer deadlines.
+ * the floor of the ingress side is four times as high. Its time is not longer: what is under way
+ * has no order any more, and with twice the time the demo met fewer deadlines.
  */
 void mfs_port_window_config(const struct mfs_port *port, struct mfs_window_config *window)
 {
