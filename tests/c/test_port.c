@@ -262,8 +262,7 @@ static const struct test tests[] = {
     TEST(open__those_of_the_dead_give_way), TEST(find__only_what_is_there),
     TEST(mend__who_has_it_open_knows_it),   TEST(name__is_text_whatever_it_was),
     TEST(rate__is_seeded_by_the_link),      TEST(rate__is_configured),
-    TEST(rate__no_faster_than_its_pace),
-    TEST(window__of_puts_and_gets),
+    TEST(rate__no_faster_than_its_pace),    TEST(window__of_puts_and_gets),
 };
 
 TEST_MAIN(tests)
