@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import setup
@@ -38,9 +39,10 @@ CFLAGS = [
     *("-fno-semantic-interposition", "-fno-plt"),
     *("-Wall", "-Wextra", "-Werror", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wshadow"),
 ]
-LDFLAGS = [
-    *("-shared", "-Wl,-z,defs", "-Wl,-z,nodelete", "-Wl,-Bsymbolic-functions", "-Wl,-rpath,$ORIGIN")
-]
+LDFLAGS = ["-shared", "-Wl,-z,defs", "-Wl,-z,nodelete", "-Wl,-rpath,$ORIGIN"]
+# a library calls its own functions itself, whoever else has one of that name; zig's linker knows
+# only the second, which binds data as well
+OWN = ("-Wl,-Bsymbolic-functions", "-Wl,-Bsymbolic")
 
 
 UCX_OLDEST = (1, 14)  # of the headers; a UCX that is older will do at run time
@@ -88,15 +90,28 @@ def dotted(version: tuple[int, int]) -> str:
 def compiler() -> list[str]:
     """The C compiler, and its option to optimise a library as a whole: an eighth fewer
     instructions for a put. Clang's needs a linker that is not always there."""
-    name = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+    words = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")
     try:
         told = subprocess.run(
-            [name, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True, check=False
+            [*words, "-dM", "-E", "-x", "c", os.devnull],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
-        sys.exit(f"error: no C compiler: {name} is not installed (apt-get install gcc)")
+        sys.exit(f"error: no C compiler: {words[0]} is not installed (apt-get install gcc)")
     gcc = "__GNUC__" in told.stdout and "__clang__" not in told.stdout
-    return [name, *(["-flto=auto"] if gcc else [])]
+    return [*words, *(["-flto=auto"] if gcc else [])]
+
+
+def own_functions(command: list[str]) -> list[str]:
+    """The first of OWN that this compiler's linker takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        tried = [*command, "-shared", "-fPIC", "-x", "c", os.devnull, "-o", f"{folder}/empty.so"]
+        for option in OWN:
+            if subprocess.run([*tried, option], capture_output=True, check=False).returncode == 0:
+                return [option]
+    return []
 
 
 class BuildNative(build_ext):  # type: ignore[misc]
@@ -120,6 +135,8 @@ class BuildNative(build_ext):  # type: ignore[misc]
                 "    apt-get install libucx-dev       (Debian 13, Ubuntu 24.04)\n"
                 "or name a folder that has them: MFS_UCX_INCLUDE=/path/to/include"
             )
+        self.compiler_words = compiler()
+        self.own = own_functions(self.compiler_words)
         self.link("libmfs.so", ("core", "host"), libraries=["-lm"])
         self.link(
             "libmfs_ucx.so",
@@ -166,13 +183,14 @@ class BuildNative(build_ext):  # type: ignore[misc]
         sources = [str(path) for floor in floors for path in sorted((CSRC / floor).glob("*.c"))]
         self.spawn_quiet(
             [
-                *compiler(),
+                *self.compiler_words,
                 *CFLAGS,
                 f'-DMFS_VERSION="{self.distribution.get_version()}"',
                 *shlex.split(os.environ.get("CFLAGS", "")),
                 f"-I{CSRC}",
                 *(flags or []),
                 *LDFLAGS,
+                *self.own,
                 *shlex.split(os.environ.get("LDFLAGS", "")),
                 f"-Wl,-soname,{name}",
                 "-o",

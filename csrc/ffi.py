@@ -52,8 +52,10 @@ def declarations(text: str) -> str:
     text = re.sub(r"struct mfs_config \{.*?\n\};", "struct mfs_config;", text, flags=re.S)
     text = re.sub(r"typedef \S+(?: char \*|\s+)mfs_config_[A-Z]+;", "", text)
     text = re.sub(r"^#.*$", "", text, flags=re.M)
-    # what only C calls is not exported; of a word that processes share, Python sees the value
+    # what only C calls is not exported; of a word that processes share, Python sees the value, and
+    # no pointer to it
     text = re.sub(r"^(?!.*MFS_API)[a-z][\w ]*\*?\w+\([^;{]*\);", "", text, flags=re.M)
+    text = re.sub(r"^MFS_API [^;(]*\b_Atomic\b[^;(]*\([^;]*\);", "", text, flags=re.M)
     text = re.sub(r"\b(?:const )?_Atomic\b ?", "", text)
     text = re.sub(r"\bMFS_API\s+", "", text)
     text = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", text)

@@ -17,8 +17,8 @@ try:
     from ._mfs import lib as lib
 except ImportError as error:
     raise ImportError(
-        f"mfs-transport's C libraries do not load ({error}); install the package anew: "
-        "pip install --force-reinstall mfs-transport, or scripts/setup in a checkout"
+        f"mfs-transport's C libraries do not load ({error}); install its wheel anew: "
+        "pip install --force-reinstall FILE.whl, or scripts/setup in a checkout"
     ) from error
 
 PACKAGE = Path(__file__).parent

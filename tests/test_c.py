@@ -49,18 +49,44 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {}
 
 
-def compile_sources(kind: str, folder: Path) -> list[str]:
+def compile_sources(flags: list[str], folder: Path, compiler: list[str] = CC) -> list[str]:
     made: list[str] = []
     for floor in ("core", "host", "sim"):  # a folder each: files of two floors may share a name
         files = sorted((CSRC / floor).glob("*.c"))
         (folder / floor).mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            [*CC, *FLAGS, *SANITIZERS[kind], f"-I{CSRC}", "-c", *map(str, files)],
+            [*compiler, *FLAGS, *flags, f"-I{CSRC}", "-c", *map(str, files)],
             check=True,
             cwd=folder / floor,
         )
-        made += [str(folder / floor / f"{file.stem}.o") for file in files]
+        made += sorted(map(str, (folder / floor).glob("*.o")))  # zig makes one of them all
     return made
+
+
+def compile_test(
+    source: Path, flags: list[str], objects: list[str], folder: Path, compiler: list[str] = CC
+) -> Path:
+    program = folder / source.stem
+    wrapped = WRAPPED if "allocations.h" in source.read_text() else []
+    subprocess.run(
+        [
+            *(*compiler, *FLAGS, *flags, *wrapped, f"-I{CSRC}"),
+            *("-o", str(program), str(source), *objects, "-lm"),
+        ],
+        check=True,
+    )
+    return program
+
+
+def run_test(command: list[str], folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "MFS_"}
+    environment["TMPDIR"] = str(folder)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("source", "kind"), RUNS)
@@ -71,22 +97,7 @@ def test_c(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    flags = SANITIZERS[kind]
     if kind not in objects:
-        objects[kind] = compile_sources(kind, tmp_path_factory.mktemp(kind))
-    program = tmp_path / source.stem
-    wrapped = WRAPPED if "allocations.h" in source.read_text() else []
-    subprocess.run(
-        [
-            *(*CC, *FLAGS, *SANITIZERS[kind], *wrapped, f"-I{CSRC}"),
-            *("-o", str(program), str(source), *objects[kind], "-lm"),
-        ],
-        check=True,
-    )
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "MFS_"}
-    environment["TMPDIR"] = str(tmp_path)
-    done = subprocess.run(
-        [str(program)], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    if done.returncode == 77:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stdout + done.stderr
+        objects[kind] = compile_sources(flags, tmp_path_factory.mktemp(kind))
+    run_test([str(compile_test(source, flags, objects[kind], tmp_path))], tmp_path)

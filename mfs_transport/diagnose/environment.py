@@ -14,7 +14,7 @@ from ..observe.segment import Look
 from ..ucx_env import WITHOUT_EFA, efa_clashes
 from . import Check
 
-REINSTALL = "install the package anew: pip install --force-reinstall mfs-transport"
+REINSTALL = "install the package anew: pip install --force-reinstall FILE.whl"
 LAUNCH = 'start the program with `mfs run -- COMMAND`, or do: eval "$(mfs run --print-env)"'
 # UCX transports that reach another host, by the beginning of their names
 NETWORK = ("all", "tcp", "ib", "rc", "ud", "dc", "srd", "gga")
