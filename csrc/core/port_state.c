@@ -102,6 +102,8 @@ static uint64_t rate_after(enum mfs_sample kind, uint64_t rate_Bps, uint64_t byt
 {
     const double sample_Bps = (double)bytes * 1e9 / (double)span_ns, known_Bps = (double)rate_Bps;
 
+    if (sample_Bps > (double)MFS_RATE_MAX_BPS) /* one of its two counts is rubbish */
+        return rate_Bps;
     if (kind == MFS_SAMPLE_HELD && sample_Bps < known_Bps / 2)
         return rate_Bps;
     if (kind != MFS_SAMPLE_SLOW || rate_Bps == 0)

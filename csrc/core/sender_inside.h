@@ -14,6 +14,7 @@
 
 #include "core/atomic.h"
 #include "core/rmlq_inside.h"
+#include "core/trust.h"
 #include "core/sender.h"
 
 /* --- sender_room.c --- */
@@ -45,15 +46,19 @@ static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
     sender->others_bytes = others->inflight_bytes;
 }
 
-/* A rate that was configured is what it was, whatever stands in the word that all can write. */
+/* A rate that was configured is what it was, and one that no port has is the last that could be
+ * one, whatever stands in the word that all can write. */
 static inline uint64_t mfs_sender_port_rate(struct mfs_sender *sender)
 {
     const uint64_t rate_Bps = mfs_get(&sender->port->rate_Bps);
+    uint64_t believed_Bps = sender->known_Bps;
 
-    if (MFS_LIKELY(sender->known_Bps == 0 || rate_Bps == sender->known_Bps))
+    if (MFS_LIKELY(believed_Bps == 0 ? rate_Bps <= MFS_RATE_MAX_BPS : rate_Bps == believed_Bps))
         return rate_Bps;
-    mfs_set(&sender->port->rate_Bps, sender->known_Bps);
-    return sender->known_Bps;
+    if (believed_Bps == 0 && sender->rate_Bps <= MFS_RATE_MAX_BPS)
+        believed_Bps = sender->rate_Bps;
+    mfs_set(&sender->port->rate_Bps, believed_Bps);
+    return believed_Bps;
 }
 
 /* The owner looks: what does not leave in time leaves the account instead. True if so. */

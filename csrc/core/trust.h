@@ -39,6 +39,9 @@ static inline int64_t mfs_moment_age(int64_t moment_ns, int64_t now_ns)
     return __builtin_sub_overflow(now_ns, moment_ns, &age_ns) ? INT64_MAX : age_ns;
 }
 
+/* No port is faster: a rate beyond it is rubbish. */
+#define MFS_RATE_MAX_BPS UINT64_C(100000000000000)
+
 /* An index or a count that is read: at most `most`. */
 static inline uint32_t mfs_at_most(uint32_t value, uint32_t most)
 {

@@ -44,6 +44,7 @@ struct mfs_host {
     char port_names[MFS_PORTS_MAX][MFS_PORT_NAME_MAX + 1]; /* of those; under the lock, as ... */
     uint8_t port_directions[MFS_PORTS_MAX];                /* ... these */
     _Atomic uint32_t policy_known; /* the last in the segment that was one */
+    _Atomic uint32_t overwritten; /* 1: somebody has written over our cell, and perhaps over more */
     struct mfs_host *next; /* under the mutex of the list: see hosts.c */
 };
 
@@ -109,6 +110,8 @@ int mfs_process_claim(struct mfs_host *host);
 void mfs_process_leave(struct mfs_host *host);
 /* Does a process hold slot? Own slot: yes; nobody can say: yes. A syscall. */
 bool mfs_process_alive(struct mfs_host *host, uint32_t process);
+/* Has somebody ever written over what is ours alone to write? Then it is put right. */
+bool mfs_process_overwritten(struct mfs_host *host);
 /* Does anybody? 1, 0 or -errno. */
 int mfs_process_any(int fd);
 /* Who does, seen from outside. 0 or -errno. */

@@ -169,6 +169,18 @@ int mfs_process_claim(struct mfs_host *host)
     return -EUSERS;
 }
 
+bool mfs_process_overwritten(struct mfs_host *host)
+{
+    struct mfs_process_cell *cell = &host->segment->processes[host->process];
+
+    if (mfs_see(&cell->used) != 1) {
+        mfs_set(&host->overwritten, 1);
+        mfs_identity_write(cell);
+        mfs_publish(&cell->used, 1);
+    }
+    return mfs_get(&host->overwritten) != 0;
+}
+
 void mfs_process_leave(struct mfs_host *host)
 {
     if (mfs_segment_lock(host) != 0)

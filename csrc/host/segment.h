@@ -79,7 +79,7 @@ struct mfs_port_users {
 };
 
 struct mfs_process_cell {
-    _Atomic uint32_t used;
+    _Atomic uint32_t used; /* 1: a process has the slot; 0: nobody; others: rubbish */
     _Atomic int32_t pid; /* this and the next two are for display: identity.h */
     _Atomic uint64_t pid_namespace;
     _Atomic uint64_t host[MFS_HOST_NAME_WORDS];

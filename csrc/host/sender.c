@@ -27,6 +27,7 @@
 #include "core/atomic.h"
 #include "host/config.h"
 #include "host/attach.h"
+#include "host/remember.h"
 
 #define REAP_EVERY_NS INT64_C(10000000)    /* while somebody in the way does not move */
 #define REAP_IDLE_NS (100 * REAP_EVERY_NS) /* while nobody is */
@@ -37,6 +38,7 @@ struct place {
     struct mfs_host *host;
     struct mfs_port *port;
     struct mfs_sender_cell *cell;
+    struct mfs_remember remember;
     uint32_t owner; /* what stands in the cell */
     uint32_t number; /* of the cell, from 1 on */
     int64_t lease_ns;
@@ -164,6 +166,7 @@ static __attribute__((noinline, cold)) void reap(struct mfs_port *port, int64_t 
 /* Somebody has written over the words by which the others find this sender. */
 static __attribute__((noinline, cold)) void place_again(const struct place *place)
 {
+    (void)mfs_process_overwritten(place->host);
     mfs_set(&place->cell->owner, place->owner);
     if (mfs_get(&place->port->cell->senders_high) < place->number)
         mfs_publish(&place->port->cell->senders_high, place->number);
@@ -226,6 +229,18 @@ static void params_init(const struct mfs_port *port, struct mfs_params *params)
     params->hold_ns = config->hold_max;
 }
 
+static uint64_t facts_version(void *ctx)
+{
+    return mfs_request_version(((struct place *)ctx)->host);
+}
+
+static bool facts_read(void *ctx, uint64_t request, struct mfs_facts *facts)
+{
+    struct place *place = ctx;
+
+    return mfs_remember_read(&place->remember, place->host, request, facts);
+}
+
 static int sender_make(struct place *place, const struct mfs_transport_ops *transport,
                        struct mfs_sender **sender)
 {
@@ -234,7 +249,8 @@ static int sender_make(struct place *place, const struct mfs_transport_ops *tran
 
     mfs_sender_config_init(&config);
     config.queue.policy = mfs_host_policy(place->host);
-    config.queue.facts = mfs_request_source(place->host);
+    mfs_remember_init(&place->remember);
+    config.queue.facts = (struct mfs_facts_source){place, facts_version, facts_read};
     config.queue.watch = mfs_event_watch(place->port);
     params_init(place->port, &config.queue.params);
     config.queue.params.rate_Bps =

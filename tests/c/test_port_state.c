@@ -167,6 +167,21 @@ static void sample__over_its_interval(void)
     CHECK_EQ(port.rate_Bps, 87500000 + 62500000 / 4);
 }
 
+/* Somebody has written over what it began with: no port has sent so much. */
+static void sample__that_no_port_can_have(void)
+{
+    static const uint64_t bases[] = {MB + 1, UINT64_C(0xa5a5a5a5a5a5a5a5)};
+
+    for (size_t i = 0; i < COUNT(bases); i++) {
+        struct mfs_port_state port = {.rate_Bps = 100 * MB, .sample_full = MFS_SAMPLE_SLOW};
+
+        port.sample_base = bases[i];
+        mfs_sample_take(&port, MB, MFS_RATE_SAMPLE_NS);
+        CHECK_EQ_AT(port.rate_Bps, 100 * MB, i);
+        CHECK_EQ_AT(port.sample_base, MB, i);
+    }
+}
+
 static void sample__begun_in_a_future_that_nobody_meant(void)
 {
     struct mfs_port_state port = {.rate_Bps = 100, .sample_since_ns = INT64_MAX};
@@ -332,6 +347,7 @@ static const struct test tests[] = {
     TEST(pace__huge_chunk_at_a_low_pace),
     TEST(pace__several_senders_share_it),
     TEST(sample__over_its_interval),
+    TEST(sample__that_no_port_can_have),
     TEST(sample__begun_in_a_future_that_nobody_meant),
     TEST(rate__is_learned_and_followed),
     TEST(rate__bursts_that_empty_the_window),

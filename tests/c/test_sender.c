@@ -82,6 +82,30 @@ static void rate__none_is_learned_though_there_is_none(void)
     }
 }
 
+/* A port that others write to, too, has a rate that none can have: the last one counts. */
+static void rate__that_no_port_has_is_not_believed(void)
+{
+    struct mfs_sender_config config;
+    struct mfs_chunk chunk;
+    _Atomic uint64_t *rate;
+
+    mfs_sender_config_init(&config);
+    config.queue.params.rate_Bps = 100000000;
+    rivals_create(&all, 1, &config);
+    rate = &one->sender->port->rate_Bps;
+    rival_waits_of(one, MFS_TAGGED, 1000, MUCH, now_ns);
+    mfs_set(rate, UINT64_MAX);
+    CHECK_EQ(mfs_sender_next(one->sender, 0, now_ns, &chunk), 0);
+    CHECK_EQ(mfs_get(rate), 100000000);
+    mfs_set(rate, 200000000);
+    (void)mfs_sender_next(one->sender, 0, now_ns, &chunk);
+    mfs_set(rate, UINT64_C(0xa5a5a5a5a5a5a5a5));
+    (void)mfs_sender_next(one->sender, 0, now_ns, &chunk);
+    CHECK_EQ(mfs_get(rate), 200000000);
+    CHECK_EQ(one->sender->rate_Bps, 200000000);
+    tear_down();
+}
+
 /* --- push --- */
 
 static void push__a_coarser_tag_when_no_flow_is_free(void)
@@ -410,6 +434,7 @@ static const struct test tests[] = {
     TEST(create__refuses_bad_values),
     TEST(rate__that_was_configured_stays_what_it_was),
     TEST(rate__none_is_learned_though_there_is_none),
+    TEST(rate__that_no_port_has_is_not_believed),
     TEST(push__a_coarser_tag_when_no_flow_is_free),
     TEST(next__why_there_is_none),
     TEST(next__a_chunk_of_the_port),
