@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of bench/contend.py that sends or receives, driven by JSON lines on a socket.
+"""A process of bench/contend.py or bench/pods.py that sends or receives, driven by JSON lines on a
+socket.
 
-python bench/_party.py SYSTEM NAME DESCRIPTOR
+python bench/_party.py SYSTEM NAME DESCRIPTOR [MIB of memory for each write in the background]
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import sys
 import time
@@ -21,7 +23,16 @@ from mfs_transport.testbed.worker import Channel
 MIB = 1 << 20
 BACKGROUND = 8
 BACKGROUND_BYTES = 64 * MIB
+URGENT_BYTES = 64 * MIB  # at most
 PAUSE_S = 0.0001
+
+
+def rubbish() -> None:
+    """What a process does to the others of its segment whose stray pointer goes everywhere."""
+    with open(os.environ["MFS_SEGMENT"], "r+b") as file:
+        segment = mmap.mmap(file.fileno(), 0)
+        segment[:] = os.urandom(len(segment))
+        segment.close()
 
 
 class Peer(Protocol):
@@ -122,9 +133,10 @@ class Mooncake:
 class Party:
     """Does what it is told, on top of any of them."""
 
-    def __init__(self, system: str, name: str, channel: Channel) -> None:
+    def __init__(self, system: str, name: str, channel: Channel, block: int) -> None:
         self.channel = channel
-        self.data = np.full(BACKGROUND * BACKGROUND_BYTES + 64 * MIB, 7, np.uint8)
+        self.block = block
+        self.data = np.full(BACKGROUND * block + URGENT_BYTES, 7, np.uint8)
         self.peer: Peer = (Mooncake if system == "mooncake" else Nixl)(name, self.data)
 
     def metadata(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -146,38 +158,38 @@ class Party:
 
     def urgent(self, order: dict[str, Any]) -> dict[str, Any]:
         begun = time.monotonic()
-        self.wait(self.post(BACKGROUND * BACKGROUND_BYTES, order["bytes"], "urgent", 1.0))
+        self.wait(self.post(BACKGROUND * self.block, order["bytes"], "urgent", 1.0))
         return {"seconds": time.monotonic() - begun}
 
     def process(self, order: dict[str, Any]) -> dict[str, Any]:
         """The scene of one process: background, then the urgent one, until all is done."""
         start = time.monotonic()
         handles = [
-            self.post(i * BACKGROUND_BYTES, BACKGROUND_BYTES, "background", 60.0)
-            for i in range(BACKGROUND)
+            self.post(i * self.block, self.block, "background", 60.0) for i in range(BACKGROUND)
         ]
         while time.monotonic() < start + 0.05:
             handles = [handle for handle in handles if not self.peer.done(handle)]
             time.sleep(PAUSE_S)
         posted = time.monotonic()
-        urgent = self.post(BACKGROUND * BACKGROUND_BYTES, order["bytes"], "urgent", 1.0)
+        urgent = self.post(BACKGROUND * self.block, order["bytes"], "urgent", 1.0)
         finished = None
         while handles or finished is None:
             if finished is None and self.peer.done(urgent):
                 finished = time.monotonic()
             handles = [handle for handle in handles if not self.peer.done(handle)]
             time.sleep(PAUSE_S)
-        total = BACKGROUND * BACKGROUND_BYTES + order["bytes"]
+        total = BACKGROUND * self.block + order["bytes"]
         return {
             "seconds": finished - posted,
             "rate_Bps": total / (time.monotonic() - start),
         }
 
-    def background(self, _: dict[str, Any]) -> dict[str, Any]:
+    def background(self, order: dict[str, Any]) -> dict[str, Any]:
         """Keep the port full until told; bytes that are done since `mark`."""
+        pause_s = order.get("pause_s", PAUSE_S)
 
         def post(i: int) -> Any:
-            return self.post(i * BACKGROUND_BYTES, 8 * MIB, "background", 60.0)
+            return self.post(i * self.block, 8 * MIB, "background", 60.0)
 
         handles = [post(i) for i in range(BACKGROUND)]
         self.channel.send({})
@@ -187,6 +199,8 @@ class Party:
                 message = self.channel.receive()
                 if message["order"] == "mark":
                     begun, completed = time.monotonic(), 0
+                elif message["order"] == "rubbish":
+                    rubbish()
                 else:
                     ended, seconds, counted = True, time.monotonic() - begun, completed
             again = []
@@ -198,7 +212,7 @@ class Party:
                     if not ended:
                         again.append(post(i))
             handles = again
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
         return {"rate_Bps": counted / seconds}
 
     def serve(self) -> None:
@@ -221,5 +235,6 @@ class Party:
 
 if __name__ == "__main__":
     with contextlib.suppress(EOFError):
-        Party(sys.argv[1], sys.argv[2], Channel(int(sys.argv[3]))).serve()
+        block = int(sys.argv[4]) * MIB if len(sys.argv) > 4 else BACKGROUND_BYTES
+        Party(sys.argv[1], sys.argv[2], Channel(int(sys.argv[3])), block).serve()
     os._exit(0)

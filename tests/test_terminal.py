@@ -247,6 +247,16 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             "against": "ucx_perftest",
         }
     ],
+    "pods": [
+        {
+            "system": "shared",
+            "case": "rubbish",
+            "times_alone": 123.45,
+            "cost_ms": -12345.6,
+            "wire": 0.987,
+            **dict.fromkeys(("ms", "min_ms", "max_ms"), 1234567.8),
+        }
+    ],
     "sim": [
         {
             "cluster": "1,024 hosts, units of 4",

@@ -38,7 +38,7 @@ def find_tools() -> None:
     os.environ["PATH"] = os.pathsep.join([*places, *more])
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
@@ -83,25 +83,25 @@ class Namespaces:
         self._count = 0
         self._ports: dict[str, str] = {}  # of the bridge, by the host's name
         self._reaches = False
-        _run("mount", "-t", "tmpfs", "tmpfs", "/run")
+        run("mount", "-t", "tmpfs", "tmpfs", "/run")
         os.mkdir("/run/netns")
         os.mkdir("/run/mfs")
         self.folder = "/run/mfs"  # for segments: gone with the mount namespace
-        _run("ip", "link", "set", "lo", "up")
-        _run("ip", "link", "add", "fabric", "type", "bridge")
-        _run("ip", "link", "set", "fabric", "up")
+        run("ip", "link", "set", "lo", "up")
+        run("ip", "link", "add", "fabric", "type", "bridge")
+        run("ip", "link", "set", "fabric", "up")
 
     def add(self, name: str) -> Place:
         self._count += 1
         address = PREFIX + str(self._count)
         port = self._ports[name] = f"port{self._count}"
         inside = ["ip", "netns", "exec", name]
-        _run("ip", "netns", "add", name)
-        _run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
-        _run("ip", "link", "set", port, "master", "fabric", "up")
-        _run(*inside, "ip", "link", "set", "lo", "up")
-        _run(*inside, "ip", "address", "add", f"{address}/24", "dev", "eth0")
-        _run(*inside, "ip", "link", "set", "eth0", "up")
+        run("ip", "netns", "add", name)
+        run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+        run("ip", "link", "set", port, "master", "fabric", "up")
+        run(*inside, "ip", "link", "set", "lo", "up")
+        run(*inside, "ip", "address", "add", f"{address}/24", "dev", "eth0")
+        run(*inside, "ip", "link", "set", "eth0", "up")
         self._shape([], port)
         self._shape(inside, "eth0")
         return Place(name, address, "eth0", tuple(inside))
@@ -110,7 +110,7 @@ class Namespaces:
         """Address by which the calling process's own network reaches the hosts."""
         address = PREFIX + "254"
         if not self._reaches:
-            _run("ip", "address", "add", f"{address}/24", "dev", "fabric")
+            run("ip", "address", "add", f"{address}/24", "dev", "fabric")
             self._reaches = True
         return address
 
@@ -121,19 +121,19 @@ class Namespaces:
 
     def plug(self, place: Place, *, up: bool) -> None:
         """Its link is up, or down: nothing comes through, and nobody is told."""
-        _run("ip", "link", "set", self._ports[place.name], "up" if up else "down")
+        run("ip", "link", "set", self._ports[place.name], "up" if up else "down")
 
     def _shape(self, inside: list[str], device: str) -> None:
         tc = [*inside, "tc"]
-        _run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "1")
+        run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "1")
         self._class(inside, device, "add", 1)
-        _run(*tc, "qdisc", "add", "dev", device, "parent", "1:1", "bfifo", "limit", "1m")
+        run(*tc, "qdisc", "add", "dev", device, "parent", "1:1", "bfifo", "limit", "1m")
 
     def _class(self, inside: list[str], device: str, verb: str, times: float) -> None:
         rate = f"{round(self._link_Bps * 8 / times)}bit"
         limits = ["rate", rate, "ceil", rate, "burst", "32k", "cburst", "32k"]
         place = ["dev", device, "parent", "1:", "classid", "1:1"]
-        _run(*inside, "tc", "class", verb, *place, "htb", *limits)
+        run(*inside, "tc", "class", verb, *place, "htb", *limits)
 
 
 class Loopback:
