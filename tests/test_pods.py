@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mfs_transport import node as node_folder
 from mfs_transport import shared_segment
 from mfs_transport.observe.segment import Look, look
 from mfs_transport.testbed import network, pods
@@ -86,6 +87,18 @@ def three_pods() -> None:
     again = Member(places[1], str(path))
     assert again.told["seen"] == ["1", "1@pod0", "1@pod2"]
     assert sum(look(str(path)).requests.values()) == 3
+    # from the node's folder, as the agent makes it, in a pod of another user
+    node_folder.install(Path("/run/opt"), Path("/run/opt"), str(path))
+    lines = Path("/run/opt/env").read_text().splitlines()
+    environ = dict(line.split("=", 1) for line in lines)
+    doctor = [*places[0].command, "env", *lines, sys.executable]
+    doctor += ["-m", "mfs_transport", "doctor", "--pod", "--json"]
+    done = subprocess.run(doctor, capture_output=True, text=True, check=False, cwd="/")
+    report = json.loads(done.stdout)
+    assert report["ok"], done.stdout + done.stderr
+    reasons = {check["name"]: check["reason"] for check in report["checks"]}
+    assert environ["LD_PRELOAD"] in reasons["libraries"]
+    assert "pods in it: 3" in reasons["segment"]
     print("all is well")
     sys.stdout.flush()
     os._exit(0)  # pid 1 of its namespace: everything else ends with it

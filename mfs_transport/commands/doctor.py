@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from ..diagnose import Check, environment, nccl, program, shim
+from ..diagnose import Check, environment, nccl, pod, program, shim
 from ..native import InputError
 
 SCHEMA_VERSION = 1
@@ -47,15 +47,17 @@ def show(checks: list[Check], how: str) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs; see schema_version.")
 @click.option("--here", is_flag=True, help="Check the environment exactly as it is.")
+@click.option("--pod", "as_pod", is_flag=True, help="Check what a pod is given: mounts and rights.")
 @click.argument("argv", metavar="[nccl | -- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
-def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
+def command(as_json: bool, here: bool, as_pod: bool, argv: tuple[str, ...]) -> None:
     """Prove that the shim is in the way of transfers, or say what is wrong and what to do.
 
     Bytes are moved with NIXL (or UCX, where NIXL is not installed) inside one process, they
     are compared, and the calls that the shim saw are counted. The environment is the one you
     are in when that has MFS_ENABLE=1 (inside `mfs run`) or with --here, else the one that
     `mfs run` would make of it. With a COMMAND, that is run instead. `mfs doctor nccl` proves
-    that NCCL's net plug-in loads and exports what the NCCL at hand looks for.
+    that NCCL's net plug-in loads and exports what the NCCL at hand looks for. `mfs doctor --pod`
+    is for an init container: it looks at what the pod shares with its node, and moves nothing.
 
     Exit status 1 when a check failed.
 
@@ -65,22 +67,29 @@ def command(as_json: bool, here: bool, argv: tuple[str, ...]) -> None:
       mfs run --policy edf -- mfs doctor
       mfs doctor -- python my_nixl_program.py
       mfs doctor nccl
+      mfs doctor --pod
     """
     if argv and not argv[0]:
         raise InputError("no command given; as in: mfs doctor -- python my_nixl_program.py")
+    counters: dict[str, int]
     as_is = here or environment.check_enabled(os.environ).status == "ok"
     environ = dict(os.environ) if as_is and not argv else environment.launched(os.environ)
-    if argv == ("nccl",):
+    if as_pod and argv:
+        raise InputError("--pod checks what the pod is given, and runs nothing")
+    if as_pod:
+        as_is = True
+        checks, counters = pod.examine(os.environ), {}
+    elif argv == ("nccl",):
         environ = dict(os.environ) if as_is else environment.launched(os.environ)
         checks = nccl.examine(environ)
-        counters: dict[str, int] = {}
+        counters = {}
     elif argv:
         checks, counters = program.examine(argv, environ, sys.stderr.fileno() if as_json else None)
     else:
         checks, counters = shim.examine(environ)
     healthy = (
         all(check.status != "FAIL" for check in checks)
-        if argv == ("nccl",)
+        if argv == ("nccl",) or as_pod
         else all(check.status == "ok" for check in checks)
     )
     if as_json:

@@ -6,6 +6,7 @@ transfer      the program that moves bytes and compares them
 shim          starts it, and judges what came of it
 program       the same of a program of the user's
 nccl          the net plug-in
+pod           what a pod shares with its node
 """
 
 from __future__ import annotations
