@@ -246,7 +246,7 @@ class Queue:
                       one of its own with
     max_flows         flows that may have operations at one time
     untagged_permille share that untagged traffic keeps while it waits
-    params            fields of struct mfs_params: rate_Bps, levels, theta_ns, ...
+    params            fields of struct mfs_params: rate_Bps, levels, patience, ...
     """
 
     def __init__(

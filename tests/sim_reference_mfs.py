@@ -16,7 +16,6 @@ from sim_reference_serving import Flow, Reference, Unit
 
 LEVELS = 8
 GIVEN_UP = LEVELS
-THETA_S = 5e-3
 
 
 @dataclass
@@ -150,10 +149,9 @@ class MfsReference(Reference):
 
     def by_urgency(self, urgency_s: float) -> tuple[int, float]:
         """The level, and by how much the urgency has to fall for the next one."""
-        if urgency_s <= THETA_S:
+        if urgency_s <= 5e-3:
             return 0, math.inf
-        level = min(LEVELS - 2, 1 + math.floor(math.log(urgency_s / THETA_S, 4) + 1e-12))
-        return level, urgency_s - THETA_S * 4 ** (level - 1)
+        return (1, urgency_s - 5e-3) if urgency_s <= 20e-3 else (2, urgency_s - 20e-3)
 
     def place(self, flow: Flow, left: list[float], bytes_of: dict[Any, float]) -> tuple[int, float]:
         i, stage, group = flow.tag[0], flow.tag[2], flow.tag[3]
@@ -179,7 +177,7 @@ class MfsReference(Reference):
             key = self.deadline(i)
             time_s, needed_s = key - self.now, left[i] / rate
             if known.hopeless or known.shed or needed_s > time_s:
-                level = GIVEN_UP
+                level, key = GIVEN_UP, key + 100 * needed_s
             else:
                 level, again_s = self.by_urgency(time_s - 2 * needed_s)
                 again_s = min(again_s, time_s - needed_s)

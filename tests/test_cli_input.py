@@ -125,7 +125,7 @@ DEEP = "[" * 5000
         (("sim", "run", "--set", "models=[[1]]"), "models"),
         (("sim", "run", "--option", f"levels={DEEP}"), "nested too deeply"),
         (("sim", "run", "--option", "levels=" + "9" * 400), "levels 999"),
-        (("sim", "run", "--option", "theta_s=[1]"), "theta_s"),
+        (("sim", "run", "--option", "interval_s=[1]"), "interval_s"),
         (("sim", "compare", "--seeds", "1000000000000"), "'--seeds'"),
         (("sim", "compare", "--seeds", "1000000"), "points or more; at most 1000000"),
         (("sim", "compare", "--first-seed", "-1"), "'--first-seed'"),

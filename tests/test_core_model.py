@@ -69,7 +69,6 @@ class Rules:
 
     policy: str
     levels: int
-    theta: int = 5 * MS
     rate: int = 0
     patience: int = 20
 
@@ -119,31 +118,25 @@ class Rules:
             if need == NEVER:
                 return last, flow.arrival
             level = self.by_urgency(need - now - self.span(size))
-            if self.levels >= 3 and turn > now:
-                level = max(level, 1)
-            return level, finish
+            return max(level, 1) if turn > now else level, finish
         if not dated:
             return last, flow.arrival
         needed = self.span(max(flow.left, facts.p2d_left_bytes))
         if facts.hopeless or facts.shed or needed > facts.deadline_ns - now:
-            return self.given_up(facts, now), facts.deadline_ns
+            return self.given_up(facts, needed, now)
         return self.by_urgency(facts.deadline_ns - now - 2 * needed), facts.deadline_ns
 
-    def given_up(self, facts: Facts, now: int) -> int:
+    def given_up(self, facts: Facts, needed: int, now: int) -> tuple[int, int]:
         """Last, but level 2 once it is late by `patience` times its target."""
         target = facts.deadline_ns - facts.arrival_ns
         known = self.patience > 0 and facts.arrival_ns != 0 and target > 0
         waited = known and now >= facts.deadline_ns + self.patience * target
-        return min(2, self.levels - 1) if waited else self.levels
+        due = facts.deadline_ns
+        return (2, due) if waited else (self.levels, due + 100 * needed)
 
     def by_urgency(self, urgency: int) -> int:
-        """The least l with urgency < theta * 4^l, but level 0 up to theta itself."""
-        if urgency <= self.theta:
-            return 0
-        level = 1
-        while urgency >= self.theta * 4**level:
-            level += 1
-        return min(level, self.levels - 2)
+        """Of 5 ms at most it is now, of 20 soon."""
+        return 0 if urgency <= 5 * MS else 1 if urgency <= 20 * MS else 2
 
     def collective_finish(self, facts: Facts, group: int) -> int:
         behind = max(0, facts.layers - 1 - group)
@@ -317,7 +310,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize(
         policy=names,
-        levels=st.integers(2, 9),
+        levels=st.integers(4, 9),
         permille=st.sampled_from((0, 50, 333, 1000)),
         patience=st.sampled_from((0, 1, 20)),
     )
@@ -448,7 +441,7 @@ class Model(RuleBasedStateMachine):
         del self.oracle.facts[request]
         self.changed()
 
-    @rule(policy=names, levels=st.integers(2, 9))
+    @rule(policy=names, levels=st.integers(4, 9))
     def set_policy(self, policy: str, levels: int) -> None:
         self.queue.set_policy(policy, levels=levels)
         self.oracle.rules.policy = policy

@@ -80,7 +80,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(InputError, match="stage 'fourth': one of"):
         Queue("mfs").push(Tag("r", "fourth"), 1)
     with pytest.raises(OSError, match="queue"):
-        Queue("mfs", levels=1)
+        Queue("mfs", levels=3)
     with pytest.raises(OSError, match="push"):
         Queue("mfs").push(UNTAGGED, 0)
 

@@ -167,7 +167,9 @@ def test_more_loads__between_the_points_that_cross():
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "bench/study").glob("*.toml")))
 def test_study__files_are_right_and_held_out(path: Path):
     found = sweep.read(path).points
-    held_out = {one.seed for one in found} == set(range(1000, 1010))
+    # those of the rule are not the ones whose tables were seen while it was tuned
+    seeds = range(5000, 5008) if path.stem == "rule" else range(1000, 1010)
+    held_out = {one.seed for one in found} == set(seeds)
     assert held_out != (path.stem == "tuning")
     assert held_out or max(one.seed for one in found) < 1000
     for one in sweep.distinct(found):
@@ -195,7 +197,7 @@ def test_study__files_are_right_and_held_out(path: Path):
         ("seeds = 9999999999999", "seeds 9999999999999: at most"),
         ("first_seed = 99999999999999", "first_seed 99999999999999: at most"),
         ("seeds = " + "9" * 400, "seeds 9999"),
-        ("[[variant]]\nlevels = [" + "3," * 2000 + "]\ntheta_s = [" + "1," * 2000 + "]", "points"),
+        ("[[variant]]\nlevels = [" + "4," * 2000 + "]\nreplicas = [" + "1," * 2000 + "]", "points"),
     ],
 )
 def test_plan__what_cannot_be_meant(text: str, says: str):

@@ -15,7 +15,6 @@ void mfs_params_init(struct mfs_params *params)
     params->levels = 8;
     params->untagged_stage = MFS_STAGE_P2D;
     params->rate_margin = 1.0;
-    params->theta_ns = INT64_C(5000000);
     params->patience = MFS_PATIENCE_DEFAULT;
     params->mlu_base = 4.0;
     params->mlu_top = 0.5;

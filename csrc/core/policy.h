@@ -17,6 +17,7 @@
 #include "types.h"
 
 #define MFS_PATIENCE_DEFAULT 20
+#define MFS_LEVELS_MIN 4 /* the policy mfs has three, and K-1 behind them */
 
 enum mfs_request_flags {
     MFS_REQUEST_HOPELESS = 1u << 0, /* cannot meet its deadline even on an empty network */
@@ -75,16 +76,13 @@ struct mfs_flow_info {
 
 /* Parameters, one set for a queue. mfs_params_init() gives the defaults in brackets. */
 struct mfs_params {
-    uint32_t levels; /* K, 2..MFS_LEVELS_MAX-1 [8] */
+    uint32_t levels; /* K, MFS_LEVELS_MIN..MFS_LEVELS_MAX-1 [8] */
     uint32_t untagged_stage; /* stage of untagged traffic [MFS_STAGE_P2D] */
     uint64_t rate_Bps; /* bandwidth of the port [0: unknown] */
     double rate_margin; /* mfs: the port may be so many times faster than rate_Bps; >= 1 [1] */
-    int64_t theta_ns; /* mfs: urgency that counts as "now"; > 0 [5 ms] */
     uint32_t patience; /* mfs: a request that was given up and is late by so many times its target
                         * is not last any more; 0: it stays last [MFS_PATIENCE_DEFAULT] */
     int64_t hold_ns; /* a flow waits no longer than this, whatever the policy; 0: no bound [0] */
-    bool smallest_given_up; /* mfs: those given up go by fewest bytes left, not by deadline [false]
-                             */
     double mlu_base; /* mfs_paper: E of Q_i = E^-i * U [4] */
     double mlu_top; /* mfs_paper: U [0.5] */
     double load; /* mfs_paper: rho, share of the port that others use [0] */

@@ -18,14 +18,14 @@
  *                      fetches took no time, B = bytes of this fetch and of those
  *                      for earlier groups (taken as equally long)
  *   stage 3            D - now - 2 R/C: as long again is kept in hand as it takes
- *   level 0 if u <= theta, else min(K-2, 1 + floor(log4(u / theta)))
+ *   NOW if u <= 5 ms, SOON if u <= 20 ms, else LATER (a port's window is 2 ms of it)
  *
- * NOT BEFORE ITS TURN: stage 1 for g stays in level 1 until need - now <= w, while the group in
- * front of it computes. Before that no unit waits for it, but in level 0 it would be in front of
- * collectives, for each of which a unit does wait (docs/decisions/0010).
+ * NOT BEFORE ITS TURN: stage 1 for g stays SOON until need - now <= w, while the group in front of
+ * it computes. Before that no unit waits for it, but NOW it would be in front of collectives, for
+ * each of which a unit does wait (docs/decisions/0010).
  *
  * SHORT COLLECTIVES: a collective with c <= w/4 counts as due AHEAD_NS earlier, so it goes before
- * all else in level 0. The hosts of a unit wait for it and for nothing else, and since a unit has
+ * all else that is NOW. The hosts of a unit wait for it and for nothing else, and since a unit has
  * one collective a group, its ports lose a quarter of their bandwidth to them at most
  * (docs/decisions/0011).
  *
@@ -34,50 +34,38 @@
  * when it can be met again. Stages 1 and 2 are never demoted: a unit serves its queue in order, so
  * they would hold up everybody behind them.
  *
- * PATIENCE: a request that was given up and is late by `patience` times its target (D less its
- * arrival) moves to level PATIENCE_LEVEL. It is in front there, since its D is the earliest: before
- * all that can wait 4 theta or longer, behind what is urgent. Otherwise it would wait for as long
- * as the port has anything else to send (docs/decisions/0012).
+ * AMONG THOSE GIVEN UP the least D + 100 R/C goes first: small ones before large ones, those that
+ * have waited before those that came (docs/decisions/0041).
  *
- * AMONG THOSE GIVEN UP the earliest deadline goes first, or, with smallest_given_up, the fewest
- * bytes left of the request: docs/decisions/0040-who-was-given-up.md.
+ * PATIENCE: a request that was given up and is late by `patience` times its target (D less its
+ * arrival) is LATER, in front there since its D is the earliest. Otherwise it would wait for as
+ * long as the port has anything else to send (docs/decisions/0012).
  *
  * Traffic without a deadline sits in level K-1 in order of arrival, behind all that
- * has one; a collective without one is in level 0, behind those that have.
+ * has one; a collective without one is NOW, behind those that have.
  */
 #include "core/policy_rules.h"
 
 #define UNDATED (INT64_C(1) << (MFS_KEY_BITS - 1)) /* keys behind all deadlines */
 #define AHEAD_NS (INT64_C(3600) * 1000000000)      /* no deadline is so far away */
-#define PATIENCE_LEVEL 2u
+#define NOW_NS INT64_C(5000000)
+#define SOON_NS INT64_C(20000000)
+#define GIVEN_UP_SPANS 100 /* of the time that it needs */
+
+enum { NOW, SOON, LATER }; /* levels; K-1 and K follow */
 
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* Level by urgency, and when it will be one less. */
-static void place_by_urgency(const struct mfs_params *params, int64_t urgency_ns, int64_t now_ns,
-                             struct mfs_place *place)
+/* Level by urgency, and when it will be one less: it falls by one each ns. */
+static void place_by_urgency(int64_t urgency_ns, int64_t now_ns, struct mfs_place *place)
 {
-    const uint32_t loosest = params->levels - 2;
-    int64_t floor_ns = params->theta_ns; /* urgency at which the level below begins */
-    uint32_t level = 0;
-
-    if (urgency_ns > floor_ns) {
-        level = 1;
-        while (level < loosest && urgency_ns / 4 >= floor_ns) {
-            floor_ns *= 4;
-            level++;
-        }
-        if (level > loosest)
-            level = loosest;
-    }
-    place->level = level;
-    /* urgency falls by one each ns; level 1 ends at theta itself, the others below theirs */
-    place->recheck_ns = level == 0
-                            ? MFS_TIME_NEVER
-                            : mfs_time_plus(now_ns, urgency_ns - floor_ns + (level > 1 ? 1 : 0));
+    place->level = urgency_ns <= NOW_NS ? NOW : urgency_ns <= SOON_NS ? SOON : LATER;
+    if (place->level != NOW)
+        place->recheck_ns =
+            mfs_time_plus(now_ns, urgency_ns - (place->level == SOON ? NOW_NS : SOON_NS));
 }
 
 /* Latest finish time of the collective of group g. */
@@ -97,15 +85,15 @@ static int64_t collective_finish(const struct mfs_facts *facts, uint32_t group)
     return finish_ns;
 }
 
-/* Level 0 not before the group in front computes: see NOT BEFORE ITS TURN. */
-static void hold_fetch(const struct mfs_params *params, const struct mfs_facts *facts,
-                       int64_t need_ns, int64_t now_ns, struct mfs_place *place)
+/* See NOT BEFORE ITS TURN. */
+static void hold_fetch(const struct mfs_facts *facts, int64_t need_ns, int64_t now_ns,
+                       struct mfs_place *place)
 {
     const int64_t turn_ns = mfs_time_minus(need_ns, facts->layer_ns);
 
-    if (place->level > 0 || facts->layer_ns <= 0 || params->levels < 3 || turn_ns <= now_ns)
+    if (place->level != NOW || facts->layer_ns <= 0 || turn_ns <= now_ns)
         return;
-    place->level = 1;
+    place->level = SOON;
     place->recheck_ns = turn_ns;
 }
 
@@ -127,38 +115,34 @@ static void place_fetch(const struct mfs_params *params, const struct mfs_flow_i
             bytes = UINT64_MAX;
     }
     if (need_ns == MFS_TIME_NEVER) {
-        place->level = params->levels - 1;
         mfs_place_arrival(flow, place);
         return;
     }
     urgency_ns =
         mfs_time_minus(mfs_time_minus(need_ns, now_ns), mfs_span_bytes(bytes, params->rate_Bps));
-    place_by_urgency(params, urgency_ns, now_ns, place);
+    place_by_urgency(urgency_ns, now_ns, place);
     if (facts->start_ns != MFS_TIME_NEVER)
-        hold_fetch(params, facts, need_ns, now_ns, place);
+        hold_fetch(facts, need_ns, now_ns, place);
 }
 
 /* Last of all, until it has waited too long: see PATIENCE. */
-static void give_up(const struct mfs_params *params, const struct mfs_facts *facts, uint64_t left,
-                    int64_t now_ns, struct mfs_place *place)
+static void give_up(const struct mfs_params *params, const struct mfs_facts *facts,
+                    int64_t needed_ns, int64_t now_ns, struct mfs_place *place)
 {
     const int64_t target_ns = mfs_time_minus(facts->deadline_ns, facts->arrival_ns);
-    int64_t ends_ns;
+    const bool bounded = params->patience > 0 && facts->arrival_ns != 0 && target_ns > 0;
+    const int64_t ends_ns =
+        mfs_time_plus(facts->deadline_ns, mfs_span_times(target_ns, params->patience));
 
-    place->level = params->levels;
-    if (params->smallest_given_up) {
-        place->key = mfs_key_bytes(left);
-        place->moves = MFS_MOVES_SENT;
-    }
-    if (params->patience == 0 || facts->arrival_ns == 0 || target_ns <= 0)
+    place->moves = MFS_MOVES_SENT;
+    if (bounded && now_ns >= ends_ns) {
+        place->level = LATER;
         return;
-    ends_ns = mfs_time_plus(facts->deadline_ns, mfs_span_times(target_ns, params->patience));
-    if (now_ns < ends_ns)
+    }
+    place->level = params->levels;
+    place->key = mfs_time_plus(place->key, mfs_span_times(needed_ns, GIVEN_UP_SPANS));
+    if (bounded)
         place->recheck_ns = ends_ns;
-    else
-        place->level = PATIENCE_LEVEL < params->levels ? PATIENCE_LEVEL : params->levels - 1;
-    if (place->level < params->levels)
-        place->key = facts->deadline_ns;
 }
 
 static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
@@ -166,29 +150,20 @@ static void place_p2d(const struct mfs_params *params, const struct mfs_flow_inf
 {
     const uint64_t left =
         facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
-    int64_t time_ns, needed_ns, least_ns, doomed_ns;
+    const int64_t time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
+    const int64_t needed_ns = mfs_span_bytes(left, params->rate_Bps);
+    const int64_t least_ns = (int64_t)((double)needed_ns / params->rate_margin);
 
     place->key = facts->deadline_ns;
     if (facts->deadline_ns == MFS_TIME_NEVER) {
-        place->level = params->levels - 1;
         mfs_place_arrival(flow, place);
-        return;
+    } else if ((facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) || least_ns > time_ns) {
+        give_up(params, facts, needed_ns, now_ns, place);
+    } else {
+        place_by_urgency(mfs_time_minus(time_ns, 2 * needed_ns), now_ns, place);
+        place->recheck_ns = least(place->recheck_ns,
+                                  mfs_time_plus(mfs_time_minus(facts->deadline_ns, least_ns), 1));
     }
-    if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
-        give_up(params, facts, left, now_ns, place);
-        return;
-    }
-    time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
-    needed_ns = mfs_span_bytes(left, params->rate_Bps);
-    least_ns = (int64_t)((double)needed_ns / params->rate_margin);
-    if (least_ns > time_ns) {
-        give_up(params, facts, left, now_ns, place);
-        place->moves = MFS_MOVES_SENT; /* what has been sent may make it feasible */
-        return;
-    }
-    place_by_urgency(params, mfs_time_minus(time_ns, 2 * needed_ns), now_ns, place);
-    doomed_ns = mfs_time_plus(mfs_time_minus(facts->deadline_ns, least_ns), 1);
-    place->recheck_ns = least(place->recheck_ns, doomed_ns);
 }
 
 static void place_collective(const struct mfs_flow_info *flow, const struct mfs_facts *facts,
@@ -196,7 +171,7 @@ static void place_collective(const struct mfs_flow_info *flow, const struct mfs_
 {
     const bool is_short = facts->collective_ns > 0 && facts->collective_ns <= facts->layer_ns / 4;
 
-    place->level = 0;
+    place->level = NOW;
     place->key = collective_finish(facts, flow->tag.layer);
     if (place->key == MFS_TIME_NEVER) {
         mfs_place_arrival(flow, place);
@@ -209,6 +184,7 @@ static void place_collective(const struct mfs_flow_info *flow, const struct mfs_
 void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
                    const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
+    place->level = params->levels - 1;
     place->recheck_ns = MFS_TIME_NEVER;
     switch (mfs_flow_stage(params, flow)) {
     case MFS_STAGE_COLLECTIVE:

@@ -48,14 +48,13 @@ int mfs_order_init(struct mfs_sim *sim)
     mfs_params_init(&sim->params);
     sim->params.levels = options->levels;
     sim->params.rate_Bps = (uint64_t)sim->cluster->link_Bps;
-    sim->params.theta_ns = mfs_sim_span_ns(options->theta_s);
     if (options->patience >= 0)
         sim->params.patience = (uint32_t)options->patience;
     sim->params.mlu_base = options->mlu_base;
     sim->params.mlu_top = options->mlu_top;
-    if (options->levels < 2 || options->levels >= MFS_LEVELS_MAX || sim->params.theta_ns <= 0 ||
+    if (options->levels < MFS_LEVELS_MIN || options->levels >= MFS_LEVELS_MAX ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
-        !(options->promote_interval_s >= 0.0) || options->level_order > 3 ||
+        !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
         options->enforcement > MFS_SIM_CHUNKS || options->classes < 1 ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
         !isfinite(options->pressure_delay_s))
@@ -70,9 +69,7 @@ int mfs_order_init(struct mfs_sim *sim)
         return error;
     sim->plans = own || sim->hopeless || sim->shed;
     sim->by_bytes = options->level_order >= 2 || sim->policy == mfs_policy_find("srpt");
-    sim->params.smallest_given_up = options->smallest_given_up;
-    sim->moving = sim->by_bytes || (own && options->smallest_given_up) ||
-                  sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF;
+    sim->moving = sim->by_bytes || own || sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF;
     if (sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF)
         sim->look_s = options->interval_s;
     if (own && !sim->hopeless)
@@ -256,8 +253,7 @@ static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
     place->level =
         mfs_baseline_level(sim, sim->bundles[sim->lines[index].bundle].stage, place->level);
     place_given_up(sim, index, place);
-    if (sim->options->level_order == 2 ||
-        (sim->options->level_order == 3 && place->level > 0 && place->level < sim->params.levels))
+    if (sim->options->level_order == 2)
         place->key = (int64_t)mfs_sim_line_left(&sim->lines[index], sim->lines[index].group);
 }
 

@@ -73,7 +73,7 @@ static double key_bytes(struct mfs_sim *sim, uint32_t index, double *rate)
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
         struct mfs_sim_line *other = &sim->lines[i];
 
-        if (other->count == 0 || (i != index && (sim->options->level_order >= 2 ||
+        if (other->count == 0 || (i != index && (sim->options->level_order == 2 ||
                                                  other->route.link[0] != line->route.link[0])))
             continue;
         mfs_sim_line_advance(sim, other);
@@ -103,8 +103,7 @@ static void watch(struct mfs_sim *sim, uint32_t index, double left, double rate)
     const uint32_t links = sim->net.sender ? 1 : slot->route.count; /* that keep the order */
     double first_s = INFINITY;
 
-    if (slot->state != MFS_SLOT_ORDERED ||
-        (sim->options->level_order == 3 && mfs_rank_level(slot->rank) == 0))
+    if (slot->state != MFS_SLOT_ORDERED)
         return;
     for (uint32_t i = 0; i < links; i++) {
         const struct mfs_link *link = &sim->net.links[slot->route.link[i]];
@@ -138,7 +137,7 @@ void mfs_order_watch(struct mfs_sim *sim, uint32_t index)
     left = key_bytes(sim, index, &rate);
     if (rate <= 0.0)
         return;
-    if (sim->options->level_order >= 2) {
+    if (sim->options->level_order == 2) {
         watch(sim, index, left, rate);
         return;
     }

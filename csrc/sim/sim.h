@@ -56,14 +56,12 @@ struct mfs_sim_options {
     uint32_t classes;
     double pressure_delay_s;
     uint32_t levels;
-    double theta_s;
     int32_t patience; /* -1: csrc/core's default */
     double mlu_base, mlu_top;
     double interval_s;
     double
         promote_interval_s; /* looks that the policy asks for fall on multiples of it; 0: on time */
-    uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes, 3 the same but in level 0 */
-    bool smallest_given_up;
+    uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes */
     bool inherit, red, prune;
     bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;
     uint32_t replicas;

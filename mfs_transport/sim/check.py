@@ -25,7 +25,7 @@ from .interface import (
 _POSITIVE = {
     *("units", "unit_hosts", "decode_hosts", "nics_per_host", "link_Bps", "oversubscription"),
     *("layers", "groups", "flops", "mfu_max"),
-    *("theta_s", "interval_s", "mlu_top", "replicas"),
+    *("interval_s", "mlu_top", "replicas"),
 }
 
 
@@ -38,8 +38,8 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
     for source in (cluster, model, options):
         _numbers(source)
     checked.word(options.policy, POLICIES, "policy")
-    if not 2 <= options.levels <= 31:
-        raise InputError(f"levels {options.levels}: 2 to 31")
+    if not 4 <= options.levels <= 31:
+        raise InputError(f"levels {options.levels}: 4 to 31")
     if not 1 <= options.classes <= MOST_CLASSES:
         raise InputError(f"classes {options.classes}: 1 to {MOST_CLASSES}")
     if not options.mlu_base > 1:

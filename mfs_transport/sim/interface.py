@@ -127,9 +127,7 @@ class Options:
     classes: int = 4
     pressure_delay_s: float = 1e-3
     levels: int = 8
-    """K."""
-    theta_s: float = 5e-3
-    """mfs: urgency that counts as now."""
+    """K; mfs has four, whatever it is."""
     patience: int | None = None
     """mfs: a request that was given up and is late by so many times its SLO goes before what can
     wait. 0: it stays last. None: as on the wire (MFS_PATIENCE) unless somebody changes it: 20."""
@@ -142,10 +140,7 @@ class Options:
     """Looks that the policy asks for (promotion with time) are made at multiples of it; 0: at the
     moment itself, as on the wire."""
     level_order: str = "key"
-    """key: flows in a level go by key. fair: they share. srpt: by remaining bytes. slack: so, too,
-    but for what is urgent (level 0), which goes by key."""
-    given_up_order: str = "deadline"
-    """mfs: who was given up goes by deadline, or by bytes: the fewest left of the request first."""
+    """key: flows in a level go by key. fair: they share. srpt: by remaining bytes."""
     inherit: bool = True
     """mfs: requests inherit the urgency of those behind them (rule 2)."""
     red: bool = True

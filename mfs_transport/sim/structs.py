@@ -14,7 +14,7 @@ from .interface import DEADLINE_LESS, ENFORCEMENTS, STAGES, Cluster, Model, Opti
 _TRI = {None: -1, False: 0, True: 1}
 _CHOICES = {
     "enforcement": ENFORCEMENTS,
-    "level_order": ("key", "fair", "srpt", "slack"),
+    "level_order": ("key", "fair", "srpt"),
     "stage_first": STAGES,
     "stage_second": STAGES,
     "deadline_less": DEADLINE_LESS,
@@ -26,7 +26,6 @@ _FLAGS = {
     "store_choice": ("store_slack", "draw", "slack"),
     "batching": ("batch_deadline", "fifo", "deadline"),
     "routing": ("route_prefix", "tokens", "prefix"),
-    "given_up_order": ("smallest_given_up", "deadline", "bytes"),
     "coflow_weight": ("weigh_deadline", "one", "deadline"),
 }
 

@@ -39,7 +39,6 @@ static void run_init(struct run *run)
                                             .classes = 4,
                                             .pressure_delay_s = 1e-3,
                                             .levels = 8,
-                                            .theta_s = 5e-3,
                                             .mlu_base = 4.0,
                                             .mlu_top = 0.5,
                                             .interval_s = 5e-3,

@@ -112,9 +112,9 @@ static void create__refuses_bad_values(void)
     bad[0].policy = NULL;
     bad[1].max_flows = 0;
     bad[2].max_flows = 1u << 24;
-    bad[3].params.levels = 1;
+    bad[3].params.levels = 3;
     bad[4].params.levels = MFS_LEVELS_MAX;
-    bad[5].params.theta_ns = 0;
+    bad[5].params.rate_margin = 0.5;
     bad[6].params.mlu_base = 1.0;
     bad[7].params.load = 1.0;
     bad[8].params.untagged_stage = 4;
@@ -427,24 +427,11 @@ static void voq__flows_are_of_one_each(void)
 
 static void promotion__at_the_exact_time(void)
 {
-    /* level begins at urgency theta * 4^(l-1); it is left when urgency falls below */
     static const struct {
         int64_t left_ns; /* until the deadline */
         unsigned level;
     } rows[] = {
-        {5 * 4096 * MS, 6},
-        {5 * 1024 * MS, 6},
-        {5 * 1024 * MS - 1, 5},
-        {5 * 256 * MS, 5},
-        {5 * 256 * MS - 1, 4},
-        {5 * 64 * MS, 4},
-        {5 * 16 * MS, 3},
-        {5 * 16 * MS - 1, 2},
-        {5 * 4 * MS, 2},
-        {5 * 4 * MS - 1, 1},
-        {5 * MS + 1, 1},
-        {5 * MS, 0},
-        {1, 0},
+        {5000 * MS, 2}, {20 * MS + 1, 2}, {20 * MS, 1}, {5 * MS + 1, 1}, {5 * MS, 0}, {1, 0},
     };
     const int64_t deadline_ns = 100000 * MS;
     struct mfs_rmlq *queue = queue_make("mfs", 4);
@@ -458,7 +445,7 @@ static void promotion__at_the_exact_time(void)
 
         CHECK_EQ_AT(level, rows[row].level, row);
     }
-    CHECK_EQ(mfs_rmlq_promotions(queue), 6);
+    CHECK_EQ(mfs_rmlq_promotions(queue), 2);
     queue_end(queue);
 
     /* and next_ns names each of these moments: nothing happens one ns earlier */
@@ -472,7 +459,7 @@ static void promotion__at_the_exact_time(void)
         rank = peek(queue, next_ns);
         CHECK_EQ(mfs_rmlq_promotions(queue), promotions + 1);
     }
-    CHECK_EQ(promotions, 6);
+    CHECK_EQ(promotions, 2);
     queue_end(queue);
 }
 
@@ -481,18 +468,18 @@ static void level__never_grows_but_to_the_scavenger(void)
     struct mfs_rmlq *queue = queue_make("mfs", 4);
     struct mfs_op op;
 
-    known.facts[1].deadline_ns = 30 * MS;
+    known.facts[1].deadline_ns = 20 * MS;
     push(queue, &op, 128, p2d(1, 0), 0);
-    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 2);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 1);
     known.facts[1].deadline_ns = 100000 * MS; /* later, but not lower; the key follows */
     known.version++;
-    CHECK(peek(queue, 0) == mfs_rank_make(2, 100000 * MS));
+    CHECK(peek(queue, 0) == mfs_rank_make(1, 100000 * MS));
     known.facts[1].flags = MFS_REQUEST_HOPELESS;
     known.version++;
     CHECK_EQ(mfs_rank_level(peek(queue, 0)), 8);
     known.facts[1].flags = 0;
     known.version++;
-    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 6);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 2);
     queue_end(queue);
 }
 
@@ -507,11 +494,12 @@ static void set_policy__places_anew(void)
     push(queue, &op, 128, p2d(1, 0), 0);
     CHECK_EQ(mfs_rank_level(peek(queue, 0)), 0);
     CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), 0);
-    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 6);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 2);
     CHECK_EQ(mfs_rmlq_promotions(queue), 0);
-    params.levels = 3;
+    params.levels = 5;
+    known.facts[1].deadline_ns = MFS_TIME_NEVER; /* the last of five */
     CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), 0);
-    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 1);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 4);
     params.levels = 0;
     CHECK_EQ(mfs_rmlq_set_policy(queue, mfs_policy_find("mfs"), &params, 0), -EINVAL);
     CHECK_EQ(mfs_rmlq_set_policy(queue, NULL, &params, 0), -EINVAL);
@@ -526,13 +514,13 @@ static void set_rate__doomed_and_back(void)
     known.facts[1].deadline_ns = 100 * MS;
     push(queue, &op, 1000000, p2d(1, 0), 0);
     mfs_rmlq_set_rate(queue, 100000000, 0); /* 10 ms of 100 */
-    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 3);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 2);
     mfs_rmlq_set_rate(queue, 1000000, 0); /* a second */
     CHECK_EQ(mfs_rank_level(peek(queue, 0)), 8);
     mfs_rmlq_set_rate(queue, 1000000 + 1000000 / 32, 0); /* too little a change */
     CHECK_EQ(mfs_rmlq_next_ns(queue), MFS_TIME_NEVER);
     mfs_rmlq_set_rate(queue, 100000000, 0);
-    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 3);
+    CHECK_EQ(mfs_rank_level(peek(queue, 0)), 2);
     /* by itself it falls to the scavengers when it cannot be met any more */
     CHECK(mfs_rank_level(peek(queue, 90 * MS)) == 0);
     CHECK_EQ(mfs_rank_level(peek(queue, 90 * MS + 1)), 8);

@@ -79,8 +79,7 @@ static void run__nonsense_is_refused(void)
     } while (0)
     REFUSED(run.options.policy = "none such");
     REFUSED(run.options.policy = "off");
-    REFUSED(run.options.levels = 1);
-    REFUSED(run.options.theta_s = 0.0);
+    REFUSED(run.options.levels = 3);
     REFUSED(run.options.enforcement = MFS_SIM_CHUNKS + 1);
     REFUSED(run.options.classes = 0);
     REFUSED(run.options.classes = 37);

@@ -88,7 +88,8 @@ static void core_alone(struct input *input)
     mfs_sender_config_init(&config);
     config.queue.policy = mfs_policy_at(input_below(input, 10));
     config.queue.params.rate_Bps = input_number(input, 4);
-    config.queue.params.levels = 2 + (uint32_t)input_below(input, MFS_LEVELS_MAX - 2);
+    config.queue.params.levels =
+        MFS_LEVELS_MIN + (uint32_t)input_below(input, MFS_LEVELS_MAX - MFS_LEVELS_MIN);
     config.queue.max_flows = 1 + (uint32_t)input_below(input, 64);
     tags_are_flows = config.queue.max_flows >= OPERATIONS;
     config.window.window_bytes = input_number(input, 2);
