@@ -244,7 +244,7 @@ static const struct {
      "names of headers, with commas between them: x-mfs-ttft-ms,x-llm-d-slo-ttft-ms"},
     {"MFS_PRIORITY_HEADER", one_header_is_right, "the name of a header: x-dynamo-request-priority"},
     {"MFS_NCCL_CLASSES", classes_are_right,
-     "up to 4 of LEVEL:CLASS with levels that ascend from 0 and classes up to 255: 0:106,3:34"},
+     "up to 4 of LEVEL:CLASS with levels that ascend from 0 and classes up to 255: 0:106,2:34"},
     {"MFS_NCCL_STAGES", stages_are_right,
      "CLASS:STAGE or p2p:STAGE, a stage being kv_reuse, collective or p2d: 1:kv_reuse,p2p:p2d"},
 };

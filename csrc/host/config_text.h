@@ -4,7 +4,7 @@
  *
  *   MFS_POLICY            one of a few words
  *   MFS_SLO               NAME=TIME or NAME=FACTORx, with commas between: tight=300ms,loose=8x
- *   MFS_NCCL_CLASSES      LEVEL:CLASS, levels ascending from 0: 0:106,3:34
+ *   MFS_NCCL_CLASSES      LEVEL:CLASS, levels ascending from 0: 0:106,2:34
  *   MFS_NCCL_STAGES       CLASS:STAGE or p2p:STAGE: 1:kv_reuse,p2p:p2d
  *
  * Every other text is right.

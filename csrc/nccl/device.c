@@ -38,7 +38,7 @@ static void classes_parse(void)
             number > 255 || level >= MFS_LEVELS_MAX || count == MFS_NCCL_CLASSES_MAX ||
             (count == 0 ? level != 0 : level <= classes[count - 1].level)) {
             mfs_nccl_warn("MFS_NCCL_CLASSES=%s: up to %d of level:class with levels that ascend "
-                          "from 0 and classes up to 255, as 0:106,3:34; all travels in UCX's "
+                          "from 0 and classes up to 255, as 0:106,2:34; all travels in UCX's "
                           "one class",
                           text, MFS_NCCL_CLASSES_MAX);
             classes[0] = (struct mfs_nccl_class){0, -1};
