@@ -186,8 +186,8 @@ class TestPull:
 def test_untested_release__says_so_and_serves_as_without_us(ready: None, tmp_path: Path):
     """The installed vLLM with another version in it: real servers, KV by NIXL."""
     fake = "import sys, types\nmade = sys.modules['vllm._version'] = types.ModuleType('version')\n"
-    fake += "made.__version__ = made.version = '0.99.0'\n"
-    fake += "made.__version_tuple__ = made.version_tuple = (0, 99, 0)\n"
+    fake += "made.__version__ = made.version = '0.30.9'\n"
+    fake += "made.__version_tuple__ = made.version_tuple = (0, 30, 9)\n"
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake" / "sitecustomize.py").write_text(fake)
     servers = cluster.Cluster(
@@ -209,7 +209,7 @@ def test_untested_release__says_so_and_serves_as_without_us(ready: None, tmp_pat
             assert lines  # one of each process: API server, engine, worker
             assert len(lines) <= 3
             assert len({line[line.index("mfs: ") :] for line in lines}) == 1
-            assert "vLLM 0.99.0 was not tested" in lines[0]
+            assert "vLLM 0.30.9 was not tested" in lines[0]
             assert not Path(servers.segment(server.name)).exists()  # nothing of ours was opened
 
 

@@ -785,20 +785,6 @@ def test_install__other_unknown_names_are_vllms_matter(installed: Any):
 # --- releases, and the plug-in ---
 
 
-@pytest.mark.parametrize("version", ["0.32.0", "0.32.1+cpu", "0.32.0rc1"])
-def test_why_not__tested(version: str):
-    assert interface.why_not(version) is None
-
-
-@pytest.mark.parametrize("version", ["0.9.1", "0.30.2", "0.33.0", "1.0", "dev"])
-def test_why_not__untested_is_one_line(version: str):
-    reason = interface.why_not(version)
-    assert reason is not None
-    assert version in reason
-    assert "MFS_VLLM_UNTESTED" in reason
-    assert "\n" not in reason
-
-
 def test_plugin__does_nothing_unless_enabled(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MFS_ENABLE", raising=False)
     monkeypatch.setitem(sys.modules, "vllm", None)  # would not import

@@ -13,18 +13,17 @@ import functools
 from typing import Any
 
 from ...config import flag
-from . import slo
+from . import release, slo
 from .connector import faults
-from .interface import why_not
 
 PARAMS, PLACE = "sampling_params", 1  # of generate(), counted behind self
 
 
 def install() -> bool:
-    """Once in a process. False: this release was not tested, which the plug-in has said."""
+    """Once in a process. False: not in this release, which the plug-in has said."""
     import vllm
 
-    if why_not(vllm.__version__) and not flag("MFS_VLLM_UNTESTED"):
+    if not release.of(vllm).acts and not flag("MFS_VLLM_UNTESTED"):
         return False
     from vllm.v1.engine.async_llm import AsyncLLM
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is known of vLLM's connectors: the file to look at when a release moves them, with
-frontend.py, which knows its API server.
+frontend.py, which knows its API server, and release.py, which looks whether they still fit.
 
 A connector is not copied and not imitated: `wrap` makes a subclass of whatever class vLLM
 would have used, with the same name, whose methods first hand on and then tell MFS, or the
@@ -34,7 +34,6 @@ from .blocks import Blocks
 from .connector import Scheduler, Shape, Worker, classes_of_environment, faults, say
 from .layerwise import Layerwise
 
-TESTED = ("0.31", "0.32")  # releases, first and last
 MULTI, NAME, INNER, INNER_MODULE = (
     "MultiConnector",
     "MFSConnector",
@@ -43,29 +42,6 @@ MULTI, NAME, INNER, INNER_MODULE = (
 )
 DEFAULT_INNER = "NixlConnector"
 MESSAGE = "_mfs_message"  # attribute of the wrapped connector's metadata
-
-
-# --- releases ---
-
-
-def release(version: str) -> tuple[int, int] | None:
-    """0.32.0+cpu -> (0, 32)."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def why_not(version: str) -> str | None:
-    """None if this release was tested, else one line."""
-    ours = release(version)
-    first, last = (release(one) for one in TESTED)
-    assert first is not None
-    assert last is not None
-    if ours is not None and first <= ours <= last:
-        return None
-    return (
-        f"vLLM {version} was not tested ({TESTED[0]} to {TESTED[1]} were); it serves as without "
-        "mfs-transport. MFS_VLLM_UNTESTED=1 tries it all the same"
-    )
 
 
 # --- the factory ---

@@ -60,11 +60,13 @@ def register() -> None:
     try:
         import vllm
 
-        from .interface import install, why_not
+        from . import release
+        from .interface import install
 
-        reason = why_not(vllm.__version__)
-        if reason and not flag("MFS_VLLM_UNTESTED"):
-            say(reason)
+        found = release.of(vllm)
+        if found.line and not flag("MFS_VLLM_UNTESTED"):
+            say(found.line)
+        if not found.acts and not flag("MFS_VLLM_UNTESTED"):
             install(wrapping=False)
             return
         prepare_environment()
