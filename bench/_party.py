@@ -55,7 +55,7 @@ class Peer(Protocol):
 
 
 class Nixl:
-    """NIXL over UCX, plain or with the shim preloaded."""
+    """NIXL over UCX: plain, behind the gate of the proxy, or with the shim preloaded."""
 
     def __init__(self, name: str, data: np.ndarray[Any, Any]) -> None:
         from nixl._api import nixl_agent, nixl_agent_config

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An urgent transfer beside others on one port: plain NIXL, NIXL under MFS, Mooncake, in turn.
+"""An urgent transfer beside others on one port: plain NIXL, NIXL behind the agent proxy's gate
+(MFS without its shim), NIXL under MFS, Mooncake, in turn.
 
 Two hosts (network namespaces, HTB-shaped 1 Gbit/s both ways), NIXL over UCX's TCP:
 
@@ -9,8 +10,8 @@ Two hosts (network namespaces, HTB-shaped 1 Gbit/s both ways), NIXL over UCX's T
 
 All go to the same peer host. `alone` is the urgent write on the idle port. The rate is that
 of all bytes over the whole episode (process) or of background and urgent bytes while the
-urgent one is under way and 0.5 s before (the others). Rounds are interleaved: plain, MFS,
-plain, MFS, ... Mooncake's transfer engine joins in where it is installed (`pip install
+urgent one is under way and 0.5 s before (the others). Rounds are interleaved: plain, gate,
+MFS, plain, ... Mooncake's transfer engine joins in where it is installed (`pip install
 mooncake-transfer-engine-non-cuda`, `apt-get install libibverbs1`).
 
     mfs bench contend --pairs 7 --json out/contend.json
@@ -40,7 +41,7 @@ from mfs_transport.testbed import network
 from mfs_transport.ucx_env import modules_environment
 
 LINK_BPS = 125e6
-SYSTEMS = ("plain", "mfs", "mooncake")
+SYSTEMS = ("plain", "gate", "mfs", "mooncake")
 PARTY = Path(__file__).with_name("_party.py")
 SCENES = {"process": 0, "beside": 1, "four": 3}  # processes in the background
 
@@ -64,8 +65,10 @@ class Process:
             "MFS_BENCH_ADDRESS": place.address,
         }
         env.pop("MFS_ENABLE", None)
-        if system == "mfs":
-            env |= {"MFS_ENABLE": "1", "LD_PRELOAD": str(UCX_SHIM)}
+        if system in ("gate", "mfs"):
+            env["MFS_ENABLE"] = "1"
+            if system == "mfs":
+                env["LD_PRELOAD"] = str(UCX_SHIM)
             env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
         self.process = subprocess.Popen(
             [*place.command, sys.executable, str(PARTY), system, name, str(theirs.fileno())],

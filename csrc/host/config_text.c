@@ -85,6 +85,13 @@ static const char *policy_at(size_t index)
     return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;
 }
 
+static const char *gate_at(size_t index)
+{
+    static const char *const words[] = {"auto", "always", "never"};
+
+    return index < sizeof(words) / sizeof(words[0]) ? words[index] : NULL;
+}
+
 static int check_words(const char *name, const char *text, const char *(*word_at)(size_t),
                        char *message, size_t size)
 {
@@ -253,6 +260,8 @@ int mfs_config_text_check(const char *name, const char *text, char *message, siz
 {
     if (strcmp(name, "MFS_POLICY") == 0)
         return check_words(name, text, policy_at, message, size);
+    if (strcmp(name, "MFS_NIXL_GATE") == 0)
+        return check_words(name, text, gate_at, message, size);
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         if (strcmp(name, lists[i].name) != 0 || !*text || lists[i].right(text))
             continue;

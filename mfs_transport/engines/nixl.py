@@ -12,16 +12,23 @@ An engine whose code cannot be touched gets its tags from a function instead:
 
 It is called once for every transfer that is made, and returns a tag or None. A tag that
 is current when a transfer is made (`with mfs.tag(...)`) belongs to that transfer as well.
-Everything else of the agent is passed through.
+
+Transfers that no shim schedules (another backend than UCX, or UCX without the shim) go through a
+gate (gate.py): their handle is then a Handle of ours. Everything else of the agent is passed
+through.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..control import Request, abort, tag_current, tag_is, tag_make, tag_set
 from ..native import InputError, shown
+from . import cut, gate
 
 Tagger = Callable[[str, str, bytes], Any]
 
@@ -37,6 +44,9 @@ class Agent:
         # id(handle) -> tag. Handles are not kept alive (NIXL releases them when they are
         # garbage); an id that comes again belongs to a new handle and is set anew.
         self._tags: dict[int, Any] = {}
+        self._mode = gate.mode()
+        self._gate: gate.Gate | None = None  # made when a transfer is its
+        self._shim: bool | None = None  # is it in the way of NIXL's UCX? None: not asked yet
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._agent, name)
@@ -57,6 +67,8 @@ class Agent:
             self._tags.pop(id(handle), None)
         return handle
 
+    # --- making ---
+
     def initialize_xfer(
         self,
         operation: str,
@@ -70,7 +82,27 @@ class Agent:
         handle = self._agent.initialize_xfer(
             operation, local_descs, remote_descs, remote_agent, notif_msg, *args, **options
         )
+        options = {**dict(zip(("backends",), args, strict=False)), **options}
+        if self._is_gated(handle, options):
+            local = cut.Side(self._agent, "", local_descs, None, None)
+            remote = cut.Side(self._agent, remote_agent, remote_descs, None, None)
+            handle = self._cut(
+                *(handle, operation, remote_agent, notif_msg),
+                functools.partial(
+                    cut.pieces_of_lists, self._agent, operation, local, remote, options=options
+                ),
+            )
         return self._made(handle, operation, remote_agent, notif_msg)
+
+    def prep_xfer_dlist(
+        self, agent_name: str, xfer_list: Any, mem_type: Any = None, *args: Any, **options: Any
+    ) -> Any:
+        if not self._may_gate():
+            return self._agent.prep_xfer_dlist(agent_name, xfer_list, mem_type, *args, **options)
+        strided = isinstance(xfer_list, np.ndarray) and xfer_list.shape[-1] == cut.STRIDED
+        descs = xfer_list if strided else self._agent.get_xfer_descs(xfer_list, mem_type)
+        handle = self._agent.prep_xfer_dlist(agent_name, descs, mem_type, *args, **options)
+        return cut.Side(self._agent, agent_name, descs, mem_type, handle)
 
     def make_prepped_xfer(
         self,
@@ -85,22 +117,112 @@ class Agent:
     ) -> Any:
         handle = self._agent.make_prepped_xfer(
             operation,
-            local_xfer_side,
+            plain(local_xfer_side),
             local_indices,
-            remote_xfer_side,
+            plain(remote_xfer_side),
             remote_indices,
             notif_msg,
             *args,
             **options,
         )
+        sides = (local_xfer_side, remote_xfer_side)
+        options = {**dict(zip(("backends", "skip_desc_merge"), args, strict=False)), **options}
+        if all(isinstance(one, cut.Side) for one in sides) and self._is_gated(handle, options):
+            indices = (local_indices, remote_indices)
+            handle = self._cut(
+                *(handle, operation, remote_xfer_side.peer, notif_msg),
+                functools.partial(
+                    cut.pieces_of_blocks, self._agent, operation, sides, indices, options=options
+                ),
+            )
         return self._made(handle, operation, "", notif_msg)
 
-    def transfer(self, handle: Any, *args: Any, **options: Any) -> Any:
-        with tag_set(self._tags.get(id(handle)) or tag_current()):
-            return self._agent.transfer(handle, *args, **options)
+    def release_dlist_handle(self, handle: Any) -> Any:
+        return self._agent.release_dlist_handle(plain(handle))
+
+    # --- the gate ---
+
+    def _may_gate(self) -> bool:
+        """Can a transfer of this agent be the gate's?"""
+        backends = getattr(self._agent, "backends", ())
+        return any(gate.wanted(one, self._mode, self._has_shim) for one in backends)
+
+    def _has_shim(self) -> bool:
+        if self._shim is None:
+            self._shim = gate.shim_is_in_the_way()
+        return self._shim
+
+    def _is_gated(self, handle: Any, options: dict[str, Any]) -> bool:
+        if not self._may_gate():
+            return False
+        backends = options.get("backends") or list(self._agent.backends)
+        backend = backends[0] if len(backends) == 1 else self._agent.query_xfer_backend(handle)
+        return gate.wanted(backend, self._mode, self._has_shim)
+
+    def _cut(
+        self,
+        handle: Any,
+        operation: str,
+        peer: str,
+        notification: bytes,
+        pieces: Callable[..., list[cut.Piece]],
+    ) -> Any:
+        """The transfer as the gate has it; whatever goes wrong, as NIXL has it."""
+        try:
+            if self._gate is None:
+                self._gate = gate.Gate(self._agent)
+            made = pieces(piece=self._gate.piece_bytes(operation))
+            return self._gate.handle(handle, made, operation, peer, notification)
+        except Exception as error:
+            gate.failed(error)
+            return handle
+
+    def _moves(self) -> None:
+        if self._gate is not None:
+            self._gate.move()
+
+    # --- posting and what follows ---
+
+    def transfer(self, handle: Any, notif_msg: bytes = b"", *args: Any, **options: Any) -> Any:
+        tag = self._tags.get(id(handle)) or tag_current()
+        if isinstance(handle, gate.Handle):
+            return handle.gate.transfer(handle, tag, notif_msg)
+        with tag_set(tag):
+            given = (notif_msg, *args) if notif_msg or args else ()
+            return self._agent.transfer(handle, *given, **options)
+
+    def check_xfer_state(self, handle: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(handle, gate.Handle):
+            return handle.gate.state(handle)
+        self._moves()
+        return self._agent.check_xfer_state(handle, *args, **options)
+
+    def get_xfer_telemetry(self, handle: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(handle, gate.Handle):
+            return handle.gate.telemetry(handle)
+        return self._agent.get_xfer_telemetry(handle, *args, **options)
+
+    def get_new_notifs(self, *args: Any, **options: Any) -> Any:
+        self._moves()
+        return self._agent.get_new_notifs(*args, **options)
+
+    def update_notifs(self, *args: Any, **options: Any) -> Any:
+        self._moves()
+        return self._agent.update_notifs(*args, **options)
+
+    def check_remote_xfer_done(self, *args: Any, **options: Any) -> Any:
+        self._moves()
+        return self._agent.check_remote_xfer_done(*args, **options)
 
     def release_xfer_handle(self, handle: Any) -> Any:
         """Of a transfer in progress that is its end: NIXL cancels what it posted."""
         self._tags.pop(id(handle), None)
+        if isinstance(handle, gate.Handle):
+            return handle.release()
         with abort():
             return self._agent.release_xfer_handle(handle)
+
+
+def plain(side: Any) -> Any:
+    """A prepared list as NIXL made it."""
+    return side.handle if isinstance(side, cut.Side) else side

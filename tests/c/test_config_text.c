@@ -36,6 +36,8 @@ static void check__forms(void)
         {"MFS_TTFT_HEADERS", "x-a:5", false},
         {"MFS_TTFT_HEADERS", "x a", false},
         {"MFS_TTFT_HEADERS", "x-\xc3\xa9", false},
+        {"MFS_NIXL_GATE", "always", true},
+        {"MFS_NIXL_GATE", "sometimes", false},
         {"MFS_PRIORITY_HEADER", "x-priority", true},
         {"MFS_PRIORITY_HEADER", "x-a,x-b", false},
         {"MFS_NCCL_CLASSES", "", true},
