@@ -21,6 +21,7 @@ through.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -221,6 +222,28 @@ class Agent:
             return handle.release()
         with abort():
             return self._agent.release_xfer_handle(handle)
+
+
+def wrap_agents(tagger: Tagger | None = None) -> None:
+    """From now on each agent that this process makes has a proxy around it.
+
+    For an engine that makes its agent where nobody gets at it. Once in a process, before that; what
+    has taken `nixl_agent` out of NIXL's module before keeps the one without.
+    """
+    for name in ("nixl._api", "nixl_cu12._api", "nixl_cu13._api"):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        made = getattr(module, "nixl_agent", None)
+        if made is None or hasattr(made, "_mfs_made"):
+            continue
+
+        def nixl_agent(*args: Any, _made: Any = made, **options: Any) -> Agent:
+            return Agent(_made(*args, **options), tagger)
+
+        nixl_agent._mfs_made = made  # type: ignore[attr-defined]
+        module.nixl_agent = nixl_agent  # type: ignore[attr-defined]
 
 
 def plain(side: Any) -> Any:
