@@ -75,6 +75,7 @@ def test_compare__pictures_and_intervals(tmp_path: Path):
     options = ("--policies", "fair,mfs", "--seeds", "2", "--jobs", "1")
     out = sim("compare", *SMALL, *options, "--plot", str(plot), "--json", str(path))
     assert "±" in out
+    assert out.count("given") == 1
     assert plot.read_bytes().startswith(b"\x89PNG")
     rows = read(path)["results"]
     assert [(row["policy"], row["seed"]) for row in rows] == [
@@ -108,6 +109,8 @@ def test_sweep__resumes_after_a_kill(tmp_path: Path):
     assert len(rows) == 8
     assert all(any(same(row, one["result"]) for row in rows) for one in kept)
     assert "against" in out
+    for what in ("attained", "TTFT mean", "TTFT p99", "TTFT / SLO mean", "TTFT / SLO p99"):
+        assert what in out
     assert "8 points, 8 of them kept" in sim(*arguments)
     assert "4 points, 4 of them kept" in sim(*arguments, "--only", "mfs")
     assert "variants" in sim(*arguments, "--best")

@@ -76,6 +76,8 @@ def test_run__figures_fit_together():
     assert result["ttft_p50_s"] == pytest.approx(np.median(run.ttft_s))
     assert details["requests"] == 80
     worst = max(run.ttft_s / run.slo_s)
+    assert details["ttft_slos_mean"] == pytest.approx((run.ttft_s / run.slo_s).mean())
+    assert details["ttft_slos_p50"] == pytest.approx(np.median(run.ttft_s / run.slo_s))
     assert details["ttft_slos_p99"] <= details["ttft_slos_most"] == worst
     assert result["ttft_p99_s"] <= details["ttft_most_s"] == max(run.ttft_s)
     assert 0 < details["utilisation"] <= details["utilisation_most"] <= 1

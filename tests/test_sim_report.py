@@ -55,6 +55,20 @@ def test_compare__differences_are_paired():
     assert mfs[4:8] == ["+0.400", "±", "0.000", "2.00"]
 
 
+def test_tails__mean_and_tail_of_each_policy_and_load():
+    slos = {"ttft_slos_mean": 0.5, "ttft_slos_p50": 0.25, "ttft_slos_p99": 7.0}
+    known = [{**row, **slos, "ttft_p99_s": 2.0} for row in rows("mfs", {0.7: 0.6, 0.5: 0.9})]
+    table = report.tails(known + rows("of an older build", {0.7: 0.5}))
+    out = io.StringIO()
+    Console(file=out, width=80).print(table)
+    found = [line.split() for line in out.getvalue().splitlines()]
+    times = ["250", "ms", "250", "ms", "2", "s", "0.50", "0.25", "7.00"]
+    assert ["mfs", "0.5", "0.900", *times] in [line[:12] for line in found]
+    assert ["mfs", "0.7", "0.600", *times] in [line[:12] for line in found]
+    assert all(len(line) <= 80 for line in out.getvalue().splitlines())
+    assert "nan" not in out.getvalue()
+
+
 def test_over_load__a_column_a_load():
     found = lines(report.over_load(rows("mfs", {0.5: 0.9, 0.7: 0.6}) + rows("edf", {0.7: 0.5})))
     assert found[0] == ["policy", "0.5", "0.7"]

@@ -48,6 +48,19 @@ def test_verdicts(theirs: float, noise: float, word: str):
     assert (one.load, one.other, one.word) == (2.0, "edf", word)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "word"),
+    [(0.9, 1.0, "better"), (1.1, 1.0, "worse"), (1.0, 1.0005, "even")],
+)
+def test_verdicts__of_a_time_less_is_better(ours: float, theirs: float, word: str):
+    both = [{**row, "ttft_p99_s": ours + 0.1 * row["seed"]} for row in OURS]
+    both += [{**row, "ttft_p99_s": theirs + 0.1 * row["seed"]} for row in rows("edf", {2.0: 0.8})]
+    (one,) = study.verdicts(both, measure="ttft_p99_s")
+    assert (one.word, one.measure) == (word, "ttft_p99_s")
+    assert one.apart.mean == pytest.approx((theirs - ours) / (theirs + 0.1))
+    assert study.verdicts(both, measure="ttft_slos_p99") == []  # of an older build
+
+
 def test_verdicts__the_ceiling_is_no_rival():
     assert study.verdicts(OURS + rows("inf", {2.0: 1.0})) == []
 
@@ -91,12 +104,13 @@ def test_bests__of_each_policy_with_and_without_the_hopeless_rule():
 
 
 def test_tables__name_the_losses():
-    found = study.verdicts(OURS + rows("edf", {2.0: 0.9}) + rows("fifo", {2.0: 0.1}))
+    others = rows("edf", {2.0: 0.9}) + rows("fifo", {2.0: 0.1})
+    found = study.verdicts(OURS + others)
     out = io.StringIO()
     console = Console(file=out, width=200)
     console.print(study.counts(found))
     console.print(study.losses(found))
     lines = out.getvalue().splitlines()
-    assert any(line.split()[:4] == ["edf", "0", "0", "1"] for line in lines)
+    assert any(line.split()[:4] == ["edf", "attained", "0", "0"] for line in lines)
     assert any("edf" in line and "-0.100" in line and "c, m, w" in line for line in lines)
     assert not any("fifo" in line and "-" in line for line in lines)

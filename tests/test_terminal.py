@@ -108,6 +108,7 @@ def sim_rows() -> list[dict[str, Any]]:
                     {
                         **dict.fromkeys(times, (0.0001234, NAN, math.inf)[place]),
                         **dict.fromkeys(("ttft_kept_mean_s", "ttft_kept_p99_s"), NAN),
+                        **{f"ttft_slos_{name}": 1234.5 for name in ("mean", "p50", "p99")},
                         **dict.fromkeys(ports, 0.5),
                         "policy": policy,
                         "load": load,
@@ -312,6 +313,7 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
 }
 
 VERDICT = study.Verdict(CASE, 0.85, "sincronia-h", 0.1, 0.9, INTERVAL)
+OF_A_TIME = study.Verdict(CASE, 0.85, "sincronia-h", 0.1, 0.9, INTERVAL, "ttft_slos_mean")
 SUMMARIES = [
     study.Summary(CASE, 1.5, 2.5, 0.85, 0.75, {"fair": INTERVAL, "karuna": NO_INTERVAL}),
     study.Summary(CASE, NAN, NAN, NAN, NAN, {}),
@@ -320,10 +322,11 @@ TABLES = {
     "sim run": lambda width: report.one(sim_rows()[15]),
     "sim compare": lambda width: report.compare(sim_rows(), "fair"),
     "sim compare, another base": lambda width: report.compare(sim_rows(), POLICIES[2]),
+    "sim compare, mean and tail": lambda width: report.tails(sim_rows()),
     "sim sweep": lambda width: report.over_load(sim_rows()),
     "sim sweep, goodput": lambda width: report.goodput(sim_rows(), "fair"),
     "sim sweep --judge": lambda width: study.promises(SUMMARIES),
-    "sim sweep --judge, counts": lambda width: study.counts([VERDICT]),
+    "sim sweep --judge, counts": lambda width: study.counts([VERDICT, OF_A_TIME]),
     "sim sweep --judge, losses": lambda width: study.losses([VERDICT]),
     "sim sweep --best": lambda width: study.tuned(
         [study.Best("mfs", NAN, f"mfs,{LONG}=1,{LONG}=2,{LONG}=3", NAN, 12)]
@@ -355,6 +358,9 @@ def test_tables__fit_and_are_whole(name: str, width: int):
     assert not re.search(r"\bnan\b|(?<!/ )\binf\b", text, re.I), text
 
 
+SIM_REPORTS = ("one", "compare", "tails", "over_load", "goodput")
+
+
 def test_tables__all_are_walked_over():
     made = set()
     for path in [*(ROOT / "mfs_transport").rglob("*.py"), *BENCHES]:
@@ -370,7 +376,7 @@ def test_tables__all_are_walked_over():
             ):
                 made.add(f"{path.relative_to(ROOT).with_suffix('')}:{node.name}")
     walked = {f"bench/{name}:table" for name in BENCH_ROWS} | {
-        *(f"mfs_transport/sim/report:{one}" for one in ("one", "compare", "over_load", "goodput")),
+        *(f"mfs_transport/sim/report:{one}" for one in SIM_REPORTS),
         *(f"mfs_transport/sim/study:{one}" for one in ("promises", "counts", "losses", "tuned")),
         *(f"mfs_transport/sim/explain:{one}" for one in ("table", "delays")),
         *("mfs_transport/testbed/report:table", "mfs_transport/testbed/vllm/report:table"),

@@ -148,6 +148,8 @@ def compare(
     seeds_words = "one seed" if seeds == 1 else f"{seeds} seeds, 95 % intervals"
     console.print(f"{title}; {seeds_words}")
     console.print(report.compare(rows, base))
+    console.print()
+    console.print(report.tails(rows))
     if plot:
         plots.distributions(done, plot, title)
         console.print(f"picture: {plot}", soft_wrap=True)
@@ -234,12 +236,15 @@ def _only(wanted: Sequence[points.Point], names: str) -> list[points.Point]:
 
 
 def _judge(console: Console, rows: list[dict[str, Any]], base: str) -> None:
-    found = study.verdicts(rows, base)
+    found = {one: study.verdicts(rows, base, measure=one) for one in study.MEASURES}
+    others = list(dict.fromkeys(one.other for one in found[study.ATTAINED]))
+    every = [one for each in found.values() for one in each]
+    every.sort(key=lambda one: others.index(one.other))
     console.print(study.promises(study.summaries(rows, base)))
     console.print()
-    console.print(study.counts(found))
+    console.print(study.counts(every))
     console.print()
-    console.print(study.losses(found))
+    console.print(study.losses(found[study.ATTAINED]))
 
 
 def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:
@@ -252,6 +257,7 @@ def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:
             style="bold",
         )
         console.print(report.over_load(group))
+        console.print(report.tails(group))
         if len(report.by(group, "load")) > 1:
             console.print(report.goodput(group, base if base in names else names[0]))
 

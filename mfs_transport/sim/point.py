@@ -303,6 +303,8 @@ def measure(case: Case, outcome: engine.Outcome) -> Run:
         "flows": int(outcome.flows),
         "bytes_moved": float(outcome.bytes_moved),
         "ttft_most_s": float(ttft.max()),
+        "ttft_slos_mean": float((ttft / slo_s).mean()),
+        "ttft_slos_p50": float(np.quantile(ttft / slo_s, 0.5)),
         "ttft_slos_p99": float(np.quantile(ttft / slo_s, 0.99)),
         "ttft_slos_most": float((ttft / slo_s).max()),
         "ttft_kept_mean_s": float(ttft[kept].mean()) if kept.any() else 0.0,

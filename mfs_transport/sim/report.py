@@ -34,11 +34,12 @@ def by(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
 
 
 def mean(rows: Sequence[Row], field: str) -> Interval:
-    return statistics.interval([float(row[field]) for row in rows])
+    """Of the rows that have it: those of an older build may not."""
+    return statistics.interval([float(row.get(field, math.nan)) for row in rows])
 
 
 def seeds(rows: Iterable[Row], field: str = "attainment") -> dict[int, float]:
-    return {int(row["seed"]): float(row[field]) for row in rows}
+    return {int(row["seed"]): float(row[field]) for row in rows if field in row}
 
 
 def one(row: Row) -> Table:
@@ -49,6 +50,9 @@ def one(row: Row) -> Table:
         "attained": f"{number(row['attainment'], '.3f')} of {row['requests']} requests",
         "TTFT mean, p50, p99": ", ".join(
             span(row[f"ttft_{name}_s"]) for name in ("mean", "p50", "p99")
+        ),
+        "TTFT / SLO mean, p50, p99": ", ".join(
+            number(row[f"ttft_slos_{name}"], ".2f") for name in ("mean", "p50", "p99")
         ),
         "given up": f"{row['shed']}; TTFT of the others: mean "
         f"{span(row['ttft_kept_mean_s'])}, p99 {span(row['ttft_kept_p99_s'])}",
@@ -75,12 +79,8 @@ def compare(rows: Sequence[Row], base: str) -> Table:
         *("policy", "attained"),
         Column(f"minus {base}", 7),
         Column(f"times {base}", 5),
-        Column("TTFT mean", 6),
-        Column("TTFT p50", 4),
-        Column("TTFT p99", 8),
         Column("collective", 2),
         Column("earliness", 1),
-        Column("given up", 3),
     )
     groups = by(rows, "policy")
     bases = groups.get((base,), [])
@@ -93,11 +93,36 @@ def compare(rows: Sequence[Row], base: str) -> Table:
             f"{attained:.3f}",
             "" if policy == base or not bases else f"{apart:+.3f}".replace("± +", "± "),
             number(attained.mean / floor, ".2f") if bases and floor > 0 else "",
-            *(span(mean(group, f"ttft_{name}_s").mean) for name in ("mean", "p50", "p99")),
             span(mean(group, "collective_mean_s").mean),
             span(mean(group, "earliness_mean_s").mean),
-            f"{mean(group, 'shed').mean:.0f}",
         )
+    return table
+
+
+def tails(rows: Sequence[Row]) -> Table:
+    """Mean and tail, a line a policy and load: means over the seeds of what each run had."""
+    several = len({round(float(row["load"]), 3) for row in rows}) > 1
+    table = Table(
+        "policy",
+        *(("load",) if several else ()),
+        *("attained", "TTFT mean", "TTFT p50", "TTFT p99"),
+        *("mean / SLO", "p50 / SLO", "p99 / SLO"),
+        Column("given up", 1),
+    )
+    for (policy,), group in by(rows, "policy").items():
+        for load in sorted({round(float(row["load"]), 3) for row in group}):
+            here = [row for row in group if round(float(row["load"]), 3) == load]
+            table.add_row(
+                policy,
+                *((f"{load:.3g}",) if several else ()),
+                number(mean(here, "attainment").mean, ".3f"),
+                *(span(mean(here, f"ttft_{name}_s").mean) for name in ("mean", "p50", "p99")),
+                *(
+                    number(mean(here, f"ttft_slos_{name}").mean, ".2f")
+                    for name in ("mean", "p50", "p99")
+                ),
+                number(mean(here, "shed").mean, ".0f"),
+            )
     return table
 
 

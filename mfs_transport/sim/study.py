@@ -8,6 +8,9 @@ point ours is set against every other policy, seed by seed:
     even     it holds 0, or the mean difference is less than one request in a thousand
     worse    it lies below 0
 
+The same for the mean and the p99 of TTFT and of TTFT / SLO, where the difference is what ours saves
+of theirs (0.1: ours takes a tenth less).
+
 and over the loads of a case
 
     half     ours / fair at the load where fair attains half (linear between loads)
@@ -36,6 +39,15 @@ from .statistics import Interval
 CASE = ("cluster", "model", "workload", "slo", "enforcement", "estimate_error")
 CEILING = "inf"
 NEGLIGIBLE = 1e-3
+ATTAINED = "attainment"
+MEASURES = {
+    ATTAINED: "attained",
+    "ttft_mean_s": "TTFT mean",
+    "ttft_p99_s": "TTFT p99",
+    "ttft_slos_mean": "TTFT / SLO mean",
+    "ttft_slos_p99": "TTFT / SLO p99",
+}
+"""What is judged, and what it is called."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,7 @@ class Verdict:
     ours: float
     theirs: float
     apart: Interval
+    measure: str = ATTAINED
 
     @property
     def word(self) -> str:
@@ -102,7 +115,18 @@ def _load(row: Row) -> float:
     return round(float(row["load"]), 6)
 
 
-def verdicts(rows: Iterable[Row], ours: str = "mfs", ceiling: str = CEILING) -> list[Verdict]:
+def _apart(mine: list[Row], theirs: list[Row], measure: str) -> Interval:
+    """Above 0: ours is better."""
+    found = statistics.paired(report.seeds(mine, measure), report.seeds(theirs, measure))
+    if measure == ATTAINED:
+        return found
+    saves = -1 / max(mean(theirs, measure).mean, 1e-9)
+    return Interval(found.mean * saves, found.half * abs(saves), found.count)
+
+
+def verdicts(
+    rows: Iterable[Row], ours: str = "mfs", ceiling: str = CEILING, measure: str = ATTAINED
+) -> list[Verdict]:
     """Each point against each other policy, the ceiling left out."""
     found = []
     for case, group in by(rows, *CASE).items():
@@ -114,9 +138,10 @@ def verdicts(rows: Iterable[Row], ours: str = "mfs", ceiling: str = CEILING) -> 
             for (other,), theirs in here.items():
                 if other == ceiling:
                     continue
-                apart = statistics.paired(report.seeds(mine), report.seeds(theirs))
-                means = mean(mine, "attainment").mean, mean(theirs, "attainment").mean
-                found.append(Verdict(case, load, other, *means, apart))
+                means = mean(mine, measure).mean, mean(theirs, measure).mean
+                apart = _apart(mine, theirs, measure)
+                if apart.count > 0:
+                    found.append(Verdict(case, load, other, *means, apart, measure))
     return found
 
 
@@ -170,12 +195,14 @@ def words(case: tuple[Any, ...]) -> str:
 
 
 def counts(found: Sequence[Verdict]) -> Table:
-    """Better, even and worse, a line each other policy."""
-    table = Table("against", "better", "even", "worse", "mean difference", "worst")
-    for other in dict.fromkeys(one.other for one in found):
-        here = [one for one in found if one.other == other]
+    """Better, even and worse, a line each other policy and what is judged."""
+    words_column = Column("in", left=True)
+    table = Table("against", words_column, "better", "even", "worse", "mean difference", "worst")
+    for other, measure in dict.fromkeys((one.other, one.measure) for one in found):
+        here = [one for one in found if (one.other, one.measure) == (other, measure)]
         table.add_row(
             other,
+            MEASURES[measure],
             *(str(sum(one.word == word for one in here)) for word in ("better", "even", "worse")),
             f"{np.mean([one.apart.mean for one in here]):+.3f}",
             f"{min(one.apart.mean for one in here):+.3f}",
