@@ -32,6 +32,8 @@ HEADERS = [
     "host/sender.h",
     "host/event.h",
     "host/look.h",
+    "core/waits.h",
+    "host/look_waits.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
 NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(U?INT64_MAX|\d+)u?\b", re.M)

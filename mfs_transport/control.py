@@ -597,6 +597,18 @@ def tag_set(value: Any) -> Iterator[None]:
 
 
 @contextmanager
+def peer_set(name: str) -> Iterator[None]:
+    """What this thread posts inside the block goes to the peer of this name, for `mfs dump` and the
+    log: an endpoint that is used for the first time is called so. "": nobody knows."""
+    before = text(lib.mfs_peer_get())
+    lib.mfs_peer_set(encoded(name, "peer"))
+    try:
+        yield
+    finally:
+        lib.mfs_peer_set(encoded(before, "peer"))
+
+
+@contextmanager
 def abort() -> Iterator[None]:
     """Transfers that this thread cancels inside the block are given up.
 

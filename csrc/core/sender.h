@@ -71,6 +71,8 @@ struct mfs_transport_ops {
      */
     void (*stalled)(void *ctx, const struct mfs_destination *destination, int64_t age_ns);
     void *ctx;
+    /* Its name, for people; size bytes with the NUL. NULL: it has none. */
+    void (*describe)(void *ctx, const struct mfs_destination *destination, char *name, size_t size);
 };
 
 struct mfs_sender_config {

@@ -27,6 +27,7 @@ MFS_API const char *mfs_version(void);
 #define MFS_REQUESTS_MAX 16384u /* registered at one time on a host */
 #define MFS_REQUEST_NAME_MAX 63 /* longer names are cut for display; the key is of the whole */
 #define MFS_PORT_NAME_MAX 31
+#define MFS_PEER_NAME_MAX 39 /* longer names are cut for display */
 
 /*
  * Attach to the segment at path, making it if it is not there; NULL or "": the
@@ -37,6 +38,12 @@ MFS_API const char *mfs_version(void);
 MFS_API int mfs_host_open(const char *path, struct mfs_host **host);
 /* A private one, in this process's memory only: the fallback when none can be opened. */
 MFS_API int mfs_host_open_private(struct mfs_host **host);
+/*
+ * What lies at path, as it is now, in this process's memory: to be read. It attaches to nothing and
+ * changes nothing; also of a file that nobody uses any more. -ENOENT, -EPROTO and -EACCES as above;
+ * -ENODATA: nothing has been there; -EBADMSG: it is no segment.
+ */
+MFS_API int mfs_host_open_copy(const char *path, struct mfs_host **host);
 /* A forked child keeps no share in its parent's segment: what it inherits is private and empty.
  * What it opens itself, or asks mfs_host_get() for, is its own. */
 MFS_API void mfs_host_close(struct mfs_host *host);
@@ -102,6 +109,10 @@ MFS_API uint64_t mfs_host_settings_version(struct mfs_host *host);
 /* Tag of what this thread posts from now on; NULL: untagged. Returns nothing, cannot fail. */
 MFS_API void mfs_tag_set(const struct mfs_tag *tag);
 MFS_API struct mfs_tag mfs_tag_get(void);
+/* Whom the calling thread posts to from now on, for people: an endpoint that it uses for the first
+ * time is called so. NULL or "": nobody has said it. */
+MFS_API void mfs_peer_set(const char *name);
+MFS_API const char *mfs_peer_get(void);
 
 /* While it is set, a request that this thread cancels is given up: what waits of it is not sent
  * any more. Otherwise a cancel, as in UCX, takes nothing back that others may wait for. */

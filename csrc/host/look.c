@@ -1,116 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * COPYING: The tables are read from the file and not mapped: a file that is made anew while we look
- * shrinks for a moment, and a mapping of it would kill the process that touches it.
- *
- * COUNTERS: A process that leaves takes what it has counted out of its cell and adds it to what the
- * past has counted. A copy from in between would lack it, and whoever compares two looks would see
- * a counter go back. So the copy is made again while somebody changes the tables, a few times:
- * one that is stopped in the middle of it must not stop us.
- */
 #include "host/look.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "core/atomic.h"
 #include "host/attach.h"
 #include "host/config.h"
+#include "host/copy.h"
 #include "host/event.h"
 #include "host/identity.h"
-#include "host/place.h"
-#include "host/rights.h"
-
-#define COPIES_MAX 5
-#define COPY_PAUSE_NS 200000
 
 _Static_assert(MFS_LOOK_PROCESSES_MAX == MFS_PROCESSES_MAX, "all of them");
 _Static_assert(MFS_LOOK_SENDERS_MAX == MFS_SENDERS_MAX, "all of them");
 _Static_assert(MFS_RANK_NONE >> MFS_KEY_BITS < MFS_LOOK_NOTHING, "no rank has this level");
-
-/* --- copying --- */
-
-/* -ENODATA: the file has no such bytes, as while it is made. */
-static int bytes_read(int fd, void *to, size_t from, size_t length)
-{
-    for (size_t at = 0; at < length;) {
-        const ssize_t got = pread(fd, (char *)to + at, length - at, (off_t)(from + at));
-
-        if (got == 0)
-            return -ENODATA;
-        if (got < 0 && errno != EINTR)
-            return -errno;
-        at += got > 0 ? (size_t)got : 0;
-    }
-    return 0;
-}
-
-static int file_open(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    struct stat status;
-
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &status) == 0 && mfs_rights_suffice(path, &status))
-        return fd;
-    close(fd);
-    return S_ISDIR(status.st_mode) ? -EISDIR : -EACCES;
-}
-
-/* Is it a segment that we can read, and in use? */
-static int file_check(int fd)
-{
-    static const char made[8] = MFS_SEGMENT_MAGIC, unmade[8];
-    char head[offsetof(struct mfs_segment, writer)] = {0};
-    struct stat status;
-    int error;
-
-    if (fstat(fd, &status) != 0)
-        return -errno;
-    error = bytes_read(fd, head, 0, sizeof(head));
-    if (error && error != -ENODATA)
-        return error;
-    if (memcmp(head, made, sizeof(made)) != 0 && memcmp(head, unmade, sizeof(unmade)) != 0)
-        return -EBADMSG;
-    error = mfs_process_any(fd);
-    if (error <= 0)
-        return error < 0 ? error : -ENODATA;
-    if (memcmp(head + offsetof(struct mfs_segment, version), &(uint32_t){MFS_LAYOUT_VERSION},
-               sizeof(uint32_t)) != 0 ||
-        status.st_size != (off_t)sizeof(struct mfs_segment))
-        return -EPROTO;
-    return 0;
-}
-
-/* All but the requests and the events, as they were at one time; see above. */
-static int tables_copy(int fd, struct mfs_segment *copy)
-{
-    const struct timespec pause = {0, COPY_PAUSE_NS};
-    uint64_t past[MFS_COUNT_LAST];
-    uint32_t writer = 0;
-    int error = 0;
-
-    for (int i = 0; i < COPIES_MAX; i++) {
-        if (i > 0)
-            nanosleep(&pause, NULL);
-        error = bytes_read(fd, copy, 0, offsetof(struct mfs_segment, requests));
-        if (!error)
-            error = bytes_read(fd, past, offsetof(struct mfs_segment, past), sizeof(past));
-        if (!error)
-            error = bytes_read(fd, &writer, offsetof(struct mfs_segment, writer), sizeof(writer));
-        if (error || (!writer && !mfs_get(&copy->writer) &&
-                      memcmp(past, (const void *)copy->past, sizeof(past)) == 0))
-            break;
-    }
-    return error;
-}
 
 /* --- what it says --- */
 
@@ -209,8 +113,8 @@ static void requests_tell(const struct mfs_segment *segment, const struct mfs_li
     }
 }
 
-static void tell(struct mfs_segment *segment, const struct mfs_living *living,
-                 struct mfs_look *look)
+void mfs_look_tell(struct mfs_segment *segment, const struct mfs_living *living,
+                   struct mfs_look *look)
 {
     struct mfs_host copy = {.segment = segment, .fd = -1, .slot_fd = -1};
     uint32_t index[MFS_PROCESSES_MAX] = {0};
@@ -226,41 +130,14 @@ static void tell(struct mfs_segment *segment, const struct mfs_living *living,
     requests_tell(segment, living, look);
 }
 
-static int take(int fd, struct mfs_segment *copy, struct mfs_look *look)
-{
-    struct mfs_living living;
-    int error = file_check(fd);
-
-    if (!error)
-        error = mfs_process_living(fd, &living);
-    if (!error)
-        error = tables_copy(fd, copy);
-    if (!error)
-        error = bytes_read(fd, copy->requests, offsetof(struct mfs_segment, requests),
-                           sizeof(copy->requests));
-    if (!error)
-        error = bytes_read(fd, &copy->tracing, offsetof(struct mfs_segment, tracing),
-                           sizeof(copy->tracing));
-    if (!error)
-        tell(copy, &living, look);
-    return error;
-}
-
 int mfs_look_take(const char *path, struct mfs_look *look)
 {
-    char place[sizeof(((struct mfs_host *)0)->path)];
-    struct mfs_segment *copy;
-    int error = mfs_place_find(path, false, place, sizeof(place), NULL, 0);
-    int fd;
+    struct mfs_segment *copy = calloc(1, sizeof(*copy));
+    struct mfs_living living;
+    int error = copy ? mfs_segment_copy(path, MFS_COPY_REQUESTS, copy, &living) : -ENOMEM;
 
-    if (error)
-        return error;
-    fd = file_open(place);
-    if (fd < 0)
-        return fd;
-    copy = malloc(sizeof(*copy));
-    error = copy ? take(fd, copy, look) : -ENOMEM;
+    if (!error)
+        mfs_look_tell(copy, &living, look);
     free(copy);
-    close(fd);
     return error;
 }

@@ -18,8 +18,9 @@
 #include "host/event.h"
 #include "host/host.h"
 #include "host/port.h"
+#include "host/waits.h"
 
-#define MFS_LAYOUT_VERSION 13u
+#define MFS_LAYOUT_VERSION 14u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -105,6 +106,7 @@ struct mfs_segment {
     _Atomic uint32_t tracing;      /* events are recorded */
     _Atomic uint64_t events_count; /* ever recorded: the next one's number */
     struct mfs_event_cell events[MFS_EVENTS_MAX];
+    struct mfs_wait_table waits[MFS_WAIT_TABLES];
 };
 
 /* The slots that live processes hold. */

@@ -28,6 +28,7 @@
 #include "host/config.h"
 #include "host/attach.h"
 #include "host/remember.h"
+#include "host/waits.h"
 
 #define REAP_EVERY_NS INT64_C(10000000)    /* while somebody in the way does not move */
 #define REAP_IDLE_NS (100 * REAP_EVERY_NS) /* while nobody is */
@@ -42,6 +43,9 @@ struct place {
     uint32_t owner; /* what stands in the cell */
     uint32_t number; /* of the cell, from 1 on */
     int64_t lease_ns;
+    int64_t chores_ns; /* not before */
+    struct mfs_sender *sender; /* NULL: it is being made */
+    struct mfs_waits waits;
 };
 
 /* --- cells; the segment's lock is held --- */
@@ -64,7 +68,7 @@ static void cell_clear(struct mfs_sender_cell *cell)
     mfs_publish(&cell->owner, 0);
 }
 
-static int cell_take(struct mfs_host *host, struct mfs_port_cell *port,
+static int cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
                      struct mfs_sender_cell **out)
 {
     struct mfs_sender_cell *cell;
@@ -85,6 +89,7 @@ static int cell_take(struct mfs_host *host, struct mfs_port_cell *port,
         next = (uint32_t)(cell - port->senders) + 1;
         if (mfs_get(&port->senders_high) < next)
             mfs_publish(&port->senders_high, next);
+        mfs_waits_open(waits, host, (uint32_t)(port - host->segment->ports), next - 1);
         *out = cell;
     }
     mfs_segment_unlock(host);
@@ -102,6 +107,7 @@ void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *livi
                 cell_clear(cell);
         }
     }
+    mfs_waits_reap(segment, living);
 }
 
 /* --- what a sender tells and sees --- */
@@ -156,11 +162,20 @@ static inline bool look_around(const struct mfs_port_cell *port, const struct mf
     return all_move;
 }
 
-static __attribute__((noinline, cold)) void reap(struct mfs_port *port, int64_t due_ns,
-                                                 int64_t now_ns)
+/* What is done now and then. */
+static __attribute__((noinline, cold)) void chores(struct place *place, bool all_move,
+                                                   int64_t now_ns)
 {
-    if (mfs_replace(&port->cell->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS))
-        mfs_process_reap(port->host);
+    struct mfs_port_cell *port = place->port->cell;
+    int64_t due_ns = mfs_get(&port->reap_next_ns);
+    const int64_t wait_ns = all_move ? REAP_IDLE_NS : 0;
+
+    /* see, not too often, whether somebody is dead; sooner if somebody in the way does not move */
+    if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS) &&
+        mfs_replace(&port->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS))
+        mfs_process_reap(place->host);
+    if (place->sender && now_ns >= place->chores_ns)
+        place->chores_ns = mfs_waits_tell(&place->waits, place->sender, now_ns);
 }
 
 /* Somebody has written over the words by which the others find this sender. */
@@ -174,18 +189,15 @@ static __attribute__((noinline, cold)) void place_again(const struct place *plac
 
 static void look(void *ctx, int64_t now_ns, struct mfs_others *others)
 {
-    const struct place *place = ctx;
+    struct place *place = ctx;
     const bool all_move =
         look_around(place->port->cell, place->cell, place->lease_ns, now_ns, others);
-    const int64_t due_ns = mfs_get(&place->port->cell->reap_next_ns);
-    const int64_t wait_ns = all_move ? REAP_IDLE_NS : 0;
 
     if (mfs_get(&place->cell->owner) != place->owner ||
         mfs_get(&place->port->cell->senders_high) < place->number)
         place_again(place);
-    /* see, not too often, whether somebody is dead; sooner if somebody in the way does not move */
-    if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS))
-        reap(place->port, due_ns, now_ns);
+    if (!all_move || now_ns >= place->chores_ns)
+        chores(place, all_move, now_ns);
 }
 
 static int64_t now(void *ctx, bool exact)
@@ -279,7 +291,7 @@ int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction 
     place->lease_ns = mfs_config_get()->lease;
     error = mfs_port_open(host, port, direction, &place->port);
     if (!error)
-        error = cell_take(host, place->port->cell, &place->cell);
+        error = cell_take(host, place->port->cell, &place->waits, &place->cell);
     if (!error) {
         place->owner = host->process + 1;
         place->number = (uint32_t)(place->cell - place->port->cell->senders) + 1;
@@ -287,8 +299,10 @@ int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction 
     }
     if (!error) {
         (*sender)->told.done_bytes = mfs_get(&place->cell->done_bytes);
+        place->sender = *sender;
         return 0;
     }
+    mfs_waits_close(&place->waits);
     if (place->cell)
         cell_clear(place->cell);
     mfs_port_close(place->port);
@@ -304,6 +318,7 @@ void mfs_sender_leave(struct mfs_sender *sender)
         return;
     place = sender->others.ctx;
     mfs_sender_destroy(sender);
+    mfs_waits_close(&place->waits);
     cell_clear(place->cell);
     mfs_port_close(place->port);
     free(place);
@@ -316,6 +331,14 @@ void mfs_sender_follow(struct mfs_sender *sender)
 
     params_init(place->port, &params);
     (void)mfs_sender_set_policy(sender, mfs_host_policy(place->host), &params, mfs_now_ns());
+}
+
+void mfs_sender_tell_waits(struct mfs_sender *sender, int64_t now_ns)
+{
+    struct place *place = sender->others.ctx;
+
+    if (now_ns >= place->chores_ns - place->waits.every_ns + MFS_WAITS_SLEEP_NS)
+        place->chores_ns = mfs_waits_tell(&place->waits, sender, now_ns);
 }
 
 const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host)

@@ -30,6 +30,10 @@ MFS_API int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_di
 /* Its destinations were closed before. NULL: nothing is done. */
 MFS_API void mfs_sender_leave(struct mfs_sender *sender);
 
+/* Its owner goes to sleep until the transport wakes it: what waits is told now, if it was not a
+ * moment ago (host/waits.h). */
+MFS_API void mfs_sender_tell_waits(struct mfs_sender *sender, int64_t now_ns);
+
 /* Where mfs_host_settings_version() looks, for who looks at every call. */
 MFS_API const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host);
 /* The host's settings have changed. */

@@ -2,7 +2,10 @@
 /* What the calling thread says of its posts: their tag, and whether it gives a transfer up. */
 #include "host/tag.h"
 
+#include <string.h>
+
 #include "core/atomic.h"
+#include "host/name.h"
 
 static _Thread_local struct mfs_tag current_tag;
 _Atomic bool mfs_tag_used;
@@ -19,6 +22,18 @@ void mfs_tag_set(const struct mfs_tag *tag)
 struct mfs_tag mfs_tag_get(void)
 {
     return current_tag;
+}
+
+static _Thread_local char peer_name[MFS_PEER_NAME_MAX + 1];
+
+void mfs_peer_set(const char *name)
+{
+    mfs_name_clean(peer_name, sizeof(peer_name), name ? name : "", name ? strlen(name) : 0);
+}
+
+const char *mfs_peer_get(void)
+{
+    return peer_name;
 }
 
 static _Thread_local bool aborting;

@@ -2,6 +2,7 @@
 #include "nccl/dispatch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "nccl/comm.h"
@@ -29,10 +30,17 @@ static void peer_stalled(void *ctx, const struct mfs_destination *destination, i
         peer->name, (double)age_ns * 1e-9, (unsigned long long)destination->voq.operations);
 }
 
+static void peer_describe(void *ctx, const struct mfs_destination *destination, char *name,
+                          size_t size)
+{
+    (void)ctx;
+    snprintf(name, size, "%s", ((const struct mfs_nccl_peer *)destination->user)->name);
+}
+
 int mfs_nccl_sender_open(struct mfs_nccl_engine *engine)
 {
     const struct mfs_transport_ops transport = {
-        .post = post, .stalled = peer_stalled, .ctx = engine};
+        .post = post, .stalled = peer_stalled, .ctx = engine, .describe = peer_describe};
 
     engine->settings_version = mfs_host_settings_version(engine->host);
     return mfs_sender_join(engine->host, engine->device->port, MFS_EGRESS, &transport,

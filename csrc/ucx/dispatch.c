@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 
 #include "host/log.h"
+#include "host/waits.h"
 #include "ucx/chunk.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
@@ -80,21 +82,40 @@ static void lane_post(void *ctx, const struct mfs_chunk *next)
 
 static void lane_stalled(void *ctx, const struct mfs_destination *destination, int64_t age_ns)
 {
+    const struct mfs_ucx_lane *lane = ctx;
+    char peer[MFS_PEER_NAME_MAX + 1], oldest[200];
+
+    mfs_waits_peer(lane->sender, destination, peer);
+    mfs_waits_oldest(lane->worker->host, lane->sender, destination, oldest, sizeof(oldest));
+    mfs_log(MFS_LOG_WARN,
+            "%s takes no bytes since %.1f s: %llu operations wait for it%s; transfers to others go "
+            "on",
+            peer, (double)age_ns * 1e-9, (unsigned long long)destination->voq.operations, oldest);
+}
+
+static void lane_describe(void *ctx, const struct mfs_destination *destination, char *name,
+                          size_t size)
+{
     const struct mfs_ucx_ep *ep = destination->user;
 
     (void)ctx;
-    mfs_log(MFS_LOG_WARN,
-            "the peer of endpoint %p takes no bytes since %.1f s: %llu operations wait for it; "
-            "transfers to others go on",
-            (void *)ep->handle, (double)age_ns * 1e-9,
-            (unsigned long long)destination->voq.operations);
+    if (*ep->peer)
+        snprintf(name, size, "%s", ep->peer);
+    else
+        snprintf(name, size, "the peer of endpoint %p", (void *)ep->handle);
 }
 
 int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
 {
     const enum mfs_direction direction =
         lane == &worker->lanes[MFS_UCX_EGRESS] ? MFS_EGRESS : MFS_INGRESS;
-    const struct mfs_transport_ops transport = {lane_may_post, lane_post, lane_stalled, lane};
+    const struct mfs_transport_ops transport = {
+        .ready = lane_may_post,
+        .post = lane_post,
+        .stalled = lane_stalled,
+        .ctx = lane,
+        .describe = lane_describe,
+    };
 
     if (MFS_LIKELY(lane->sender != NULL))
         return 0;
@@ -107,11 +128,14 @@ struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)
 {
     struct mfs_destination *to = &ep->to[lane];
 
-    if (!MFS_LIKELY(to->user != NULL) &&
-        mfs_sender_open(ep->worker->lanes[lane].sender, to, ep) != 0) {
+    if (MFS_LIKELY(to->user != NULL))
+        return to;
+    if (mfs_sender_open(ep->worker->lanes[lane].sender, to, ep) != 0) {
         to->user = NULL;
         return NULL;
     }
+    if (*mfs_peer_get())
+        snprintf(ep->peer, sizeof(ep->peer), "%s", mfs_peer_get());
     return to;
 }
 
@@ -373,6 +397,10 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
         if (sender && mfs_sender_operations(sender) > 0 &&
             (mfs_sender_restless(sender) || mfs_sender_inflight(sender) == 0 || worker->sleepless))
             restless = true;
+    }
+    for (int i = 0; !restless && i < MFS_UCX_LANES; i++) { /* the caller may sleep for long */
+        if (worker->lanes[i].sender)
+            mfs_sender_tell_waits(worker->lanes[i].sender, mfs_now_ns());
     }
     mfs_ucx_unlock(worker);
     return restless;

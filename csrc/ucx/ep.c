@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ucx/ep.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "ucx/map.h"
@@ -12,7 +14,32 @@ struct mfs_ucx_ep *mfs_ucx_ep_find(ucp_ep_h handle)
     return mfs_ucx_map_find(&eps, handle);
 }
 
-void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle)
+/* A name for people, as far as the caller has given one. */
+static void peer_name(const ucp_ep_params_t *params, char *name, size_t size)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    const struct sockaddr *to = NULL;
+
+    if (params->field_mask & UCP_EP_PARAM_FIELD_NAME && params->name) {
+        snprintf(name, size, "%s", params->name);
+        return;
+    }
+    if (params->field_mask & UCP_EP_PARAM_FIELD_SOCK_ADDR)
+        to = params->sockaddr.addr;
+    if (to && to->sa_family == AF_INET) {
+        const struct sockaddr_in *at = (const void *)to;
+
+        inet_ntop(AF_INET, &at->sin_addr, host, sizeof(host));
+        snprintf(name, size, "%s:%u", host, ntohs(at->sin_port));
+    } else if (to && to->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *at = (const void *)to;
+
+        inet_ntop(AF_INET6, &at->sin6_addr, host, sizeof(host));
+        snprintf(name, size, "[%.30s]:%u", host, ntohs(at->sin6_port));
+    }
+}
+
+void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep_params_t *params)
 {
     struct mfs_ucx_ep *ep = calloc(1, sizeof(*ep));
 
@@ -20,6 +47,7 @@ void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle)
         return;
     ep->handle = handle;
     ep->worker = worker;
+    peer_name(params, ep->peer, sizeof(ep->peer));
     if (mfs_ucx_map_add(&eps, handle, ep) != 0) {
         free(ep);
         return;

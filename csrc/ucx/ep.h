@@ -14,7 +14,8 @@
 
 /* NULL: not one of those we schedule for. */
 struct mfs_ucx_ep *mfs_ucx_ep_find(ucp_ep_h handle);
-void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle);
+/* params: that it was made with, which may name its peer. */
+void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep_params_t *params);
 /* The handle is unknown from now on. */
 void mfs_ucx_ep_forget(struct mfs_ucx_ep *ep);
 /* Freed, if it is closed and no request refers to it. Mutex held. */

@@ -237,7 +237,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_ep_create(ucp_worker_h handle, const ucp_ep_para
     const ucs_status_t status = caller.api->ucp_ep_create(handle, params, ep);
 
     if (worker && status == UCS_OK)
-        mfs_ucx_ep_add(worker, *ep);
+        mfs_ucx_ep_add(worker, *ep, params);
     return status;
 }
 

@@ -120,6 +120,7 @@ struct mfs_ucx_ep {
     int lost; /* error of an operation that nobody watched: its flushes fail */
     int failed; /* error of a chunk that says that the peer is gone */
     bool closed; /* the caller's handle is no longer ours */
+    char peer[MFS_PEER_NAME_MAX + 1]; /* its name for people; "": nobody has said it */
     struct mfs_ucx_ep *next, *prev; /* of the worker */
 };
 

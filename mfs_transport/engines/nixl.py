@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..control import Request, abort, tag_current, tag_is, tag_make, tag_set
+from ..control import Request, abort, peer_set, tag_current, tag_is, tag_make, tag_set
 from ..native import InputError, shown
 from . import cut, gate
 
@@ -45,6 +45,7 @@ class Agent:
         # id(handle) -> tag. Handles are not kept alive (NIXL releases them when they are
         # garbage); an id that comes again belongs to a new handle and is set anew.
         self._tags: dict[int, Any] = {}
+        self._peers: dict[int, str] = {}  # id of a handle, or of a prepared list -> remote agent
         self._mode = gate.mode()
         self._gate: gate.Gate | None = None  # made when a transfer is its
         self._shim: bool | None = None  # is it in the way of NIXL's UCX? None: not asked yet
@@ -57,6 +58,7 @@ class Agent:
         self._tags[id(handle)] = tag_make(request, stage, layer)
 
     def _made(self, handle: Any, operation: str, peer: str, notification: bytes) -> Any:
+        self._named(handle, peer)
         value = self._tagger(operation, peer, notification) if self._tagger else None
         if value is None:
             value = tag_current()
@@ -67,6 +69,11 @@ class Agent:
         else:
             self._tags.pop(id(handle), None)
         return handle
+
+    def _named(self, thing: Any, peer: str | bytes) -> None:
+        """What is posted with it goes to that agent."""
+        name = peer.decode(errors="replace") if isinstance(peer, bytes) else str(peer)
+        self._peers[id(thing)] = name.replace("\0", "")
 
     # --- making ---
 
@@ -99,7 +106,9 @@ class Agent:
         self, agent_name: str, xfer_list: Any, mem_type: Any = None, *args: Any, **options: Any
     ) -> Any:
         if not self._may_gate():
-            return self._agent.prep_xfer_dlist(agent_name, xfer_list, mem_type, *args, **options)
+            made = self._agent.prep_xfer_dlist(agent_name, xfer_list, mem_type, *args, **options)
+            self._named(made, agent_name)
+            return made
         strided = isinstance(xfer_list, np.ndarray) and xfer_list.shape[-1] == cut.STRIDED
         descs = xfer_list if strided else self._agent.get_xfer_descs(xfer_list, mem_type)
         handle = self._agent.prep_xfer_dlist(agent_name, descs, mem_type, *args, **options)
@@ -136,7 +145,10 @@ class Agent:
                     cut.pieces_of_blocks, self._agent, operation, sides, indices, options=options
                 ),
             )
-        return self._made(handle, operation, "", notif_msg)
+        peer = getattr(remote_xfer_side, "peer", "") or self._peers.get(id(remote_xfer_side), "")
+        handle = self._made(handle, operation, "", notif_msg)
+        self._named(handle, peer)
+        return handle
 
     def release_dlist_handle(self, handle: Any) -> Any:
         return self._agent.release_dlist_handle(plain(handle))
@@ -188,7 +200,7 @@ class Agent:
         tag = self._tags.get(id(handle)) or tag_current()
         if isinstance(handle, gate.Handle):
             return handle.gate.transfer(handle, tag, notif_msg)
-        with tag_set(tag):
+        with tag_set(tag), peer_set(self._peers.get(id(handle), "")):
             given = (notif_msg, *args) if notif_msg or args else ()
             return self._agent.transfer(handle, *given, **options)
 
@@ -218,6 +230,7 @@ class Agent:
     def release_xfer_handle(self, handle: Any) -> Any:
         """Of a transfer in progress that is its end: NIXL cancels what it posted."""
         self._tags.pop(id(handle), None)
+        self._peers.pop(id(handle), None)
         if isinstance(handle, gate.Handle):
             return handle.release()
         with abort():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -134,12 +135,17 @@ def place_of(path: str) -> Path:
 
 def look(path: str) -> Look:
     """What lies at `path` ("": the default place)."""
+    return look_by(path, lib.mfs_look_take)
+
+
+def look_by(path: str, take: Callable[[bytes, Any], int]) -> Look:
+    """The same, as `take` fills a struct mfs_look: 0 or -errno."""
     try:
         place = place_of(path)
     except OSError as error:
         return Look(Path(path or "default place"), "unusable", os.strerror(error.errno or 0))
     raw = ffi.new("struct mfs_look *")
-    result = -int(lib.mfs_look_take(encoded(path, "segment"), raw))
+    result = -int(take(encoded(path, "segment"), raw))
     if result == 0:
         return _live(place, raw)
     if result == errno.ENOENT:
@@ -152,7 +158,7 @@ def look(path: str) -> Look:
     return Look(place, "unusable", reason, other_version=result == errno.EPROTO)
 
 
-def _members(raw: Any) -> list[Process]:
+def members_of(raw: Any) -> list[Process]:
     """The processes as they stand there. Hosts of one name in several namespaces are told apart by
     the namespace's number."""
     here = int(raw.pid_namespace)
@@ -174,7 +180,7 @@ def _members(raw: Any) -> list[Process]:
 
 
 def _live(place: Path, raw: Any) -> Look:
-    members = _members(raw)
+    members = members_of(raw)
     processes: dict[str, Process] = {}
     for one in members:  # a process that has two segments open is there twice
         before = processes[one.name].counters if one.name in processes else {}

@@ -388,7 +388,8 @@ static void send__as_many_as_there_are(void)
     mfs_sender_config_init(&config);
     config.window.window_bytes = 8 * CHUNK;
     config.window.chunk_max_bytes = CHUNK;
-    config.transport = (struct mfs_transport_ops){wire_ready, wire_post, NULL, &wire};
+    config.transport =
+        (struct mfs_transport_ops){.ready = wire_ready, .post = wire_post, .ctx = &wire};
     rivals_create(&all, 1, &config);
     CHECK_EQ(mfs_sender_send(one->sender, now_ns), 0);
     rival_waits(one, 3, 100 * CHUNK, now_ns);
