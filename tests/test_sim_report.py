@@ -85,10 +85,14 @@ def test_goodput__ratio_seed_by_seed():
     assert report.ratio({1: 5.0}, {1: 0.0}).count == 0
 
 
-def test_attainment__a_picture_a_case(tmp_path: Path):
+def test_pictures__a_case_each(tmp_path: Path):
+    path = tmp_path / "pareto.png"
     other = [{**row, "workload": "v"} for row in rows("mfs", {0.5: 0.9, 0.7: 0.6})]
     plots.attainment(rows("mfs", {0.5: 0.9}) + other, tmp_path / "p.png", "title")
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    slos = {"ttft_slos_mean": 0.5, "ttft_slos_p99": 7.0}
+    plots.pareto([{**row, **slos} for row in rows("mfs", {0.5: 0.9, 0.7: 0.6})] + other, path, "t")
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_color__the_rule_does_not_change_it():

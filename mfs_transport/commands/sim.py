@@ -167,6 +167,7 @@ def compare(
 @click.option("--fresh", is_flag=True, help="Run again what is kept there.")
 @click.option("--base", default="mfs", show_default=True, help="What the others are compared with.")
 @click.option("--plot", type=PictureFile(), help="Attainment over load.")
+@click.option("--pareto", type=PictureFile(), help="Attained over mean and over tail.")
 @click.option("--only", default="", help="Of the file's policies these, by name or label.")
 @click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
 @click.option("--best", is_flag=True, help="Of each policy the variant that attains most.")
@@ -179,6 +180,7 @@ def run_sweep(
     fresh: bool,
     base: str,
     plot: Path | None,
+    pareto: Path | None,
     only: str,
     judge: bool,
     best: bool,
@@ -223,6 +225,9 @@ def run_sweep(
     if plot:
         plots.attainment(rows, plot, file.stem)
         console.print(f"picture: {plot}", soft_wrap=True)
+    if pareto:
+        plots.pareto(rows, pareto, file.stem)
+        console.print(f"picture: {pareto}", soft_wrap=True)
     _sim.write(json_path, console, rows)
 
 

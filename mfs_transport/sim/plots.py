@@ -68,13 +68,52 @@ def _save(figure: Figure, path: Path, title: str) -> None:
     pyplot.close(figure)
 
 
+def _cases(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[dict[tuple[Any, ...], list[Mapping[str, Any]]], dict[tuple[Any, ...], str]]:
+    """Rows by case, and of each what differs between them."""
+    keys = ("cluster", "model", "workload", "slo", "enforcement")
+    cases = by(rows, *keys)
+    differs = [at for at in range(len(keys)) if len({case[at] for case in cases}) > 1]
+    titles = {
+        case: ", ".join(case[at].rpartition("/")[2] for at in differs if case[at]) for case in cases
+    }
+    return cases, titles
+
+
+def pareto(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Attained over the mean and over the p99 of TTFT / SLO, a row a case: a policy goes down and
+    to the right as its load grows, and who is above and to the left is better."""
+    rows = [{**row, "load": round(float(row["load"]), 4)} for row in rows]
+    pictures, titles = _cases(rows)
+    figure, axes = _figure(2, len(pictures), 3.3)
+    from matplotlib import ticker
+
+    for at, (case, group) in enumerate(pictures.items()):
+        for axis, name in zip(axes[2 * at : 2 * at + 2], ("mean", "p99"), strict=True):
+            for (policy,), points in by(group, "policy").items():
+                loads = by(points, "load")
+                order = [loads[load] for load in sorted(loads)]
+                x = [mean(one, f"ttft_slos_{name}").mean for one in order]
+                y = [mean(one, "attainment").mean for one in order]
+                axis.plot(x, y, dashes(policy), color=color(policy), label=policy, marker=".")
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+            axis.set_ylim(0, 1.02)
+            axis.set_title(titles[case], fontsize=9)
+            axis.set_xlabel(f"TTFT / SLO, {name}")
+            axis.set_ylabel("SLO attainment")
+    axes[0].legend(fontsize=7, loc="lower left")
+    _save(figure, path, title)
+
+
 def attainment(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     """Over load, a picture a case; bands: 95 % intervals over seeds. In the titles stands what
     differs between them."""
     rows = [{**row, "load": round(float(row["load"]), 4)} for row in rows]
-    keys = ("cluster", "model", "workload", "slo", "enforcement")
-    pictures = by(rows, *keys)
-    differs = [at for at in range(len(keys)) if len({case[at] for case in pictures}) > 1]
+    pictures, titles = _cases(rows)
     columns = 2 if len(pictures) in (2, 4) else min(3, len(pictures))
     figure, axes = _figure(columns, -(-len(pictures) // columns), 3.3)
     for axis, (case, group) in zip(axes, pictures.items(), strict=False):
@@ -89,7 +128,7 @@ def attainment(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> Non
             axis.fill_between(x, y - half, y + half, color=color(policy), alpha=0.12, linewidth=0)
         axis.axhline(0.9, color="black", linewidth=0.6, linestyle=":")
         axis.set_ylim(0, 1.02)
-        axis.set_title(", ".join(case[at].rpartition("/")[2] for at in differs), fontsize=9)
+        axis.set_title(titles[case], fontsize=9)
         axis.set_xlabel("load")
         axis.set_ylabel("SLO attainment")
     for axis in axes[len(pictures) :]:
