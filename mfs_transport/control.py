@@ -200,6 +200,25 @@ class Host:
         self.close()
 
 
+class HostCopy(Host):
+    """What a segment's file says, as it was when this was made: to be read. It attaches to nothing
+    and changes nothing, and shows what the last process has left when nobody uses the file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+
+    def _attach(self) -> None:
+        out = ffi.new("struct mfs_host **")
+        result = lib.mfs_host_open_copy(encoded(self._path or "", "segment"), out)
+        check(result, f"segment {self._path}")
+        self._host = out[0]
+        self._process = os.getpid()
+
+    @property
+    def path(self) -> str:
+        return self._path or ""
+
+
 _default_host: Host | None = None
 _default_lock = threading.Lock()
 

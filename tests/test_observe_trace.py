@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import mfs_transport as mfs
 from mfs_transport.control import Host, tag_make
 from mfs_transport.native import ffi, lib
+from mfs_transport.observe.segment import look
 from mfs_transport.observe.trace import Event, Trace
 
 ROOT = Path(__file__).parent.parent
@@ -121,7 +123,7 @@ def test_command__nobody_there_or_nothing_recorded(host: Host, tmp_path: Path):
     done = mfs_trace(tmp_path / "nothing")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "no process uses it" in done.stderr
+    assert "nothing was left there" in done.stderr
     done = mfs_trace(host.path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -135,3 +137,72 @@ def test_command__follow_switches_on_and_off_again(host: Host):
     done = mfs_trace(host.path, "--follow", "--seconds", "0.1")
     assert done.returncode == 0, done.stderr
     assert not Trace(host).on
+
+
+def use(segment: Path, request: str | None) -> None:
+    """A process comes, does something or nothing, and is the last to go."""
+    with Host(str(segment)) as host:
+        if request:
+            Trace(host).on = True
+            put_through(host, request, 0, 10**10)
+            lib.mfs_count(host.handle, lib.MFS_COUNT_CALLS, 7)
+
+
+def test_command__after_the_last_process(tmp_path: Path):
+    segment = tmp_path / "segment"
+    use(segment, "first")
+    done = mfs_trace(segment)
+    assert done.returncode == 0, done.stderr
+    assert "first" in done.stdout
+    assert "as the last process left it" in done.stderr
+    assert mfs_trace(segment, "--last").returncode == 2  # there is none before it
+    assert (look(str(segment)).state, look(str(segment)).counters["calls"]) == ("idle", 7)
+
+    use(segment, None)
+    use(segment, None)  # who did nothing pushes nothing out
+    done = mfs_trace(segment, "--last")
+    assert "first" in done.stdout
+    assert (tmp_path / "segment.last").stat().st_mode & 0o777 == 0o600
+
+    use(segment, "second")
+    use(segment, "third")
+    assert "third" in mfs_trace(segment).stdout
+    last = mfs_trace(segment, "--last").stdout
+    assert "second" in last
+    assert "first" not in last
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["segment", "segment.last"]
+
+
+def test_command__follow_waits_for_a_process(tmp_path: Path):
+    segment = tmp_path / "segment"
+    clean = {name: value for name, value in os.environ.items() if name[:4] != "MFS_"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mfs_transport", "trace", "--follow", "--seconds", "60"],
+        env={**clean, "MFS_SEGMENT": str(segment)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stderr
+            assert process.stdout
+            assert process.stderr.readline() == f"waiting for a process that uses {segment}\n"
+            with Host(str(segment)) as host:
+                assert "request" in process.stdout.readline()  # the heading: it is there
+                until = time.monotonic() + 60
+                while not Trace(host).on:
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+                put_through(host, "late", 0, 10**10)
+                assert "late" in process.stdout.readline()
+        finally:
+            process.kill()
+
+
+def test_command__follow_says_that_nobody_came(tmp_path: Path):
+    done = mfs_trace(tmp_path / "segment", "--follow", "--seconds", "0.1")
+    assert done.returncode == 2
+    assert "no process came to use it" in done.stderr
+    done = mfs_trace(tmp_path / "segment", "--follow", "--last")
+    assert "--last is over" in done.stderr

@@ -130,14 +130,24 @@ void mfs_look_tell(struct mfs_segment *segment, const struct mfs_living *living,
     requests_tell(segment, living, look);
 }
 
-int mfs_look_take(const char *path, struct mfs_look *look)
+static int take(const char *path, unsigned parts, struct mfs_look *look)
 {
     struct mfs_segment *copy = calloc(1, sizeof(*copy));
     struct mfs_living living;
-    int error = copy ? mfs_segment_copy(path, MFS_COPY_REQUESTS, copy, &living) : -ENOMEM;
+    int error = copy ? mfs_segment_copy(path, parts, copy, &living) : -ENOMEM;
 
     if (!error)
         mfs_look_tell(copy, &living, look);
     free(copy);
     return error;
+}
+
+int mfs_look_take(const char *path, struct mfs_look *look)
+{
+    return take(path, MFS_COPY_REQUESTS, look);
+}
+
+int mfs_look_past(const char *path, struct mfs_look *look)
+{
+    return take(path, MFS_COPY_REQUESTS | MFS_COPY_PAST, look);
 }

@@ -74,5 +74,7 @@ struct mfs_look {
  * or is open to, another user.
  */
 MFS_API int mfs_look_take(const char *path, struct mfs_look *look);
+/* The same, also of a file that nobody uses any more: as it was left. -ENODATA: nobody ever has. */
+MFS_API int mfs_look_past(const char *path, struct mfs_look *look);
 
 #endif

@@ -17,6 +17,7 @@
 #include "core/atomic.h"
 #include "host/attach.h"
 #include "host/config.h"
+#include "host/past.h"
 #include "host/place.h"
 
 #define OPEN_TIMEOUT_NS INT64_C(2000000000)
@@ -83,7 +84,7 @@ static struct mfs_segment *segment_private(uint32_t policy)
 }
 
 /* With byte 0 locked: map the file, made anew when nobody is attached. */
-static int segment_map(int fd, struct mfs_segment **out)
+static int segment_map(int fd, const char *path, struct mfs_segment **out)
 {
     const int any = mfs_process_any(fd);
     struct mfs_segment *segment;
@@ -93,6 +94,8 @@ static int segment_map(int fd, struct mfs_segment **out)
         return any;
     if (!any && !mfs_file_ours(fd))
         return -EPROTO;
+    if (!any)
+        mfs_past_keep(fd, path);
     error = any ? mfs_file_whole(fd) : mfs_file_make(fd);
     if (error)
         return error;
@@ -132,7 +135,7 @@ static int host_attach(struct mfs_host *host)
             return -ETIMEDOUT; /* somebody is stopped in the middle of opening */
         nanosleep(&pause, NULL);
     }
-    error = segment_map(host->slot_fd, &host->segment);
+    error = segment_map(host->slot_fd, host->path, &host->segment);
     if (!error)
         error = mfs_process_claim(host);
     mfs_byte_lock(host->fd, MFS_BYTE_OPEN, F_UNLCK);

@@ -72,14 +72,15 @@ def _version_lines(versions: dict[str, Any]) -> list[tuple[str, str]]:
 def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
     words = {
         "none": "not there; the first process makes it",
-        "idle": "nobody is attached; the next process starts it afresh",
+        "idle": "nobody is attached; what the last process left is kept when the next comes",
         "live": "in use",
         "unusable": segment["reason"],
     }
     lines = [("file", segment["path"]), ("state", words[segment["state"]])]
     if segment["state"] == "live":
         lines += [("policy", segment["policy"]), ("requests", str(segment["requests"]))]
-        lines += [(name, str(value)) for name, value in segment["counters"].items()]
+    lines += [(name, str(value)) for name, value in segment["counters"].items()]
+    if segment["state"] == "live":
         for name, rate in segment["egress_Bps"].items():
             state = f"{rate / 1e6:.1f} MB/s out" if rate else "not known yet"
             count = segment["stalled"][name]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,9 @@ import click
 
 from .. import json_report
 from ..config import resolve
-from ..control import Host
+from ..control import Host, HostCopy
 from ..native import InputError
-from ..observe.segment import look
+from ..observe.segment import REASONS, look
 from ..observe.trace import Event, Trace
 from ..terminal import make_console
 from ._files import ResultFile
@@ -35,13 +37,38 @@ def columns(width: int) -> dict[str, int]:
     return chosen
 
 
-def attach(segment: str) -> Host:
-    """The segment of running processes; InputError says why there is none."""
-    found = look(segment)
-    if found.state != "live":
-        reason = found.reason or "no process uses it; start one with `mfs run -- COMMAND`"
-        raise InputError(f"segment {found.path}: {reason}")
+def attach(segment: str, until: float | None) -> Host:
+    """The segment of running processes; waits for them, and says so."""
+    said = False
+    while (found := look(segment)).state != "live":
+        if found.state == "unusable":
+            raise InputError(f"segment {found.path}: {found.reason}")
+        if not said:
+            click.echo(f"waiting for a process that uses {found.path}", err=True)
+            said = True
+        if until is not None and time.monotonic() >= until:
+            raise InputError(f"segment {found.path}: no process came to use it")
+        time.sleep(POLL_S)
     return Host(str(found.path))
+
+
+def recorded(segment: str, last: bool) -> Host:
+    """A copy to be read: of the segment, whether it is used or not, or of the generation before."""
+    found = look(segment)
+    path = f"{found.path}.last" if last else str(found.path)
+    if not last and found.state == "unusable":
+        raise InputError(f"segment {path}: {found.reason}")
+    try:
+        copy = HostCopy(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODATA):
+            why = "nothing was left there; start a program with `mfs run -- COMMAND`"
+        else:
+            why = REASONS.get(error.errno or 0) or os.strerror(error.errno or 0)
+        raise InputError(f"segment {path}: {why}") from None
+    if last or found.state == "idle":
+        click.echo(f"as the last process left it: {path}", err=True)
+    return copy
 
 
 def follow(trace: Trace, seconds: float | None) -> Iterator[Event]:
@@ -92,16 +119,18 @@ def line(event: Event, since_ns: int, shown: dict[str, int]) -> str:
 @click.option(
     "--seconds", type=click.FloatRange(0, min_open=True), help="With --follow: stop after so long."
 )
+@click.option("--last", is_flag=True, help="What the processes before the present ones recorded.")
 @click.option("--request", help="Only events of the request of this name.")
 @click.option("--json", "json_path", type=ResultFile(), help="Write them here, too.")
 def command(
-    following: bool, seconds: float | None, request: str | None, json_path: Path | None
+    following: bool, seconds: float | None, last: bool, request: str | None, json_path: Path | None
 ) -> None:
     """When each flow was queued, promoted and gone, at which level, for which deadline.
 
     Without --follow: what was recorded (the last 16,384 events) since recording was switched
-    on, by MFS_TRACE=1 or by a --follow that is running. `due in s` with a `!`: the request had
-    been given up, being hopeless or shed.
+    on, by MFS_TRACE=1 or by a --follow that is running; also when the program has ended, until
+    the next one starts, and then with --last. --follow may be started before the program. `due in
+    s` with a `!`: the request had been given up, being hopeless or shed.
 
     \b
     Example:
@@ -112,20 +141,23 @@ def command(
         raise click.UsageError("--seconds goes with --follow")
     if seconds is not None and not seconds > 0:
         raise InputError(f"--seconds {seconds}: more than 0")
-    settings = resolve(lenient=True)
+    if following and last:
+        raise click.UsageError("--last is over: it cannot be followed")
+    place = resolve(lenient=True)["MFS_SEGMENT"].value
     kept: list[Event] = []
-    with attach(settings["MFS_SEGMENT"].value) as host:
+    until = None if seconds is None else time.monotonic() + seconds
+    with attach(place, until) if following else recorded(place, last) as host:
         trace = Trace(host, from_now=following)
         if following:
             events = follow(trace, seconds)
         else:
-            recorded = trace.read()
-            if not recorded and not trace.on:
+            found = trace.read()
+            if not found and not trace.on:
                 raise InputError(
                     f"segment {host.path}: nothing is recorded; use --follow, or start the "
                     "programs with MFS_TRACE=1"
                 )
-            events = iter(recorded)
+            events = iter(found)
         shown = columns(make_console().width)
         click.echo(heading(shown))
         for event in events:

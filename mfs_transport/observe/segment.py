@@ -153,7 +153,8 @@ def look_by(path: str, take: Callable[[bytes, Any], int]) -> Look:
             return Look(place, "unusable", f"the folder {place.parent} does not exist")
         return Look(place, "none")
     if result == errno.ENODATA:
-        return Look(place, "idle")
+        left = -int(lib.mfs_look_past(encoded(path, "segment"), raw)) == 0
+        return Look(place, "idle", counters=counters_of(raw.counters) if left else {})
     reason = REASONS.get(result) or os.strerror(result)
     return Look(place, "unusable", reason, other_version=result == errno.EPROTO)
 
@@ -175,7 +176,7 @@ def members_of(raw: Any) -> list[Process]:
     members = []
     for row in rows:
         who = (int(row.pid), int(row.pid_namespace), text(row.host))
-        members.append(Process(name(*who), *who, _counters(row.counters)))
+        members.append(Process(name(*who), *who, counters_of(row.counters)))
     return members
 
 
@@ -196,13 +197,13 @@ def _live(place: Path, raw: Any) -> Look:
         policy=text(raw.policy),
         tracing=bool(raw.tracing),
         requests={name: int(raw.requests[index]) for index, name in enumerate(REQUESTS)},
-        counters=_counters(raw.counters),
+        counters=counters_of(raw.counters),
         processes=processes,
         ports=sorted(ports.values(), key=lambda port: (port.name, port.direction)),
     )
 
 
-def _counters(raw: Any) -> dict[str, int]:
+def counters_of(raw: Any) -> dict[str, int]:
     return {
         text(lib.mfs_counter_name(index)): int(raw[index]) for index in range(lib.MFS_COUNT_LAST)
     }
