@@ -16,7 +16,7 @@ from mfs_transport.__main__ import main
 from mfs_transport.commands import group
 from mfs_transport.control import Host
 from mfs_transport.native import InputError, ffi
-from mfs_transport.observe.segment import _members, look
+from mfs_transport.observe.segment import look, members_of
 
 OWN = str(os.getegid())
 
@@ -138,7 +138,7 @@ def named(*rows: tuple[int, int, str]) -> list[str]:
         raw.processes[index].pid = pid
         raw.processes[index].pid_namespace = namespace
         raw.processes[index].host = host.encode()
-    return [one.name for one in _members(raw)]
+    return [one.name for one in members_of(raw)]
 
 
 def test_members__are_named_by_where_their_numbers_are_from():
