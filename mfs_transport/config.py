@@ -30,6 +30,7 @@ from .native import (
     config_number,
     config_rows,
     encoded,
+    ffi,
     lib,
     shown,
 )
@@ -169,6 +170,16 @@ def string(name: str, environ: Mapping[str, str] | None = None) -> str:
     except InputError:
         return row.default
     return text or row.default
+
+
+def own_port(environ: Mapping[str, str] | None = None) -> str:
+    """The port that carries a process's traffic, by MFS_PORT and UCX_NET_DEVICES: see
+    csrc/host/port.h."""
+    given = os.environ if environ is None else environ
+    texts = (string("MFS_PORT", given), given.get("UCX_NET_DEVICES", ""))
+    name = ffi.new("char[]", lib.MFS_PORT_NAME_MAX + 1)
+    lib.mfs_port_name_of(*(text.encode(errors="surrogateescape") for text in texts), name)
+    return str(ffi.string(name).decode(errors="replace"))
 
 
 def flag(name: str, environ: Mapping[str, str] | None = None) -> bool:

@@ -472,9 +472,9 @@ class Egress:
     """
 
     def __init__(self, host: Host | None = None, port: str | None = None) -> None:
-        """port: name of the NIC; None: the process's own (MFS_PORT)."""
+        """port: name of the NIC; None: the process's own (MFS_PORT, or by UCX_NET_DEVICES)."""
         self.host = _host(host)
-        own = config.string("MFS_PORT")
+        own = config.own_port()
         given = b"" if port is None else encoded(port, "port")
         self.port = str(port) if given else own
         self.units: list[Unit] = []

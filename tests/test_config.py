@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from mfs_transport.config import flag, nearest, parse_assignment, read_file, resolve, string
+from mfs_transport.config import (
+    flag,
+    nearest,
+    own_port,
+    parse_assignment,
+    read_file,
+    resolve,
+    string,
+)
 from mfs_transport.native import InputError, config_rows
 
 
@@ -21,6 +29,13 @@ def toml(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def test_own_port__by_mfs_port_or_the_device_of_ucx():
+    assert own_port({"MFS_PORT": "eth7", "UCX_NET_DEVICES": "mlx5_0:1"}) == "eth7"
+    assert own_port({"UCX_NET_DEVICES": "mlx5_0:1"}) == "mlx5_0"
+    assert own_port({"UCX_NET_DEVICES": "mlx5_0:1,mlx5_1:1"}) == "default"
+    assert own_port({}) == "default"
 
 
 def test_resolve__every_variable_has_its_default():
@@ -132,8 +147,8 @@ def test_flag__every_word_of_the_table_and_no_other():
 
 
 def test_string__what_cannot_be_used_is_the_default():
-    assert string("MFS_PORT", {}) == "default"
-    assert string("MFS_PORT", {"MFS_PORT": ""}) == "default"
+    assert string("MFS_POLICY", {}) == "mfs"
+    assert string("MFS_POLICY", {"MFS_POLICY": ""}) == "mfs"
     assert string("MFS_PORT", {"MFS_PORT": "eth0"}) == "eth0"
     assert string("MFS_SLO", {"MFS_SLO": "tight=fast"}) == ""
 

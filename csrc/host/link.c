@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/link.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define GBIT_MAX 100000.0 /* faster than any link: no number, or not one of this kind */
+
+/* Is there hardware behind the interface, or are there interfaces that have some? */
+static bool real(const char *sysfs, const char *name)
+{
+    static const char *const signs[] = {"device", "bonding"};
+    char path[512];
+
+    for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++) {
+        snprintf(path, sizeof(path), "%s/class/net/%s/%s", sysfs, name, signs[i]);
+        if (access(path, F_OK) == 0)
+            return true;
+    }
+    return false;
+}
 
 /* The number that a file begins with, or 0. */
 static double number_in(const char *path)
@@ -36,7 +52,7 @@ uint64_t mfs_link_rate_Bps(const char *sysfs, const char *name)
     snprintf(path, sizeof(path), "%s/class/infiniband/%.*s/ports/%lu/rate", sysfs, length, name,
              port);
     gbit = number_in(path);
-    if (!(gbit > 0.0)) {
+    if (!(gbit > 0.0) && real(sysfs, name)) {
         snprintf(path, sizeof(path), "%s/class/net/%s/speed", sysfs, name);
         gbit = number_in(path) / 1000.0;
     }

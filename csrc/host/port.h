@@ -28,6 +28,15 @@ MFS_API int mfs_port_name_at(struct mfs_host *host, uint32_t index, char *name);
 /* After its senders have left. A port that no live process has open gives way to a new name. */
 MFS_API void mfs_port_close(struct mfs_port *port);
 
+/*
+ * The name of the port that a process's traffic uses, as far as its environment says it: MFS_PORT,
+ * or else the device that UCX_NET_DEVICES names if it is one ("mlx5_0:1": mlx5_0), or else
+ * "default". name: MFS_PORT_NAME_MAX + 1 bytes.
+ */
+MFS_API void mfs_port_name_of(const char *port, const char *devices, char *name);
+/* Of this process. */
+MFS_API void mfs_port_own(char *name);
+
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
 /* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */
 MFS_API double mfs_port_rate_margin(const struct mfs_port *port);

@@ -105,15 +105,17 @@ static void pci_path(struct mfs_nccl_device *device)
 /* "mlx5_0:1" sends through the port mlx5_0, as `mfs run --set MFS_PORT=mlx5_0` names it. */
 static void device_init(struct mfs_nccl_device *device, int index, const char *name, size_t length)
 {
+    char text[sizeof(device->name)] = "";
+
     memset(device, 0, sizeof(*device));
-    snprintf(device->name, sizeof(device->name), "%.*s", (int)length, name);
+    memcpy(text, name, length < sizeof(text) ? length : sizeof(text) - 1);
+    memcpy(device->name, text, sizeof(text));
     if (length > 0) {
-        snprintf(device->title, sizeof(device->title), "mfs-%s", device->name);
-        snprintf(device->port, sizeof(device->port), "%.*s", (int)strcspn(device->name, ":"),
-                 device->name);
+        snprintf(device->title, sizeof(device->title), "mfs-%s", text);
+        snprintf(device->port, sizeof(device->port), "%.*s", (int)strcspn(text, ":"), text);
     } else {
         snprintf(device->title, sizeof(device->title), "mfs%d", index);
-        snprintf(device->port, sizeof(device->port), "%s", mfs_config_get()->port);
+        mfs_port_own(device->port);
     }
     pci_path(device);
 }

@@ -119,7 +119,7 @@ static mfs_nccl_result_t set_attr(void *ctx, struct mfs_nccl_attr *attr)
 
 /* --- connections --- */
 
-/* One device: the port that the host's other traffic uses as well (MFS_PORT). Several: each
+/* One device: the port that the process's other traffic uses as well. Several: each
  * by its own name, up to the colon. */
 static struct mfs_nccl_gate_queue *queue_of(int dev)
 {
@@ -130,7 +130,7 @@ static struct mfs_nccl_gate_queue *queue_of(int dev)
 
     if (dev < 0 || dev >= MFS_NCCL_DEVICES_MAX)
         return NULL;
-    snprintf(port, sizeof(port), "%s", mfs_config_get()->port);
+    mfs_port_own(port);
     if (in->devices(&count) == MFS_NCCL_OK && count > 1 &&
         in->properties(dev, &properties) == MFS_NCCL_OK && properties.name)
         snprintf(port, sizeof(port), "%.*s", (int)strcspn(properties.name, ":"), properties.name);

@@ -116,12 +116,13 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
         .ctx = lane,
         .describe = lane_describe,
     };
+    char port[MFS_PORT_NAME_MAX + 1];
 
     if (MFS_LIKELY(lane->sender != NULL))
         return 0;
     lane->worker = worker;
-    return mfs_sender_join(worker->host, worker->config->port, direction, &transport,
-                           &lane->sender);
+    mfs_port_own(port);
+    return mfs_sender_join(worker->host, port, direction, &transport, &lane->sender);
 }
 
 struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)

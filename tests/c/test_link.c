@@ -30,12 +30,20 @@ static void rate__as_the_system_says(void)
         const char *path, *text, *name;
         uint64_t rate_Bps;
     } rows[] = {
+        {"class/net/eth0/device/vendor", "0x15b3\n", "eth0", 0}, /* it is there from now on */
         {"class/net/eth0/speed", "1000\n", "eth0", 125000000},
-        {"class/net/eth1/speed", "100000\n", "eth1", UINT64_C(12500000000)},
+        {"class/net/veth0/speed", "10000\n", "veth0", 0}, /* made up */
+        {"class/net/bond0/bonding/mode", "802.3ad 4\n", "bond0", 0},
+        {"class/net/bond0/speed", "100000\n", "bond0", UINT64_C(12500000000)},
+        {"class/net/eth0:1/device/vendor", "0x15b3\n", "eth0:1", 0},
         {"class/net/eth0:1/speed", "10000\n", "eth0:1", 1250000000}, /* an old alias */
+        {"class/net/down/device/vendor", "", "down", 0},
         {"class/net/down/speed", "-1\n", "down", 0},
+        {"class/net/empty/device/vendor", "", "empty", 0},
         {"class/net/empty/speed", "", "empty", 0},
+        {"class/net/text/device/vendor", "", "text", 0},
         {"class/net/text/speed", "fast\n", "text", 0},
+        {"class/net/huge/device/vendor", "", "huge", 0},
         {"class/net/huge/speed", "4294967295\n", "huge", 0}, /* unknown, of old drivers */
         {"class/infiniband/mlx5_0/ports/1/rate", "400 Gb/sec (4X NDR)\n", "mlx5_0",
          UINT64_C(50000000000)},

@@ -7,6 +7,8 @@
  */
 #include "order.h"
 
+#include "host/port.h"
+
 #include <string.h>
 
 #include "allocations.h"
@@ -28,6 +30,14 @@ void log_is(const char *expected, const char *file, int line)
         fprintf(stderr, "%s:%d:\n  expected %s\n  found    %s\n", file, line, expected, found);
         exit(1);
     }
+}
+
+const char *port_own(void)
+{
+    static char name[MFS_PORT_NAME_MAX + 1];
+
+    mfs_port_own(name);
+    return name;
 }
 
 void tag(const char *request, unsigned layer)

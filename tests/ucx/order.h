@@ -40,6 +40,8 @@ struct outcome {
     void *request;
 };
 
+/* The port of this process's traffic. */
+const char *port_own(void);
 /* Of what this thread posts from now on; request NULL: none. */
 void tag(const char *request, unsigned layer);
 /* Register a request that is due in after_ns. */

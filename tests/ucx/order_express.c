@@ -12,7 +12,7 @@ static uint64_t inflight(enum mfs_direction direction)
     struct mfs_port *port;
     uint64_t bytes;
 
-    CHECK(mfs_port_open(mfs_host_get(), mfs_config_get()->port, direction, &port) == 0);
+    CHECK(mfs_port_open(mfs_host_get(), port_own(), direction, &port) == 0);
     bytes = mfs_port_inflight(port, mfs_now_ns());
     mfs_port_close(port);
     return bytes;
@@ -147,7 +147,7 @@ static void express_asks(void)
     struct rival other;
     unsigned sent = 0;
 
-    rival_join(&other, mfs_host_get(), mfs_config_get()->port);
+    rival_join(&other, mfs_host_get(), port_own());
     put(0, 8);
     put(8, 8);
     rival_waits(&other, 0, 128, mfs_now_ns());

@@ -66,7 +66,7 @@ static void order_untagged_share(void)
 {
     struct rival other;
 
-    rival_join(&other, mfs_host_get(), mfs_config_get()->port);
+    rival_join(&other, mfs_host_get(), port_own());
     rival_waits(&other, 0, 1 << 20, mfs_now_ns());
     deadline("late", INT64_C(60000000000));
     tag("late", 1);
