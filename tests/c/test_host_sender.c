@@ -57,6 +57,31 @@ static void join__as_many_as_there_are(void)
     tear_down();
 }
 
+static void join__that_fails_holds_no_port(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *mine = host_open(path), *theirs = host_open(path);
+    struct mfs_sender *senders[MFS_SENDERS_MAX], *last;
+    struct mfs_port *ports[MFS_PORTS_MAX];
+
+    for (size_t i = 0; i < COUNT(senders); i++)
+        CHECK_EQ_AT(mfs_sender_join(theirs, "nic", MFS_EGRESS, NULL, &senders[i]), 0, i);
+    CHECK_EQ(mfs_sender_join(mine, "nic", MFS_EGRESS, NULL, &last), -ENOSPC);
+    for (size_t i = 0; i < COUNT(senders); i++)
+        mfs_sender_leave(senders[i]);
+    for (size_t i = 0; i < COUNT(ports); i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "nic%zu", i);
+        CHECK_EQ_AT(mfs_port_open(mine, name, MFS_EGRESS, &ports[i]), 0, i);
+    }
+    for (size_t i = 0; i < COUNT(ports); i++)
+        mfs_port_close(ports[i]);
+    mfs_host_close(theirs);
+    mfs_host_close(mine);
+    unlink(path);
+}
+
 static void next__window_is_shared(void)
 {
     set_up();
@@ -480,6 +505,7 @@ static void next__from_many_threads(void)
 static const struct test tests[] = {
     TEST(next__from_many_threads),
     TEST(join__as_many_as_there_are),
+    TEST(join__that_fails_holds_no_port),
     TEST(next__window_is_shared),
     TEST(next__better_of_another_goes_first),
     TEST(next__nothing_is_left),
