@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from ..config import flag, string
+from ..config import flag, own_port, string
 from ..control import abort, default_host
 from ..native import UCX_SHIM, InputError, check, encoded, ffi, lib
 from .cut import Piece
@@ -286,7 +286,7 @@ class Gate:
 
     def __init__(self, agent: Any, port: str | None = None) -> None:
         self._agent = agent
-        self._port = string("MFS_PORT") if port is None else port
+        self._port = own_port() if port is None else port
         self._lock = threading.RLock()
         self._lanes: dict[int, Lane] = {}
         self._version = -1
