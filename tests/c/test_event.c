@@ -68,7 +68,7 @@ static void watch__a_flow_from_queued_to_left(void)
     CHECK_EQ(mfs_voq_open(queue, &voq), 0);
     CHECK_EQ(mfs_rmlq_push(queue, &op, &voq, &tag, second), 0);
     mfs_rmlq_place_due(queue, second);
-    mfs_rmlq_place_due(queue, 9 * second);
+    mfs_rmlq_place_due(queue, 10 * second - 15000000); /* soon */
     mfs_rmlq_place_due(queue, 10 * second - 10000); /* all are due */
     mfs_rmlq_take(queue, &voq, MFS_TAGGED, 4096, &chunk);
 
