@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +11,12 @@ import click
 
 from .. import json_report
 from ..config import resolve
-from ..control import Host, HostCopy
 from ..native import InputError
-from ..observe.segment import REASONS, look
 from ..observe.trace import Event, Trace
 from ..terminal import make_console
 from ._files import ResultFile
+from ._trace import POLL_S, attach, export, record, recorded
 
-POLL_S = 0.05
 COLUMNS = {"time s": 10, "due in s": 10, "event": 6, "level": 6, "stage": 10, "layer": 5}
 MORE = {"left B": 11, "port": 16, "sent B": 11, "pid": 7}  # where there is room, in this order
 NAME = 42  # room for the request's name, which comes last: as long as vLLM's
@@ -35,40 +31,6 @@ def columns(width: int) -> dict[str, int]:
             break
         chosen[title] = size
     return chosen
-
-
-def attach(segment: str, until: float | None) -> Host:
-    """The segment of running processes; waits for them, and says so."""
-    said = False
-    while (found := look(segment)).state != "live":
-        if found.state == "unusable":
-            raise InputError(f"segment {found.path}: {found.reason}")
-        if not said:
-            click.echo(f"waiting for a process that uses {found.path}", err=True)
-            said = True
-        if until is not None and time.monotonic() >= until:
-            raise InputError(f"segment {found.path}: no process came to use it")
-        time.sleep(POLL_S)
-    return Host(str(found.path))
-
-
-def recorded(segment: str, last: bool) -> Host:
-    """A copy to be read: of the segment, whether it is used or not, or of the generation before."""
-    found = look(segment)
-    path = f"{found.path}.last" if last else str(found.path)
-    if not last and found.state == "unusable":
-        raise InputError(f"segment {path}: {found.reason}")
-    try:
-        copy = HostCopy(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENODATA):
-            why = "nothing was left there; start a program with `mfs run -- COMMAND`"
-        else:
-            why = REASONS.get(error.errno or 0) or os.strerror(error.errno or 0)
-        raise InputError(f"segment {path}: {why}") from None
-    if last or found.state == "idle":
-        click.echo(f"as the last process left it: {path}", err=True)
-    return copy
 
 
 def follow(trace: Trace, seconds: float | None) -> Iterator[Event]:
@@ -114,7 +76,11 @@ def line(event: Event, since_ns: int, shown: dict[str, int]) -> str:
     return GAP.join([*(cells[title].ljust(size) for title, size in shown.items()), name])
 
 
-@click.command(name="trace", short_help="What happened to the flows of this host.")
+@click.group(
+    name="trace",
+    invoke_without_command=True,
+    short_help="What happened to the flows of this host.",
+)
 @click.option("--follow", "following", is_flag=True, help="Record, and print what comes.")
 @click.option(
     "--seconds", type=click.FloatRange(0, min_open=True), help="With --follow: stop after so long."
@@ -122,8 +88,14 @@ def line(event: Event, since_ns: int, shown: dict[str, int]) -> str:
 @click.option("--last", is_flag=True, help="What the processes before the present ones recorded.")
 @click.option("--request", help="Only events of the request of this name.")
 @click.option("--json", "json_path", type=ResultFile(), help="Write them here, too.")
+@click.pass_context
 def command(
-    following: bool, seconds: float | None, last: bool, request: str | None, json_path: Path | None
+    context: click.Context,
+    following: bool,
+    seconds: float | None,
+    last: bool,
+    request: str | None,
+    json_path: Path | None,
 ) -> None:
     """When each flow was queued, promoted and gone, at which level, for which deadline.
 
@@ -136,7 +108,10 @@ def command(
     Example:
       mfs trace --follow --request cmpl-17
       MFS_TRACE=1 mfs run -- python server.py  &  mfs trace --json trace.json
+      mfs trace export trace-for-perfetto.json
     """
+    if context.invoked_subcommand is not None:
+        return
     if seconds is not None and not following:
         raise click.UsageError("--seconds goes with --follow")
     if seconds is not None and not seconds > 0:
@@ -169,3 +144,7 @@ def command(
             click.echo(f"{trace.lost} events were overwritten before they were read", err=True)
     if json_path:
         json_report.write(json_path, [event.as_dict() for event in kept], lost=trace.lost)
+
+
+command.add_command(record)
+command.add_command(export)
