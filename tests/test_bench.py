@@ -57,13 +57,13 @@ def test_contend(tmp_path: Path) -> None:
     if reason:
         pytest.skip(f"no namespaces: {reason}")
     path = tmp_path / "contend.json"
-    systems = ("--system", "plain", "--system", "mfs")
+    systems = ("--system", "plain", "--system", "gate", "--system", "mfs")
     scene = ("--scene", "beside")
     done = mfs("bench", "contend", "--pairs", "1", *scene, *systems, "--json", str(path))
     assert done.returncode == 0, done.stderr
     document = json.loads(path.read_text())
     assert document["schema_version"] == 1
-    assert [one["system"] for one in document["results"]] == ["plain", "mfs"]
+    assert [one["system"] for one in document["results"]] == ["plain", "gate", "mfs"]
     for one in document["results"]:
         assert one["scene"] == "beside"
         assert one["pairs"] == 1

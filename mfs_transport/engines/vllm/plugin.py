@@ -37,7 +37,8 @@ def load_shim() -> str | None:
             return None  # preloaded, as by `mfs run`
     if ucx_is_open():
         return (
-            "UCX was loaded before the plug-in: its transfers are not scheduled. "
+            "UCX was loaded before the plug-in: NIXL's transfers are put in order by the agent's "
+            "proxy, which costs more, and others not at all. "
             "Start vLLM with `mfs run --`"
         )
     _library = ctypes.CDLL(str(UCX_SHIM), mode=ctypes.RTLD_GLOBAL)
