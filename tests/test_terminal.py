@@ -388,6 +388,7 @@ def test_tables__all_are_walked_over():
         "mfs_transport/commands/top:port_table",  # tests/test_cli_top.py
         "mfs_transport/commands/top:process_table",
         "mfs_transport/commands/dump:table",  # tests/test_cli_dump.py
+        "mfs_transport/observe/explain:beside_table",  # tests/test_observe_explain.py
         "mfs_transport/commands/doctor:show",
         "mfs_transport/sim/explain:listing",
     }
