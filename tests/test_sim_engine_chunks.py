@@ -138,3 +138,40 @@ def test_what_only_the_fluid_model_has_is_refused(change: dict[str, object], wor
     options = dataclasses.replace(chunks("mfs"), **change)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=words):
         simulate(ALONE, SENDING, sending([0.0], [1000], [9.0]), options)
+
+
+# --- receivers that tell their senders which ranks may send ---
+
+
+def two_units_send_to_one_receiver(options: Options) -> list[float]:
+    """A request of 1 s and an urgent one of 0.2 s: TTFT. Both compute for about 1 ms."""
+    model = dataclasses.replace(SENDING, linear_flop_per_token_layer=1e-6)
+    requests = sending([0.0, 0.5e-3], [1000, 200], [9.0, 0.3])
+    outcome = simulate(Cluster(2, 1, 1, link_Bps=LINK_BPS), model, requests, options)
+    assert outcome.unit.tolist() == [0, 1]
+    return list(outcome.ttft_s)
+
+
+def exchange(policy: str, delay_s: float) -> Options:
+    return Options(policy, enforcement="chunks+exchange", pressure_delay_s=delay_s)
+
+
+def test_exchange__the_urgent_one_has_the_receivers_port_to_itself() -> None:
+    shared = two_units_send_to_one_receiver(chunks("edf"))
+    assert shared == pytest.approx([1.2, 0.4], abs=5 * WINDOW_S)  # half of the port each
+    found = two_units_send_to_one_receiver(exchange("edf", 1e-3))
+    assert found == pytest.approx([1.2, 0.2], abs=5 * WINDOW_S)  # and it was never idle
+
+
+def test_exchange__limits_that_come_too_late_change_nothing() -> None:
+    late, later = (two_units_send_to_one_receiver(exchange("edf", s)) for s in (5e-3, 20e-3))
+    assert late == later == two_units_send_to_one_receiver(chunks("edf"))
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.3e-3, 3e-3])
+def test_exchange__more_deadlines_are_met(delay_s: float) -> None:
+    model = model_of("llama3-8b")
+    requests = load(ALONE, model, 300, 130)
+    apart = np.mean(simulate(ALONE, model, requests, chunks("mfs")).earliness_s >= 0)
+    told = np.mean(simulate(ALONE, model, requests, exchange("mfs", delay_s)).earliness_s >= 0)
+    assert told > apart + 0.02

@@ -34,7 +34,7 @@ int mfs_voq_open(struct mfs_rmlq *queue, struct mfs_voq *voq)
         index++;
     if (index == queue->voqs_room && reserve(queue) != 0)
         return -ENOMEM;
-    *voq = (struct mfs_voq){.index = index, .class = MFS_VOQ_OPEN};
+    *voq = (struct mfs_voq){.index = index, .class = MFS_VOQ_OPEN, .limit = MFS_RANK_NONE};
     for (int kind = 0; kind < MFS_KINDS; kind++)
         mfs_heap_init_sharing(&voq->flows[kind], queue->where);
     queue->voqs[index] = voq;
@@ -60,15 +60,24 @@ void mfs_voq_place(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_kind ki
     if (voq->class == MFS_VOQ_PARKED)
         return;
     order = &queue->order[voq->class][kind];
-    if (flows->count > 0 && order->count == 1 && order->where[voq->index] == 0) {
+    if (flows->count == 0 || flows->entries[0].rank > voq->limit) {
+        mfs_heap_remove(order, voq->index);
+    } else if (order->count == 1 && order->where[voq->index] == 0) {
         order->entries[0].rank = flows->entries[0].rank; /* it is the only one */
         order->entries[0].tie = mfs_heap_tie(mfs_heap_sequence(&flows->entries[0]), voq->index);
-    } else if (flows->count > 0) {
+    } else {
         mfs_heap_set(order, voq->index, flows->entries[0].rank,
                      mfs_heap_sequence(&flows->entries[0]));
-    } else {
-        mfs_heap_remove(order, voq->index);
     }
+}
+
+void mfs_voq_limit(struct mfs_rmlq *queue, struct mfs_voq *voq, mfs_rank_t limit)
+{
+    if (voq->limit == limit)
+        return;
+    voq->limit = limit;
+    for (int kind = 0; kind < MFS_KINDS; kind++)
+        mfs_voq_place(queue, voq, kind);
 }
 
 void mfs_voq_move(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_voq_class class)

@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "core/sender.h"
+#include "sim/exchange.h"
 #include "sim/state.h"
 
 #define LOOK_S 200e-6
@@ -92,6 +93,7 @@ void mfs_chunks_init(struct mfs_sim *sim)
     chunks->free_s = mfs_memory_new(&sim->memory, sim->net.link_count, sizeof(*chunks->free_s));
     chunks->moving_free = MFS_NONE;
     chunks->moves.memory = chunks->looks.memory = &sim->memory;
+    sim->exchange = mfs_exchange_new(sim);
 }
 
 void mfs_chunks_end(struct mfs_sim *sim)
@@ -213,11 +215,41 @@ void mfs_chunks_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_
             longjmp(sim->memory.failed, 1); /* more flows than a queue knows, all of them tagged */
     }
     port_dirty(sim, line->route.link[0]);
+    mfs_exchange_moved(sim, line->route.link[0], line->host_to);
 }
 
 void mfs_chunks_changed(struct mfs_sim *sim, uint32_t index)
 {
     sim->chunks->ports[sim->lines[index].route.link[0]].version++;
+}
+
+/* --- for the exchange --- */
+
+mfs_rank_t mfs_chunks_claim(const struct mfs_sim *sim, uint32_t index, uint32_t host)
+{
+    const struct port *port = &sim->chunks->ports[index];
+    mfs_rank_t best = MFS_RANK_NONE;
+
+    for (int kind = 0; kind < MFS_KINDS; kind++) {
+        const struct mfs_heap *flows = &port->to[host]->voq.flows[kind];
+
+        if (flows->count > 0 && flows->entries[0].rank < best)
+            best = flows->entries[0].rank;
+    }
+    return best;
+}
+
+void mfs_chunks_limit(struct mfs_sim *sim, uint32_t index, uint32_t host, mfs_rank_t limit)
+{
+    struct port *port = &sim->chunks->ports[index];
+
+    mfs_voq_limit(port->sender->queue, &port->to[host]->voq, limit);
+    port_dirty(sim, index);
+}
+
+double mfs_chunks_backlog_s(const struct mfs_sim *sim, uint32_t link)
+{
+    return fmax(0.0, sim->chunks->free_s[link] - sim->now_s);
 }
 
 /* --- chunks out --- */
@@ -316,6 +348,7 @@ void mfs_chunks_send(struct mfs_sim *sim)
             mfs_timers_drop(&chunks->looks, index);
     }
     chunks->dirty.count = 0;
+    mfs_exchange_tell(sim);
 }
 
 /* --- chunks that have left --- */
@@ -343,13 +376,16 @@ static void left(struct mfs_sim *sim, uint32_t index)
     sim->out->events++;
     mfs_sender_done(chunks->ports[chunk.port].sender, chunk.destination, chunk.bytes, sim->now_ns);
     port_dirty(sim, chunk.port);
+    mfs_exchange_moved(sim, chunk.port, sim->lines[chunk.line].host_to);
     sim->lines[chunk.line].flows[chunk.group].end -= (double)chunk.bytes;
     flows_end(sim, chunk.line);
 }
 
 double mfs_chunks_next_s(const struct mfs_sim *sim)
 {
-    return fmin(mfs_timers_first_s(&sim->chunks->moves), mfs_timers_first_s(&sim->chunks->looks));
+    return fmin(
+        fmin(mfs_timers_first_s(&sim->chunks->moves), mfs_timers_first_s(&sim->chunks->looks)),
+        mfs_exchange_next_s(sim));
 }
 
 void mfs_chunks_due(struct mfs_sim *sim)
@@ -365,6 +401,7 @@ void mfs_chunks_due(struct mfs_sim *sim)
         else
             left(sim, index);
     }
+    mfs_exchange_due(sim);
     while (mfs_timers_first_s(&chunks->looks) <= sim->now_s) {
         const uint32_t port = chunks->looks.heap[0].item;
 

@@ -20,6 +20,8 @@
 
 #include <stdint.h>
 
+#include "core/types.h"
+
 struct mfs_sim;
 struct mfs_chunks;
 
@@ -32,6 +34,14 @@ void mfs_chunks_end(struct mfs_sim *sim); /* nothing if it was not begun */
 void mfs_chunks_add(struct mfs_sim *sim, uint32_t line, uint32_t group, uint32_t count);
 /* What is known of the line's request has changed: its sender is to place its flows anew. */
 void mfs_chunks_changed(struct mfs_sim *sim, uint32_t line);
+
+/* --- what exchange.c knows of it --- */
+/* The best that waits at the port for the host; MFS_RANK_NONE: nothing. */
+mfs_rank_t mfs_chunks_claim(const struct mfs_sim *sim, uint32_t port, uint32_t host);
+/* What has a larger rank is held back there. */
+void mfs_chunks_limit(struct mfs_sim *sim, uint32_t port, uint32_t host, mfs_rank_t limit);
+/* In which the link will have served what has come to it. */
+double mfs_chunks_backlog_s(const struct mfs_sim *sim, uint32_t link);
 
 double mfs_chunks_next_s(const struct mfs_sim *sim);
 void mfs_chunks_due(struct mfs_sim *sim); /* chunks that have moved by now, and looks */

@@ -55,7 +55,7 @@ int mfs_order_init(struct mfs_sim *sim)
     if (options->levels < MFS_LEVELS_MIN || options->levels >= MFS_LEVELS_MAX ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
         !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
-        options->enforcement > MFS_SIM_CHUNKS || options->classes < 1 ||
+        options->enforcement > MFS_SIM_EXCHANGE || options->classes < 1 ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
         !isfinite(options->pressure_delay_s))
         return -EINVAL;
@@ -74,7 +74,7 @@ int mfs_order_init(struct mfs_sim *sim)
         sim->look_s = options->interval_s;
     if (own && !sim->hopeless)
         sim->params.rate_margin = 1e18; /* whatever is left could be sent in time */
-    if (options->enforcement == MFS_SIM_CHUNKS)
+    if (options->enforcement >= MFS_SIM_CHUNKS)
         return mfs_chunks_policy(sim);
     map_tiers(sim);
     return 0;

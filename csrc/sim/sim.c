@@ -67,7 +67,7 @@ static void init(struct mfs_sim *sim)
     sim->epoch_s = INFINITY;
     sim->epoch_last_s = -INFINITY;
     sim->window_end_s = count > 0 ? sim->input->arrival_s[count - 1] : 0.0;
-    if (sim->options->enforcement == MFS_SIM_CHUNKS)
+    if (sim->options->enforcement >= MFS_SIM_CHUNKS)
         mfs_chunks_init(sim);
     mfs_serving_init(sim);
     for (uint32_t i = 0; i < count; i++) {

@@ -20,6 +20,7 @@ enum mfs_sim_enforcement {
     MFS_SIM_CLASSES = 2,  /* and the fabric has strict classes */
     MFS_SIM_PRESSURE = 3, /* and receivers say what the best level is that waits for them */
     MFS_SIM_CHUNKS = 4, /* senders of csrc/core, with windows and chunks (chunks.h) */
+    MFS_SIM_EXCHANGE = 5, /* and receivers tell them which ranks may send (exchange.c) */
 };
 
 enum mfs_sim_less { /* what of it is left out of a deadline: each has the one before it, too */

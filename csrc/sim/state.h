@@ -144,6 +144,7 @@ struct mfs_sim {
     /* things */
     struct mfs_net net;
     struct mfs_chunks *chunks; /* NULL: rates by net */
+    struct mfs_exchange *exchange; /* NULL: receivers tell their senders nothing */
     struct mfs_sim_request *requests;
     struct mfs_unit *units;
     struct mfs_sim_line *lines;

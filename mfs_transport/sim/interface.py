@@ -33,7 +33,14 @@ POLICIES = (
     "inf",
 )
 MOST_CLASSES = 36
-ENFORCEMENTS = ("global", "sender", "sender+classes", "sender+pressure", "chunks")
+ENFORCEMENTS = (
+    "global",
+    "sender",
+    "sender+classes",
+    "sender+pressure",
+    "chunks",
+    "chunks+exchange",
+)
 CHUNKS_POLICIES = ("fair", "fifo", "sjf", "srpt", "edf_paper", "edf", "karuna", "mfs_paper", "mfs")
 """Those that csrc/core has: what enforcement chunks can run."""
 
@@ -123,7 +130,8 @@ class Options:
     sender+classes: and the fabric has `classes` strict classes. sender+pressure: and receivers tell
     senders, `pressure_delay_s` late, what the best level is that waits for them. chunks: each
     egress port has the sender that ships, with its queue, window and chunks; for CHUNKS_POLICIES,
-    without options that change csrc/core's rules."""
+    without options that change csrc/core's rules. chunks+exchange: and receivers tell senders,
+    `pressure_delay_s` late, down to which rank they may send."""
     classes: int = 4
     pressure_delay_s: float = 1e-3
     levels: int = 8

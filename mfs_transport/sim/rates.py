@@ -18,7 +18,7 @@ from . import structs
 from ._sim import ffi, lib
 from .interface import ENFORCEMENTS, Floats
 
-FLUID = tuple(one for one in ENFORCEMENTS if one != "chunks")
+FLUID = tuple(one for one in ENFORCEMENTS if not one.startswith("chunks"))
 """Those that need no policy."""
 
 

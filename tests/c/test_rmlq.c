@@ -350,6 +350,46 @@ static void head__of_an_empty_queue(void)
 
 /* --- destinations --- */
 
+/* What has a larger rank than the limit is no candidate, and is one again when its rank or the
+ * limit has changed. */
+static void voq__is_held_back_by_a_limit(void)
+{
+    struct mfs_rmlq *queue = queue_make("edf", 8);
+    struct mfs_voq other = {0};
+    struct mfs_op first, second;
+    struct mfs_chunk chunk;
+    mfs_rank_t rank;
+
+    CHECK_EQ(mfs_voq_open(queue, &other), 0);
+    known.facts[1].deadline_ns = 1 * MS;
+    known.facts[2].deadline_ns = 2 * MS;
+    push(queue, &first, 256, p2d(1, 0), 0);
+    second = (struct mfs_op){.length = 128};
+    CHECK_EQ(mfs_rmlq_push(queue, &second, &other, &(struct mfs_tag){2, 0, MFS_STAGE_P2D}, 0), 0);
+    rank = peek(queue, 0);
+    CHECK_EQ(mfs_rank_key(rank), 1 * MS);
+    mfs_voq_limit(queue, &voq, rank); /* as good as that */
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.voq == &voq);
+    mfs_voq_limit(queue, &voq, rank - 1);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.voq == &other);
+    CHECK_EQ(peek(queue, 0), MFS_RANK_NONE);
+    CHECK_EQ(mfs_rmlq_operations(queue), 1);
+    known.facts[1].deadline_ns = MS / 2; /* it has become more urgent than the limit */
+    known.version++;
+    CHECK_EQ(mfs_rank_key(peek(queue, 0)), MS / 2);
+    mfs_voq_limit(queue, &voq, 0);
+    mfs_voq_move(queue, &voq, MFS_VOQ_PARKED); /* the limit stays */
+    mfs_voq_move(queue, &voq, MFS_VOQ_OPEN);
+    CHECK_EQ(peek(queue, 0), MFS_RANK_NONE);
+    mfs_voq_limit(queue, &voq, MFS_RANK_NONE);
+    CHECK_EQ(take(queue, 128, 0, &chunk), 0);
+    CHECK(chunk.op == &first && chunk.last);
+    mfs_voq_close(queue, &other);
+    queue_end(queue);
+}
+
 /* The best of the open ones goes next, whatever waits for one that is parked; and it has its
  * place when it comes back. */
 static void voq__moves_with_its_flows(void)
@@ -686,6 +726,7 @@ static const struct test tests[] = {
     TEST(take__late_comer_shares_at_once),
     TEST(take__covers_exactly),
     TEST(head__of_an_empty_queue),
+    TEST(voq__is_held_back_by_a_limit),
     TEST(voq__moves_with_its_flows),
     TEST(voq__flows_are_of_one_each),
     TEST(promotion__at_the_exact_time),

@@ -57,6 +57,32 @@ static int give_up(void *context, uint32_t done, double now_s)
     return 1;
 }
 
+/* Receivers that tell: all still arrives, and runs that end in the middle leave nothing. */
+static void chunks__with_an_exchange(void)
+{
+    static const double delays_s[] = {0.0, 1e-5, 1e-3, 1.0};
+    struct run run;
+    int result = -ENOMEM;
+
+    for (size_t i = 0; i < COUNT(delays_s); i++) {
+        chunks_init(&run);
+        run.options.enforcement = MFS_SIM_EXCHANGE;
+        run.options.pressure_delay_s = delays_s[i];
+        CHECK_EQ_AT(run_go(&run, false), 0, (int)i);
+        for (int r = 0; r < REQUESTS; r++)
+            CHECK(isfinite(run.first_token_s[r]));
+    }
+    for (unsigned long at = 1; result == -ENOMEM; at += 1 + at / 16) {
+        chunks_init(&run);
+        run.options.enforcement = MFS_SIM_EXCHANGE;
+        allocations = 0;
+        allocations_fail_at = at;
+        result = run_go(&run, false);
+        CHECK(result == 0 || result == -ENOMEM);
+    }
+    allocations_fail_at = 0;
+}
+
 static void chunks__ends_with_flows_queued(void)
 {
     struct run run;
@@ -94,6 +120,7 @@ static void chunks__what_only_the_fluid_model_has_is_refused(void)
 static const struct test tests[] = {
     TEST(chunks__every_policy_of_core_with_pods),
     TEST(chunks__any_allocation_may_fail),
+    TEST(chunks__with_an_exchange),
     TEST(chunks__ends_with_flows_queued),
     TEST(chunks__what_only_the_fluid_model_has_is_refused),
 };
