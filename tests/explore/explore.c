@@ -261,7 +261,9 @@ static bool all_idle(void)
 }
 
 /* Everything that waits now has left by then. With a rate that is garbage it takes three times a
- * second (core/destination.h, core/window_state.c) to see that a destination is stalled. */
+ * second (core/destination.h, core/window_state.c) to see that a destination is stalled, and each
+ * process has to see it for itself: what one has found out frees the window for the next, which
+ * may send to the same one. */
 static int64_t end_ns(void)
 {
     const bool garbage = (world.faults & FAULTS_OF_WORDS) && machine.config.port_rate == 0;
@@ -271,7 +273,7 @@ static int64_t end_ns(void)
         bytes += process_waits(&world.processes[i]);
     if (machine.config.pace > 0 && machine.config.pace < rate_Bps)
         rate_Bps = machine.config.pace;
-    return machine.now_ns + 2 * machine.config.lease + (garbage ? GARBAGE_NS : 0) +
+    return machine.now_ns + 2 * machine.config.lease + (garbage ? world.count * GARBAGE_NS : 0) +
            (int64_t)(bytes * 2000000000 / rate_Bps) + 64 * 120000;
 }
 
