@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,12 @@ class Agent:
 
     def _may_gate(self) -> bool:
         """Can a transfer of this agent be the gate's?"""
-        backends = getattr(self._agent, "backends", ())
-        return any(gate.wanted(one, self._mode, self._has_shim) for one in backends)
+        return any(gate.wanted(one, self._mode, self._has_shim) for one in self._backends())
+
+    def _backends(self) -> list[str]:
+        """Their names; none where the agent has no such table, as a release of another form."""
+        found = getattr(self._agent, "backends", ())
+        return list(found) if isinstance(found, Collection) else []
 
     def _has_shim(self) -> bool:
         if self._shim is None:
@@ -168,7 +172,7 @@ class Agent:
     def _is_gated(self, handle: Any, options: dict[str, Any]) -> bool:
         if not self._may_gate():
             return False
-        backends = options.get("backends") or list(self._agent.backends)
+        backends = options.get("backends") or self._backends()
         backend = backends[0] if len(backends) == 1 else self._agent.query_xfer_backend(handle)
         return gate.wanted(backend, self._mode, self._has_shim)
 
