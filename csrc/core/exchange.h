@@ -6,9 +6,9 @@
  *   senders  <-- limit: what has a larger rank is held back (mfs_voq_limit) ----- receiver
  *
  * The limit is the rank of the allowed-th best claim. As many are allowed as keep the port busy:
- * one more whenever it is about to run dry, one less while something waits in front of it that will
- * still be there when the next limit arrives. So what a limit holds back is what would only have
- * waited at the port, in front of something better or in the window of its sender.
+ * one more whenever it is about to run dry, one less while what has come takes it a quarter of the
+ * delay or more. So what a limit holds back would only have waited at the port, in front of
+ * something better and in the window of its sender.
  *
  * A sender whom nobody has told a limit sends as it likes, and so does everybody where limits
  * arrive too late to be of use.

@@ -257,7 +257,7 @@ void mfs_ports_mend(struct mfs_host *host)
  * peer's next look at its queue, its place in the window is used and nothing arrives. A window that
  * covers less than that is all that the port's rate is learned by, and stays as small as it is. So
  * the floor of the ingress side is four times as high. Its time is not longer: what is under way
- * has no order any more, and with twice the time the demo met fewer deadlines.
+ * has no order any more (docs/decisions/0052-the-window-of-gets.md).
  */
 void mfs_port_window_config(const struct mfs_port *port, struct mfs_window_config *window)
 {
