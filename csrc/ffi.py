@@ -22,6 +22,7 @@ HEADERS = [
     "core/window.h",
     "core/heap.h",
     "core/rmlq.h",
+    "core/exchange.h",
     "core/destination.h",
     "core/port_state.h",
     "core/window_state.h",

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents on a network of our own, in a time of our own. A host has a segment of a few lists."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import dataclass, field
+
+from mfs_transport.exchange.agent import TICK_NS, Agent
+from mfs_transport.exchange.message import EGRESS, INGRESS, NO_LEVEL, Port
+from mfs_transport.exchange.roster import PORT, Address
+from mfs_transport.exchange.seal import Seal
+from mfs_transport.exchange.segment import NO_FAR, FarClaim
+
+KEY = bytes(range(32))
+MS = 1_000_000
+START_NS = 10**12
+RATE_BPS = 125e6
+
+
+@dataclass
+class FakeSegment:
+    name: str
+    clock_ns: int  # its clock is so far ahead of the world's
+    workers: list[tuple[int, str]] = field(default_factory=list)
+    version: int = 0
+    policy_name: str = "mfs"
+    rate: float = RATE_BPS
+    room: int = 256
+    far_names: dict[int, str] = field(default_factory=dict)
+    keys: dict[int, int] = field(default_factory=dict)
+    known: dict[int, tuple[int, int]] = field(default_factory=dict)  # workers of others
+    wants: dict[int, FarClaim] = field(default_factory=dict)  # ours, by far port; key for span
+    own: dict[int, list[FarClaim]] = field(default_factory=dict)  # of our senders, by our port
+    limits: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # level, key, end
+    guests: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    now_ns: int = 0
+
+    def own_version(self) -> int:
+        return self.version
+
+    def own_workers(self) -> list[tuple[int, str]]:
+        return list(self.workers)
+
+    def address_uid(self, address: str) -> int:
+        return hash(address) & 0xFFFFFFFF
+
+    def policy(self) -> str:
+        return self.policy_name
+
+    def keys_are_times(self) -> bool:
+        return self.policy_name in ("mfs", "edf", "fifo")
+
+    def add_port(self, key: int, name: str) -> int:
+        far = self.keys.setdefault(key, len(self.keys))
+        if far >= self.room:
+            return -1
+        self.far_names[far] = name
+        return far
+
+    def add_worker(self, uid: int, for_puts: int, for_gets: int) -> bool:
+        if for_puts == NO_FAR:
+            self.known.pop(uid, None)
+        else:
+            self.known[uid] = (for_puts, for_gets)
+        return True
+
+    def forget(self, far: int) -> None:
+        self.far_names.pop(far, None)
+        self.limits.pop(far, None)
+        self.known = {uid: fars for uid, fars in self.known.items() if far not in fars}
+
+    def claims(self, now_ns: int) -> list[FarClaim]:
+        return [one._replace(span_ns=one.span_ns - now_ns) for one in self.wants.values()]
+
+    def limit(self, far: int, level: int, span_ns: int, for_ns: int) -> None:
+        if level >= NO_LEVEL:
+            self.limits.pop(far, None)
+        else:
+            end_ns = self.now_ns + min(for_ns, 20 * MS)  # the lease
+            self.limits[far] = (level, self.now_ns + span_ns, end_ns)
+
+    def rate_Bps(self, port: Port) -> float:
+        return self.rate
+
+    def seed_Bps(self, port: Port) -> float:
+        return 0.0
+
+    def own_claims(self, port: Port, now_ns: int) -> list[FarClaim]:
+        return self.own.get(port.number, [])
+
+    def guest(
+        self, port: Port, level: int, span_ns: int, inflight: int, done: int, now_ns: int
+    ) -> None:
+        self.guests[port.number] = (level, span_ns, inflight, done)
+
+    # --- for tests ---
+
+    def limit_now(self, far: int) -> tuple[int, int] | None:
+        """Level and key that is in force."""
+        found = self.limits.get(far)
+        return found[:2] if found and found[2] > self.now_ns else None
+
+    def want(self, far: int, level: int, span_ns: int, inflight: int = 0, done: int = 0) -> None:
+        self.wants[far] = FarClaim(far, level, self.now_ns + span_ns, 1 << 20, inflight, done)
+
+
+@dataclass
+class HostAgent:
+    address: Address
+    segment: FakeSegment
+    agent: Agent
+    said: list[str]
+    alive: bool = True
+
+
+class World:
+    """`count` hosts that all name each other as peers. Time moves in ticks."""
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        delay_ns: int = 50_000,
+        loss: float = 0.0,
+        seed: int = 1,
+        key: bytes = KEY,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.delay_ns, self.loss = delay_ns, loss
+        self.now_ns = START_NS
+        self.flying: list[tuple[int, int, bytes, Address, Address]] = []
+        self.count = 0
+        self.sent: list[tuple[int, bytes, Address, Address]] = []  # of the wire, for who listens
+        self.hosts: list[HostAgent] = []
+        for number in range(count):
+            # clocks that are days apart
+            segment = FakeSegment(f"h{number}", number * 86_400 * 10**9)
+            segment.workers = [(1000 + number, "eth0")]
+            self.hosts.append(self.host(number, segment, key))
+        self.addresses = [host.address for host in self.hosts]
+
+    def host(self, number: int, segment: FakeSegment, key: bytes = KEY) -> HostAgent:
+        address = (f"10.0.0.{number + 1}", PORT)
+        said: list[str] = []
+
+        def send(datagram: bytes, to: Address) -> None:
+            self.send(datagram, address, to)
+
+        boot = self.random.getrandbits(64) | 1
+        agent = Agent(segment, Seal(key), 7000 + number, boot, send, said.append)
+        return HostAgent(address, segment, agent, said)
+
+    def send(self, datagram: bytes, source: Address, to: Address) -> None:
+        self.sent.append((self.now_ns, datagram, source, to))
+        if self.random.random() >= self.loss:
+            self.count += 1
+            item = (self.now_ns + self.delay_ns, self.count, datagram, source, to)
+            heapq.heappush(self.flying, item)
+
+    def run(self, ms: int) -> None:
+        for _ in range(ms * MS // TICK_NS):
+            self.now_ns += TICK_NS
+            while self.flying and self.flying[0][0] <= self.now_ns:
+                _, _, datagram, source, to = heapq.heappop(self.flying)
+                for host in self.hosts:
+                    if host.alive and host.address == to:
+                        host.agent.received(datagram, source, self.clock(host))
+            for host in self.hosts:
+                if host.alive:
+                    host.agent.tick(self.addresses, self.clock(host))
+
+    def clock(self, host: HostAgent) -> int:
+        host.segment.now_ns = self.now_ns + host.segment.clock_ns
+        return host.segment.now_ns
+
+    def far(self, here: int, there: int, direction: int) -> int:
+        """The number that host `here` has for a port of host `there`."""
+        puts, gets = self.hosts[here].segment.known[1000 + there]
+        return puts if direction == INGRESS else gets
+
+
+IN = Port(INGRESS, "eth0").number
+OUT = Port(EGRESS, "eth0").number
