@@ -35,6 +35,8 @@ HEADERS = [
     "host/look.h",
     "core/waits.h",
     "host/look_waits.h",
+    "host/far.h",
+    "host/guest.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
 NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(U?INT64_MAX|\d+)u?\b", re.M)

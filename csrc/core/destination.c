@@ -18,6 +18,7 @@ static void append(struct mfs_destinations *all, destination_t *at)
         all->stalled++;
         if (!all->unsaid)
             all->unsaid = at;
+        all->news |= MFS_NEWS_STALLED;
     }
 }
 
@@ -28,6 +29,11 @@ static void detach(struct mfs_destinations *all, destination_t *at)
     all->stalled -= at->state == MFS_DESTINATION_STALLED;
     *(at->prev ? &at->prev->next : &all->in[at->state].first) = at->next;
     *(at->next ? &at->next->prev : &all->in[at->state].last) = at->prev;
+}
+
+static void queues_set(destination_t *at)
+{
+    at->queues = at->state != MFS_DESTINATION_OPEN || at->voq.limit != MFS_RANK_NONE;
 }
 
 /* Of a destination with bytes in flight. */
@@ -44,6 +50,7 @@ static void become(struct mfs_destinations *all, destination_t *at, uint32_t sta
     if (at->state == MFS_DESTINATION_OPEN)
         at->allowed_bytes = 0;
     at->state = state;
+    queues_set(at);
     all->in[state].bytes += at->inflight_bytes;
     append(all, at);
     mfs_voq_move(all->queue, &at->voq, classes[state]);
@@ -53,6 +60,15 @@ int mfs_destination_open(struct mfs_destinations *all, destination_t *at, void *
 {
     *at = (destination_t){.user = user};
     return mfs_voq_open(all->queue, &at->voq);
+}
+
+void mfs_destination_limit(struct mfs_destinations *all, destination_t *at, mfs_rank_t limit)
+{
+    if (at->voq.limit == limit)
+        return;
+    mfs_voq_limit(all->queue, &at->voq, limit);
+    queues_set(at);
+    all->news |= MFS_NEWS_LIMIT;
 }
 
 static void leave(struct mfs_destinations *all, destination_t *at)
@@ -148,6 +164,7 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
     if (at->inflight_bytes == 0) {
         leave(all, at);
         at->state = state;
+        queues_set(at);
     } else if (marked || state == MFS_DESTINATION_SLOW) {
         become(all, at, state); /* in the order of its list, it is the last one now */
     }

@@ -32,6 +32,7 @@
 #ifndef MFS_CORE_DESTINATION_H
 #define MFS_CORE_DESTINATION_H
 
+#include "core/exchange.h"
 #include "core/rmlq.h"
 
 #define MFS_SLOW_DUES 3 /* so many times as long as is due: slow */
@@ -48,6 +49,9 @@ struct mfs_destination {
     int64_t moved_ns;         /* when a byte left last, or the first was sent; 0: as above */
     struct mfs_destination *next, *prev; /* of those with bytes in flight in its state */
     uint32_t state;           /* enum mfs_destination_state */
+    uint32_t queues;          /* 0: an operation may go without the queue; else it is not open, or
+                               * has a limit */
+    struct mfs_far_end end;   /* written by who knows other hosts */
 };
 
 enum mfs_destination_state {
@@ -55,6 +59,11 @@ enum mfs_destination_state {
     MFS_DESTINATION_SLOW,
     MFS_DESTINATION_STALLED,
     MFS_DESTINATION_STATES,
+};
+
+enum mfs_destination_news {
+    MFS_NEWS_STALLED = 1, /* `unsaid` is somebody */
+    MFS_NEWS_LIMIT = 2,   /* a limit has changed what can be sent */
 };
 
 struct mfs_destinations {
@@ -65,6 +74,7 @@ struct mfs_destinations {
         uint64_t bytes;
     } in[MFS_DESTINATION_STATES];
     struct mfs_destination *unsaid; /* of the stalled, the first whose stall was not told */
+    uint32_t news; /* enum mfs_destination_news: for the owner's next look */
     uint32_t busy;    /* with bytes in flight */
     uint32_t stalled; /* of them */
     uint64_t stalls;  /* ever */
@@ -83,6 +93,9 @@ int mfs_destination_open(struct mfs_destinations *all, struct mfs_destination *d
                          void *user);
 /* Nothing of it is queued any more; what is in flight is forgotten, and is not told later. */
 void mfs_destination_close(struct mfs_destinations *all, struct mfs_destination *destination);
+/* What is worse is held back: mfs_voq_limit(). */
+void mfs_destination_limit(struct mfs_destinations *all, struct mfs_destination *destination,
+                           mfs_rank_t limit);
 /* The first bytes of one that had none in flight. */
 void mfs_destination_begin(struct mfs_destinations *all, struct mfs_destination *destination,
                            uint64_t bytes, int64_t now_ns);

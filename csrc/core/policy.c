@@ -147,13 +147,13 @@ static const struct mfs_policy policies[] = {
      .shares_from = MFS_LEVELS_MAX, .place = place_fifo},
     {"fifo", "flows in order of arrival", ORDERED, .place = place_fifo},
     {"fair", "equal shares", .defers = true, .shares_from = 0, .place = place_fair},
-    {"sjf", "smallest flow first", ORDERED, .place = place_sjf},
-    {"srpt", "fewest remaining bytes first", ORDERED, .place = place_srpt},
+    {"sjf", "smallest flow first", ORDERED, .sizes = true, .place = place_sjf},
+    {"srpt", "fewest remaining bytes first", ORDERED, .sizes = true, .place = place_srpt},
     {"edf", "earliest request deadline first, every stage", ORDERED, .place = place_edf},
     {"edf_paper", "stage 3 by deadline first, the rest share", .defers = true, .shares_from = 1,
      .place = place_edf_paper},
     {"karuna", "least rate for deadlines (stage 3), the rest smallest flow first", ORDERED,
-     .place = place_karuna},
+     .sizes = true, .place = place_karuna},
     {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", ORDERED, .plan = MFS_PLAN_PAPER,
      .place = mfs_place_paper},
     {"mfs", "defer and promote by latest finish time, with inherited urgency", ORDERED,
@@ -194,4 +194,9 @@ bool mfs_policy_defers(const struct mfs_policy *policy)
 uint32_t mfs_policy_plan(const struct mfs_policy *policy)
 {
     return policy->plan;
+}
+
+bool mfs_policy_keys_are_times(const struct mfs_policy *policy)
+{
+    return policy->shares_from == MFS_LEVELS_MAX && !policy->sizes;
 }

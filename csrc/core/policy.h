@@ -121,6 +121,7 @@ struct mfs_policy {
     uint32_t plan; /* enum mfs_policy_plan */
     uint32_t shares_from; /* flows of this level and of those behind it have equal shares of what
                            * the levels in front leave; MFS_LEVELS_MAX: none do, keys order all */
+    bool sizes; /* some of its keys are bytes, and no times */
     /* *place comes as {K-1, STILL, 0, NEVER}: last of all but the scavengers */
     void (*place)(const struct mfs_params *params, const struct mfs_flow_info *flow,
                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
@@ -137,6 +138,8 @@ MFS_API const char *mfs_policy_name(const struct mfs_policy *policy);
 MFS_API const char *mfs_policy_help(const struct mfs_policy *policy);
 MFS_API bool mfs_policy_defers(const struct mfs_policy *policy);
 MFS_API uint32_t mfs_policy_plan(const struct mfs_policy *policy);
+/* So that a rank means something to another host, told as the span from now to its key. */
+MFS_API bool mfs_policy_keys_are_times(const struct mfs_policy *policy);
 
 /* "kv_reuse", "collective", "p2d", "none"; NULL for a number that is no stage. */
 MFS_API const char *mfs_stage_name(uint32_t stage);

@@ -63,7 +63,8 @@ struct mfs_voq {
     uint64_t operations;              /* queued */
     uint32_t index;                   /* in the queue's table of voqs */
     uint32_t class;                   /* enum mfs_voq_class */
-    mfs_rank_t limit; /* what has a larger rank is held back; MFS_RANK_NONE: nothing is */
+    mfs_rank_t limit; /* what has a larger rank is held back; MFS_RANK_NONE: nothing is. Untagged
+                       * traffic keeps its share: there it is MFS_RANK_LAST */
 };
 
 /* The best flow of a class and kind. */
@@ -118,7 +119,8 @@ MFS_API void mfs_rmlq_destroy(struct mfs_rmlq *queue);
 MFS_API int mfs_voq_open(struct mfs_rmlq *queue, struct mfs_voq *voq);
 /* Nothing is queued in it. One that was never opened is left alone, if it is zeroed. */
 MFS_API void mfs_voq_close(struct mfs_rmlq *queue, struct mfs_voq *voq);
-/* Flows of the voq whose rank is larger are no candidates until another limit is set. */
+/* Flows of the voq whose rank is larger are no candidates until another limit is set; untagged ones
+ * are for the untagged share alone. */
 MFS_API void mfs_voq_limit(struct mfs_rmlq *queue, struct mfs_voq *voq, mfs_rank_t limit);
 MFS_API void mfs_voq_move(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_voq_class class);
 

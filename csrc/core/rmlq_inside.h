@@ -46,6 +46,7 @@ struct mfs_rmlq {
     uint32_t *where;           /* of each flow in the heap of its voq */
     struct mfs_voq **voqs;     /* by index; NULL: a free place */
     uint32_t voqs_count, voqs_room;
+    uint32_t voqs_limited;     /* with a limit */
     struct mfs_flow *flows;    /* max_flows of them */
     struct mfs_flow_cell *table; /* (voq, tag) -> flow; open addressing, table_mask + 1 cells */
     uint32_t table_mask;

@@ -47,9 +47,21 @@ void mfs_voq_close(struct mfs_rmlq *queue, struct mfs_voq *voq)
 {
     if (voq->index >= queue->voqs_count || queue->voqs[voq->index] != voq)
         return;
+    mfs_voq_limit(queue, voq, MFS_RANK_NONE);
     queue->voqs[voq->index] = NULL;
     for (int kind = 0; kind < MFS_KINDS; kind++)
         mfs_heap_free(&voq->flows[kind]);
+}
+
+/* Nothing of it goes by its rank. */
+static __attribute__((noinline)) void out_of_order(struct mfs_heap *order,
+                                                   const struct mfs_voq *voq, enum mfs_kind kind)
+{
+    if (kind == MFS_UNTAGGED && voq->flows[kind].count > 0)
+        mfs_heap_set(order, voq->index, MFS_RANK_LAST,
+                     mfs_heap_sequence(&voq->flows[kind].entries[0]));
+    else
+        mfs_heap_remove(order, voq->index);
 }
 
 void mfs_voq_place(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_kind kind)
@@ -61,7 +73,7 @@ void mfs_voq_place(struct mfs_rmlq *queue, struct mfs_voq *voq, enum mfs_kind ki
         return;
     order = &queue->order[voq->class][kind];
     if (flows->count == 0 || flows->entries[0].rank > voq->limit) {
-        mfs_heap_remove(order, voq->index);
+        out_of_order(order, voq, kind);
     } else if (order->count == 1 && order->where[voq->index] == 0) {
         order->entries[0].rank = flows->entries[0].rank; /* it is the only one */
         order->entries[0].tie = mfs_heap_tie(mfs_heap_sequence(&flows->entries[0]), voq->index);
@@ -75,6 +87,8 @@ void mfs_voq_limit(struct mfs_rmlq *queue, struct mfs_voq *voq, mfs_rank_t limit
 {
     if (voq->limit == limit)
         return;
+    queue->voqs_limited += voq->limit == MFS_RANK_NONE;
+    queue->voqs_limited -= limit == MFS_RANK_NONE;
     voq->limit = limit;
     for (int kind = 0; kind < MFS_KINDS; kind++)
         mfs_voq_place(queue, voq, kind);

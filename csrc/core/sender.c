@@ -117,6 +117,13 @@ static inline bool now_full(const struct mfs_sender *sender, const struct mfs_ot
                                   others->inflight_bytes + all->in[MFS_DESTINATION_OPEN].bytes, 1);
 }
 
+/* What waits is untagged, and a limit holds it back: it goes when its share pays for it. */
+static __attribute__((noinline, cold)) bool share_of_held(const struct mfs_sender *sender,
+                                                          const struct mfs_others *others)
+{
+    return sender->told.rank == MFS_RANK_LAST && mfs_sender_turn(sender, &sender->told, others) > 0;
+}
+
 int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_ns,
                     struct mfs_chunk *chunk)
 {
@@ -140,7 +147,7 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
         kind = see(sender, max_bytes);
         mfs_sender_tell(sender, now_ns);
     }
-    if (sender->told.rank == MFS_RANK_NONE)
+    if (sender->told.rank >= MFS_RANK_LAST && !share_of_held(sender, &others))
         return sender->blocked = -EAGAIN;
     turn = mfs_sender_turn(sender, &sender->told, &others);
     if (turn < 0) {

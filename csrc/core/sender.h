@@ -127,6 +127,9 @@ MFS_API void mfs_sender_destroy(struct mfs_sender *sender);
 /* In the caller's memory, zeroed. -ENOMEM. */
 MFS_API int mfs_sender_open(struct mfs_sender *sender, struct mfs_destination *destination,
                             void *user);
+/* What is worse is held back for now; also from in a look(). */
+MFS_API void mfs_sender_limit(struct mfs_sender *sender, struct mfs_destination *destination,
+                              mfs_rank_t limit);
 /* Nothing of it is queued any more; done() is not called for it any more. */
 MFS_API void mfs_sender_close(struct mfs_sender *sender, struct mfs_destination *destination);
 

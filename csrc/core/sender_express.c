@@ -43,13 +43,13 @@ int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destin
                        uint64_t bytes, uint64_t largest)
 {
     /* the last rank of all: it goes only when nobody of this host waits for the port */
-    const struct mfs_told last = {.rank = MFS_RANK_NONE - 1, .untagged_rank = MFS_RANK_NONE};
+    const struct mfs_told last = {.rank = MFS_RANK_LAST, .untagged_rank = MFS_RANK_NONE};
     struct mfs_express_room *room = &sender->room;
     struct mfs_others others;
     int64_t now_ns;
     int error;
 
-    if (destination->state != MFS_DESTINATION_OPEN ||
+    if (destination->queues != 0 ||
         (mfs_rmlq_operations(sender->queue) > 0 && mfs_rmlq_waits(sender->queue)))
         return -EBUSY;
     if (bytes <= room->spare && room->reused + bytes <= room->reuse_max) {
@@ -64,7 +64,7 @@ int mfs_sender_express(struct mfs_sender *sender, struct mfs_destination *destin
     now_ns = cheap_now_ns(sender);
     mfs_sender_look(sender, now_ns, &others);
     (void)mfs_sender_look_at_own(sender, &others, now_ns);
-    if (destination->state != MFS_DESTINATION_OPEN || /* since the look */
+    if (destination->queues != 0 || /* since the look */
         mfs_sender_turn(sender, &last, &others) < 0)
         return -EBUSY;
     error = mfs_sender_admit(sender, &others, false, bytes, now_ns);

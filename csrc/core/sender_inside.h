@@ -22,8 +22,8 @@
 void mfs_sender_patience(struct mfs_sender *sender);
 /* A sample of the rate is due. */
 void mfs_sender_sample(struct mfs_sender *sender, int64_t now_ns);
-/* A destination is stalled, and nobody was told yet. */
-void mfs_sender_say(struct mfs_sender *sender, int64_t now_ns);
+/* Of the destinations. True: a limit has changed what can be sent. */
+bool mfs_sender_news(struct mfs_sender *sender, int64_t now_ns);
 /* A chunk did not fit beside what is in flight to open destinations. */
 void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns);
 
@@ -61,7 +61,8 @@ static inline uint64_t mfs_sender_port_rate(struct mfs_sender *sender)
     return believed_Bps;
 }
 
-/* The owner looks: what does not leave in time leaves the account instead. True if so. */
+/* The owner looks: what does not leave in time leaves the account instead. True if so, or if a
+ * limit has changed what can be sent. */
 static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
     struct mfs_sender *sender, const struct mfs_others *others, int64_t now_ns)
 {
@@ -71,8 +72,8 @@ static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
         sender->patience_rate_Bps != sender->window.rate_Bps)
         mfs_sender_patience(sender);
     sender->patience.gap_ns = sender->window.gap_ns;
-    if (sender->destinations.unsaid)
-        mfs_sender_say(sender, now_ns);
+    if (!MFS_LIKELY(sender->destinations.news == 0) && mfs_sender_news(sender, now_ns))
+        return true;
     if (!mfs_destination_look(&sender->destinations, &sender->patience, now_ns))
         return false;
     mfs_sample_is(sender->port, MFS_SAMPLE_SLOW); /* it was not the port */

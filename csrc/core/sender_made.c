@@ -61,6 +61,12 @@ int mfs_sender_open(struct mfs_sender *sender, struct mfs_destination *destinati
     return mfs_destination_open(&sender->destinations, destination, user);
 }
 
+void mfs_sender_limit(struct mfs_sender *sender, struct mfs_destination *destination,
+                      mfs_rank_t limit)
+{
+    mfs_destination_limit(&sender->destinations, destination, limit);
+}
+
 void mfs_sender_close(struct mfs_sender *sender, struct mfs_destination *destination)
 {
     const bool held = destination->inflight_bytes > 0;
@@ -114,8 +120,8 @@ bool mfs_sender_restless(const struct mfs_sender *sender)
 {
     if (mfs_rmlq_operations(sender->queue) == 0)
         return false;
-    if (sender->blocked == -EAGAIN) /* its destinations must move first */
-        return false;
+    if (sender->blocked == -EAGAIN) /* its destinations must move first, or a limit end */
+        return sender->queue->voqs_limited > 0;
     if (sender->blocked != -ENOBUFS || sender->destinations.busy != 1)
         return true;
     /* its own bytes fill the window: their end is an event, and what waits for the same destination

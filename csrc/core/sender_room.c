@@ -29,12 +29,23 @@ void mfs_sender_sample(struct mfs_sender *sender, int64_t now_ns)
     mfs_sample_take(sender->port, others.done_bytes + sender->told.done_bytes, now_ns);
 }
 
-void mfs_sender_say(struct mfs_sender *sender, int64_t now_ns)
+/* One is stalled, and nobody was told yet. */
+static void say(struct mfs_sender *sender, int64_t now_ns)
 {
     struct mfs_destination *stalled = mfs_destination_unsaid(&sender->destinations, SAY_NS, now_ns);
 
     if (stalled && sender->transport.stalled)
         sender->transport.stalled(sender->transport.ctx, stalled, now_ns - stalled->moved_ns);
+}
+
+bool mfs_sender_news(struct mfs_sender *sender, int64_t now_ns)
+{
+    const bool limit = sender->destinations.news & MFS_NEWS_LIMIT;
+
+    if (sender->destinations.unsaid)
+        say(sender, now_ns);
+    sender->destinations.news = sender->destinations.unsaid ? MFS_NEWS_STALLED : 0;
+    return limit;
 }
 
 /* All that is in flight on the port goes to one destination, and somebody else waits. */

@@ -46,6 +46,7 @@ struct mfs_tag {
  */
 typedef uint64_t mfs_rank_t;
 #define MFS_RANK_NONE UINT64_MAX
+#define MFS_RANK_LAST (MFS_RANK_NONE - 1) /* behind whatever waits for a turn of its own */
 #define MFS_KEY_BITS 58
 #define MFS_KEY_MAX ((INT64_C(1) << MFS_KEY_BITS) - 1)
 

@@ -33,6 +33,8 @@ static uint32_t why(const struct mfs_sender *sender, const struct mfs_destinatio
         return MFS_WAIT_STALLED;
     if (destination->inflight_bytes > 0 && destination->state == MFS_DESTINATION_SLOW)
         return MFS_WAIT_SLOW;
+    if (rank != MFS_RANK_NONE && rank > destination->voq.limit)
+        return MFS_WAIT_LIMIT;
     if (rank > sender->told.rank)
         return MFS_WAIT_TURN;
     switch (sender->blocked) {

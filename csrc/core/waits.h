@@ -20,6 +20,7 @@ enum mfs_wait_for {
     MFS_WAIT_PACE, /* for the pacer */
     MFS_WAIT_SLOW, /* its destination takes bytes more slowly than the port */
     MFS_WAIT_STALLED, /* its destination takes none */
+    MFS_WAIT_LIMIT, /* a better one of another host goes to its receiver first */
     MFS_WAIT_FLIGHT, /* nothing of it is queued; what is in flight does not leave in time */
     MFS_WAITS_LAST
 };

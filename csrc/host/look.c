@@ -47,7 +47,7 @@ static void sender_tell(const struct mfs_sender_cell *cell, int64_t now_ns,
     const mfs_rank_t rank = mfs_get(&cell->rank);
     const int64_t stamp_ns = mfs_get(&cell->stamp_ns);
 
-    sender->level = rank == MFS_RANK_NONE ? MFS_LOOK_NOTHING : mfs_rank_level(rank);
+    sender->level = rank >= MFS_RANK_LAST ? MFS_LOOK_NOTHING : mfs_rank_level(rank);
     sender->stalled = mfs_get(&cell->stalled);
     sender->inflight_bytes = mfs_get(&cell->inflight_bytes);
     sender->age_ns = mfs_moment_age(stamp_ns, now_ns);

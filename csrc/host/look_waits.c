@@ -153,7 +153,7 @@ static bool queue_tell(struct here *here, uint32_t at, uint32_t index, struct mf
     queue->process = here->index[mfs_get(&cell->owner) - 1];
     queue->better_process = MFS_LOOK_NOBODY;
     queue->direction = mfs_get(&port->direction);
-    queue->level = rank == MFS_RANK_NONE ? MFS_LOOK_NOTHING : mfs_rank_level(rank);
+    queue->level = rank >= MFS_RANK_LAST ? MFS_LOOK_NOTHING : mfs_rank_level(rank);
     queue->stalled = mfs_get(&cell->stalled);
     queue->inflight_bytes = mfs_get(&cell->inflight_bytes);
     queue->age_ns = mfs_moment_age(stamp_ns, here->now_ns);

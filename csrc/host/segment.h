@@ -16,11 +16,12 @@
 #include "core/trust.h"
 #include "host/counters.h"
 #include "host/event.h"
+#include "host/far_tables.h"
 #include "host/host.h"
 #include "host/port.h"
 #include "host/waits.h"
 
-#define MFS_LAYOUT_VERSION 14u
+#define MFS_LAYOUT_VERSION 15u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -107,6 +108,7 @@ struct mfs_segment {
     _Atomic uint64_t events_count; /* ever recorded: the next one's number */
     struct mfs_event_cell events[MFS_EVENTS_MAX];
     struct mfs_wait_table waits[MFS_WAIT_TABLES];
+    struct mfs_far_tables far;
 };
 
 /* The slots that live processes hold. */

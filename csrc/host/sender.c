@@ -27,6 +27,8 @@
 #include "core/atomic.h"
 #include "host/config.h"
 #include "host/attach.h"
+#include "host/cell.h"
+#include "host/claims.h"
 #include "host/remember.h"
 #include "host/waits.h"
 
@@ -43,86 +45,18 @@ struct place {
     uint32_t owner; /* what stands in the cell */
     uint32_t number; /* of the cell, from 1 on */
     int64_t lease_ns;
-    int64_t chores_ns; /* not before */
+    int64_t chores_ns; /* not before: the first of the next two */
+    int64_t waits_ns, claims_ns;
     struct mfs_sender *sender; /* NULL: it is being made */
     struct mfs_waits waits;
+    struct mfs_claims claims;
 };
-
-/* --- cells; the segment's lock is held --- */
-
-static struct mfs_sender_cell *cell_free(struct mfs_port_cell *port)
-{
-    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
-        if (!mfs_get(&port->senders[i].owner))
-            return &port->senders[i];
-    }
-    return NULL;
-}
-
-static void cell_clear(struct mfs_sender_cell *cell)
-{
-    mfs_set(&cell->rank, MFS_RANK_NONE);
-    mfs_set(&cell->untagged_rank, MFS_RANK_NONE);
-    mfs_set(&cell->inflight_bytes, 0);
-    mfs_set(&cell->stalled, 0);
-    mfs_publish(&cell->owner, 0);
-}
-
-static int cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
-                     struct mfs_sender_cell **out)
-{
-    struct mfs_sender_cell *cell;
-    uint32_t next;
-    int error = mfs_segment_lock(host);
-
-    if (error)
-        return error;
-    cell = cell_free(port);
-    if (!cell) { /* perhaps the dead hold some */
-        mfs_process_reap_locked(host);
-        cell = cell_free(port);
-    }
-    if (cell) {
-        cell_clear(cell);
-        mfs_set(&cell->stamp_ns, mfs_now_ns());
-        mfs_publish(&cell->owner, host->process + 1);
-        next = (uint32_t)(cell - port->senders) + 1;
-        if (mfs_get(&port->senders_high) < next)
-            mfs_publish(&port->senders_high, next);
-        mfs_waits_open(waits, host, (uint32_t)(port - host->segment->ports), next - 1);
-        *out = cell;
-    }
-    mfs_segment_unlock(host);
-    return cell ? 0 : -ENOSPC;
-}
-
-void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *living)
-{
-    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
-        for (uint32_t j = 0; j < MFS_SENDERS_MAX; j++) {
-            struct mfs_sender_cell *cell = &segment->ports[i].senders[j];
-            const uint32_t owner = mfs_get(&cell->owner);
-
-            if (owner && !mfs_living_owner(living, owner))
-                cell_clear(cell);
-        }
-    }
-    mfs_waits_reap(segment, living);
-}
 
 /* --- what a sender tells and sees --- */
 
 static void publish(void *ctx, const struct mfs_told *told, int64_t now_ns)
 {
-    struct mfs_sender_cell *cell = ((struct place *)ctx)->cell;
-
-    mfs_set(&cell->untagged_bytes, told->untagged_bytes);
-    mfs_set(&cell->untagged_rank, told->untagged_rank);
-    mfs_set(&cell->rank, told->rank);
-    mfs_set(&cell->inflight_bytes, told->inflight_bytes);
-    mfs_set(&cell->done_bytes, told->done_bytes);
-    mfs_set(&cell->stalled, told->stalled);
-    mfs_publish(&cell->stamp_ns, now_ns);
+    mfs_cell_tell(((struct place *)ctx)->cell, told, now_ns);
 }
 
 /* False: somebody in the way does not move. */
@@ -162,6 +96,11 @@ static inline bool look_around(const struct mfs_port_cell *port, const struct mf
     return all_move;
 }
 
+static void chores_set(struct place *place)
+{
+    place->chores_ns = place->waits_ns < place->claims_ns ? place->waits_ns : place->claims_ns;
+}
+
 /* What is done now and then. */
 static __attribute__((noinline, cold)) void chores(struct place *place, bool all_move,
                                                    int64_t now_ns)
@@ -174,8 +113,14 @@ static __attribute__((noinline, cold)) void chores(struct place *place, bool all
     if (mfs_moment_come(due_ns, now_ns - wait_ns, REAP_IDLE_NS + REAP_EVERY_NS) &&
         mfs_replace(&port->reap_next_ns, &due_ns, now_ns + REAP_EVERY_NS))
         mfs_process_reap(place->host);
-    if (place->sender && now_ns >= place->chores_ns)
-        place->chores_ns = mfs_waits_tell(&place->waits, place->sender, now_ns);
+    if (!place->sender || now_ns < place->chores_ns)
+        return;
+    if (now_ns >= place->waits_ns)
+        place->waits_ns = mfs_waits_tell(&place->waits, place->sender, now_ns);
+    if (now_ns >= place->claims_ns)
+        place->claims_ns = mfs_claims_tell(&place->claims, place->host, mfs_get(&port->direction),
+                                           place->sender, place->lease_ns, now_ns);
+    chores_set(place);
 }
 
 /* Somebody has written over the words by which the others find this sender. */
@@ -291,7 +236,7 @@ int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction 
     place->lease_ns = mfs_config_get()->lease;
     error = mfs_port_open(host, port, direction, &place->port);
     if (!error)
-        error = cell_take(host, place->port->cell, &place->waits, &place->cell);
+        error = mfs_cell_take(host, place->port->cell, &place->waits, &place->cell);
     if (!error) {
         place->owner = host->process + 1;
         place->number = (uint32_t)(place->cell - place->port->cell->senders) + 1;
@@ -304,7 +249,7 @@ int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction 
     }
     mfs_waits_close(&place->waits);
     if (place->cell)
-        cell_clear(place->cell);
+        mfs_cell_clear(place->cell);
     mfs_port_close(place->port);
     free(place);
     return error;
@@ -319,7 +264,8 @@ void mfs_sender_leave(struct mfs_sender *sender)
     place = sender->others.ctx;
     mfs_sender_destroy(sender);
     mfs_waits_close(&place->waits);
-    cell_clear(place->cell);
+    mfs_claims_close(&place->claims, place->host);
+    mfs_cell_clear(place->cell);
     mfs_port_close(place->port);
     free(place);
 }
@@ -337,8 +283,10 @@ void mfs_sender_tell_waits(struct mfs_sender *sender, int64_t now_ns)
 {
     struct place *place = sender->others.ctx;
 
-    if (now_ns >= place->chores_ns - place->waits.every_ns + MFS_WAITS_SLEEP_NS)
-        place->chores_ns = mfs_waits_tell(&place->waits, sender, now_ns);
+    if (now_ns < place->waits_ns - place->waits.every_ns + MFS_WAITS_SLEEP_NS)
+        return;
+    place->waits_ns = mfs_waits_tell(&place->waits, sender, now_ns);
+    chores_set(place);
 }
 
 const _Atomic uint64_t *mfs_host_settings_word(struct mfs_host *host)

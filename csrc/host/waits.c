@@ -111,6 +111,7 @@ static const char *why_words(uint32_t why)
         [MFS_WAIT_PACE] = "the pacer",
         [MFS_WAIT_SLOW] = "its receiver, which is slower than the port",
         [MFS_WAIT_STALLED] = "its receiver, which takes no bytes",
+        [MFS_WAIT_LIMIT] = "more urgent transfers of other hosts to its receiver",
         [MFS_WAIT_FLIGHT] = "bytes in flight",
     };
 

@@ -135,6 +135,7 @@ struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)
         to->user = NULL;
         return NULL;
     }
+    to->end.peer = ep->far_peer;
     if (*mfs_peer_get())
         snprintf(ep->peer, sizeof(ep->peer), "%s", mfs_peer_get());
     return to;

@@ -111,6 +111,7 @@ static bool api_read(void *function, struct mfs_ucx_api *api)
     api->base = info.dli_fbase;
 #define MFS_UCX_CALL(type, name, parameters) *(void **)&api->name = dlsym(handle, #name);
 #include "ucx/calls.def"
+#include "ucx/asks.def"
 #undef MFS_UCX_CALL
     dlclose(handle);
     return true;

@@ -25,6 +25,7 @@
 struct mfs_ucx_api {
 #define MFS_UCX_CALL(type, name, parameters) type(*name) parameters;
 #include "ucx/calls.def"
+#include "ucx/asks.def"
 #undef MFS_UCX_CALL
     const void *base; /* where that libucp is mapped */
 };

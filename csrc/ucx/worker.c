@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #include "host/config.h"
+#include "host/far.h"
 #include "host/log.h"
 #include "ucx/ep.h"
+#include "ucx/far.h"
 #include "ucx/map.h"
 
 #define CHUNKS_IN_SLAB 64
@@ -46,6 +48,8 @@ struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_wor
     if (!worker->shared)
         worker->counts = mfs_count_row_get(worker->host);
     pthread_mutex_init(&worker->mutex, NULL);
+    worker->far_place = MFS_FAR_NONE;
+    mfs_ucx_far_enter(worker);
     return worker;
 }
 
@@ -70,6 +74,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
         mfs_ucx_ep_free(worker->eps);
     for (int i = 0; i < MFS_UCX_LANES; i++)
         mfs_sender_leave(worker->lanes[i].sender);
+    mfs_ucx_far_leave(worker);
     mfs_ucx_pool_free(&worker->requests);
     mfs_ucx_copies_free(&worker->copies);
     mfs_ucx_slabs_free(&worker->tag_memory);

@@ -102,6 +102,7 @@ struct mfs_ucx_worker {
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
+    uint32_t far_place; /* ucx/far.h; MFS_FAR_NONE: other hosts do not know of it */
     struct mfs_ucx_ep *eps; /* also those closed that a request still refers to */
     int lost; /* error of an operation that nobody watched, to be told by the
                * next flush of the worker; UCS_OK: none */
@@ -120,6 +121,7 @@ struct mfs_ucx_ep {
     int lost; /* error of an operation that nobody watched: its flushes fail */
     int failed; /* error of a chunk that says that the peer is gone */
     bool closed; /* the caller's handle is no longer ours */
+    uint64_t far_peer; /* who is there, for other hosts; 0: not known */
     char peer[MFS_PEER_NAME_MAX + 1]; /* its name for people; "": nobody has said it */
     struct mfs_ucx_ep *next, *prev; /* of the worker */
 };

@@ -14,7 +14,9 @@ from typing import Any
 from ..native import NEVER, ffi, lib, text
 from .segment import Look, look_by, members_of
 
-WHY = ("look", "turn", "others", "window", "pace", "slow", "stalled", "flight")  # enum mfs_wait_for
+WHY = (  # enum mfs_wait_for
+    *("look", "turn", "others", "window", "pace", "slow", "stalled", "limit", "flight"),
+)
 
 
 @dataclass(frozen=True)
@@ -164,4 +166,5 @@ def reason(queue: Queue, wait: Wait) -> str:
         "others": "more urgent transfers of another process",
         "window": f"room in the window: {queue.inflight_bytes / 1e6:.1f} MB are in flight",
         "pace": "the pacer, MFS_PACE",
+        "limit": f"{peer}: more urgent transfers of other hosts go there first",
     }[wait.why]

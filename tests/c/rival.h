@@ -41,7 +41,7 @@ static inline void rival_place(const struct mfs_params *params, const struct mfs
 }
 
 static const struct mfs_policy rival_policy = {
-    .name = "rival", .defers = true, .place = rival_place};
+    .name = "rival", .defers = true, .shares_from = MFS_LEVELS_MAX, .place = rival_place};
 
 /* On a port of the host. */
 static inline void rival_join(struct rival *rival, struct mfs_host *host, const char *port)

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host/cell.h"
+
+#include <errno.h>
+
+#include "host/attach.h"
+#include "host/waits.h"
+
+/* The segment's lock is held. */
+static struct mfs_sender_cell *cell_free(struct mfs_port_cell *port)
+{
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
+        if (!mfs_get(&port->senders[i].owner))
+            return &port->senders[i];
+    }
+    return NULL;
+}
+
+void mfs_cell_clear(struct mfs_sender_cell *cell)
+{
+    mfs_set(&cell->rank, MFS_RANK_NONE);
+    mfs_set(&cell->untagged_rank, MFS_RANK_NONE);
+    mfs_set(&cell->inflight_bytes, 0);
+    mfs_set(&cell->stalled, 0);
+    mfs_publish(&cell->owner, 0);
+}
+
+int mfs_cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
+                  struct mfs_sender_cell **out)
+{
+    struct mfs_sender_cell *cell;
+    uint32_t next;
+    int error = mfs_segment_lock(host);
+
+    if (error)
+        return error;
+    cell = cell_free(port);
+    if (!cell) { /* perhaps the dead hold some */
+        mfs_process_reap_locked(host);
+        cell = cell_free(port);
+    }
+    if (cell) {
+        mfs_cell_clear(cell);
+        mfs_set(&cell->stamp_ns, mfs_now_ns());
+        mfs_publish(&cell->owner, host->process + 1);
+        next = (uint32_t)(cell - port->senders) + 1;
+        if (mfs_get(&port->senders_high) < next)
+            mfs_publish(&port->senders_high, next);
+        if (waits)
+            mfs_waits_open(waits, host, (uint32_t)(port - host->segment->ports), next - 1);
+        *out = cell;
+    }
+    mfs_segment_unlock(host);
+    return cell ? 0 : -ENOSPC;
+}
+
+void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *living)
+{
+    for (uint32_t i = 0; i < MFS_PORTS_MAX; i++) {
+        for (uint32_t j = 0; j < MFS_SENDERS_MAX; j++) {
+            struct mfs_sender_cell *cell = &segment->ports[i].senders[j];
+            const uint32_t owner = mfs_get(&cell->owner);
+
+            if (owner && !mfs_living_owner(living, owner))
+                mfs_cell_clear(cell);
+        }
+    }
+    mfs_waits_reap(segment, living);
+    mfs_far_reap(&segment->far, living);
+}

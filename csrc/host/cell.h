@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside csrc/host only: a place on a port, as a sender has one, and a guest. */
+#ifndef MFS_HOST_CELL_H
+#define MFS_HOST_CELL_H
+
+#include "core/atomic.h"
+#include "core/sender.h"
+#include "host/segment.h"
+
+/* Free, or what the dead held; ours from here on. waits: NULL: it tells of nothing that waits.
+ * -ENOSPC: too many senders; -EAGAIN: see mfs_segment_lock. */
+int mfs_cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
+                  struct mfs_sender_cell **out);
+/* It is free. */
+void mfs_cell_clear(struct mfs_sender_cell *cell);
+
+static inline void mfs_cell_tell(struct mfs_sender_cell *cell, const struct mfs_told *told,
+                                 int64_t now_ns)
+{
+    mfs_set(&cell->untagged_bytes, told->untagged_bytes);
+    mfs_set(&cell->untagged_rank, told->untagged_rank);
+    mfs_set(&cell->rank, told->rank);
+    mfs_set(&cell->inflight_bytes, told->inflight_bytes);
+    mfs_set(&cell->done_bytes, told->done_bytes);
+    mfs_set(&cell->stalled, told->stalled);
+    mfs_publish(&cell->stamp_ns, now_ns);
+}
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside csrc/host only: the tables of host/far.h in the segment, and how senders read them.
+ *
+ *   own[]      written under the lock by the process that has the worker; the dead's are reaped
+ *   workers[]  open addressing by uid, written under the lock by the agent; a reader that finds
+ *              half of a change finds no port, or that of the worker before
+ *   ports[]    the same; the words of a limit are the agent's alone: its rank is written before its
+ *              end, so that an old limit never has a new end
+ *   claims[]   one of a sender and a far port, taken by the sender; the dead's are reaped
+ */
+#ifndef MFS_HOST_FAR_TABLES_H
+#define MFS_HOST_FAR_TABLES_H
+
+#include <stdatomic.h>
+
+#include "host/far.h"
+
+#define MFS_CLAIMS_MAX 1024u
+#define MFS_FAR_ATTEND_MAX_NS INT64_C(10000000000)
+#define MFS_FAR_NAME_WORDS ((MFS_FAR_NAME_MAX + 1) / sizeof(uint64_t))
+#define MFS_FAR_OWN_NAME_WORDS ((MFS_PORT_NAME_MAX + 1) / sizeof(uint64_t))
+
+struct mfs_far_own_cell {
+    _Atomic uint32_t owner; /* process slot + 1; 0: free */
+    _Atomic uint64_t uid;
+    _Atomic uint64_t name[MFS_FAR_OWN_NAME_WORDS];
+};
+
+struct mfs_far_worker_cell {
+    _Atomic uint64_t uid;    /* 0: never used */
+    _Atomic uint32_t far[2]; /* by the direction of our sender; MFS_FAR_NONE: not known */
+};
+
+struct mfs_far_port_cell {
+    _Alignas(64) _Atomic uint64_t key; /* 0: free */
+    _Atomic uint64_t limit;            /* a rank of this host's clock */
+    _Atomic int64_t until_ns;          /* the limit ends */
+    _Atomic uint64_t name[MFS_FAR_NAME_WORDS];
+};
+
+struct mfs_claim_cell {
+    _Alignas(64) _Atomic uint32_t owner; /* process slot + 1; 0: free */
+    _Atomic uint32_t far;
+    _Atomic uint64_t rank; /* of the best that waits, or MFS_RANK_NONE */
+    _Atomic uint64_t waiting_bytes, inflight_bytes, done_bytes;
+    _Atomic int64_t stamp_ns; /* when it was told */
+};
+
+struct mfs_far_tables {
+    _Atomic uint32_t agent;   /* its process slot + 1; 0: there is none */
+    _Atomic int64_t until_ns; /* it is there */
+    _Atomic uint64_t version; /* of workers and ports */
+    _Atomic uint64_t own_version;
+    struct mfs_far_own_cell own[MFS_FAR_OWN_MAX];
+    struct mfs_far_worker_cell workers[MFS_FAR_WORKERS_MAX];
+    struct mfs_far_port_cell ports[MFS_FAR_PORTS_MAX];
+    struct mfs_claim_cell claims[MFS_CLAIMS_MAX];
+};
+
+struct mfs_living;
+
+/* Is there an agent now? */
+bool mfs_far_attended(const struct mfs_far_tables *far, int64_t now_ns);
+/* The port that a sender of this direction reaches at the worker; MFS_FAR_NONE. */
+uint32_t mfs_far_find(const struct mfs_far_tables *far, uint64_t uid, enum mfs_direction direction);
+/* The limit of now; MFS_RANK_NONE: there is none. */
+mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, int64_t lease_ns,
+                             int64_t now_ns);
+/* The port's name; false: there is none of that index. */
+bool mfs_far_name(const struct mfs_far_tables *far, uint32_t port, char name[MFS_FAR_NAME_MAX + 1]);
+/* What all the host's senders want of it: added up. Rows of others than live ones: by their
+ * stamps. */
+void mfs_far_sum(const struct mfs_far_tables *far, int64_t lease_ns, int64_t now_ns,
+                 mfs_rank_t rank[MFS_FAR_PORTS_MAX], struct mfs_claim sum[MFS_FAR_PORTS_MAX]);
+/* What nobody alive owns; the lock is held. */
+void mfs_far_reap(struct mfs_far_tables *far, const struct mfs_living *living);
+
+#endif
