@@ -54,7 +54,6 @@ def environment(folder: Path) -> dict[str, str]:
         **env,
         "UCX_TLS": "tcp",
         "UCX_NET_DEVICES": "lo",
-        "UCX_TCP_SNDBUF": "512k",  # as `mfs run` does
         "UCX_LOG_LEVEL": "fatal",  # of those who are killed the others speak
         "NCCL_SOCKET_IFNAME": "lo",
         "MFS_NCCL_UCX": str(ucx.wheel("lib") / "libucp.so.0"),

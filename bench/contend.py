@@ -69,7 +69,6 @@ class Process:
             env["MFS_ENABLE"] = "1"
             if system == "mfs":
                 env["LD_PRELOAD"] = str(UCX_SHIM)
-            env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
         self.process = subprocess.Popen(
             [*place.command, sys.executable, str(PARTY), system, name, str(theirs.fileno())],
             env=env,

@@ -80,7 +80,6 @@ class Process:
         env.pop("MFS_ENABLE", None)
         if system != "plain":
             env |= {"MFS_ENABLE": "1", "LD_PRELOAD": str(UCX_SHIM)}
-            env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
         # what enters the pod is started without the shim
         preload = [f"LD_PRELOAD={env.pop('LD_PRELOAD')}"] if "LD_PRELOAD" in env else []
         party = [sys.executable, str(PARTY), system, place.name, str(theirs.fileno())]

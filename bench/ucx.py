@@ -113,7 +113,6 @@ def environment(variables: dict[str, str], segment: Path, *, mfs: bool) -> dict[
     env |= {"UCX_LOG_LEVEL": "error", **variables}
     if mfs:
         env |= {"MFS_ENABLE": "1", "LD_PRELOAD": str(UCX_SHIM), "MFS_SEGMENT": str(segment)}
-        env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
     return env
 
 

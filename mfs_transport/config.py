@@ -40,10 +40,6 @@ Source = Literal["command line", "environment", "file", "default"]
 PREFIX = "MFS_"
 SECTION = "mfs"
 FILE_VARIABLE = "MFS_CONFIG"
-# Over TCP a put is complete when the socket's buffer has it: what lies there can no longer
-# be overtaken. The default grows to megabytes, tens of milliseconds on a slow link; half a
-# MiB still fills 10 Gbit/s at 0.4 ms.
-TCP_SEND_BUFFER = "512k"
 # A file is for what holds from run to run: `mfs run` is what enables, and a file that
 # names another file would have to be read twice.
 NOT_IN_FILE = {"enable": "`mfs run` sets it", "config": "set MFS_CONFIG"}

@@ -59,7 +59,6 @@ The policy of a host may be changed while processes run:
 | `MFS_ENABLE` | `1` | the shim does nothing without it |
 | `LD_PRELOAD` | `libmfs_ucx.so`, then yours; a sanitizer first | puts the shim in front of UCX |
 | `NIXL_UCX_DEEPBIND` | `0` | with 1 NIXL's calls pass the shim by |
-| `UCX_TCP_SNDBUF` | `512k` where UCX may use TCP | what lies in the socket cannot be overtaken |
 | `UCX_MODULES` | `^efa` where the system has a libefa too | else NIXL 1.5.1 crashes at exit |
 | `NCCL_NET_PLUGIN`, `NCCL_NET` | our plug-in, `MFS` | NCCL falls back without a word |
 | `MFS_NCCL_UCX` | the package `libucx`, if it suits the host | the loader does not find it |

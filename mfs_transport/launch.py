@@ -9,7 +9,7 @@ from pathlib import Path
 from .config import FILE_VARIABLE, Settings
 from .native import UCX_SHIM, InputError
 from .nccl_env import nccl_environment
-from .ucx_env import ucx_environment
+from .ucx_env import modules_environment
 
 # Runtimes that end the program when another library comes before them.
 MUST_COME_FIRST = ("libasan.", "libtsan.", "liblsan.", "libhwasan.", "libclang_rt.")
@@ -46,6 +46,6 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         changes[FILE_VARIABLE] = str(settings.file.absolute())  # the program may change folder
     changes["LD_PRELOAD"] = preload(environ.get("LD_PRELOAD", ""), UCX_SHIM)
     changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
-    changes.update(ucx_environment(environ))
+    changes.update(modules_environment(environ))
     changes.update(nccl_environment(environ, changes))
     return changes

@@ -20,7 +20,6 @@ import tempfile
 from pathlib import Path
 
 from . import __version__
-from .config import TCP_SEND_BUFFER
 from .native import PACKAGE, UCX_SHIM, InputError
 
 LEFT_OUT = ("__pycache__", "bench", "csrc")
@@ -34,7 +33,6 @@ def environment(seen_as: Path, segment: str) -> dict[str, str]:
         "LD_PRELOAD": str(seen_as / "python" / PACKAGE.name / UCX_SHIM.name),
         "PYTHONPATH": str(seen_as / "python"),
         "NIXL_UCX_DEEPBIND": "0",  # 1 makes NIXL's calls pass the shim by
-        "UCX_TCP_SNDBUF": TCP_SEND_BUFFER,
         **({"MFS_SEGMENT": segment} if segment else {}),
     }
 

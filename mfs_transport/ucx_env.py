@@ -7,8 +7,6 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .config import TCP_SEND_BUFFER
-
 SYSFS = Path("/sys")
 # where the dynamic linker looks for the system's libraries
 LIBRARIES = tuple(
@@ -28,15 +26,6 @@ def rdma_devices(sysfs: Path = SYSFS) -> list[str]:
 def has_verbs(libucp: Path) -> bool:
     """Was the UCX of this libucp built with verbs? Its modules lie beside it."""
     return any((libucp.resolve().parent / "ucx").glob("libuct_ib*"))
-
-
-def tcp_is_used(environ: Mapping[str, str]) -> bool:
-    """May UCX use TCP, as far as UCX_TLS says? Its settings are "unused" otherwise, it warns."""
-    value = environ.get("UCX_TLS", "")
-    names = {name.strip().lstrip("\\") for name in value.removeprefix("^").split(",")}
-    if value.startswith("^"):
-        return not names & {"tcp", "all"}
-    return not value or bool(names & {"tcp", "all"})
 
 
 def nixl_modules() -> list[Path]:
@@ -76,11 +65,3 @@ def modules_environment(environ: Mapping[str, str]) -> dict[str, str]:
     if "UCX_MODULES" in environ or not efa_clashes():
         return {}
     return {"UCX_MODULES": WITHOUT_EFA}
-
-
-def ucx_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What is added to `environ` for UCX. What the user set stays."""
-    found = modules_environment(environ)
-    if "UCX_TCP_SNDBUF" not in environ and tcp_is_used(environ):
-        found["UCX_TCP_SNDBUF"] = TCP_SEND_BUFFER
-    return found

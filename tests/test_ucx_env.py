@@ -35,18 +35,6 @@ def test_has_verbs__through_a_link(tmp_path: Path):
     assert ucx_env.has_verbs(tmp_path / "libucp.so.0")
 
 
-@pytest.mark.parametrize(
-    ("value", "used"),
-    [
-        *((v, True) for v in ("", "all", "tcp", "rc,tcp", "\\tcp,shm", "^shm", "^rc,ud")),
-        *((v, False) for v in ("shm", "rc,self", "^tcp", "^shm,tcp")),
-    ],
-)
-def test_tcp_is_used(value: str, used: bool):
-    assert ucx_env.tcp_is_used({"UCX_TLS": value}) is used
-    assert ("UCX_TCP_SNDBUF" in ucx_env.ucx_environment({"UCX_TLS": value})) is used
-
-
 def test_efa_clashes__where_both_bring_it(tmp_path: Path):
     wheel, system, sysfs = tmp_path / "wheel", tmp_path / "system", tmp_path / "sys"
     for folder in (wheel, system, sysfs):

@@ -194,8 +194,6 @@ static ucs_status_t context_open(const struct mfs_nccl_ucx *ucx, struct mfs_nccl
         snprintf(number, sizeof(number), "%d", classes[klass].traffic_class);
         modify(ucx, config, "IB_TRAFFIC_CLASS", number);
     }
-    if (mfs_nccl_scheduled() && !getenv("UCX_TCP_SNDBUF"))
-        modify(ucx, config, "TCP_SNDBUF", "512k"); /* as `mfs run` does */
     device->emulates = told(ucx, NULL, config, old_protocols);
     status = ucx->ucp_init_version(UCP_API_MAJOR, UCP_API_MINOR, &params, config,
                                    &device->contexts[klass]);

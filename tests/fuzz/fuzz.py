@@ -174,7 +174,7 @@ def command(name: str) -> list[str]:
 def _fuzzer(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     findings = OUT / "findings"
     findings.mkdir(parents=True, exist_ok=True)
-    limits = ("-timeout=120", "-rss_limit_mb=4096", f"-artifact_prefix={findings / name}-")
+    limits = ("-timeout=600", "-rss_limit_mb=4096", f"-artifact_prefix={findings / name}-")
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MFS_")}
     return subprocess.run(
         [*command(name), *limits, "-print_final_stats=1", *arguments],

@@ -14,7 +14,7 @@ import os
 from ...config import flag
 from ...native import UCX_SHIM
 from ...nccl_env import nccl_environment
-from ...ucx_env import ucx_environment
+from ...ucx_env import modules_environment
 
 _library: ctypes.CDLL | None = None
 
@@ -48,7 +48,7 @@ def load_shim() -> str | None:
 def prepare_environment() -> None:
     """What NIXL, UCX and NCCL have to find. What the user set stays."""
     os.environ["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
-    os.environ.update(ucx_environment(os.environ))
+    os.environ.update(modules_environment(os.environ))
     os.environ.update(nccl_environment(os.environ, {}))
 
 

@@ -125,7 +125,6 @@ class Cluster:
             "UCX_NET_DEVICES": place.device,
             "VLLM_NIXL_SIDE_CHANNEL_HOST": place.address,
             "VLLM_NIXL_SIDE_CHANNEL_PORT": str(SIDE_PORT + index),
-            "UCX_TCP_SNDBUF": "512k",  # with MFS off and on alike
             **modules_environment(os.environ),
         }
         if options.mfs:
