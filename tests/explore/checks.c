@@ -4,6 +4,8 @@
  *
  *   window: open bytes of those that move <= window + more + a chunk a sender
  *   order:  nobody posts while another that moves has told, all along, that it has a better one
+ *   limit:  nothing goes whose rank is worse than its destination's limit, but the untagged share;
+ *           and nobody waits for it
  *   stall:  a destination whose bytes do not move is sent no more
  *   share:  n untagged bytes leave before n * 1000 / share + a chunk a sender
  *   pace:   bytes leave no faster, but for two milliseconds' worth (one that the pacer makes up
@@ -176,6 +178,16 @@ static void check_order(const struct process *at, mfs_rank_t rank)
     }
 }
 
+static void check_limit(const struct process *at, const struct operation *operation,
+                        mfs_rank_t rank)
+{
+    const mfs_rank_t limit = operation->to->at.voq.limit;
+
+    if (rank > limit && !(operation->untagged && machine.config.untagged_share > 0))
+        FAIL("process %u posts rank %llx to one with the limit %llx", at->index,
+             (unsigned long long)rank, (unsigned long long)limit);
+}
+
 static void check_share(const struct process *at, bool untagged, uint64_t bytes)
 {
     const uint64_t share = machine.config.untagged_share;
@@ -219,6 +231,7 @@ void check_post(const struct process *at, const struct operation *operation,
     if (world.faults & FAULTS_OF_WORDS)
         return;
     check_stall(operation->to);
+    check_limit(at, operation, chunk->rank);
     if (operation->to->at.state == MFS_DESTINATION_OPEN)
         check_window(at);
     if (!operation->untagged || machine.config.untagged_share == 0)
@@ -232,6 +245,7 @@ void check_express(struct process *at, const struct operation *operation)
     at->unasked = at->looked ? 0 : at->unasked + operation->op.length;
     CHECK(at->unasked <= CHUNK_MAX);
     CHECK(operation->to->at.state == MFS_DESTINATION_OPEN);
+    CHECK(operation->to->at.voq.limit == MFS_RANK_NONE);
     if (world.faults & FAULTS_OF_WORDS)
         return;
     check_window(at);
@@ -269,16 +283,22 @@ void check_told(const struct process *at)
 {
     const struct mfs_sender *sender = at->sender;
     mfs_rank_t best = MFS_RANK_NONE;
+    bool free = false; /* something waits that no limit holds back */
 
     if (world.faults & FAULTS_OF_WORDS)
         return;
     for (unsigned i = 0; i < OPERATIONS; i++) {
         const struct operation *operation = &at->operations[i];
 
-        if (operation->covered < operation->op.length && operation->rank < best &&
-            operation->to->at.state == MFS_DESTINATION_OPEN)
+        if (operation->covered == operation->op.length ||
+            operation->rank > operation->to->at.voq.limit)
+            continue;
+        free = true;
+        if (operation->rank < best && operation->to->at.state == MFS_DESTINATION_OPEN)
             best = operation->rank;
     }
+    if (!free)
+        CHECK(peek(&at->cell->rank) >= MFS_RANK_LAST);
     CHECK(told_about(peek(&at->cell->inflight_bytes), open_of(at)));
     CHECK(told_about(peek(&at->cell->done_bytes), sender->told.done_bytes));
     if (sender->destinations.busy == 0) {
@@ -299,4 +319,6 @@ void check_left(const struct process *at)
         return;
     for (unsigned i = 0; i < MFS_SENDERS_MAX; i++)
         CHECK(peek(&machine.segment->ports[0].senders[i].owner) != owner);
+    for (unsigned i = 0; i < MFS_CLAIMS_MAX; i++)
+        CHECK(peek(&machine.segment->far.claims[i].owner) != owner);
 }

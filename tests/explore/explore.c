@@ -23,6 +23,11 @@
  *
  *   host/process      a slot is free before what its owner held is
  *
+ *   core/destination  what has a limit may go at once
+ *   core/rmlq_voq     a limit holds nothing back
+ *   core/sender       what only a limit holds back is told to the others
+ *   host/claims       limits never end, or rows of a sender that leaves stay
+ *
  * Not seen: that what one says to have in flight is cut (HELD_MAX), since runs with garbage are not
  * held to the window; and, in 1,500 seeds, that no window takes longer than a second
  * (core/window_state; tests/c/test_sender_slow.c has a case for it).
@@ -111,9 +116,46 @@ static void garbage(void)
     if (chance(4)) {
         from = (char *)&port->senders_high;
         words = ((size_t)((char *)port->senders - from)) / 8;
+    } else if (world.limits && chance(2)) {
+        from = chance(2) ? (char *)&machine.segment->far.ports[0]
+                         : (char *)&machine.segment->far.claims[0];
+        words = 4 * sizeof(machine.segment->far.claims[0]) / 8;
     }
     for (unsigned i = (unsigned)pick(4); i < 4; i++)
         garbage_in((uint64_t *)(void *)(from + 8 * pick(words)));
+}
+
+/* --- limits of other hosts, as an agent tells them --- */
+
+static void agent_comes(void)
+{
+    struct mfs_host host = {.segment = machine.segment, .fd = -1, .process = DEAD_SLOT};
+
+    pthread_mutex_init(&host.mutex, NULL);
+    for (unsigned i = 0; i < DESTINATIONS; i++) {
+        uint32_t port;
+
+        CHECK(mfs_far_port(&host, 1 + i, "far", &port) == 0);
+        CHECK(mfs_far_worker(&host, UID_OF(i), port, MFS_FAR_NONE) == 0);
+    }
+    pthread_mutex_destroy(&host.mutex);
+}
+
+/* Something that it says, or that it goes or comes back. */
+static void agent_says(void)
+{
+    struct mfs_far_tables *far = &machine.segment->far;
+    struct mfs_far_port_cell *port = &far->ports[pick(DESTINATIONS)];
+
+    if (chance(16)) {
+        far->until_ns = 0;
+    } else if (chance(3)) {
+        port->until_ns = 0;
+    } else {
+        far->until_ns = machine.now_ns + a_while();
+        port->limit = mfs_rank_make((unsigned)pick(3), (int64_t)pick(8));
+        port->until_ns = machine.now_ns + a_while();
+    }
 }
 
 static void strike(enum fault fault)
@@ -173,6 +215,8 @@ static void faults_end(void)
 
     world.calm = true;
     machine.slots[DEAD_SLOT] = 0;
+    if (world.limits && chance(2)) /* the agent stays, and says nothing */
+        machine.segment->far.until_ns = machine.now_ns + MFS_FAR_ATTEND_MAX_NS - 1;
     if (machine.config.port_rate > 0) /* a setting, that nobody learns anew */
         mfs_set(&port->rate_Bps, world.rate_Bps);
     if (world.faults & FAULT_GARBAGE) /* it is believed to lie a minute ahead */
@@ -273,8 +317,9 @@ static int64_t end_ns(void)
         bytes += process_waits(&world.processes[i]);
     if (machine.config.pace > 0 && machine.config.pace < rate_Bps)
         rate_Bps = machine.config.pace;
-    return machine.now_ns + 2 * machine.config.lease + (garbage ? world.count * GARBAGE_NS : 0) +
-           (int64_t)(bytes * 2000000000 / rate_Bps) + 64 * 120000;
+    return machine.now_ns + (world.limits ? 3 : 2) * machine.config.lease +
+           (garbage ? world.count * GARBAGE_NS : 0) + (int64_t)(bytes * 2000000000 / rate_Bps) +
+           64 * 120000;
 }
 
 static void late(void)
@@ -357,6 +402,9 @@ static void run(uint64_t seed)
                         << kind;
     world.express = chance(3);
     world.leaves = chance(4);
+    world.limits = chance(3);
+    if (world.limits)
+        agent_comes();
     grain = grains[pick(4)];
     for (unsigned i = 0; i < world.count; i++)
         begin(&world.processes[i]);
@@ -374,6 +422,8 @@ static void run(uint64_t seed)
         }
         if (!world.calm && below(&drawn, 200) == 0)
             strike_some();
+        if (!world.calm && world.limits && chance(200))
+            agent_says();
         chosen = choose((unsigned)below(&drawn, world.count));
         if (chosen < world.count)
             turn(chosen, drawn, grain);

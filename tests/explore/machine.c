@@ -129,6 +129,7 @@ void machine_reset(uint64_t seed)
     memset(&segment->ports[0], 0, sizeof(segment->ports[0]));
     memset(segment->port_users, 0, sizeof(segment->port_users));
     memset(segment->processes, 0, sizeof(segment->processes));
+    memset(&segment->far, 0, sizeof(segment->far));
     segment->writer = 0;
     mfs_segment_init(segment, 0);
 }

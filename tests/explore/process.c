@@ -136,6 +136,8 @@ static void join(struct process *at)
     for (unsigned i = 0; i < DESTINATIONS; i++) {
         at->to[i] = (struct to){.of = at};
         CHECK(mfs_sender_open(sender, &at->to[i].at, at) == 0);
+        if (world.limits)
+            at->to[i].at.end.peer = UID_OF(i);
     }
     checks_join(at);
     at->joined = true;

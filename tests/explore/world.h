@@ -34,6 +34,7 @@
 #define DESTINATIONS 3
 #define OPERATIONS 12 /* of a process at a time */
 #define FLIGHTS 256   /* on the wire */
+#define UID_OF(destination) (1000 + 7 * (uint64_t)(destination)) /* all processes have the same */
 
 enum fault {
     FAULT_STOPPED = 1,      /* a process does not run for a while */
@@ -114,6 +115,7 @@ struct world {
     uint64_t rate_Bps; /* of the wire */
     bool express; /* some operations go without the queue */
     bool leaves; /* processes leave the port and come back */
+    bool limits; /* destinations are ports of other hosts, which tell limits */
     bool calm; /* no more faults, and no more operations */
     struct process processes[PROCESSES];
     struct flight flights[FLIGHTS];

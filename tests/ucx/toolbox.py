@@ -97,6 +97,7 @@ SOURCES = {
         *(f"order_{part}.c" for part in PARTS),
     ],
     "queued": ["queued.c"],
+    "far": ["far.c", "pair.c"],
     "conformance": [
         *("conformance.c", "pair.c"),
         *(f"conformance_{part}.c" for part in ("data", "request", "forms", "end", "thread")),
