@@ -501,6 +501,8 @@ class Egress:
         work_out = plan.WORK_OUT[lib.mfs_policy_plan(lib.mfs_host_policy(self.host.handle))]
         work_out(queues, facts, len(everyone), self.rate_Bps(), at)
         for index, request in enumerate(everyone):
+            if facts[index].shed_for:
+                facts[index].shed_for = everyone[facts[index].shed_for - 1].key
             request.facts[0] = facts[index]
         publish_all(self.host, everyone)
 

@@ -33,7 +33,7 @@ def plan_mfs(queues: Sequence[Queue], everyone: Any, count: int, rate_Bps: int, 
     """Start, inherited urgency and hopelessness along each queue; shedding over all of them.
 
     everyone: struct mfs_facts[count], of which the queues' facts are parts; rate_Bps 0: nobody
-    is given up for the port's sake.
+    is given up for the port's sake. shed_for comes as a number in it, from 1 on.
     """
     for queue in queues:
         lib.mfs_plan_unit(queue.facts, queue.waiting, len(queue.waiting), at_ns)
@@ -43,6 +43,7 @@ def plan_mfs(queues: Sequence[Queue], everyone: Any, count: int, rate_Bps: int, 
     for index in range(count):
         everyone[index].red_ns = NEVER
         everyone[index].flags &= ~lib.MFS_REQUEST_SHED
+        everyone[index].shed_for = 0
     if rate_Bps > 0:
         scratch = ffi.new("uint32_t[]", max(1, count))
         check(lib.mfs_plan_shed(everyone, count, rate_Bps, at_ns, scratch), "shedding")
@@ -58,6 +59,7 @@ def plan_paper(
     given_up = lib.MFS_REQUEST_HOPELESS | lib.MFS_REQUEST_SHED
     for index in range(count):
         everyone[index].flags &= ~given_up
+        everyone[index].shed_for = 0
         everyone[index].next_start_ns = NEVER
     sizes = [size for queue in queues for size in (*queue.waiting, *queue.computed)]
     batches = ffi.new("struct mfs_plan_batch[]", max(1, len(sizes)))

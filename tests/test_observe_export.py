@@ -19,7 +19,15 @@ from mfs_transport.control import Host
 from mfs_transport.native import NEVER, InputError, ffi, lib
 from mfs_transport.observe import recording
 from mfs_transport.observe.export import chrome
-from mfs_transport.observe.recording import EVENT, LEFT, MOVED, QUEUED, Port, Recording
+from mfs_transport.observe.recording import (
+    COMPLETED,
+    EVENT,
+    LEFT,
+    MOVED,
+    QUEUED,
+    Port,
+    Recording,
+)
 
 
 def checked(text: str) -> list[dict[str, Any]]:
@@ -34,7 +42,7 @@ def checked(text: str) -> list[dict[str, Any]]:
             assert isinstance(event["args"]["name"], str)
             named.add(event["pid"])
             continue
-        assert event["ph"] in ("b", "n", "e")
+        assert event["ph"] in ("b", "n", "e", "i")
         assert isinstance(event["pid"], int)
         assert isinstance(event["tid"], int)
         assert isinstance(event["id"], int)
@@ -42,6 +50,9 @@ def checked(text: str) -> list[dict[str, Any]]:
         assert event["ts"] >= at
         at = event["ts"]
         used.add(event["pid"])
+        if event["ph"] == "i":
+            assert event["s"] in ("g", "p", "t")
+            continue
         key = (event["cat"], event["id"], event["pid"], event["name"])
         assert under_way[key] == (0 if event["ph"] == "b" else 1), event
         under_way[key] += {"b": 1, "n": 0, "e": -1}[event["ph"]]
@@ -93,6 +104,19 @@ def test_chrome__a_track_a_port_and_a_track_a_request():
     ]
 
 
+def test_chrome__a_mark_where_the_last_byte_was_acknowledged():
+    events = checked(
+        text_of(
+            event(1000, QUEUED, request=1),
+            event(2000, LEFT, request=1),
+            event(3000, COMPLETED, request=1),
+            event(4000, COMPLETED, request=2),  # its beginning is not there
+        )
+    )
+    marks = [(one["ts"], one["name"]) for one in events if one["ph"] == "i"]
+    assert marks == [(2.0, f"{1:016x} p2d 0"), (2.0, "p2d 0")]
+
+
 def test_chrome__what_began_before_and_what_has_not_ended():
     events = checked(
         text_of(
@@ -117,7 +141,7 @@ def test_load__what_was_written(tmp_path: Path):
     assert found.events.tobytes() == made.events.tobytes()
 
 
-@pytest.mark.parametrize("data", [b"", b"{}\n", b"[1]\n", b"\xff\n", b'{"format":"mfs-trace 2"}\n'])
+@pytest.mark.parametrize("data", [b"", b"{}\n", b"[1]\n", b"\xff\n", b'{"format":"mfs-trace 3"}\n'])
 def test_load__of_some_other_file(data: bytes, tmp_path: Path):
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(InputError, match="no trace of this version"):

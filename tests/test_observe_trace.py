@@ -28,15 +28,21 @@ def host(tmp_path: Path) -> Iterator[Host]:
         yield opened
 
 
-def put_through(host: Host, request: str | None, layer: int, deadline_ns: int | None) -> None:
-    """One operation of 1,000 bytes through a queue of the port `eth3`, promoted on its way."""
+EACH = 4
+
+
+def put_through(
+    host: Host, request: str | None, layer: int, deadline_ns: int | None, *, known: bool = False
+) -> None:
+    """One operation of 1,000 bytes through a queue of the port `eth3`, promoted on its way: EACH
+    events."""
     sender = ffi.new("struct mfs_sender **")
     to = ffi.new("struct mfs_destination *")
     joined = lib.mfs_sender_join(host.handle, b"eth3", lib.MFS_EGRESS, ffi.NULL, sender)
     assert joined == 0
     assert lib.mfs_sender_open(sender[0], to, ffi.NULL) == 0
     sender[0].port.rate_Bps = 10**9
-    if request is not None:
+    if request is not None and not known:
         mfs.register(request, deadline_ns=deadline_ns, arrival_ns=0, host=host)
     operation = ffi.new("struct mfs_op *", {"length": 1000})
     tag = tag_make(request, "p2d", layer)
@@ -44,6 +50,7 @@ def put_through(host: Host, request: str | None, layer: int, deadline_ns: int | 
     lib.mfs_sender_publish(sender[0], 10**9)
     chunk = ffi.new("struct mfs_chunk *")
     assert lib.mfs_sender_next(sender[0], 4096, 10**10 - 10**4, chunk) == 0
+    lib.mfs_sender_done(sender[0], to, 1000, 10**10 + 5 * 10**6)
     lib.mfs_sender_close(sender[0], to)
     lib.mfs_sender_leave(sender[0])
 
@@ -53,11 +60,18 @@ def test_read__a_request_from_queued_to_left(host: Host):
     trace.on = True
     put_through(host, "cmpl-7", 2, 10**10)
     events = trace.read()
-    assert [event.kind for event in events] == ["queued", "moved", "left"]
+    assert [event.kind for event in events] == ["queued", "moved", "left", "completed"]
     assert {(event.request, event.stage, event.layer) for event in events} == {("cmpl-7", "p2d", 2)}
     assert {event.deadline_ns for event in events} == {10**10}
     assert events[0].level == events[1].level_before > events[1].level == events[2].level == 0
-    assert [event.bytes_left for event in events] == [1000, 1000, 0]
+    assert [event.bytes_left for event in events] == [1000, 1000, 0, 0]
+    assert [event.bytes_sent for event in events] == [0, 0, 1000, 1000]
+    assert [event.why_words() for event in events] == [
+        "it has time: 9,000.0 ms to spare at 1,000.0 MB/s",
+        "urgent: 0.0 ms to spare at 1,000.0 MB/s",
+        "",
+        "5.0 ms after its deadline",
+    ]
     assert {(event.port, event.direction, event.pid) for event in events} == {
         ("eth3", "egress", os.getpid())
     }
@@ -73,6 +87,25 @@ def test_read__untagged_without_deadline(host: Host):
     assert events[0].deadline_ns is None
 
 
+def test_read__for_whom_it_was_shed(host: Host):
+    trace = Trace(host)
+    trace.on = True
+    put_through(host, None, 0, None)  # which makes the port
+    unit = mfs.Unit(mfs.Egress(host, "eth3"))
+    rate = unit.egress.rate_Bps()
+    for name, needs_s, ttft_s in (("large", 5, 6.0), ("pressed", 2, 6.05)):
+        unit.enqueue(
+            mfs.register(name, ttft_s=ttft_s, p2d_bytes=needs_s * rate, host=host, publish=False)
+        )
+    assert [one.shed for one in unit.queue] == [True, False]
+    trace.read()
+    put_through(host, "large", 0, None, known=True)
+    queued = trace.read()[0]
+    assert (queued.kind, queued.why, queued.given_up) == ("queued", "shed", True)
+    assert queued.shed_for == "pressed"
+    assert queued.why_words() == "given up, shed for pressed"
+
+
 def test_read__from_now(host: Host):
     Trace(host).on = True
     put_through(host, "before", 0, 10**10)
@@ -84,11 +117,11 @@ def test_read__from_now(host: Host):
 def test_read__says_what_was_overwritten(host: Host):
     trace = Trace(host)
     trace.on = True
-    for index in range(lib.MFS_EVENTS_MAX // 3 + 10):
+    for index in range(lib.MFS_EVENTS_MAX // EACH + 10):
         put_through(host, f"r{index % 50}", 0, 10**10)
     events = trace.read()
     assert len(events) == lib.MFS_EVENTS_MAX
-    assert trace.lost == 3 * (lib.MFS_EVENTS_MAX // 3 + 10) - lib.MFS_EVENTS_MAX
+    assert trace.lost == EACH * (lib.MFS_EVENTS_MAX // EACH + 10) - lib.MFS_EVENTS_MAX
 
 
 def mfs_trace(segment: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -111,11 +144,13 @@ def test_command__prints_and_writes_what_was_recorded(host: Host, tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "two" in done.stdout
     assert "one" not in done.stdout
-    assert done.stdout.count("\n") == 4
+    rows = [line for line in done.stdout.splitlines() if not line.startswith("    ")]
+    assert len(rows) == 1 + EACH
+    assert "urgent: 0.0 ms to spare" in done.stdout
     written = json.loads((tmp_path / "trace.json").read_text())
     assert written["lost"] == 0
     events = [Event(**row) for row in written["results"]]
-    assert [event.kind for event in events] == ["queued", "moved", "left"]
+    assert [event.kind for event in events] == ["queued", "moved", "left", "completed"]
     assert {event.layer for event in events} == {5}
 
 

@@ -176,13 +176,13 @@ def vllm_row() -> dict[str, Any]:
 
 EVENT = Event(
     *(10**12, "queued", "cmpl-" + "0" * 36, "collective", 1234, 3, 8, 10**10, 10**10, 10**9),
-    *(True, "mlx5_0", "egress", 4194304),
+    *(True, "mlx5_0", "egress", 4194304, "late", -(10**12), 10**11, ""),
 )
 
 
 def trace_lines(width: int) -> str:
     shown = trace.columns(width)
-    return trace.heading(shown) + "\n" + trace.line(EVENT, 0, shown)
+    return trace.heading(shown) + "\n" + trace.line(EVENT, 0, shown, width)
 
 
 BENCH_ROWS: dict[str, list[dict[str, Any]]] = {

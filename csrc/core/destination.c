@@ -49,7 +49,7 @@ static void become(struct mfs_destinations *all, destination_t *at, uint32_t sta
     all->in[at->state].bytes -= at->inflight_bytes;
     if (at->state == MFS_DESTINATION_OPEN)
         at->allowed_bytes = 0;
-    at->state = state;
+    at->state = (uint16_t)state;
     queues_set(at);
     all->in[state].bytes += at->inflight_bytes;
     append(all, at);
@@ -83,6 +83,8 @@ static void leave(struct mfs_destinations *all, destination_t *at)
 
 void mfs_destination_close(struct mfs_destinations *all, destination_t *at)
 {
+    if (at->awaited)
+        mfs_departed_forget(all->departures, at);
     if (at->inflight_bytes > 0) {
         all->in[at->state].bytes -= at->inflight_bytes;
         at->inflight_bytes = at->mark_bytes = 0;
@@ -135,6 +137,8 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
     const bool marked = bytes >= at->mark_bytes;
     uint32_t state = at->state;
 
+    if (at->awaited)
+        mfs_departed_done(all->departures, at, bytes, now_ns);
     if (state == MFS_DESTINATION_OPEN && bytes == at->inflight_bytes && bytes > 0 &&
         judge(at, patience, now_ns) == MFS_DESTINATION_OPEN) { /* most often */
         all->in[MFS_DESTINATION_OPEN].bytes -= bytes;
@@ -163,7 +167,7 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
     }
     if (at->inflight_bytes == 0) {
         leave(all, at);
-        at->state = state;
+        at->state = (uint16_t)state;
         queues_set(at);
     } else if (marked || state == MFS_DESTINATION_SLOW) {
         become(all, at, state); /* in the order of its list, it is the last one now */

@@ -32,6 +32,7 @@
 #ifndef MFS_CORE_DESTINATION_H
 #define MFS_CORE_DESTINATION_H
 
+#include "core/departed.h"
 #include "core/exchange.h"
 #include "core/rmlq.h"
 
@@ -48,10 +49,19 @@ struct mfs_destination {
     int64_t mark_ns;          /* when it was set; 0: at the next look */
     int64_t moved_ns;         /* when a byte left last, or the first was sent; 0: as above */
     struct mfs_destination *next, *prev; /* of those with bytes in flight in its state */
-    uint32_t state;           /* enum mfs_destination_state */
     uint32_t queues;          /* 0: an operation may go without the queue; else it is not open, or
                                * has a limit */
     struct mfs_far_end end;   /* written by who knows other hosts */
+    /* Flows whose end is awaited, oldest first, and how many bytes it takes to the last of them. */
+    struct mfs_departed *awaited_first, *awaited_last;
+    uint64_t awaited_bytes;
+    union {
+        struct {
+            uint16_t state; /* enum mfs_destination_state */
+            uint16_t awaited; /* flows in that list */
+        };
+        uint32_t judged; /* 0: it is open and nothing is awaited, so what leaves is only counted */
+    };
 };
 
 enum mfs_destination_state {
@@ -63,11 +73,12 @@ enum mfs_destination_state {
 
 enum mfs_destination_news {
     MFS_NEWS_STALLED = 1, /* `unsaid` is somebody */
-    MFS_NEWS_LIMIT = 2,   /* a limit has changed what can be sent */
+    MFS_NEWS_LIMIT = 2, /* a limit has changed what can be sent */
 };
 
 struct mfs_destinations {
     struct mfs_rmlq *queue;
+    struct mfs_departures *departures; /* NULL: nobody watches */
     /* Those with bytes in flight: open by mark_ns, slow by moved_ns, stalled by when. */
     struct {
         struct mfs_destination *first, *last;
@@ -75,18 +86,24 @@ struct mfs_destinations {
     } in[MFS_DESTINATION_STATES];
     struct mfs_destination *unsaid; /* of the stalled, the first whose stall was not told */
     uint32_t news; /* enum mfs_destination_news: for the owner's next look */
-    uint32_t busy;    /* with bytes in flight */
+    uint32_t busy; /* with bytes in flight */
     uint32_t stalled; /* of them */
-    uint64_t stalls;  /* ever */
+    uint64_t stalls; /* ever */
 };
 
 /* How long bytes may take. */
 struct mfs_patience {
-    int64_t due_ns;   /* in which what is in flight should leave; 0: not known */
-    int64_t gap_ns;   /* that the sender itself did not look */
+    int64_t due_ns; /* in which what is in flight should leave; 0: not known */
+    int64_t gap_ns; /* that the sender itself did not look */
     int64_t lease_ns; /* after which what has not moved does not count */
     uint64_t window_bytes; /* of the port */
 };
+
+/* Of a voq, which is the first member of its destination. */
+static inline struct mfs_destination *mfs_destination_of(struct mfs_voq *voq)
+{
+    return (struct mfs_destination *)(void *)voq;
+}
 
 /* -ENOMEM. The memory is the caller's; user is kept for it. */
 int mfs_destination_open(struct mfs_destinations *all, struct mfs_destination *destination,
@@ -110,14 +127,14 @@ static inline void mfs_destination_sent(struct mfs_destinations *all,
     destination->inflight_bytes += bytes;
 }
 
-/* These bytes reach the mark, or it is not open: its state is judged. */
+/* These bytes reach the mark, or it is not open, or the end of a flow is awaited. */
 void mfs_destination_judge(struct mfs_destinations *all, struct mfs_destination *destination,
                            uint64_t bytes, const struct mfs_patience *patience, int64_t now_ns);
 static inline void mfs_destination_left(struct mfs_destinations *all,
                                         struct mfs_destination *destination, uint64_t bytes,
                                         const struct mfs_patience *patience, int64_t now_ns)
 {
-    if (destination->state != MFS_DESTINATION_OPEN || bytes >= destination->mark_bytes) {
+    if (destination->judged || bytes >= destination->mark_bytes) {
         mfs_destination_judge(all, destination, bytes, patience, now_ns);
         return;
     }

@@ -150,6 +150,7 @@ int mfs_plan_shed(struct mfs_facts *facts, size_t count, uint64_t rate_Bps, int6
         return -EINVAL;
     for (size_t i = 0; i < count; i++) {
         facts[i].flags &= ~(uint32_t)MFS_REQUEST_SHED;
+        facts[i].shed_for = 0;
         if (facts[i].p2d_left_bytes > 0 && facts[i].deadline_ns != MFS_TIME_NEVER &&
             !(facts[i].flags & MFS_REQUEST_HOPELESS))
             scratch[feasible++] = (uint32_t)i;
@@ -170,6 +171,7 @@ int mfs_plan_shed(struct mfs_facts *facts, size_t count, uint64_t rate_Bps, int6
                     largest = one;
             }
             largest->flags |= MFS_REQUEST_SHED;
+            largest->shed_for = scratch[i] + 1;
             sum -= largest->p2d_left_bytes;
         }
     }

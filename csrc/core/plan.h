@@ -51,8 +51,9 @@ MFS_API size_t mfs_plan_collective(const struct mfs_facts *facts, size_t count);
  * Shedding on one egress (Moore-Hodgson): requests with stage 3 bytes left, in any
  * order. By deadline, accumulate the bytes; when their sum at rate_Bps passes a
  * deadline, the largest so far is SHED. SHED is cleared first, so a request
- * comes back when there is room; hopeless ones are not counted. scratch: count
- * entries of caller memory. -EINVAL: rate 0.
+ * comes back when there is room; hopeless ones are not counted. shed_for of one that is shed: the
+ * number of that deadline's request, from 1 on; its caller, who knows the keys, makes it one.
+ * scratch: count entries of caller memory. -EINVAL: rate 0.
  */
 MFS_API int mfs_plan_shed(struct mfs_facts *facts, size_t count, uint64_t rate_Bps, int64_t now_ns,
                           uint32_t *scratch);

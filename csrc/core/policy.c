@@ -157,7 +157,7 @@ static const struct mfs_policy policies[] = {
     {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", ORDERED, .plan = MFS_PLAN_PAPER,
      .place = mfs_place_paper},
     {"mfs", "defer and promote by latest finish time, with inherited urgency", ORDERED,
-     .place = mfs_place_mfs},
+     .place = mfs_place_mfs, .why = mfs_why_mfs},
 };
 
 const struct mfs_policy *mfs_policy_at(size_t index)
@@ -174,6 +174,23 @@ const struct mfs_policy *mfs_policy_find(const char *name)
             return policy;
     }
     return NULL;
+}
+
+void mfs_policy_why(const struct mfs_policy *policy, const struct mfs_params *params,
+                    const struct mfs_flow_info *flow, const struct mfs_facts *facts, int64_t now_ns,
+                    struct mfs_why *why)
+{
+    const int64_t needed_ns = mfs_span_bytes(flow->bytes_left, params->rate_Bps);
+
+    why->reason = facts->deadline_ns == MFS_TIME_NEVER ? MFS_WHY_UNDATED : MFS_WHY_ORDER;
+    why->slack_ns = mfs_time_minus(mfs_time_minus(facts->deadline_ns, now_ns), needed_ns);
+    why->rate_Bps = params->rate_Bps;
+    if (policy->why)
+        policy->why(params, flow, facts, now_ns, why);
+    else if (flow->level == params->levels && (facts->flags & MFS_REQUEST_HOPELESS))
+        why->reason = MFS_WHY_HOPELESS;
+    else if (flow->level == params->levels && (facts->flags & MFS_REQUEST_SHED))
+        why->reason = MFS_WHY_SHED;
 }
 
 const char *mfs_policy_name(const struct mfs_policy *policy)

@@ -49,6 +49,8 @@ struct mfs_facts {
     uint32_t layer_now; /* layer that computes now */
     uint32_t flags; /* enum mfs_request_flags */
     uint32_t slo_class; /* for reports only */
+    uint64_t shed_for; /* for reports only: the request whose deadline SHED is to save, by its key;
+                        * MFS_REQUEST_NONE: none, or not known */
 };
 
 /*
@@ -66,7 +68,7 @@ struct mfs_facts_source {
 /* What the queue knows of a flow. */
 struct mfs_flow_info {
     struct mfs_tag tag;
-    int64_t active_ns;  /* when it became active: its first operation was posted */
+    int64_t active_ns; /* when it became active: its first operation was posted */
     int64_t arrival_ns; /* when its oldest waiting operation was posted */
     uint64_t bytes_left; /* queued and not yet sent */
     uint64_t bytes_sent; /* sent since the flow became active */
@@ -106,6 +108,28 @@ struct mfs_place {
     int64_t recheck_ns; /* MFS_TIME_NEVER: nothing changes with time alone */
 };
 
+/* Why a flow has its level: for people, nothing is decided by it. */
+enum mfs_why_reason {
+    MFS_WHY_ORDER, /* the policy's order alone */
+    MFS_WHY_TIME, /* it has time */
+    MFS_WHY_URGENT, /* it has little time left */
+    MFS_WHY_BLOCKS, /* hosts wait for it and do nothing else */
+    MFS_WHY_TURN, /* it is not its turn yet: computing has not come so far */
+    MFS_WHY_UNDATED, /* it has no deadline */
+    MFS_WHY_HOPELESS, /* given up: the request cannot be in time even on an empty network */
+    MFS_WHY_SHED, /* given up so that the request facts->shed_for is in time */
+    MFS_WHY_LATE, /* given up: what is left needs longer than there is time */
+    MFS_WHY_PATIENCE, /* given up, but it has waited for so long that it is not last any more */
+    MFS_WHY_LAST
+};
+
+struct mfs_why {
+    uint32_t reason; /* enum mfs_why_reason */
+    int64_t slack_ns; /* the time until it is due, less what the rest of it takes at rate_Bps; < 0:
+                       * it is late by so much; MFS_TIME_NEVER: it is not due */
+    uint64_t rate_Bps; /* 0: not known */
+};
+
 /* What it needs to be told of requests besides their deadlines (core/plan.h). */
 enum mfs_policy_plan {
     MFS_PLAN_UNIT =
@@ -125,8 +149,16 @@ struct mfs_policy {
     /* *place comes as {K-1, STILL, 0, NEVER}: last of all but the scavengers */
     void (*place)(const struct mfs_params *params, const struct mfs_flow_info *flow,
                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
+    /* NULL: by its order alone. *why comes with MFS_WHY_ORDER, and with the time until the deadline
+     * less what is queued takes at the port's rate */
+    void (*why)(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                const struct mfs_facts *facts, int64_t now_ns, struct mfs_why *why);
 };
 
+/* Why a flow that was placed at now_ns has the level flow->level. */
+MFS_API void mfs_policy_why(const struct mfs_policy *policy, const struct mfs_params *params,
+                            const struct mfs_flow_info *flow, const struct mfs_facts *facts,
+                            int64_t now_ns, struct mfs_why *why);
 MFS_API void mfs_params_init(struct mfs_params *params);
 MFS_API void mfs_facts_init(struct mfs_facts *facts);
 

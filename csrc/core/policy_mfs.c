@@ -97,23 +97,31 @@ static void hold_fetch(const struct mfs_facts *facts, int64_t need_ns, int64_t n
     place->recheck_ns = turn_ns;
 }
 
+/* When its group starts, finish_ns where that is not known, and B: what has to come until then. */
+static inline int64_t fetch_need(const struct mfs_flow_info *flow, const struct mfs_facts *facts,
+                                 int64_t finish_ns, uint64_t *bytes)
+{
+    const uint32_t group = flow->tag.layer;
+
+    *bytes = flow->bytes_left;
+    if (facts->start_ns == MFS_TIME_NEVER) /* the unit's queue is unknown */
+        return finish_ns;
+    if (group > facts->layer_now &&
+        __builtin_mul_overflow(*bytes, (uint64_t)group - facts->layer_now + 1, bytes))
+        *bytes = UINT64_MAX;
+    return mfs_time_plus(facts->start_ns, mfs_span_times(facts->layer_ns, group));
+}
+
 static void place_fetch(const struct mfs_params *params, const struct mfs_flow_info *flow,
                         const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const uint32_t group = flow->tag.layer;
-    const int64_t finish_ns = mfs_time_minus(collective_finish(facts, group), facts->layer_ns);
+    const int64_t finish_ns =
+        mfs_time_minus(collective_finish(facts, flow->tag.layer), facts->layer_ns);
     int64_t need_ns, urgency_ns;
-    uint64_t bytes = flow->bytes_left;
+    uint64_t bytes;
 
     place->key = finish_ns;
-    if (facts->start_ns == MFS_TIME_NEVER) { /* the unit's queue is unknown */
-        need_ns = finish_ns;
-    } else {
-        need_ns = mfs_time_plus(facts->start_ns, mfs_span_times(facts->layer_ns, group));
-        if (group > facts->layer_now &&
-            __builtin_mul_overflow(bytes, (uint64_t)group - facts->layer_now + 1, &bytes))
-            bytes = UINT64_MAX;
-    }
+    need_ns = fetch_need(flow, facts, finish_ns, &bytes);
     if (need_ns == MFS_TIME_NEVER) {
         mfs_place_arrival(flow, place);
         return;
@@ -125,34 +133,49 @@ static void place_fetch(const struct mfs_params *params, const struct mfs_flow_i
         hold_fetch(facts, need_ns, now_ns, place);
 }
 
+/* When it has been late for too long; MFS_TIME_NEVER: that is not bounded. */
+static inline int64_t patience_ends(const struct mfs_params *params, const struct mfs_facts *facts)
+{
+    const int64_t target_ns = mfs_time_minus(facts->deadline_ns, facts->arrival_ns);
+
+    if (params->patience == 0 || facts->arrival_ns == 0 || target_ns <= 0)
+        return MFS_TIME_NEVER;
+    return mfs_time_plus(facts->deadline_ns, mfs_span_times(target_ns, params->patience));
+}
+
 /* Last of all, until it has waited too long: see PATIENCE. */
 static void give_up(const struct mfs_params *params, const struct mfs_facts *facts,
                     int64_t needed_ns, int64_t now_ns, struct mfs_place *place)
 {
-    const int64_t target_ns = mfs_time_minus(facts->deadline_ns, facts->arrival_ns);
-    const bool bounded = params->patience > 0 && facts->arrival_ns != 0 && target_ns > 0;
-    const int64_t ends_ns =
-        mfs_time_plus(facts->deadline_ns, mfs_span_times(target_ns, params->patience));
+    const int64_t ends_ns = patience_ends(params, facts);
 
     place->moves = MFS_MOVES_SENT;
-    if (bounded && now_ns >= ends_ns) {
+    if (now_ns >= ends_ns) {
         place->level = LATER;
         return;
     }
     place->level = params->levels;
     place->key = mfs_time_plus(place->key, mfs_span_times(needed_ns, GIVEN_UP_SPANS));
-    if (bounded)
-        place->recheck_ns = ends_ns;
+    place->recheck_ns = ends_ns;
+}
+
+/* R: of the request, or of the flow if that is more. */
+static inline uint64_t p2d_left(const struct mfs_flow_info *flow, const struct mfs_facts *facts)
+{
+    return facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
+}
+
+static inline int64_t at_the_most(int64_t needed_ns, const struct mfs_params *params)
+{
+    return (int64_t)((double)needed_ns / params->rate_margin);
 }
 
 static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const uint64_t left =
-        facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
     const int64_t time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
-    const int64_t needed_ns = mfs_span_bytes(left, params->rate_Bps);
-    const int64_t least_ns = (int64_t)((double)needed_ns / params->rate_margin);
+    const int64_t needed_ns = mfs_span_bytes(p2d_left(flow, facts), params->rate_Bps);
+    const int64_t least_ns = at_the_most(needed_ns, params);
 
     place->key = facts->deadline_ns;
     if (facts->deadline_ns == MFS_TIME_NEVER) {
@@ -195,6 +218,73 @@ void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *
         break;
     default:
         place_p2d(params, flow, facts, now_ns, place);
+        break;
+    }
+}
+
+/* --- why --- */
+
+static uint32_t why_by_urgency(int64_t urgency_ns)
+{
+    return urgency_ns <= SOON_NS ? MFS_WHY_URGENT : MFS_WHY_TIME;
+}
+
+static void why_fetch(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_why *why)
+{
+    const int64_t finish_ns =
+        mfs_time_minus(collective_finish(facts, flow->tag.layer), facts->layer_ns);
+    uint64_t bytes;
+    const int64_t need_ns = fetch_need(flow, facts, finish_ns, &bytes);
+
+    why->slack_ns =
+        mfs_time_minus(mfs_time_minus(need_ns, now_ns), mfs_span_bytes(bytes, params->rate_Bps));
+    if (need_ns == MFS_TIME_NEVER)
+        *why = (struct mfs_why){MFS_WHY_UNDATED, MFS_TIME_NEVER, params->rate_Bps};
+    else if (why->slack_ns <= NOW_NS && flow->level == SOON)
+        why->reason = MFS_WHY_TURN;
+    else
+        why->reason = why_by_urgency(why->slack_ns);
+}
+
+static void why_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                    const struct mfs_facts *facts, int64_t now_ns, struct mfs_why *why)
+{
+    const int64_t time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
+    const int64_t needed_ns = mfs_span_bytes(p2d_left(flow, facts), params->rate_Bps);
+    const int64_t least_ns = at_the_most(needed_ns, params);
+
+    if (facts->deadline_ns == MFS_TIME_NEVER)
+        return;
+    why->slack_ns = mfs_time_minus(time_ns, needed_ns);
+    if (facts->flags & MFS_REQUEST_HOPELESS) {
+        why->reason = MFS_WHY_HOPELESS;
+    } else if (facts->flags & MFS_REQUEST_SHED) {
+        why->reason = MFS_WHY_SHED;
+    } else if (least_ns > time_ns) {
+        why->reason = MFS_WHY_LATE;
+        why->slack_ns = mfs_time_minus(time_ns, least_ns);
+        why->rate_Bps = (uint64_t)((double)params->rate_Bps * params->rate_margin);
+    } else {
+        why->reason = why_by_urgency(mfs_time_minus(time_ns, 2 * needed_ns));
+        return;
+    }
+    if (now_ns >= patience_ends(params, facts))
+        why->reason = MFS_WHY_PATIENCE;
+}
+
+void mfs_why_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                 const struct mfs_facts *facts, int64_t now_ns, struct mfs_why *why)
+{
+    switch (mfs_flow_stage(params, flow)) {
+    case MFS_STAGE_COLLECTIVE:
+        why->reason = MFS_WHY_BLOCKS;
+        break;
+    case MFS_STAGE_KV_REUSE:
+        why_fetch(params, flow, facts, now_ns, why);
+        break;
+    default:
+        why_p2d(params, flow, facts, now_ns, why);
         break;
     }
 }

@@ -11,6 +11,8 @@
 
 void mfs_place_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
                    const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
+void mfs_why_mfs(const struct mfs_params *params, const struct mfs_flow_info *flow,
+                 const struct mfs_facts *facts, int64_t now_ns, struct mfs_why *why);
 void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);
 

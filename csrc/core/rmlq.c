@@ -215,6 +215,7 @@ int mfs_rmlq_remove(struct mfs_rmlq *queue, struct mfs_op *op)
     if (!op->flow)
         return -ENOENT;
     op->flow->info.bytes_left -= left;
+    op->flow->cut = true;
     queue->bytes -= left;
     mfs_flow_dirty(queue, op->flow); /* its size was part of the judgement */
     op_unlink(queue, op);

@@ -90,14 +90,24 @@ enum mfs_flow_event {
     MFS_FLOW_QUEUED, /* it became active and has its first level */
     MFS_FLOW_MOVED,  /* its level changed: a promotion, or to the scavenger and back */
     MFS_FLOW_LEFT,   /* its last queued byte has left the queue (or was taken out) */
+    MFS_FLOW_COMPLETED, /* its last byte was acknowledged; of senders alone (core/departed.h) */
 };
 
-/* Called inside push, peek, take, remove; must not come back to the queue. Both may be NULL. */
+struct mfs_flow_told {
+    enum mfs_flow_event event;
+    uint32_t level_before; /* where it was; the same as flow->level but for MFS_FLOW_MOVED */
+    const struct mfs_flow_info *flow;
+    const struct mfs_facts *facts; /* what is known of its request */
+    int64_t now_ns;
+    struct mfs_why why; /* of its level, where that is new */
+};
+
+/* Called inside push, peek, take, remove and done; must not come back to the queue. All may be
+ * NULL. */
 struct mfs_flow_watch {
     void *ctx;
-    /* level_before: where it was; the same as flow->level but for MFS_FLOW_MOVED */
-    void (*told)(void *ctx, enum mfs_flow_event event, const struct mfs_flow_info *flow,
-                 uint32_t level_before, int64_t now_ns);
+    bool (*wanted)(void *ctx); /* is there a use for it now? NULL: always */
+    void (*told)(void *ctx, const struct mfs_flow_told *told);
 };
 
 struct mfs_rmlq_config {

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "core/destination.h"
 #include "core/rmlq_inside.h"
 
 static uint32_t flow_hash(const struct mfs_voq *voq, const struct mfs_tag *tag)
@@ -117,11 +118,35 @@ struct mfs_flow *mfs_flow_get(struct mfs_rmlq *queue, struct mfs_voq *voq,
     return flow;
 }
 
+void mfs_flow_facts(const struct mfs_rmlq *queue, const struct mfs_tag *tag,
+                    struct mfs_facts *facts)
+{
+    mfs_facts_init(facts);
+    if (queue->source.read && tag->request != MFS_REQUEST_NONE)
+        (void)queue->source.read(queue->source.ctx, tag->request, facts);
+}
+
 __attribute__((noinline, cold)) void mfs_flow_tell(struct mfs_rmlq *queue,
                                                    const struct mfs_flow *flow,
-                                                   enum mfs_flow_event event, uint32_t level_before)
+                                                   enum mfs_flow_event event, uint32_t level_before,
+                                                   const struct mfs_facts *facts)
 {
-    queue->watch.told(queue->watch.ctx, event, &flow->info, level_before, queue->now_ns);
+    struct mfs_flow_told told = {event, level_before,  &flow->info,
+                                 facts, queue->now_ns, {.slack_ns = MFS_TIME_NEVER}};
+    struct mfs_facts read;
+
+    if (queue->watch.wanted && !queue->watch.wanted(queue->watch.ctx))
+        return;
+    if (!facts) {
+        mfs_flow_facts(queue, &flow->info.tag, &read);
+        told.facts = &read;
+    }
+    if (event != MFS_FLOW_LEFT)
+        mfs_policy_why(queue->policy, &queue->params, &flow->info, told.facts, queue->now_ns,
+                       &told.why);
+    queue->watch.told(queue->watch.ctx, &told);
+    if (event == MFS_FLOW_LEFT && queue->departures && !flow->cut)
+        mfs_departed_add(queue->departures, mfs_destination_of(flow->voq), &flow->info);
 }
 
 /* The flow ran empty. */
@@ -131,7 +156,7 @@ void mfs_flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
     const enum mfs_kind kind = mfs_flow_kind(flow);
 
     if (queue->watch.told)
-        mfs_flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level);
+        mfs_flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level, NULL);
     mfs_heap_remove(&flow->voq->flows[kind], index);
     mfs_voq_place(queue, flow->voq, kind);
     mfs_heap_remove(&queue->timers, index);

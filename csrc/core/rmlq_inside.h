@@ -26,6 +26,7 @@ struct mfs_flow {
     uint32_t prev;               /* dirty list */
     uint32_t moves;              /* of its place */
     bool dirty;
+    bool cut;                    /* something of it was taken out */
 };
 
 /* Cell of the table of flows: a probe and a deletion touch no flow but the right one. */
@@ -39,6 +40,7 @@ struct mfs_rmlq {
     struct mfs_params params;
     struct mfs_facts_source source;
     struct mfs_flow_watch watch;
+    struct mfs_departures *departures; /* of the sender whose queue it is; NULL: of none */
     uint64_t facts_version;    /* as of the last placing of all flows */
     int64_t now_ns;            /* latest time seen; the clock never runs back here */
     struct mfs_heap order[MFS_VOQ_CLASSES][MFS_KINDS]; /* voqs, by the best flow of each */
@@ -122,8 +124,12 @@ void mfs_flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow); /* it ran empt
 /* It is to be placed before the next look; and no more. */
 void mfs_flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow);
 void mfs_flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow);
+/* facts: of its request; NULL: they are not at hand. */
 void mfs_flow_tell(struct mfs_rmlq *queue, const struct mfs_flow *flow, enum mfs_flow_event event,
-                   uint32_t level_before);
+                   uint32_t level_before, const struct mfs_facts *facts);
+/* What the source knows of the tag's request. */
+void mfs_flow_facts(const struct mfs_rmlq *queue, const struct mfs_tag *tag,
+                    struct mfs_facts *facts);
 
 /* --- rmlq_voq.c --- */
 /* The best flow of the voq may have changed: bring the voq to where it belongs. */

@@ -28,7 +28,7 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     flow->info.level = place.level;
     if (queue->watch.told && level != place.level)
         mfs_flow_tell(queue, flow, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED,
-                      level < MFS_LEVELS_MAX ? level : place.level);
+                      level < MFS_LEVELS_MAX ? level : place.level, &facts);
     if (queue->params.hold_ns > 0 || facts.hold_ns > 0)
         mfs_place_in_time(&queue->params, &flow->info, &facts, queue->now_ns, &place);
     flow->moves = place.moves;

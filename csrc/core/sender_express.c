@@ -24,17 +24,15 @@ void mfs_sender_done_now(struct mfs_sender *sender, struct mfs_destination *dest
     struct mfs_express_room *room = &sender->room;
     int64_t now_ns;
 
-    if (keep && destination->state == MFS_DESTINATION_OPEN &&
-        room->spare + bytes <= room->reuse_max / SPARE_SHARE &&
+    if (keep && !destination->judged && room->spare + bytes <= room->reuse_max / SPARE_SHARE &&
         destination->inflight_bytes > bytes && mfs_rmlq_operations(sender->queue) == 0) {
         room->spare += bytes; /* the others see its room taken */
         mfs_sender_left(sender, destination, bytes, 0);
         return;
     }
     room->spare = 0;
-    now_ns = destination->state == MFS_DESTINATION_OPEN
-                 ? cheap_now_ns(sender)
-                 : sender->others.now(sender->others.ctx, true);
+    now_ns =
+        destination->judged ? sender->others.now(sender->others.ctx, true) : cheap_now_ns(sender);
     mfs_sender_left(sender, destination, bytes, now_ns);
     mfs_sender_tell_done(sender, now_ns);
 }

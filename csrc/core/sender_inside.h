@@ -87,12 +87,6 @@ static inline void mfs_sender_rest(struct mfs_sender *sender)
         sender->rested = true;
 }
 
-/* Of a voq, which is the first member of its destination. */
-static inline struct mfs_destination *mfs_destination_of(struct mfs_voq *voq)
-{
-    return (struct mfs_destination *)(void *)voq;
-}
-
 /* Whose turn is it? 0: our best's; 1: our best untagged one's; -EBUSY: another's. */
 static inline int mfs_sender_turn(const struct mfs_sender *sender, const struct mfs_told *told,
                                   const struct mfs_others *others)

@@ -32,6 +32,10 @@ int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender 
     sender->port = config->port ? config->port : &sender->own_port;
     if (!config->port)
         mfs_set(&sender->own_port.rate_Bps, config->queue.params.rate_Bps);
+    if (config->queue.watch.told) { /* no memory: no end of a flow is told */
+        sender->destinations.departures = mfs_departures_make(sender->queue);
+        sender->queue->departures = sender->destinations.departures;
+    }
     sender->others = config->others;
     sender->transport = config->transport;
     sender->destinations.queue = sender->queue;
@@ -53,6 +57,7 @@ void mfs_sender_destroy(struct mfs_sender *sender)
     if (!sender)
         return;
     mfs_rmlq_destroy(sender->queue);
+    mfs_departures_free(sender->destinations.departures);
     free(sender);
 }
 

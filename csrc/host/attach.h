@@ -52,6 +52,7 @@ struct mfs_port {
     struct mfs_host *host;
     struct mfs_port_cell *cell;
     bool counted; /* in port_opens */
+    int32_t pid; /* of the process that opened it */
 };
 
 /* --- the file (file.c) --- */
@@ -128,6 +129,8 @@ void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *livi
 void mfs_ports_reap(struct mfs_segment *segment, const struct mfs_living *living);
 void mfs_ports_mend(struct mfs_host *host);
 void mfs_request_reap(struct mfs_segment *segment, const struct mfs_living *living);
+/* As mfs_request_name, without a look at what the characters are. */
+void mfs_request_name_raw(struct mfs_host *host, uint64_t key, char *name);
 /* After a writer has died: drop the cells that it left half written. */
 void mfs_request_repair(struct mfs_segment *segment);
 

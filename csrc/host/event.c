@@ -11,7 +11,6 @@
 #include "host/event.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "core/atomic.h"
 #include "host/attach.h"
@@ -53,50 +52,55 @@ static void record(struct mfs_segment *segment, const struct mfs_event *event)
     mfs_publish(&cell->number, number + 1);
 }
 
-static void told(void *ctx, enum mfs_flow_event kind, const struct mfs_flow_info *flow,
-                 uint32_t level_before, int64_t now_ns)
+static bool wanted(void *ctx)
+{
+    return mfs_event_tracing(((struct mfs_port *)ctx)->host);
+}
+
+static void told(void *ctx, const struct mfs_flow_told *told)
 {
     struct mfs_port *port = ctx;
     struct mfs_segment *segment = port->host->segment;
-    struct mfs_event event = {0};
-    struct mfs_facts facts;
+    const struct mfs_flow_info *flow = told->flow;
+    struct mfs_event event = {
+        .time_ns = told->now_ns,
+        .deadline_ns = told->facts->deadline_ns,
+        .request = flow->tag.request,
+        .bytes_left = flow->bytes_left,
+        .bytes_sent = flow->bytes_sent,
+        .slack_ns = told->why.slack_ns,
+        .rate_Bps = told->why.rate_Bps,
+        .layer = flow->tag.layer,
+        .stage = (uint16_t)flow->tag.stage,
+        .kind = (uint16_t)told->event,
+        .level = (uint16_t)flow->level,
+        .level_before = (uint16_t)told->level_before,
+        .port = (uint16_t)(port->cell - segment->ports),
+        .direction = (uint16_t)mfs_get(&port->cell->direction),
+        .pid = port->pid,
+        .given_up = (told->facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) != 0,
+        .why = (uint16_t)told->why.reason,
+    };
 
-    if (!mfs_event_tracing(port->host))
-        return;
-    mfs_facts_init(&facts);
-    if (flow->tag.request != MFS_REQUEST_NONE) {
-        (void)mfs_request_get(port->host, flow->tag.request, &facts);
-        mfs_request_name(port->host, flow->tag.request, event.name);
-    }
-    event.time_ns = now_ns;
-    event.deadline_ns = facts.deadline_ns;
-    event.request = flow->tag.request;
-    event.bytes_left = flow->bytes_left;
-    event.bytes_sent = flow->bytes_sent;
-    event.layer = flow->tag.layer;
-    event.stage = (uint16_t)flow->tag.stage;
-    event.kind = (uint16_t)kind;
-    event.level = (uint16_t)flow->level;
-    event.level_before = (uint16_t)level_before;
-    event.port = (uint16_t)(port->cell - segment->ports);
-    event.direction = (uint16_t)mfs_get(&port->cell->direction);
-    event.pid = getpid();
-    event.given_up = (facts.flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) != 0;
+    if (told->why.reason == MFS_WHY_SHED)
+        event.shed_for = told->facts->shed_for;
+    if (flow->tag.request != MFS_REQUEST_NONE)
+        mfs_request_name_raw(port->host, flow->tag.request, event.name); /* cleaned when read */
     record(segment, &event);
 }
 
 struct mfs_flow_watch mfs_event_watch(struct mfs_port *port)
 {
-    return (struct mfs_flow_watch){port, told};
+    return (struct mfs_flow_watch){port, wanted, told};
 }
 
 /* Every number in it is one that there is, and its name ends. */
 static bool sound(struct mfs_event *event)
 {
     mfs_name_clean(event->name, sizeof(event->name), event->name, sizeof(event->name));
-    return event->kind <= MFS_FLOW_LEFT && event->stage <= MFS_STAGE_P2D &&
+    return event->kind <= MFS_FLOW_COMPLETED && event->stage <= MFS_STAGE_P2D &&
            event->direction <= MFS_INGRESS && event->level < MFS_LEVELS_MAX &&
-           event->level_before < MFS_LEVELS_MAX;
+           event->level_before < MFS_LEVELS_MAX && event->why < MFS_WHY_LAST;
 }
 
 /* 1: copied; 0: not there yet; -1: gone. */

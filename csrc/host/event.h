@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What happened to the flows of a host, in a ring that outlives the processes that
- * wrote it: who waited, at which level, with which deadline, when it was promoted and
- * when it left. "Why was this request late" is answered from outside its process.
+ * wrote it: who waited, at which level and why, with which deadline, when it was promoted, when it
+ * left and when its last byte was acknowledged. "Why was this request late" is answered from
+ * outside its process.
  *
  *   number:  0 1 2 ...   n-MFS_EVENTS_MAX ... n-1 | n
  *            overwritten |  can be read           | the next one
  *
  * Off until somebody asks (MFS_TRACE, `mfs trace`): a flow then costs one load. On, an
- * event is a copy of 15 words, without a lock or a syscall; a writer that dies half-way
+ * event is a copy of 19 words, without a lock or a syscall; a writer that dies half-way
  * leaves one event that is never read.
  */
 #ifndef MFS_HOST_EVENT_H
@@ -26,6 +27,9 @@ struct mfs_event {
     uint64_t request;    /* key, or MFS_REQUEST_NONE */
     uint64_t bytes_left; /* queued and not yet sent */
     uint64_t bytes_sent; /* since the flow became active */
+    int64_t slack_ns;    /* this and rate_Bps: see struct mfs_why */
+    uint64_t rate_Bps;
+    uint64_t shed_for;   /* the request for which it was given up; MFS_REQUEST_NONE: for none */
     uint32_t layer;
     uint16_t stage;      /* enum mfs_stage */
     uint16_t kind;       /* enum mfs_flow_event */
@@ -34,7 +38,8 @@ struct mfs_event {
     uint16_t port;       /* index of mfs_port_name_at() */
     uint16_t direction;  /* enum mfs_direction */
     int32_t pid;
-    uint32_t given_up;   /* 1: its request was hopeless or shed at that moment */
+    uint16_t given_up;   /* 1: its request was hopeless or shed at that moment */
+    uint16_t why;        /* it has this level: enum mfs_why_reason */
     char name[64]; /* of the request, MFS_REQUEST_NAME_MAX at most; "" if unknown */
 };
 

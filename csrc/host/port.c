@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/atomic.h"
 #include "host/config.h"
@@ -155,7 +156,7 @@ static int port_make(struct mfs_host *host, struct mfs_port_cell *cell, bool cou
 
     if (!port)
         return -ENOMEM;
-    *port = (struct mfs_port){.host = host, .cell = cell, .counted = counted};
+    *port = (struct mfs_port){.host = host, .cell = cell, .counted = counted, .pid = getpid()};
     *out = port;
     return 0;
 }

@@ -262,7 +262,7 @@ static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_f
     return false;
 }
 
-void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
+void mfs_request_name_raw(struct mfs_host *host, uint64_t key, char *name)
 {
     for (uint32_t probe = 0; probe < PROBES; probe++) {
         struct mfs_request_cell *cell = cell_at(host->segment, key, probe);
@@ -279,10 +279,18 @@ void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
         mfs_fence_acquire();
         if ((before & 1) || mfs_get(&cell->sequence) != before)
             break; /* it is being written: for display, not worth waiting */
-        mfs_name_clean(name, MFS_REQUEST_NAME_MAX + 1, (const char *)words, sizeof(words));
+        memcpy(name, words, sizeof(words));
         return;
     }
-    name[0] = '\0';
+    memset(name, 0, MFS_REQUEST_NAME_MAX + 1);
+}
+
+void mfs_request_name(struct mfs_host *host, uint64_t key, char *name)
+{
+    char raw[MFS_REQUEST_NAME_MAX + 1];
+
+    mfs_request_name_raw(host, key, raw);
+    mfs_name_clean(name, sizeof(raw), raw, sizeof(raw));
 }
 
 int mfs_request_get(struct mfs_host *host, uint64_t key, struct mfs_facts *facts)

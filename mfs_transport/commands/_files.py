@@ -33,6 +33,18 @@ class ResultFile(click.Path):
         output_file.check(path)
 
 
+class PageFile(ResultFile):
+    """A page, or by its ending a picture."""
+
+    def check(self, path: Path) -> None:
+        if path.suffix.lower() in (".html", ".htm"):
+            super().check(path)
+        elif not path.suffix:
+            raise InputError(f"{path}: its ending says what it becomes: .html, .png, .svg or .pdf")
+        else:
+            PictureFile().check(path)
+
+
 class PictureFile(ResultFile):
     """One that matplotlib draws."""
 

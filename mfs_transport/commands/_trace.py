@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
+from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
+from .. import output_file
 from ..config import resolve
 from ..control import Host, HostCopy
 from ..native import InputError
-from ..observe import recording
+from ..observe import recording, view
 from ..observe.export import chrome
 from ..observe.recording import Reader, Recording
 from ..observe.segment import REASONS, look
 from ..observe.trace import Trace
 from ..terminal import make_console
-from ._files import ResultFile
+from ._files import PageFile, ResultFile
 
 POLL_S = 0.05
 
@@ -76,28 +78,44 @@ def recording_of(file: Path | None, last: bool) -> Recording:
     return found
 
 
-def keep(host: Host, out: BinaryIO, until: float | None) -> tuple[int, int]:
-    """Write what comes. Returns how many events, and how many were lost."""
+def keep(host: Host, out: RawIOBase, until: float | None) -> tuple[int, int, OSError | None]:
+    """Write what comes. Returns how many events are in the file, how many were lost, and what ended
+    it before its time, as a disk that is full: then the file has the whole events until then."""
     trace, reader = Trace(host), Reader(host, from_now=True)
     was_on, count, ports = trace.on, 0, recording.ports_of(host)
-    recording.write_head(out, ports)
+    problem = None
+    write_all(out, recording.head(ports))
     trace.on = True
     try:
         while True:
             over = until is not None and time.monotonic() >= until
             for part in reader.read():
-                out.write(part.tobytes())
+                write_all(out, part.tobytes())
                 count += len(part)
             if over:
                 break
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         pass
+    except OSError as error:
+        problem = error
+        with contextlib.suppress(OSError):
+            size = out.seek(0, os.SEEK_END) - recording.HEAD_BYTES
+            count = size // recording.EVENT.itemsize
+            out.truncate(recording.HEAD_BYTES + count * recording.EVENT.itemsize)
     finally:
         trace.on = was_on
-        out.seek(0)
-        recording.write_head(out, {**ports, **recording.ports_of(host)})
-    return count, reader.lost
+        with contextlib.suppress(OSError):
+            out.seek(0)
+            write_all(out, recording.head({**ports, **recording.ports_of(host)}))
+    return count, reader.lost, problem
+
+
+def write_all(out: RawIOBase, data: bytes) -> None:
+    """A full disk takes the first part of it without a word."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[out.write(rest) or 0 :]
 
 
 @click.command(name="record", short_help="Keep what comes in a file.")
@@ -115,8 +133,15 @@ def record(file: Path, seconds: float | None) -> None:
     """
     until = None if seconds is None else time.monotonic() + seconds
     place = resolve(lenient=True)["MFS_SEGMENT"].value
-    with attach(place, until) as host, file.open("wb") as out:
-        count, lost = keep(host, out, until)
+    with attach(place, until) as host, file.open("wb", buffering=0) as out:
+        try:
+            count, lost, problem = keep(host, out, until)
+        except OSError as error:  # not even what stands at its beginning
+            output_file.remove(file)
+            raise OSError(error.errno, error.strerror, str(file)) from None
+    if problem is not None:
+        said = f"{problem.strerror}: recording has ended, with the {count:,} events until then"
+        raise OSError(problem.errno, said, str(file))
     click.echo(f"{count:,} events in {file}; {lost:,} were overwritten before they were read")
 
 
@@ -141,3 +166,32 @@ def export(out: Path, file: Path | None, last: bool) -> None:
     make_console().print(
         f"{len(found.events):,} events in {out}; open it at https://ui.perfetto.dev"
     )
+
+
+@click.command(name="view", short_help="A page with a timeline, or a picture.")
+@click.argument("out", type=PageFile())
+@click.option("--from", "file", type=click.Path(path_type=Path), help="Of `mfs trace record`.")
+@click.option("--last", is_flag=True, help="What the processes before the present ones recorded.")
+def view_command(out: Path, file: Path | None, last: bool) -> None:
+    """Write OUT.html, which has all in it and opens in any browser, or OUT.png.
+
+    A row for each request or port: when each flow waited, at which level and why, when its bytes
+    were on the wire, the deadline; and below, what each request waited for, the latest first. A
+    picture (.png, .svg, .pdf) has the 60 requests that were latest.
+
+    \b
+    Example:
+      mfs trace view run.html
+      mfs trace view run.png --from run.mfst
+    """
+    found = recording_of(file, last)
+    title = f"Trace of {file.name if file else 'this host'}"
+    left_out = 0
+    if out.suffix.lower() in (".html", ".htm"):
+        output_file.write(out, view.html(found, title))
+    else:
+        left_out = view.picture(found, out, title)
+    rest = (
+        f"; {left_out} requests that were in time, or less late, are left out" if left_out else ""
+    )
+    make_console().print(f"{len(found.events):,} events in {out}{rest}", soft_wrap=True)

@@ -23,8 +23,8 @@ from ._trace import recording_of
 def command(request: str, file: Path | None, last: bool, json_path: Path | None) -> None:
     """Where the time of REQUEST went, and what used its ports meanwhile.
 
-    The trace tells of queues: `compute` is all the time in which nothing of the request waited in
-    one, so the time on the wire behind the last byte (a window, 2 ms) is in it as well. `alone`
+    `collective`, `fetch` and `deliver`: something of it waited in a queue; `wire`: nothing did, and
+    bytes of it were in flight; `compute`: neither, so it computed, or waited for its unit. `alone`
     is its bytes at the port's rate, and what it computed. `mfs sim explain` says the same of a
     simulated request.
 
@@ -42,4 +42,7 @@ def command(request: str, file: Path | None, last: bool, json_path: Path | None)
     if json_path:
         rows = [dataclasses.asdict(piece) for piece in one.pieces]
         beside = [dataclasses.asdict(flow) for flow in one.beside]
-        json_report.write(json_path, rows, request=request, beside=beside, summary=summary(one))
+        known = {"due_ns": one.due_ns, "late_s": one.late_s, "given_up": one.given_up}
+        json_report.write(
+            json_path, rows, request=request, **known, beside=beside, summary=summary(one)
+        )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from rich.cells import cell_len
 
 from .. import json_report
 from ..config import resolve
@@ -15,12 +16,13 @@ from ..native import InputError
 from ..observe.trace import Event, Trace
 from ..terminal import make_console
 from ._files import ResultFile
-from ._trace import POLL_S, attach, export, record, recorded
+from ._trace import POLL_S, attach, export, record, recorded, view_command
 
-COLUMNS = {"time s": 10, "due in s": 10, "event": 6, "level": 6, "stage": 10, "layer": 5}
+COLUMNS = {"time s": 10, "due in s": 10, "event": 9, "level": 5, "stage": 10, "layer": 5}
 MORE = {"left B": 11, "port": 16, "sent B": 11, "pid": 7}  # where there is room, in this order
 NAME = 42  # room for the request's name, which comes last: as long as vLLM's
 GAP = "  "
+BEHIND = " " * 12  # of what stands in a line of its own
 
 
 def columns(width: int) -> dict[str, int]:
@@ -50,11 +52,11 @@ def follow(trace: Trace, seconds: float | None) -> Iterator[Event]:
 
 
 def heading(shown: dict[str, int]) -> str:
-    return GAP.join([*(title.ljust(size) for title, size in shown.items()), "request"])
+    return GAP.join([*(title.ljust(size) for title, size in shown.items()), "request, and why"])
 
 
-def line(event: Event, since_ns: int, shown: dict[str, int]) -> str:
-    """One row below the heading."""
+def line(event: Event, since_ns: int, shown: dict[str, int], width: int) -> str:
+    """One row below the heading, with the reason behind it or, where there is no room, below."""
     due = "-"
     if event.deadline_ns is not None:
         due = f"{(event.deadline_ns - event.time_ns) / 1e9:.3f}"
@@ -73,7 +75,12 @@ def line(event: Event, since_ns: int, shown: dict[str, int]) -> str:
         "pid": str(event.pid),
     }
     name = event.request or "(untagged)"
-    return GAP.join([*(cells[title].ljust(size) for title, size in shown.items()), name])
+    row = GAP.join([*(cells[title].ljust(size) for title, size in shown.items()), name])
+    reason = event.why_words()
+    if not reason:
+        return row
+    whole = f"{row}{GAP}{reason}"
+    return whole if cell_len(whole) <= width else f"{row}\n{BEHIND}{reason}"
 
 
 @click.group(
@@ -97,17 +104,19 @@ def command(
     request: str | None,
     json_path: Path | None,
 ) -> None:
-    """When each flow was queued, promoted and gone, at which level, for which deadline.
+    """When each flow was queued, promoted, sent and acknowledged, at which level, and why.
 
     Without --follow: what was recorded (the last 16,384 events) since recording was switched
     on, by MFS_TRACE=1 or by a --follow that is running; also when the program has ended, until
     the next one starts, and then with --last. --follow may be started before the program. `due in
-    s` with a `!`: the request had been given up, being hopeless or shed.
+    s` with a `!`: the request had been given up, being hopeless or shed. docs/trace.md explains
+    every column and reason.
 
     \b
     Example:
       mfs trace --follow --request cmpl-17
       MFS_TRACE=1 mfs run -- python server.py  &  mfs trace --json trace.json
+      mfs trace view trace.html
       mfs trace export trace-for-perfetto.json
     """
     if context.invoked_subcommand is not None:
@@ -133,13 +142,14 @@ def command(
                     "programs with MFS_TRACE=1"
                 )
             events = iter(found)
-        shown = columns(make_console().width)
+        width = make_console().width
+        shown = columns(width)
         click.echo(heading(shown))
         for event in events:
             if request is not None and event.request != request:
                 continue
             kept.append(event)
-            click.echo(line(event, kept[0].time_ns, shown))
+            click.echo(line(event, kept[0].time_ns, shown, width))
         if trace.lost:
             click.echo(f"{trace.lost} events were overwritten before they were read", err=True)
     if json_path:
@@ -148,3 +158,4 @@ def command(
 
 command.add_command(record)
 command.add_command(export)
+command.add_command(view_command)

@@ -2,10 +2,11 @@
 """A trace in the Trace Event Format, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
 A track a port and a track a request. On both a flow is a slice from when it had something to send
-until its last byte had left the queue, with a mark where its level changed:
+until its last byte had left the queue, with a mark where its level changed, and one where that byte
+was acknowledged:
 
-    process "port mlx5_0 out"     cmpl-17 p2d 3  |-------o------|
-    process "request cmpl-17"     p2d 3          |-------o------|
+    process "port mlx5_0 out"     cmpl-17 p2d 3  |-------o------|  i
+    process "request cmpl-17"     p2d 3          |-------o------|  i
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..native import lib, text
-from .recording import LEFT, QUEUED, Recording, deadline, name_of
+from .recording import COMPLETED, LEFT, QUEUED, Recording, deadline, name_of
 
 BATCH = 20000  # lines that are joined at a time
 
@@ -84,12 +85,19 @@ class Exporter:
             *("level", "bytes_left", "bytes_sent", "deadline_ns", "name"),
         )
         last_ns = self.since_ns
+        gone: dict[Any, list[Flow]] = {}  # that have left, and are not acknowledged
+        told = bool((self.recording.events["kind"] == COMPLETED).any())
         for row in zip(*(self.recording.events[one].tolist() for one in columns), strict=True):
             time_ns, kind, *key, level, left, sent, due_ns, name = row
             found = self.open.setdefault(tuple(key), [])
             last_ns = time_ns
             at = stamp(time_ns - self.since_ns)
             rest = f'{level},"left":{left},"sent":{sent}}}}}'
+            if kind == COMPLETED:
+                waits = gone.get(tuple(key))
+                for tail in waits.pop(0).tails if waits else ():
+                    yield f'{{"ph":"i","s":"p","ts":{at},{tail}{rest}'
+                continue
             if kind == QUEUED or not found:
                 flow = self._begin(tuple(key), name_of(name, key[3]), deadline(due_ns), time_ns)
                 found.append(flow)
@@ -100,7 +108,9 @@ class Exporter:
             for tail in found[0].tails:
                 yield f'{{"ph":"{"e" if kind == LEFT else "n"}","ts":{at},{tail}{rest}'
             if kind == LEFT:
-                found.pop(0)
+                flow = found.pop(0)
+                if told:
+                    gone.setdefault(tuple(key), []).append(flow)
         for key, flows in self.open.items():  # that still wait
             del key
             for flow in flows:

@@ -2,7 +2,7 @@
 """Events of a trace as an array, from a segment or from a file that `mfs trace record` has written.
 
 A file is a line of JSON that says what is behind it, and then the events as they lie in the ring
-(struct mfs_event of csrc/host/event.h), 128 bytes each.
+(struct mfs_event of csrc/host/event.h), 152 bytes each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..control import Host
 from ..native import NEVER, InputError, ffi, lib
 
-FORMAT = "mfs-trace 1"
+FORMAT = "mfs-trace 2"
 EVENT = np.dtype(
     [
         ("time_ns", "<i8"),
@@ -26,6 +26,9 @@ EVENT = np.dtype(
         ("request", "<u8"),
         ("bytes_left", "<u8"),
         ("bytes_sent", "<u8"),
+        ("slack_ns", "<i8"),
+        ("rate_Bps", "<u8"),
+        ("shed_for", "<u8"),
         ("layer", "<u4"),
         ("stage", "<u2"),
         ("kind", "<u2"),
@@ -34,11 +37,13 @@ EVENT = np.dtype(
         ("port", "<u2"),
         ("direction", "<u2"),
         ("pid", "<i4"),
-        ("given_up", "<u4"),
+        ("given_up", "<u2"),
+        ("why", "<u2"),
         ("name", "S64"),
     ]
 )
 QUEUED, MOVED, LEFT = lib.MFS_FLOW_QUEUED, lib.MFS_FLOW_MOVED, lib.MFS_FLOW_LEFT
+COMPLETED = lib.MFS_FLOW_COMPLETED
 BATCH = 4096
 HEAD_BYTES = 8192
 
@@ -57,6 +62,12 @@ class Recording:
 
     def port(self, index: int) -> Port:
         return self.ports.get(index, Port(f"port {index}"))
+
+    def names(self) -> dict[int, str]:
+        """Of all requests by their keys."""
+        first = np.unique(self.events["request"], return_index=True)[1]
+        rows = self.events[["request", "name"]][first].tolist()
+        return {key: name_of(name, key) for key, name in rows}
 
 
 def ports_of(host: Host) -> dict[int, Port]:
@@ -107,27 +118,27 @@ def in_order(events: NDArray[np.void]) -> NDArray[np.void]:
     return sorted_events
 
 
-def write_head(out: BinaryIO, ports: dict[int, Port]) -> None:
-    """At the beginning of the file, as long as ever, so that it can be written anew."""
-    head = {
+def head(ports: dict[int, Port]) -> bytes:
+    """The beginning of the file, as long as ever, so that it can be written anew."""
+    said = {
         "format": FORMAT,
         "event_bytes": EVENT.itemsize,
         "ports": {str(index): [port.name, port.rate_Bps] for index, port in ports.items()},
     }
-    out.write(json.dumps(head, ensure_ascii=True).encode().ljust(HEAD_BYTES - 1) + b"\n")
+    return json.dumps(said, ensure_ascii=True).encode().ljust(HEAD_BYTES - 1) + b"\n"
 
 
 def write(path: Path, recording: Recording) -> None:
     with path.open("wb") as out:
-        write_head(out, recording.ports)
+        out.write(head(recording.ports))
         out.write(recording.events.tobytes())
 
 
 def _head(line: bytes, path: Path) -> dict[str, Any]:
     try:
-        head = json.loads(line)
-        if head["format"] == FORMAT and head["event_bytes"] == EVENT.itemsize:
-            return dict(head)
+        said = json.loads(line)
+        if said["format"] == FORMAT and said["event_bytes"] == EVENT.itemsize:
+            return dict(said)
     except (ValueError, TypeError, KeyError):
         pass
     raise InputError(f"{path}: no trace of this version; `mfs trace record {path}` writes one")
@@ -140,14 +151,15 @@ def load(path: Path) -> Recording:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     line, _, rest = data.partition(b"\n")
-    head = _head(line, path)
+    said = _head(line, path)
     try:
-        ports = {int(k): Port(str(name), int(rate)) for k, (name, rate) in head["ports"].items()}
+        ports = {int(k): Port(str(name), int(rate)) for k, (name, rate) in said["ports"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{path}: its first line names no ports; record it anew") from None
     events = np.frombuffer(rest[: len(rest) - len(rest) % EVENT.itemsize], EVENT)
-    sound = (events["kind"] <= LEFT) & (events["stage"] <= lib.MFS_STAGE_P2D)
-    return Recording(in_order(events[sound & (events["direction"] <= 1)]), ports)
+    sound = (events["kind"] <= COMPLETED) & (events["stage"] <= lib.MFS_STAGE_P2D)
+    sound &= (events["direction"] <= 1) & (events["why"] < lib.MFS_WHY_LAST)
+    return Recording(in_order(events[sound]), ports)
 
 
 def name_of(name: bytes, key: int) -> str:

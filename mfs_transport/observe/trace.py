@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record of flows: when each was queued, promoted and gone, at which level, and why.
+"""The record of flows: when each was queued, promoted, sent and acknowledged, at which level, why.
 
     trace = Trace(mfs.default_host())
     trace.on = True
@@ -19,11 +19,13 @@ from typing import Any
 from .. import checked
 from ..control import Host
 from ..native import NEVER, ffi, lib, text
+from . import why
 
 KINDS = {
     lib.MFS_FLOW_QUEUED: "queued",
     lib.MFS_FLOW_MOVED: "moved",
     lib.MFS_FLOW_LEFT: "left",
+    lib.MFS_FLOW_COMPLETED: "completed",
 }
 BATCH = 512
 
@@ -33,7 +35,9 @@ class Event:
     """Something that happened to a flow (all bytes of one tag on one port)."""
 
     time_ns: int  # CLOCK_MONOTONIC
-    kind: str  # queued: it has its first level; moved: to another level; left: nothing waits
+    # queued: it has its first level; moved: to another level; left: nothing waits; completed: its
+    # last byte has been acknowledged
+    kind: str
     request: str  # its name, cut after 63 bytes; the key in hex if unknown; "" for untagged traffic
     stage: str
     layer: int
@@ -46,9 +50,32 @@ class Event:
     port: str
     direction: str  # egress or ingress
     pid: int
+    why: str  # it has this level, one of why.NAMES; of queued and moved
+    slack_ns: int | None  # until it is due, less what the rest takes; None: it is not due
+    rate_Bps: int  # by which that was judged; 0: not known
+    shed_for: str  # the request for which it was given up; "": for none, or not known
+
+    def why_words(self) -> str:
+        """ "": the event has no reason."""
+        if self.kind == "completed" and self.deadline_ns is not None:
+            spare_ns = self.deadline_ns - self.time_ns
+            late = f"{-spare_ns / 1e6:,.1f} ms after its deadline"
+            return late if spare_ns < 0 else f"{spare_ns / 1e6:,.1f} ms before its deadline"
+        if self.kind not in ("queued", "moved"):
+            return ""
+        return why.words(self.why, self.slack_ns, self.rate_Bps, self.shed_for, self.request)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _name_of(host: Host, key: int) -> str:
+    """Of a request that may be over; its key then. "": of none."""
+    if key == lib.MFS_REQUEST_NONE:
+        return ""
+    name = ffi.new("char[]", lib.MFS_REQUEST_NAME_MAX + 1)
+    lib.mfs_request_name(host.handle, key, name)
+    return text(name) or f"{key:016x}"
 
 
 def _event(host: Host, raw: Any) -> Event:
@@ -70,6 +97,10 @@ def _event(host: Host, raw: Any) -> Event:
         port=host.port_at(raw.port),
         direction="egress" if raw.direction == lib.MFS_EGRESS else "ingress",
         pid=int(raw.pid),
+        why=why.NAMES[raw.why],
+        slack_ns=why.slack(raw.slack_ns),
+        rate_Bps=int(raw.rate_Bps),
+        shed_for=_name_of(host, raw.shed_for),
     )
 
 

@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
+from .. import pieces as cutting
 from ..native import InputError
+from ..pieces import WORDS
 from ..terminal import Column, Table
 from . import engine
 from .point import Case
@@ -66,10 +68,7 @@ class Story:
 
     @property
     def totals(self) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for piece in self.pieces:
-            found[piece.what] = found.get(piece.what, 0.0) + piece.seconds
-        return found
+        return cutting.totals(self.pieces)
 
 
 def _rows(trace: NDArray[np.void], kind: str) -> NDArray[np.void]:
@@ -284,25 +283,15 @@ STYLES = {
     "collective": "magenta",
     "deliver": "red",
 }
-WORDS = {
-    "queue": "unit {unit} to be free",
-    "fetch": "cached KV of group {group}",
-    "compute": "computing of group {group}",
-    "collective": "collective of group {group}",
-    "deliver": "new KV to reach the decode host",
-}
 
 
 def summary(one: Story) -> str:
     """In words: late or not, and what took most beyond what it takes alone."""
-    late = one.first_token_s - one.deadline_s
-    verdict = f"{span(late)} late" if late > 0 else f"{span(-late)} to spare"
-    most = max(one.totals, key=lambda name: one.totals[name], default="compute")
-    shares = ", ".join(f"{name} {span(time)}" for name, time in one.totals.items())
+    verdict = cutting.verdict(one.first_token_s - one.deadline_s)
     text = (
         f"request {one.request}: TTFT {span(one.first_token_s - one.arrival_s)} "
         f"({span(one.alone_s)} alone), target {span(one.deadline_s - one.arrival_s)}, {verdict}; "
-        f"most of it {most}. {shares}."
+        f"most of it {cutting.most(one.pieces)}. {cutting.shares(one.pieces)}."
     )
     if one.longest is not None and one.beside:
         words = WORDS[one.longest.what].format(group=one.longest.group, unit=one.unit)

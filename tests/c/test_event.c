@@ -40,13 +40,30 @@ static uint64_t request_put(struct mfs_host *host, const char *name, int64_t dea
     return key;
 }
 
-/* Tell of a flow without a queue. */
-static void tell(struct mfs_port *port, uint64_t bytes_left)
+/* Tell of a flow without a queue, as a queue does. */
+static void tell_of(struct mfs_port *port, const struct mfs_flow_info *flow,
+                    const struct mfs_why *why)
 {
     const struct mfs_flow_watch watch = mfs_event_watch(port);
+    struct mfs_flow_told told = {.event = MFS_FLOW_QUEUED, .flow = flow, .now_ns = 5};
+    struct mfs_facts facts;
+
+    if (!watch.wanted(watch.ctx))
+        return;
+    mfs_facts_init(&facts);
+    (void)mfs_request_get(port->host, flow->tag.request, &facts);
+    told.facts = &facts;
+    told.level_before = flow->level;
+    if (why)
+        told.why = *why;
+    watch.told(watch.ctx, &told);
+}
+
+static void tell(struct mfs_port *port, uint64_t bytes_left)
+{
     const struct mfs_flow_info flow = {.bytes_left = bytes_left, .level = 1};
 
-    watch.told(watch.ctx, MFS_FLOW_QUEUED, &flow, 1, 5);
+    tell_of(port, &flow, NULL);
 }
 
 static void watch__a_flow_from_queued_to_left(void)
@@ -129,20 +146,24 @@ static void watch__a_request_given_up_and_one_unknown(void)
 {
     struct mfs_host *host = host_private();
     struct mfs_port *port = port_open(host);
-    const struct mfs_flow_watch watch = mfs_event_watch(port);
+    const struct mfs_why why = {MFS_WHY_SHED, -7, 1000};
     struct mfs_flow_info flow = {.tag = {mfs_request_key("late"), 0, MFS_STAGE_P2D}};
     struct mfs_facts facts;
     uint64_t next = 0;
 
     mfs_facts_init(&facts);
     facts.flags = MFS_REQUEST_SHED;
+    facts.shed_for = 17;
     CHECK_EQ(mfs_request_put(host, flow.tag.request, "late", &facts), 0);
     mfs_event_trace(host, true);
-    watch.told(watch.ctx, MFS_FLOW_QUEUED, &flow, 0, 1);
+    tell_of(port, &flow, &why);
     flow.tag.request = 99;
-    watch.told(watch.ctx, MFS_FLOW_QUEUED, &flow, 0, 1);
+    tell_of(port, &flow, NULL);
     CHECK_EQ(mfs_event_read(host, &next, events, 2, NULL), 2);
     CHECK(events[0].given_up == 1 && strcmp(events[0].name, "late") == 0);
+    CHECK(events[0].why == MFS_WHY_SHED && events[0].shed_for == 17);
+    CHECK(events[0].slack_ns == -7 && events[0].rate_Bps == 1000);
+    CHECK(events[1].why == MFS_WHY_ORDER && events[1].shed_for == MFS_REQUEST_NONE);
     CHECK(events[1].given_up == 0 && events[1].name[0] == '\0');
     CHECK_EQ(events[1].deadline_ns, MFS_TIME_NEVER);
     mfs_port_close(port);
@@ -201,22 +222,23 @@ static void read__what_nobody_has_told(void)
     struct mfs_event event;
 
     mfs_event_trace(host, true);
-    for (uint64_t i = 0; i < 7; i++)
+    for (uint64_t i = 0; i < 8; i++)
         tell(port, i);
-    CHECK_EQ(mfs_event_read(host, &next, events, 7, NULL), 7);
-    for (uint64_t i = 0; i < 7; i++) {
+    CHECK_EQ(mfs_event_read(host, &next, events, 8, NULL), 8);
+    for (uint64_t i = 0; i < 8; i++) {
         event = events[i];
-        event.kind = i == 0 ? MFS_FLOW_LEFT + 1 : event.kind;
+        event.kind = i == 0 ? MFS_FLOW_COMPLETED + 1 : event.kind;
         event.stage = i == 1 ? UINT16_MAX : event.stage;
         event.direction = i == 2 ? 2 : event.direction;
         event.level = i == 3 ? MFS_LEVELS_MAX : event.level;
         event.level_before = i == 4 ? UINT16_MAX : event.level_before;
+        event.why = i == 7 ? MFS_WHY_LAST : event.why;
         memset(event.name, i == 5 ? '\x1b' : 'n', sizeof(event.name));
         memcpy((void *)host->segment->events[i].words, &event, sizeof(event));
     }
     next = 0;
-    CHECK_EQ(mfs_event_read(host, &next, events, 7, &lost), 2);
-    CHECK(next == 7 && lost == 5);
+    CHECK_EQ(mfs_event_read(host, &next, events, 8, &lost), 2);
+    CHECK(next == 8 && lost == 6);
     CHECK(strspn(events[0].name, "?") == MFS_REQUEST_NAME_MAX);
     CHECK(strspn(events[1].name, "n") == MFS_REQUEST_NAME_MAX);
     host->segment->events_count = 3; /* it has gone back: from there on */
@@ -236,13 +258,12 @@ static struct mfs_host *shared;
 static void *write_many(void *number)
 {
     struct mfs_port *port = port_open(shared);
-    const struct mfs_flow_watch watch = mfs_event_watch(port);
     struct mfs_flow_info flow = {.tag = {0, (uint32_t)(uintptr_t)number, MFS_STAGE_P2D}};
 
     for (uint64_t i = 1; i <= EACH; i++) {
         flow.bytes_left = i;
         flow.bytes_sent = 2 * i; /* a torn event would not have both */
-        watch.told(watch.ctx, MFS_FLOW_QUEUED, &flow, 0, (int64_t)i);
+        tell_of(port, &flow, NULL);
     }
     mfs_port_close(port);
     return NULL;

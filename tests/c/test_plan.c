@@ -149,10 +149,13 @@ static void shed__largest_until_it_fits(void)
     CHECK_EQ(mfs_plan_shed(facts, COUNT(facts), 1000000000, 0, scratch), 0);
     for (size_t i = 0; i < COUNT(facts); i++)
         CHECK_EQ_AT((facts[i].flags & MFS_REQUEST_SHED) != 0, i == 1, i);
+    for (size_t i = 0; i < COUNT(facts); i++) /* for the one of 25 */
+        CHECK_EQ_AT(facts[i].shed_for, i == 1 ? 4 : 0, i);
     /* room again: it comes back */
     facts[3].p2d_left_bytes = 0;
     CHECK_EQ(mfs_plan_shed(facts, COUNT(facts), 1000000000, 0, scratch), 0);
     CHECK_EQ(shed_count(facts, COUNT(facts)), 0);
+    CHECK_EQ(facts[1].shed_for, 0);
 }
 
 /* Moore-Hodgson gives up as few as can be: compared with every subset. */

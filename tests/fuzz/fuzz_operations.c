@@ -355,7 +355,7 @@ static void trace(struct input *input)
     mfs_event_trace(host, input_below(input, 2));
     for (size_t count; (count = mfs_event_read(host, &from, events, COUNT(events), NULL)) > 0;)
         for (size_t i = 0; i < count; i++)
-            NEED(events[i].kind <= MFS_FLOW_LEFT && mfs_stage_name(events[i].stage));
+            NEED(events[i].kind <= MFS_FLOW_COMPLETED && mfs_stage_name(events[i].stage));
 }
 
 static void step(struct input *input)

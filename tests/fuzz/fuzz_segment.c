@@ -120,7 +120,7 @@ static void read_events(struct mfs_host *host)
         count = mfs_event_read(host, &next, events, COUNT(events), &lost);
         NEED(count <= COUNT(events));
         for (size_t i = 0; i < count; i++) {
-            NEED(events[i].kind <= MFS_FLOW_LEFT && mfs_stage_name(events[i].stage));
+            NEED(events[i].kind <= MFS_FLOW_COMPLETED && mfs_stage_name(events[i].stage));
             NEED(memchr(events[i].name, '\0', sizeof(events[i].name)));
         }
     }

@@ -102,7 +102,7 @@ static void trace_step(struct worker *worker)
     mfs_event_trace(worker->host, test_random(&worker->random) % 4 != 0);
     count = mfs_event_read(worker->host, &worker->next_event, events, COUNT(events), &lost);
     for (size_t i = 0; i < count; i++) {
-        CHECK(events[i].kind <= MFS_FLOW_LEFT && mfs_stage_name(events[i].stage) != NULL);
+        CHECK(events[i].kind <= MFS_FLOW_COMPLETED && mfs_stage_name(events[i].stage) != NULL);
         CHECK(strnlen(events[i].name, sizeof(events[i].name)) < sizeof(events[i].name));
     }
 }

@@ -43,8 +43,10 @@ class Peer:
 
 
 class Side:
-    def __init__(self, name: str) -> None:
-        config = nixl_agent_config(enable_prog_thread=False, backends=["UCX"])
+    def __init__(self, name: str, *, telemetry: bool = False) -> None:
+        config = nixl_agent_config(
+            enable_prog_thread=False, backends=["UCX"], capture_telemetry=telemetry
+        )
         self.agent = nixl_agent(name, config)
         self.data = np.full(SICK_BYTES, 5, np.uint8)
         self.agent.register_memory([(self.data.ctypes.data, SICK_BYTES, 0, "")], "DRAM")
