@@ -37,6 +37,7 @@ HEADERS = [
     "host/look_waits.h",
     "host/far.h",
     "host/guest.h",
+    "host/look_far.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
 NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(U?INT64_MAX|\d+)u?\b", re.M)

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,46 @@ def test_look__another_version_that_is_in_use(tmp_path: Path):
 def test_markdown__the_page_is_up_to_date():
     page = (ROOT / "docs" / "configuration.md").read_text()
     assert page == markdown(), "run: mfs info --markdown > docs/configuration.md"
+
+
+def test_far_ports__what_waits_and_what_is_let_through(tmp_path: Path):
+    segment = tmp_path / "segment"
+    assert report(tmp_path, MFS_SEGMENT=str(segment))["far_ports"] is None
+    host = ffi.new("struct mfs_host **")
+    port = ffi.new("uint32_t *")
+    assert lib.mfs_host_open(str(segment).encode(), host) == 0
+    assert report(tmp_path, MFS_SEGMENT=str(segment))["far_ports"] is None  # no agent
+    attend = partial(lib.mfs_far_attend, host[0], 10**10)  # the most, so again before each look
+    assert attend() == 0
+    assert lib.mfs_far_port(host[0], 1, b"decode-1 eth0 in", port) == 0
+    assert lib.mfs_far_port(host[0], 2, b"decode-1 eth0 out", port) == 0
+    lease = {"MFS_SEGMENT": str(segment), "MFS_LEASE": "1000s"}
+    # as long as it takes to start: this process's own lease would end it sooner
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **lease}
+    script = (
+        "from mfs_transport.native import ffi, lib\n"
+        "host = ffi.new('struct mfs_host **')\n"
+        f"assert lib.mfs_host_open({str(segment)!r}.encode(), host) == 0\n"
+        f"lib.mfs_far_limit(host[0], {port[0]}, 1, 40 * 10**6, 900 * 10**9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], env=environ, check=True)
+    assert attend() == 0
+    first, second = report(tmp_path, **lease)["far_ports"]
+    assert first == {
+        "name": "decode-1 eth0 in",
+        "level": None,
+        "span_ms": 0.0,
+        "waiting_bytes": 0,
+        "inflight_bytes": 0,
+        "limit": None,
+    }
+    assert second["limit"]["level"] == 1
+    assert second["limit"]["span_ms"] <= 40
+    assert 0 < second["limit"]["ends_ms"] <= 900_000
+    for arguments in ((), ("--live",)):
+        assert attend() == 0
+        shown = info(*arguments, cwd=tmp_path, COLUMNS="80", **lease)
+        assert "Ports of other hosts" in shown
+        assert "decode-1 eth0 out" in shown
+        assert max(map(len, shown.splitlines())) <= 80
+    lib.mfs_host_close(host[0])

@@ -115,9 +115,9 @@ static void claim_add(struct mfs_claims *claims, struct mfs_host *host,
         own->rank = best;
 }
 
-static void destination_tell(struct mfs_claims *claims, struct mfs_host *host,
-                             enum mfs_direction direction, struct mfs_sender *sender,
-                             struct mfs_destination *to, int64_t lease_ns, int64_t now_ns)
+static void destination_tell(struct mfs_claims *claims, struct mfs_host *host, uint32_t direction,
+                             struct mfs_sender *sender, struct mfs_destination *to,
+                             int64_t lease_ns, int64_t now_ns)
 {
     const struct mfs_far_tables *far = &host->segment->far;
     const uint64_t version = mfs_see(&far->version);
@@ -189,10 +189,39 @@ static void all_let_go(struct mfs_claims *claims, struct mfs_host *host, struct 
     mfs_claims_close(claims, host);
 }
 
-int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
-                        enum mfs_direction direction, struct mfs_sender *sender, int64_t lease_ns,
-                        int64_t now_ns)
+/* What can be sent by its rank, or could if its destination took as much as it might. */
+static void own_port_tell(struct mfs_claims *claims, struct mfs_host *host, uint32_t port,
+                          const struct mfs_sender *sender)
 {
+    const struct mfs_rmlq *queue = sender->queue;
+    struct mfs_claim_own *own = own_of(claims, host, MFS_CLAIM_OF_OWN(port));
+
+    if (!own)
+        return;
+    own->used = true;
+    for (uint32_t i = 0; i < queue->voqs_count; i++) {
+        const struct mfs_voq *voq = queue->voqs[i];
+        mfs_rank_t best;
+
+        if (!voq || voq->class == MFS_VOQ_PARKED)
+            continue;
+        best = best_of(voq);
+        if (best == MFS_RANK_NONE || best > voq->limit)
+            continue;
+        own->waiting_bytes += waiting_of(queue, voq);
+        if (best < own->rank)
+            own->rank = best;
+    }
+    own->inflight_bytes =
+        mfs_sender_inflight(sender) - sender->destinations.in[MFS_DESTINATION_STALLED].bytes;
+    own->done_bytes = sender->told.done_bytes;
+}
+
+int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
+                        const struct mfs_port_cell *port, struct mfs_sender *sender,
+                        int64_t lease_ns, int64_t now_ns)
+{
+    const uint32_t direction = mfs_at_most(mfs_get(&port->direction), MFS_INGRESS);
     const struct mfs_rmlq *queue = sender->queue;
 
     if (!mfs_far_attended(&host->segment->far, now_ns) ||
@@ -216,6 +245,7 @@ int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
                              lease_ns, now_ns);
     }
     done_share(claims, sender);
+    own_port_tell(claims, host, (uint32_t)(port - host->segment->ports), sender);
     rows_write(claims, host, now_ns);
     return now_ns + EVERY_NS + queue->voqs_count * DESTINATION_NS;
 }

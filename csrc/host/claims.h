@@ -7,17 +7,17 @@
 #ifndef MFS_HOST_CLAIMS_H
 #define MFS_HOST_CLAIMS_H
 
-#include "host/far_tables.h"
+#include "host/segment.h"
 #include "host/sender.h"
 
-/* What it wants of one far port. */
+/* What it wants of one far port, or of its own. */
 struct mfs_claim_own {
     struct mfs_claim_cell *cell; /* NULL: none was left */
     mfs_rank_t rank;
     uint64_t waiting_bytes, inflight_bytes;
     uint64_t before_bytes; /* in flight when it told last */
     uint64_t done_bytes;
-    uint32_t port;
+    uint32_t port; /* a far one's index, or MFS_CLAIM_OF_OWN */
     bool used; /* a destination is there */
 };
 
@@ -31,10 +31,10 @@ struct mfs_claims {
 
 struct mfs_sender;
 
-/* Returns when to do it again. */
+/* Of the sender's port, one of the host's. Returns when to do it again. */
 int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
-                        enum mfs_direction direction, struct mfs_sender *sender, int64_t lease_ns,
-                        int64_t now_ns);
+                        const struct mfs_port_cell *port, struct mfs_sender *sender,
+                        int64_t lease_ns, int64_t now_ns);
 /* The sender leaves. */
 void mfs_claims_close(struct mfs_claims *claims, struct mfs_host *host);
 

@@ -138,6 +138,8 @@ static int copy_from(int fd, unsigned parts, struct mfs_segment *copy, struct mf
                               offsetof(struct mfs_segment, events_count));
     if (!error && parts & MFS_COPY_WAITS)
         error = part_copy(fd, copy->waits, copy, sizeof(copy->waits));
+    if (!error && parts & MFS_COPY_FAR)
+        error = part_copy(fd, &copy->far, copy, sizeof(copy->far));
     if (!error && mfs_process_any(fd) == 0)
         once_living(copy, living);
     return error;

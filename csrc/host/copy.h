@@ -13,6 +13,7 @@ enum mfs_copy_parts {
     MFS_COPY_REQUESTS = 1u << 0,
     MFS_COPY_EVENTS = 1u << 1,
     MFS_COPY_WAITS = 1u << 2,
+    MFS_COPY_FAR = 1u << 4,
     MFS_COPY_PAST = 1u << 3, /* also of a file that nobody uses any more */
 };
 

@@ -366,12 +366,12 @@ void mfs_far_sum(const struct mfs_far_tables *far, int64_t lease_ns, int64_t now
     }
 }
 
-static void rank_tell(struct mfs_claim *claim, mfs_rank_t rank, int64_t now_ns)
+void mfs_far_rank_tell(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
 {
-    const bool waits = rank != MFS_RANK_NONE && mfs_rank_level(rank) <= MFS_LEVELS_MAX;
+    const bool is_one = rank < MFS_RANK_LAST && mfs_rank_level(rank) <= MFS_LEVELS_MAX;
 
-    claim->level = waits ? mfs_rank_level(rank) : MFS_FAR_NO_LEVEL;
-    claim->span_ns = waits ? mfs_exchange_span(rank, now_ns) : 0;
+    *level = is_one ? mfs_rank_level(rank) : MFS_FAR_NO_LEVEL;
+    *span_ns = is_one ? mfs_exchange_span(rank, now_ns) : 0;
 }
 
 static bool told(struct mfs_host *host)
@@ -393,7 +393,8 @@ uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim 
         if (sum[i].far == MFS_FAR_NONE)
             continue;
         claims[count] = sum[i];
-        rank_tell(&claims[count++], rank[i], now_ns);
+        mfs_far_rank_tell(rank[i], now_ns, &claims[count].level, &claims[count].span_ns);
+        count++;
     }
     return count;
 }
@@ -401,24 +402,26 @@ uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim 
 uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
                          uint32_t room)
 {
-    const struct mfs_port_cell *cell = port->cell;
-    const uint32_t high = mfs_at_most(mfs_see(&cell->senders_high), MFS_SENDERS_MAX);
+    const struct mfs_segment *segment = port->host->segment;
+    const uint32_t own = MFS_CLAIM_OF_OWN((uint32_t)(port->cell - segment->ports));
     const int64_t lease_ns = mfs_config_get()->lease;
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < high && count < room && told(port->host); i++) {
-        const struct mfs_sender_cell *sender = &cell->senders[i];
-        const uint32_t owner = mfs_see(&sender->owner);
+    for (uint32_t i = 0; i < MFS_CLAIMS_MAX && count < room && told(port->host); i++) {
+        const struct mfs_claim_cell *cell = &segment->far.claims[i];
 
-        if (owner == 0 || owner == port->host->process + 1 || /* a guest of ours */
-            !mfs_stamp_fresh(mfs_see(&sender->stamp_ns), now_ns, lease_ns))
+        if (!mfs_see(&cell->owner) || mfs_get(&cell->far) != own ||
+            !mfs_stamp_fresh(mfs_see(&cell->stamp_ns), now_ns, lease_ns))
             continue;
         claims[count] = (struct mfs_claim){
             .far = MFS_FAR_NONE,
-            .inflight_bytes = bytes_believed(mfs_get(&sender->inflight_bytes)),
-            .done_bytes = mfs_get(&sender->done_bytes),
+            .waiting_bytes = bytes_believed(mfs_get(&cell->waiting_bytes)),
+            .inflight_bytes = bytes_believed(mfs_get(&cell->inflight_bytes)),
+            .done_bytes = mfs_get(&cell->done_bytes),
         };
-        rank_tell(&claims[count++], mfs_get(&sender->rank), now_ns);
+        mfs_far_rank_tell(mfs_get(&cell->rank), now_ns, &claims[count].level,
+                          &claims[count].span_ns);
+        count++;
     }
     return count;
 }

@@ -81,7 +81,9 @@ MFS_API uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mf
  * limit ends now. */
 MFS_API void mfs_far_limit(struct mfs_host *host, uint32_t far, uint32_t level, int64_t span_ns,
                            int64_t for_ns);
-/* What our own senders want of a port of this host, one row a sender; without guests. */
+/* What our own senders want of a port of this host, one row a sender, without guests: also what
+ * waits for destinations that are slow, perhaps because others fill this port, but not for those
+ * that take no bytes, nor what a limit holds back. */
 MFS_API uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
                                  uint32_t room);
 

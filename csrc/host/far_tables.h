@@ -7,7 +7,8 @@
  *              half of a change finds no port, or that of the worker before
  *   ports[]    the same; the words of a limit are the agent's alone: its rank is written before its
  *              end, so that an old limit never has a new end
- *   claims[]   one of a sender and a far port, taken by the sender; the dead's are reaped
+ *   claims[]   one of a sender and a far port, or its own port, taken by the sender; the dead's are
+ *              reaped
  */
 #ifndef MFS_HOST_FAR_TABLES_H
 #define MFS_HOST_FAR_TABLES_H
@@ -17,6 +18,7 @@
 #include "host/far.h"
 
 #define MFS_CLAIMS_MAX 1024u
+#define MFS_CLAIM_OF_OWN(port) (MFS_FAR_PORTS_MAX + (port)) /* by its index in the segment */
 #define MFS_FAR_ATTEND_MAX_NS INT64_C(10000000000)
 #define MFS_FAR_NAME_WORDS ((MFS_FAR_NAME_MAX + 1) / sizeof(uint64_t))
 #define MFS_FAR_OWN_NAME_WORDS ((MFS_PORT_NAME_MAX + 1) / sizeof(uint64_t))
@@ -41,7 +43,7 @@ struct mfs_far_port_cell {
 
 struct mfs_claim_cell {
     _Alignas(64) _Atomic uint32_t owner; /* process slot + 1; 0: free */
-    _Atomic uint32_t far;
+    _Atomic uint32_t far; /* a far port, or MFS_CLAIM_OF_OWN */
     _Atomic uint64_t rank; /* of the best that waits, or MFS_RANK_NONE */
     _Atomic uint64_t waiting_bytes, inflight_bytes, done_bytes;
     _Atomic int64_t stamp_ns; /* when it was told */
@@ -59,6 +61,9 @@ struct mfs_far_tables {
 };
 
 struct mfs_living;
+
+/* Level and span of a rank as they are told; MFS_FAR_NO_LEVEL and 0: of none. */
+void mfs_far_rank_tell(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns);
 
 /* Is there an agent now? */
 bool mfs_far_attended(const struct mfs_far_tables *far, int64_t now_ns);

@@ -16,6 +16,7 @@ from .. import config_page, installation
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
 from ..native import policies
+from ..observe.far import far_ports
 from ..observe.segment import Look, look
 
 if TYPE_CHECKING:
@@ -48,7 +49,14 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
         "remarks": list(settings.remarks),
         "policies": [dataclasses.asdict(row) for row in policies()],
         "segment": segment.as_dict(),
+        "far_ports": far_as_dicts(segment),
     }
+
+
+def far_as_dicts(segment: Look) -> list[dict[str, Any]] | None:
+    """Ports of other hosts; None: this host has no agent."""
+    ports = far_ports(str(segment.path)) if segment.state == "live" else None
+    return None if ports is None else [dataclasses.asdict(port) for port in ports]
 
 
 # --- for people ---
@@ -89,6 +97,33 @@ def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
                 state += f"; {who} no bytes"
             lines.append((f"port {name}", state))
     return lines
+
+
+def far_table(ports: list[dict[str, Any]]) -> Table:
+    """What this host wants of other hosts' ports, and which of it they let through."""
+    from ..terminal import NOTHING, Column, Table
+
+    table = Table(
+        Column("port", left=True, fold=True),
+        *(Column(one) for one in ("level", "laxity ms", "waits MB", "in flight MB")),
+        *(Column(one) for one in ("limit: level", "laxity ms", "ends ms")),
+    )
+    for port in ports:
+        limit = port["limit"]
+        waits = port["level"] is not None
+        table.add_row(
+            port["name"],
+            str(port["level"]) if waits else NOTHING,
+            f"{port['span_ms']:.1f}" if waits else NOTHING,
+            f"{port['waiting_bytes'] / 1e6:.1f}",
+            f"{port['inflight_bytes'] / 1e6:.1f}",
+            *(
+                (str(limit["level"]), f"{limit['span_ms']:.1f}", f"{limit['ends_ms']:.1f}")
+                if limit
+                else (NOTHING,) * 3
+            ),
+        )
+    return table
 
 
 def grid(rows: Sequence[tuple[str, ...]]) -> Table:
@@ -142,6 +177,10 @@ def show(report: dict[str, Any]) -> None:
         table("Remarks", [(remark,) for remark in report["remarks"]])
     table("Policies", [(one["name"], one["help"]) for one in report["policies"]])
     table("Segment of this host", list(_segment_lines(report["segment"])))
+    if report["far_ports"]:
+        console.print(Text("Ports of other hosts", style="bold"))
+        console.print(Padding(far_table(report["far_ports"]), (0, 0, 0, 2)))
+        console.print()
 
 
 # --- what moves ---
@@ -152,6 +191,7 @@ def gather_live(segment: Look) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "segment": segment.as_dict(),
+        "far_ports": far_as_dicts(segment),
         "engines": read_reports(segment.path),
     }
 
@@ -179,6 +219,9 @@ def show_live(report: dict[str, Any]) -> Any:
 
     parts: list[Any] = [Text("Segment of this host", style="bold")]
     parts.append(grid(_segment_lines(report["segment"])))
+    if report["far_ports"]:
+        title = Text("Ports of other hosts", style="bold")
+        parts += [Text(""), title, far_table(report["far_ports"])]
     for engine in report["engines"]:
         parts += [Text(""), Text("Estimates", style="bold"), grid(_engine_lines(engine))]
     return Group(*parts)

@@ -100,21 +100,48 @@ static void tell__nothing_without_an_agent(void)
     tear_down();
 }
 
+/* It looks each millisecond, for so many. */
+static void looks(struct rival *rival, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        now_ns += MS;
+        CHECK(rival_next(rival, 50000, now_ns) != 0);
+    }
+}
+
 static void tell__own_senders_of_a_port(void)
 {
     const char *path = segment_path();
-    struct mfs_host *agent = host_open(path), *theirs = host_open(path);
+    struct mfs_host *agent, *theirs;
     struct mfs_claim claims[4];
     struct mfs_port *own;
     struct rival two;
 
+    setenv("MFS_WINDOW", "100000", 1);
+    setenv("MFS_LEASE", "20ms", 1);
+    agent = host_open(path);
+    theirs = host_open(path);
     rival_join(&two, theirs, "nic");
     now_ns = mfs_now_ns();
-    rival_waits(&two, LATER, 150000, now_ns);
     CHECK_EQ(mfs_port_open(agent, "nic", MFS_EGRESS, &own), 0);
+    CHECK_EQ(mfs_far_attend(agent, 5000 * MS), 0);
+    CHECK_EQ(rival_take(&two, URGENT, 80000, now_ns), 0);
+    rival_waits(&two, LATER, 50000, now_ns);
+    now_ns += MS;
+    CHECK(rival_next(&two, 50000, now_ns) == -ENOBUFS);
     CHECK_EQ(mfs_port_claims(own, now_ns, claims, COUNT(claims)), 1);
     CHECK_EQ(claims[0].far, MFS_FAR_NONE);
     CHECK_EQ(claims[0].level, 2);
+    CHECK_EQ(claims[0].waiting_bytes, 50000);
+    CHECK_EQ(claims[0].inflight_bytes, 80000);
+    looks(&two, 12); /* its destination is slow then, and the claim stands */
+    CHECK_EQ(two.to.state, MFS_DESTINATION_SLOW);
+    CHECK_EQ(mfs_port_claims(own, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].level, 2);
+    looks(&two, 30); /* it takes no bytes at all */
+    CHECK_EQ(two.to.state, MFS_DESTINATION_STALLED);
+    CHECK_EQ(mfs_port_claims(own, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].level, MFS_FAR_NO_LEVEL);
     mfs_port_close(own);
     rival_leave(&two);
     mfs_host_close(theirs);
@@ -238,6 +265,7 @@ static void limit__also_of_what_would_go_at_once(void)
     CHECK_EQ(mfs_sender_express(one.sender, &one.to, 100, 0), -EBUSY);
     CHECK_EQ(mfs_sender_express(one.sender, &other, 100, 0), 0);
     mfs_far_depart(host);
+    now_ns = mfs_now_ns(); /* as the last look was */
     rival_waits(&one, LATER, 4000, now_ns);
     CHECK_EQ(next_in(MS), 0);
     CHECK_EQ(mfs_sender_express(one.sender, &one.to, 100, 0), 0);
