@@ -14,7 +14,10 @@ from nccl import toolbox
 pytestmark = pytest.mark.skipif(toolbox.libucp() is None, reason="no libucx")
 
 RING_SENDS = 2 * 60  # of a rank with HARNESS_SLOW
-SCENES = ("ring", "lines", "semantics", "threads", "close", "kill", "stop", "abandon", "finalize")
+SCENES = (
+    *("ring", "lines", "semantics", "threads", "together"),
+    *("close", "kill", "stop", "abandon", "finalize"),
+)
 
 
 def symbols(library: Path) -> set[str]:

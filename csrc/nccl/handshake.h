@@ -46,6 +46,7 @@ struct mfs_nccl_handshake {
     struct mfs_nccl_handshake *next; /* of the listener's list, or of the engine's `connecting` */
     /* the connector's */
     union mfs_nccl_address address; /* of the listener */
+    unsigned char uuid[16];         /* of the listener's engine */
     uint64_t token; /* by which NCCL's handle names it */
     unsigned tries;
     int64_t again_ns; /* with no fd: when it tries once more */

@@ -253,16 +253,32 @@ static mfs_nccl_result_t handle_check(const struct handle *handle)
     return MFS_NCCL_OK;
 }
 
+/*
+ * ONE SOCKET IS KEPT to see the peer die: of several connections that are set up together the
+ * first, else the two sides would keep others of them, and each would take the end of one that the
+ * other did not keep for the end of the peer.
+ */
+static bool is_to_be_kept(struct mfs_nccl_engine *engine, const struct handle *handle)
+{
+    const struct mfs_nccl_peer *known = mfs_nccl_peer_find(engine, handle->uuid);
+
+    for (const struct mfs_nccl_handshake *other = engine->connecting; other; other = other->next) {
+        if (other->keep && memcmp(other->uuid, handle->uuid, sizeof(other->uuid)) == 0)
+            return false;
+    }
+    return !known || !mfs_nccl_peer_watched(known);
+}
+
 /* NULL: logged. */
 static struct mfs_nccl_handshake *connect_begin(struct mfs_nccl_engine *engine,
                                                 const struct handle *handle)
 {
-    const struct mfs_nccl_peer *known = mfs_nccl_peer_find(engine, handle->uuid);
     struct mfs_nccl_handshake *handshake =
         mfs_nccl_handshake_begin(engine, &handle->address, handle->cookie);
 
     if (handshake) {
-        handshake->keep = !known || !mfs_nccl_peer_watched(known);
+        handshake->keep = is_to_be_kept(engine, handle);
+        memcpy(handshake->uuid, handle->uuid, sizeof(handshake->uuid));
         handshake->comm = mfs_nccl_comm_make(engine, true);
     }
     if (!handshake || !handshake->comm || mfs_nccl_engine_adopt(engine, handshake->comm) != 0 ||

@@ -8,6 +8,7 @@
  *              the progress thread tests
  *   semantics  sizes, zero bytes, stale pointers, 32 messages, several accepts, refusals
  *   threads    four threads on one context
+ *   together   many connections set up at the same time
  *   close      connections closed, memory taken back and unmapped with messages on their way
  *   kill       a rank dies of SIGKILL: the others get an error, in time; a service thread goes
  *              on
@@ -160,15 +161,11 @@ int main(int argc, char **argv)
         int ranks, victim;
         void (*run)(struct world *);
     } scenes[] = {
-        {"ring", 3, -1, ring},
-        {"lines", 2, -1, lines},
-        {"semantics", 2, -1, semantics},
-        {"threads", 2, -1, threads},
-        {"close", 2, -1, close_under_way},
-        {"kill", 2, 0, kill_one},
-        {"stop", 2, -1, stop},
-        {"abandon", 2, -1, abandon},
-        {"finalize", 2, -1, finalize},
+        {"ring", 3, -1, ring},           {"lines", 2, -1, lines},
+        {"semantics", 2, -1, semantics}, {"threads", 2, -1, threads},
+        {"together", 2, -1, together},   {"close", 2, -1, close_under_way},
+        {"kill", 2, 0, kill_one},        {"stop", 2, -1, stop},
+        {"abandon", 2, -1, abandon},     {"finalize", 2, -1, finalize},
     };
     struct world world = {.plugin = argv[1]};
 

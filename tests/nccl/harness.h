@@ -37,6 +37,7 @@ void ring(struct world *world);
 void lines(struct world *world);
 void semantics(struct world *world);
 void threads(struct world *world);
+void together(struct world *world);
 void close_under_way(struct world *world);
 void kill_one(struct world *world);
 void stop(struct world *world);
