@@ -529,6 +529,19 @@ class Unit:
         self._batch.update(dict.fromkeys(requests, next(self._batches)))
         self.egress.replan()
 
+    def form(self, sizes: Iterable[int]) -> None:
+        """What waits or computes is cut into batches of these sizes, in its order; `enqueue` makes
+        one of the requests of a call."""
+        given = [checked.whole(size, "size", least=1) for size in checked.several(sizes, "sizes")]
+        if sum(given) != len(self.queue):
+            raise InputError(
+                f"batches of {sum(given)} requests together: {len(self.queue)} wait or compute"
+            )
+        queue = iter(self.queue)
+        for size in given:
+            self._batch.update(dict.fromkeys(itertools.islice(queue, size), next(self._batches)))
+        self.egress.replan()
+
     def batches(self) -> tuple[list[int], list[int]]:
         """Sizes of the batches: of those that wait or compute, and of those computed."""
         waiting, computed = (

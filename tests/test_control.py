@@ -390,6 +390,22 @@ def test_unit__a_batch_is_computed_together(host: mfs.Host):
     assert [one.hopeless for one in (a, b, c)] == [True, True, False]
 
 
+def test_unit__form_says_anew_what_is_a_batch(host: mfs.Host):
+    egress = mfs.Egress(host)
+    unit = mfs.Unit(egress)
+    requests = [mfs.register(f"r{i}", ttft_s=10, layers=2, layer_s=1, host=host) for i in range(3)]
+    unit.enqueue(*requests)
+    assert unit.batches()[0] == [3]
+    unit.form([1, 2])
+    assert unit.batches()[0] == [1, 2]
+    # who computes in the second batch starts when the first is through, 2 layers later
+    starts = [request.facts.start_ns for request in requests]
+    assert starts[1] == starts[2]
+    assert starts[1] - starts[0] == pytest.approx(2e9, rel=0.01)
+    with pytest.raises(mfs.InputError, match="batches of 2 requests together: 3 wait or compute"):
+        unit.form([2])
+
+
 def test_unit__urgency_is_inherited_from_those_behind(host: mfs.Host):
     relaxed, urgent = waiting(host, "relaxed", 10_000), waiting(host, "urgent", 250)
     unit = unit_of(host, relaxed, urgent)

@@ -204,7 +204,7 @@ def test_killed_starter_takes_the_demo_with_it(tmp_path: Path) -> None:
         demo_now.process.kill()
         status, errors = demo_now.end()
     assert status == -signal.SIGKILL
-    assert "the process that started the demo has gone" in errors
+    assert "the process that started the test bed has gone" in errors
     assert leftovers() == before
 
 

@@ -27,7 +27,8 @@ from mfs_transport.sim import explain, report, study
 from mfs_transport.sim.statistics import Interval
 from mfs_transport.terminal import Column, Table
 from mfs_transport.testbed import report as testbed
-from mfs_transport.testbed.coordinator import Outcome
+from mfs_transport.testbed import results
+from mfs_transport.testbed.outcome import Outcome
 from mfs_transport.testbed.vllm import report as vllm
 
 ROOT = Path(__file__).parent.parent
@@ -125,6 +126,23 @@ def sim_rows() -> list[dict[str, Any]]:
                     }
                 )
     return rows
+
+
+def bed_rows() -> list[dict[str, Any]]:
+    measured = ("attainment", "ttft_mean_s", "ttft_p99_s", "collective_mean_s", "earliness_mean_s")
+    return [
+        {
+            **dict.fromkeys(measured, value),
+            **{f"predicted_{name}": value for name in measured},
+            "workload": "conversation",
+            "policy": policy,
+            "seed": seed,
+            "rate": 123.4,
+            "cpu_bound": seed == 0,
+        }
+        for policy, value in zip(POLICIES, (0.0, NAN, 123.4), strict=True)
+        for seed in range(4)
+    ]
 
 
 WAYS = ("egress", "ingress")
@@ -337,6 +355,9 @@ TABLES = {
     "demo": lambda width: testbed.table(
         [outcome(policy, seed) for policy in ("off", "edf_paper") for seed in range(3)]
     ),
+    "testbed compare": lambda width: results.measured(bed_rows()),
+    "testbed compare, changes": lambda width: results.changes(bed_rows(), POLICIES[0]),
+    "testbed compare, simulator": lambda width: results.agreement(bed_rows()),
     "vllm-demo": lambda width: vllm.table([vllm_row()]),
     "info": lambda width: info.grid([("MFS_SEGMENT", "/a" * 100, "environment", "words " * 30)]),
     "trace": trace_lines,
@@ -380,6 +401,7 @@ def test_tables__all_are_walked_over():
         *(f"mfs_transport/sim/study:{one}" for one in ("promises", "counts", "losses", "tuned")),
         *(f"mfs_transport/sim/explain:{one}" for one in ("table", "delays")),
         *("mfs_transport/testbed/report:table", "mfs_transport/testbed/vllm/report:table"),
+        *(f"mfs_transport/testbed/results:{one}" for one in ("measured", "changes", "agreement")),
         "mfs_transport/commands/info:grid",
     }
     run = {  # by commands that are quick: test_commands__fit

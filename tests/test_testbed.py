@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mfs_transport import InputError
 from mfs_transport.testbed import network, schedule, trace
-from mfs_transport.testbed.setting import Setting
+from mfs_transport.testbed.llama import Llama
 
 GOOD = {"timestamp": 5, "input_length": 1000, "output_length": 3, "hash_ids": [0, 1]}
 
@@ -115,9 +114,10 @@ def test_trace_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("load", [0.3, 0.9])
 def test_schedule_has_the_load_that_was_asked_for(load: float) -> None:
-    setting = Setting()
+    llama = Llama()
+    setting = llama.setting
     rows = trace.read(trace.SHIPPED)
-    jobs = schedule.make(rows, setting, load, 8.0, seed=3, most_tokens=4096)
+    jobs = schedule.make(rows, llama, load, 8.0, seed=3, most_tokens=4096)
     sent = [2 * setting.groups * job.shard_bytes for job in jobs]
     wanted = load * setting.link_Bps * 8.0
     assert sum(sent) - sent[-1] < wanted <= sum(sent)
@@ -130,34 +130,33 @@ def test_schedule_has_the_load_that_was_asked_for(load: float) -> None:
 
 def test_schedule_is_the_seeds() -> None:
     rows = trace.read(trace.SHIPPED)
-    one, again, other = (
-        schedule.make(rows, Setting(), 0.7, 5.0, seed, 12288) for seed in (1, 1, 2)
-    )
+    one, again, other = (schedule.make(rows, Llama(), 0.7, 5.0, seed, 12288) for seed in (1, 1, 2))
     assert one == again
     assert one != other
 
 
 def test_target_is_a_multiple_of_the_time_alone() -> None:
-    setting = replace(Setting(), slo_factor=2.5)
-    for job in schedule.make(trace.read(trace.SHIPPED), setting, 0.5, 5.0, 0, 12288):
-        assert job.slo_s == pytest.approx(2.5 * setting.alone_s(job.tokens, job.cached))
+    llama = Llama(slo_factor=2.5)
+    for job in schedule.make(trace.read(trace.SHIPPED), llama, 0.5, 5.0, 0, 12288):
+        assert job.slo_s == pytest.approx(2.5 * llama.alone_s(job.tokens, job.cached))
 
 
 def test_time_alone_without_cache() -> None:
     """Every group computes, then exchanges; stage 3 of all but the last is sent meanwhile
     when computing takes at least as long as sending."""
-    setting = replace(Setting(), overhead_s=0.0, flops=Setting.flops / 4)
-    compute = setting.compute_s(2000, 0)
-    send = setting.link_s(setting.shard_bytes(2000))
+    llama = Llama(overhead_s=0.0, flops=Llama.flops / 4)
+    compute = llama.compute_s(2000, 0)
+    send = llama.link_s(llama.shard_bytes(2000))
     assert compute > send
-    assert setting.alone_s(2000, 0) == pytest.approx(setting.groups * (compute + send) + send)
+    groups = llama.setting.groups
+    assert llama.alone_s(2000, 0) == pytest.approx(groups * (compute + send) + send)
 
 
 def test_time_alone_is_at_least_what_the_ports_need() -> None:
-    setting = replace(Setting(), overhead_s=0.0)
+    llama = Llama(overhead_s=0.0)
     for tokens, cached in ((300, 0), (2000, 1999), (8000, 4096)):
-        sent = 2 * setting.groups * setting.link_s(setting.shard_bytes(tokens))
-        assert setting.alone_s(tokens, cached) >= sent
+        sent = 2 * llama.setting.groups * llama.link_s(llama.shard_bytes(tokens))
+        assert llama.alone_s(tokens, cached) >= sent
 
 
 def test_link_bounds() -> None:

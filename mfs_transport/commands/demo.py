@@ -5,13 +5,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +18,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from .. import json_report, native
 from ..native import InputError, shown
 from ..terminal import make_console
+from ..testbed import inside as namespaces
 from ..testbed import network, report, schedule, trace
-from ..testbed.coordinator import Coordinator, HostDied, Outcome
-from ..testbed.schedule import Job
-from ..testbed.setting import RANKS, Setting
+from ..testbed.coordinator import Coordinator, HostDied, Room, Run
+from ..testbed.job import Job
+from ..testbed.llama import Llama
+from ..testbed.outcome import Outcome
+from ..testbed.setting import Setting
 from ._files import PictureFile, ResultFile
 
 POLICIES = "off,fifo,edf,mfs"
@@ -38,21 +37,26 @@ class Demo:
 
     plan: dict[int, list[Job]]  # by seed
     policies: list[str]
-    setting: Setting
+    llama: Llama
     load: float
     log: Path | None  # what the hosts print
     inside: int | None  # socket to the process that entered namespaces for us; None: loopback
 
     @property
-    def region_bytes(self) -> int:
+    def setting(self) -> Setting:
+        return self.llama.setting
+
+    @property
+    def room(self) -> Room:
         """Receive memory that a host needs for the largest workload."""
         most = max(sum(job.shard_bytes for job in jobs) for jobs in self.plan.values())
-        return self.setting.groups * most
+        exchange = max(job.exchange_bytes for jobs in self.plan.values() for job in jobs)
+        return Room(self.setting.groups * most, exchange)
 
     def __str__(self) -> str:
         return (
             f"ports of {self.setting.link_Bps * 8 / 1e6:g} Mbit/s, load {self.load:g}, "
-            f"target {self.setting.slo_factor:g} × TTFT alone"
+            f"target {self.llama.slo_factor:g} × TTFT alone"
         )
 
 
@@ -148,27 +152,25 @@ def command(
     number("--load", load, 0.01, 10)
     number("--seconds", seconds, 1, 3600)
     number("--most-tokens", most_tokens, 256, 10_000_000)
-    setting = replace(
-        Setting(),
+    llama = Llama(
+        Setting(link_Bps=network.check_link(link)),
         slo_factor=number("--slo", slo, 0.1, 1000),
-        link_Bps=network.check_link(link),
-        bandwidth_scale=Setting.bandwidth_scale * 200.0 / link,
+        bandwidth_scale=Llama.bandwidth_scale * 200.0 / link,
     )
     rows = trace.read(*trace.split(trace_name))
     plan = {
-        seed: schedule.make(rows, setting, load, seconds, seed, most_tokens)
-        for seed in range(seeds)
+        seed: schedule.make(rows, llama, load, seconds, seed, most_tokens) for seed in range(seeds)
     }
-    demo = Demo(plan, names, setting, load, log, inside)
-    if demo.region_bytes > MOST_REGION_BYTES:
+    demo = Demo(plan, names, llama, load, log, inside)
+    if demo.room.kv > MOST_REGION_BYTES:
         raise InputError(
-            f"a host would need {4 * demo.region_bytes >> 20} MiB for one workload: "
+            f"a host would need {4 * demo.room.kv >> 20} MiB for one workload: "
             "choose a smaller --seconds, --load or --link"
         )
     if inside is None and not loopback:
         reason = network.why_not_namespaces()
         if reason is None:
-            sys.exit(enter())
+            sys.exit(namespaces.enter("the demo"))
         click.echo(f"no network namespaces here ({reason}); using loopback", err=True)
     try:
         sys.exit(show(demo, plot, json_path))
@@ -177,56 +179,24 @@ def command(
             os.write(inside, b".")
 
 
-def enter() -> int:
-    """Run this same command inside namespaces; they end with it, and it ends with us.
-
-    It sees our end when the socket between us is closed, and says on it that it ended by
-    itself: the status of `unshare` does not tell.
-    """
-    ours, theirs = socket.socketpair()
-    inner = [sys.executable, "-m", "mfs_transport", *sys.argv[1:], "--inside", str(theirs.fileno())]
-    process = subprocess.Popen([*network.enter_command(), *inner], pass_fds=[theirs.fileno()])
-    theirs.close()
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        ours.close()
-        process.wait()
-        return 130
-    if ours.recv(1):
-        return code
-    click.echo("mfs: the demo's coordinator was killed; the demo has ended", err=True)
-    return 1
-
-
-def make_network(demo: Demo) -> network.Network:
-    if demo.inside is not None:
-        return network.Namespaces(demo.setting.link_Bps)
-    shared = "/dev/shm"
-    folder = tempfile.mkdtemp(prefix="mfs-demo-", dir=shared if os.path.isdir(shared) else None)
-    return network.Loopback(folder)
-
-
 def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     """Run it and show what came out; the exit status."""
     console = make_console()
-    hosts = make_network(demo)
-    console.print(f"{3 * RANKS} hosts ({hosts.kind}), {demo}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    count = len(demo.setting.hosts)
     try:
-        outcomes = run_all(console, hosts, demo)
+        with namespaces.network_of(demo.inside, demo.setting.link_Bps) as hosts:
+            console.print(f"{count} hosts ({hosts.kind}), {demo}")
+            outcomes = run_all(console, hosts, demo)
     except HostDied as error:
         click.echo(f"mfs: {error}; the demo has ended and removed what it made", err=True)
         return 1
     except KeyboardInterrupt:
         return 130
-    finally:
-        if isinstance(hosts, network.Loopback):
-            shutil.rmtree(hosts.folder, ignore_errors=True)
     console.print(report.table(outcomes))
     if len(demo.plan) > 1:
         console.print(f"medians of {len(demo.plan)} seeds (least–most); MB and time: of all seeds")
-    report.plot(outcomes, plot, f"{3 * RANKS} emulated hosts, {demo}")
+    report.plot(outcomes, plot, f"{count} emulated hosts, {demo}")
     console.print(f"picture: {plot}", soft_wrap=True)
     if json_path:
         json_report.write(json_path, report.records(outcomes), network=hosts.kind, load=demo.load)
@@ -237,6 +207,10 @@ def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     if not found:
         console.print("every transfer arrived with the right checksum")
     return 1 if found else 0
+
+
+def alone_in_its_batch(batch: list[Job]) -> float:
+    return batch[0].compute_s
 
 
 def advance(progress: Progress, task: TaskID, start: float, length: float, elapsed: float) -> None:
@@ -260,14 +234,15 @@ def run_all(console: Console, hosts: network.Network, demo: Demo) -> list[Outcom
         task = progress.add_task("starting hosts", total=total)
         if demo.inside is not None:
             coordinator.watch(demo.inside)
-        coordinator.start(demo.region_bytes)
+        coordinator.start(demo.room)
         done = 0.0
         for seed, jobs in demo.plan.items():
             for policy in demo.policies:
                 start, length = done, lengths[seed]
                 progress.update(task, description=f"seed {seed}, {policy:9}")
                 move = partial(advance, progress, task, start, length)
-                outcomes.append(coordinator.run(policy, seed, jobs, move))
+                run = Run(policy, seed, jobs, alone_in_its_batch)
+                outcomes.append(coordinator.run(run, move))
                 done += length
                 if not console.is_terminal:
                     one = outcomes[-1]

@@ -34,7 +34,7 @@ class Document:
         """mfs demo, mfs bench contend, mfs sim compare; the file's name if it says none."""
         words = self.command.split()
         kept = words[:1]
-        most = 3 if words[1:2] in (["bench"], ["sim"]) else 2
+        most = 3 if words[1:2] in (["bench"], ["sim"], ["testbed"]) else 2
         for word in words[1:most]:
             if word.startswith("-"):
                 break

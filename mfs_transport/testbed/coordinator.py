@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the emulated hosts, runs policies and seeds on them, and ends everything.
 
-Any host that dies ends the demo with an error that names it; nobody waits for ever.
+Any host that dies ends the test bed with an error that names it; nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import output_file
 from ..launch import preload
 from ..native import UCX_SHIM
+from ..nccl_env import nccl_environment
 from ..ucx_env import modules_environment
+from . import exchange_nccl, exchange_nixl
+from .cpu import Usage
+from .job import Job
 from .network import Network, Place
-from .schedule import Job
-from .setting import RANKS, Setting
+from .outcome import Outcome, outcome
+from .router import Router, Told
+from .setting import Setting
 
-ROLES = ("prefill", "decode", "store")
 START_DELAY_S = 0.15
 GRACE_S = 60.0  # that a run may take beyond the time its bytes need
 
@@ -37,28 +39,30 @@ Progress = Callable[[float], None]
 
 
 class HostDied(RuntimeError):
-    """A process of the demo has gone."""
+    """A process of the test bed has gone."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One policy on one seed."""
+class Run:
+    """What is replayed under one policy on one seed."""
 
     policy: str
     seed: int
-    attainment: float
-    ttft_mean_s: float
-    ttft_p50_s: float
-    ttft_p99_s: float
-    collective_mean_s: float
-    bytes: int
-    seconds: float
-    goodput_Bps: float  # bytes of requests that made their deadline, a second
-    requests: int
-    mismatches: int
-    ttft_s: list[float]
-    slo_s: list[float]
-    counters: dict[str, int]
+    jobs: Sequence[Job]
+    compute_s: Callable[[list[Job]], float]
+    """Of a group of a batch."""
+    token_budget: int = 1
+    """New tokens that a batch may have; it has at least one request."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Receive memory of a host, in bytes."""
+
+    kv: int
+    """For what is fetched, and for what a decode host gets."""
+    exchange: int
+    """What one host of a unit sends to another one for a group of a batch, at most."""
 
 
 @dataclass
@@ -77,16 +81,22 @@ def describe_end(code: int) -> str:
     return f"ended with status {code}"
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Role and number."""
+    role = name.rstrip("0123456789")
+    return role, name[len(role) :]
+
+
 class Coordinator:
-    """The hosts of one demo. A context manager: leaving it ends every process."""
+    """The hosts of one test bed. A context manager: leaving it ends every process."""
 
     def __init__(self, network: Network, setting: Setting, log: Path | None = None) -> None:
         self.network = network
         self.setting = setting
         self.hosts: dict[str, Host] = {}
+        self._room = Room(0, 0)
         self._selector = selectors.DefaultSelector()
         self._log = output_file.open_log(log) if log else None
-        self._watched: dict[int, str] = {}
 
     def watch(self, fd: int) -> None:
         """The end of this pipe means that whoever started us has gone."""
@@ -96,21 +106,21 @@ class Coordinator:
 
     def environment(self, place: Place) -> dict[str, str]:
         """Of one host: our own, with the shim in the way. What the user set comes first."""
-        link = round(self.setting.link_Bps)
         defaults = {
-            "MFS_PORT_RATE": str(round(0.95 * link)),  # what TCP leaves of it
-            # Links are 500 times slower than those that they stand for, and the smallest chunk
-            # of a real one would take 2.6 ms here; a hook of the tests makes it 0.7 ms.
-            "MFS_TEST_CHUNK": "16k",
+            "MFS_PORT_RATE": str(round(self.setting.payload_Bps)),
+            **({"MFS_TEST_CHUNK": self.setting.chunk} if self.setting.chunk else {}),
+            "NCCL_SOCKET_IFNAME": place.device,
             "OMP_NUM_THREADS": "1",
             "NIXL_LOG_LEVEL": "ERROR",
+            "UCX_LOG_LEVEL": "error",
         }
         if self.network.paced:
-            defaults["MFS_PACE"] = str(link)
+            defaults["MFS_PACE"] = str(round(self.setting.link_Bps))
         return {
             **defaults,
             **os.environ,
             **modules_environment(os.environ),
+            **nccl_environment(os.environ, {}),
             "MFS_ENABLE": "1",
             "MFS_SEGMENT": f"{self.network.folder}/{place.name}/host",
             "LD_PRELOAD": preload(os.environ.get("LD_PRELOAD", ""), UCX_SHIM),
@@ -119,36 +129,35 @@ class Coordinator:
             "UCX_NET_DEVICES": place.device,
         }
 
-    def start(self, region_bytes: int, pool_seed: int = 2603) -> None:
+    def start(self, room: Room, pool_seed: int = 2603) -> None:
         """Start every host and introduce them to each other."""
-        for role in ROLES:
-            for rank in range(RANKS):
-                self._start_host(role, rank)
+        self._room = room
+        for name in self.setting.hosts:
+            self._start_host(name)
+        setting = self.setting
+        ours = {"nixl": exchange_nixl, "nccl": exchange_nccl}[setting.stage2]
+        exchanged = ours.region_bytes(setting.units_per_set, setting.unit_hosts, room.exchange)
         hello = {
             "order": "hello",
-            "groups": self.setting.groups,
-            "region_bytes": region_bytes,
+            "setting": asdict(setting),
+            "bytes": {"kv": room.kv, "fetched": room.kv, "exchanged": exchanged},
             "pool_seed": pool_seed,
         }
         answers = self.ask(self.hosts, hello, GRACE_S)
-        peers = {
-            "order": "peers",
-            "setting": asdict(self.setting),
-        }
         for name in self.hosts:
             others = {other: answers[other] for other in answers if other != name}
-            self.tell([name], {**peers, "peers": others})
+            self.tell([name], {"order": "peers", "peers": others})
         self.gather(self.hosts, GRACE_S)
 
-    def _start_host(self, role: str, rank: int) -> None:
-        place = self.network.add(f"{role}{rank}")
+    def _start_host(self, name: str) -> None:
+        place = self.network.add(name)
         os.makedirs(f"{self.network.folder}/{place.name}", mode=0o700, exist_ok=True)
         ours, theirs = socket.socketpair()
         process = subprocess.Popen(
             [
                 *place.command,
                 *(sys.executable, "-m", "mfs_transport.testbed.worker"),
-                *(role, str(rank), str(theirs.fileno())),
+                *(*split_name(name), str(theirs.fileno())),
             ],
             env=self.environment(place),
             pass_fds=[theirs.fileno()],
@@ -187,25 +196,27 @@ class Coordinator:
             except OSError:
                 raise self._death(name) from None
 
-    def gather(
-        self, names: Iterable[str], limit_s: float, progress: Progress | None = None
-    ) -> dict[str, dict[str, Any]]:
-        """The next message of each of `names`. A host that dies meanwhile is an error."""
+    def hear(self, wait_s: float) -> list[tuple[str, dict[str, Any]]]:
+        """What hosts have said, waiting for the first of it. A host that has died is an error."""
+        heard = []
+        for key, _ in self._selector.select(wait_s):
+            if key.data is None:
+                raise HostDied("the process that started the test bed has gone")
+            heard += [(key.data, message) for message in self._read(key.data)]
+        return heard
+
+    def gather(self, names: Iterable[str], limit_s: float) -> dict[str, dict[str, Any]]:
+        """The answer of each of `names`. A host that dies meanwhile is an error."""
         begun = time.monotonic()
         waiting = set(names)
         answers: dict[str, dict[str, Any]] = {}
         while waiting:
             if time.monotonic() - begun > limit_s:
                 raise HostDied(f"{', '.join(sorted(waiting))} did not answer in {limit_s:.0f} s")
-            for key, _ in self._selector.select(0.1):
-                if key.data is None:
-                    raise HostDied("the process that started the demo has gone")
-                message = self._read(key.data)
-                if message is not None and key.data in waiting:
-                    waiting.remove(key.data)
-                    answers[key.data] = message
-            if progress:
-                progress(time.monotonic() - begun)
+            for name, message in self.hear(0.1):
+                if "event" not in message:
+                    waiting.discard(name)
+                    answers[name] = message
         return answers
 
     def ask(
@@ -214,7 +225,7 @@ class Coordinator:
         self.tell(names, message)
         return self.gather(names, limit_s)
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str) -> list[dict[str, Any]]:
         host = self.hosts[name]
         try:
             data = host.socket.recv(1 << 20)
@@ -222,12 +233,8 @@ class Coordinator:
             data = b""
         if not data:
             raise self._death(name)
-        line, found, rest = (host.pending + data).partition(b"\n")
-        host.pending = rest if found else line
-        if not found:
-            return None
-        message: dict[str, Any] = json.loads(line)
-        return message
+        *lines, host.pending = (host.pending + data).split(b"\n")
+        return [json.loads(line) for line in lines]
 
     def _death(self, name: str) -> HostDied:
         """Who began it: a host whose peer was killed soon ends with an error of its own."""
@@ -242,52 +249,46 @@ class Coordinator:
 
     # --- runs ---
 
-    def run(
-        self, policy: str, seed: int, jobs: list[Job], progress: Progress | None = None
-    ) -> Outcome:
-        """Replay `jobs` under `policy`; seconds of wall-clock time so far go to progress."""
-        order = {"order": "run", "policy": policy, "jobs": [asdict(job) for job in jobs]}
+    def run(self, run: Run, progress: Progress | None = None) -> Outcome:
+        """Replay it; seconds of wall-clock time so far go to progress."""
+        order = {
+            "order": "run",
+            "policy": run.policy,
+            "jobs": [asdict(job) for job in run.jobs],
+        }
         self.ask(self.hosts, order, GRACE_S)
         start_ns = time.monotonic_ns() + round(START_DELAY_S * 1e9)
         self.tell(self.hosts, {"start_ns": start_ns})
-        busy_s = 2 * self.setting.groups * sum(job.shard_bytes for job in jobs)
-        limit_s = jobs[-1].arrival_s + 4 * busy_s / self.setting.link_Bps + GRACE_S
-        active = [name for name in self.hosts if not name.startswith("store")]
-        answers = self.gather(active, limit_s, progress)
-        stores = [name for name in self.hosts if name.startswith("store")]
-        self.tell(self.hosts, {"order": "stop"})
-        answers |= self.gather(stores, GRACE_S)
-        return outcome(policy, seed, self.setting, jobs, answers)
+        router = Router(self.setting, run.jobs, self._room.kv, run.compute_s, run.token_budget)
+        usage = Usage()
+        self._replay(router, run, start_ns, progress)
+        used = usage.end()
+        answers = self.ask(self.hosts, {"order": "stop"}, GRACE_S)
+        self.tell(self.hosts, {"order": "next"})
+        return outcome(run.policy, run.seed, self.setting, run.jobs, router, answers, used)
 
+    def _replay(self, router: Router, run: Run, start_ns: int, progress: Progress | None) -> None:
+        """Requests arrive when they do, until each has had its first token."""
+        busy_s = 2 * self.setting.groups * sum(
+            job.shard_bytes + job.fetch_bytes + job.exchange_bytes for job in run.jobs
+        ) / self.setting.link_Bps + self.setting.groups * sum(job.compute_s for job in run.jobs)
+        limit_s = run.jobs[-1].arrival_s + 4 * busy_s + GRACE_S
+        coming = iter(run.jobs)
+        following = next(coming, None)
+        while not router.over:
+            now_s = (time.monotonic_ns() - start_ns) / 1e9
+            if now_s > limit_s:
+                late = len(run.jobs) - len(router.first_token_s)
+                raise HostDied(f"{late} requests had no first token after {now_s:.0f} s")
+            while following and following.arrival_s <= now_s:
+                self._send(router.arrive(following))
+                following = next(coming, None)
+            wait_s = min(0.1, following.arrival_s - now_s) if following else 0.1
+            for name, message in self.hear(max(0.0, wait_s)):
+                self._send(router.heard(name, message))
+            if progress:
+                progress(now_s)
 
-def outcome(
-    policy: str, seed: int, setting: Setting, jobs: list[Job], answers: dict[str, dict[str, Any]]
-) -> Outcome:
-    decode = [answers[f"decode{rank}"]["result"]["first_token_s"] for rank in range(RANKS)]
-    done = np.max(np.array(decode), axis=0)
-    ttft = done - np.array([job.arrival_s for job in jobs])
-    slo = np.array([job.slo_s for job in jobs])
-    sizes = np.array([job.shard_bytes * setting.groups * RANKS for job in jobs])
-    seconds = float(done.max())
-    prefill = [answers[f"prefill{rank}"]["result"] for rank in range(RANKS)]
-    counters: dict[str, int] = {}
-    for answer in answers.values():
-        for name, value in answer["counters"].items():
-            counters[name] = counters.get(name, 0) + value
-    return Outcome(
-        policy=policy,
-        seed=seed,
-        attainment=float((ttft <= slo).mean()),
-        ttft_mean_s=float(ttft.mean()),
-        ttft_p50_s=float(np.percentile(ttft, 50)),
-        ttft_p99_s=float(np.percentile(ttft, 99)),
-        collective_mean_s=float(np.mean([one["collective_mean_s"] for one in prefill])),
-        bytes=sum(answer["bytes"] for answer in answers.values()),
-        seconds=seconds,
-        goodput_Bps=float(sizes[ttft <= slo].sum() / seconds),
-        requests=len(jobs),
-        mismatches=sum(answer["mismatches"] for answer in answers.values()),
-        ttft_s=[round(float(value), 6) for value in ttft],
-        slo_s=[round(float(value), 6) for value in slo],
-        counters=counters,
-    )
+    def _send(self, told: Told) -> None:
+        for name, message in told:
+            self.tell([name], message)

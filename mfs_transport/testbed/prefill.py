@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prefill host: one of the two ranks of its units.
+"""A prefill host: its ranks of its units.
 
-A unit serves its queue in order of arrival. For each request: fetches of all groups are
-posted on arrival (stage 1). Group by group: when it is fetched and the group before is
-complete, compute (a wait), exchange with the other rank (stage 2), send the shard on to
-decode (stage 3). Both ranks do the same, and the exchange keeps them in step.
+Fetches of all groups begin when a request is routed here (stage 1). The router says which batch a
+unit computes. Group by group: when it is fetched and the group before is complete, compute (a
+wait), exchange with the unit's other hosts (stage 2), send each request's shard on to decode
+(stage 3). All hosts of a unit do the same, and the exchange keeps them in step.
 
 Scheduling enters here as it does in an engine: requests are registered with their
 deadline, the unit's queue and progress are reported, and each transfer is tagged.
@@ -12,255 +12,260 @@ deadline, the unit's queue and progress are reported, and each transfer is tagge
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from .. import control
-from .schedule import Job
-from .worker import Regions, Worker, checksum, pool_offset
+from . import exchange_nccl, exchange_nixl
+from .batch import Active, Batch
+from .worker import Worker
+
+
+class Exchange(Protocol):
+    """Carries stage 2."""
+
+    def expect(self, batch: Batch) -> None:
+        """A group of the batch computes: its exchange comes next."""
+
+    def begin(self, batch: Batch) -> None:
+        """It is computed."""
+
+    def heard(self, what: list[int]) -> None:
+        """A notification of the other side's."""
+
+    def step(self) -> bool:
+        """Progress; True: something moved."""
+
+    def done(self, batch: Batch) -> bool:
+        """All is sent, and all has come."""
 
 
 class Queue:
-    """One unit: what waits (the first one computes) and what is computed but not all sent."""
+    """One unit: what waits, the batch that computes, and what is computed but not all sent."""
 
     def __init__(self, egress: control.Egress) -> None:
         self.plan = control.Unit(egress)
-        self.waiting: list[Active] = []
+        self.waiting: dict[int, Active] = {}  # by job, in order
+        self.running: Batch | None = None
+        self.batches = 0
         self.sending: list[Active] = []
-
-
-@dataclass
-class Active:
-    """A request that has arrived and is not all sent."""
-
-    job: Job
-    request: control.Request
-    fetched: list[bool]
-    fetches: dict[int, Any] = field(default_factory=dict)  # group -> handle
-    sends: dict[int, Any] = field(default_factory=dict)
-    group: int = 0  # that computes, or comes next
-    computed_ns: int = 0  # end of computing of `group`; 0: not started
-    exchange: Any = None  # handle of ours; None: not posted; True: it has gone
-    p2d_left: int = 0  # stage 3 bytes
-
-    def __post_init__(self) -> None:
-        self.p2d_left = self.job.shard_bytes * len(self.fetched)
 
 
 class Prefill(Worker):
     regions = ("fetched", "exchanged")
 
-    def peers(self, order: dict[str, Any]) -> None:
-        self.setting = order["setting"]
-        super().peers(order)
+    def greeting(self) -> dict[str, Any]:
+        self.connections: exchange_nccl.Connections | None = None
+        if self.setting.stage2 != "nccl":
+            return {}
+        self.connections = exchange_nccl.Connections(self)
+        return {"nccl": self.connections.greeting()}
+
+    def meet(self, peers: dict[str, Any]) -> None:
+        if self.connections:
+            self.connections.meet(peers)
 
     def prepare(self) -> None:
-        shards = [job.shard_bytes for job in self.jobs]
-        self.fetch_places = Regions(self.jobs, self.groups, [j.fetch_bytes for j in self.jobs])
-        self.shard_places = Regions(self.jobs, self.groups, shards)
         egress = control.Egress(self.host)
-        self.units = [Queue(egress) for _ in range(self.setting["units"])]
-        self.arrived = 0
-        self.exchanged: set[tuple[int, int]] = set()  # (job, group) that came from the other
-        self.exchange_s: list[float] = []
-        self.fetch_wait_s = 0.0
-        pool = self.memory["pool"]
-        self.checksums: dict[tuple[str, int, int], int] = {}
-        for job in self.jobs:
-            for group in range(self.groups):
-                for kind, size in (("fetch", job.fetch_bytes), ("kv", job.shard_bytes)):
-                    at = pool_offset(kind, job.index, group, self.rank, size)
-                    self.checksums[kind, job.index, group] = checksum(pool[at : at + size])
-
-    # --- transfers ---
-
-    def post(
-        self,
-        active: Active,
-        stage: str,
-        group: int,
-        operation: str,
-        local: Any,
-        remote: Any,
-        peer: str,
-        message: dict[str, Any] | None,
-    ) -> Any:
-        handle = self.agent.initialize_xfer(
-            operation, local, remote, peer, json.dumps(message).encode() if message else b""
+        self.actives: dict[int, Active] = {}  # by job
+        self.units = {unit: Queue(egress) for unit in self.setting.units_on(self.name)}
+        self.exchange: Exchange = (
+            exchange_nccl.Exchange(self, self.connections)
+            if self.connections
+            else exchange_nixl.Exchange(self)
         )
-        self.agent.tag(handle, active.request, stage, group)
-        if self.agent.transfer(handle) == "ERR":
-            raise OSError(f"{self.name}: a {stage} transfer to {peer} failed")
-        return handle
+        self.spans: list[tuple[int, int, float, float]] = []  # batch's job, group, begin, end
+        self.given_up: list[int] = []
+        self.late_s = self.computing_s = 0.0
 
-    def done(self, handle: Any) -> bool:
-        state = self.agent.check_xfer_state(handle)
-        if state == "ERR":
-            raise OSError(f"{self.name}: a transfer failed")
-        if state == "DONE":
-            self.agent.release_xfer_handle(handle)
-        return bool(state == "DONE")
+    # --- what comes ---
 
-    def send_kv(self, active: Active, stage: str, peer: str, region: str) -> Any:
-        """New KV of the current group: the same bytes to the other rank and to decode."""
-        job, group = active.job, active.group
-        size = job.shard_bytes
-        source = pool_offset("kv", job.index, group, self.rank, size)
-        return self.post(
-            active,
-            stage,
-            group,
-            "WRITE",
-            self.descriptors(self.local("pool"), source, size),
-            self.descriptors(
-                self.remote[peer][region], self.shard_places.offset(job.index, group), size
-            ),
-            peer,
-            {
-                "job": job.index,
-                "group": group,
-                "checksum": self.checksums["kv", job.index, group],
-            },
-        )
+    def told(self, message: dict[str, Any]) -> None:
+        super().told(message)
+        if message["order"] == "route" and message["unit"] in self.units:
+            self.arrive(self.units[message["unit"]], message)
+        elif message["order"] == "queue":
+            self.form(message)
+
+    def arrive(self, unit: Queue, route: dict[str, Any]) -> None:
+        job = self.jobs[route["job"]]
+        request = self.register(job)
+        active = Active(job, request, route, [job.fetch_bytes == 0] * self.groups)
+        self.actives[job.index] = active
+        unit.waiting[job.index] = active
+        unit.plan.enqueue(request)
+        if job.fetch_bytes and self.setting.fetch == "pull":
+            active.fetches = {group: self.fetch(active, group) for group in range(self.groups)}
+
+    def form(self, message: dict[str, Any]) -> None:
+        """The unit's batches, as the router has cut its queue."""
+        number: int = message["unit"]
+        unit = self.units[number]
+        payload_Bps = self.setting.payload_Bps
+        sizes = [len(unit.running.actives)] if unit.running else []
+        for batch in message["batches"]:
+            actives = [unit.waiting[job] for job in batch["jobs"]]
+            sent = sum(active.job.exchange_bytes for active in actives)
+            exchange_s = sent * (self.setting.unit_hosts - 1) / payload_Bps
+            for active in actives:
+                active.request.update(
+                    layer_s=batch["compute_s"] + exchange_s, collective_s=exchange_s, publish=False
+                )
+            sizes.append(len(actives))
+        if message["begin"]:
+            first = message["batches"][0]
+            unit.batches += 1
+            actives = [unit.waiting.pop(job) for job in first["jobs"]]
+            unit.running = Batch(number, unit.batches, actives, first["compute_s"])
+        unit.plan.form(sizes)
 
     def fetch(self, active: Active, group: int) -> Any:
-        job = active.job
-        store = f"store{self.rank}"
-        source = pool_offset("fetch", job.index, group, self.rank, job.fetch_bytes)
+        job, part = active.job, self.part(active)
+        store = active.route["store"][part]
+        source, _ = self.sum_of("fetch", job.index, group, part, job.fetch_bytes)
+        place = active.route["fetched_at"][part] + group * job.fetch_bytes
         return self.post(
-            active,
-            "kv_reuse",
-            group,
-            "READ",
-            self.descriptors(
-                self.local("fetched"), self.fetch_places.offset(job.index, group), job.fetch_bytes
-            ),
-            self.descriptors(self.remote[store]["pool"], source, job.fetch_bytes),
-            store,
-            None,
+            *(active.request, "kv_reuse", group, "READ", ("fetched", place), store),
+            *(("pool", source), job.fetch_bytes),
         )
 
-    def notified(self, peer: str, message: dict[str, Any]) -> None:
-        job, group = message["job"], message["group"]
-        self.verify(
-            "exchanged",
-            self.shard_places.offset(job, group),
-            self.shard_places.sizes[job],
-            message["checksum"],
-        )
-        self.exchanged.add((job, group))
+    def part(self, active: Active) -> int:
+        """Which host of the unit we are."""
+        return self.setting.hosts_of(active.route["unit"]).index(self.name)
 
-    # --- the unit ---
+    def notified(self, message: dict[str, Any]) -> bool:
+        if "exchange" in message:
+            self.exchange.heard(message["exchange"])
+            return True
+        active = self.actives.get((message.get("fetched") or message["read"])[0])
+        if active and "fetched" in message:
+            _, group, known = message["fetched"]
+            self.come(active, group, known)
+        elif active:
+            active.sends[message["read"][1]] = True
+        return active is not None
+
+    def come(self, active: Active, group: int, known: int) -> None:
+        """A group is fetched."""
+        job, place = active.job, active.route["fetched_at"][self.part(active)]
+        if active.fetched[group]:
+            raise OSError(f"group {group} of request {job.index} was fetched twice")
+        active.fetched[group] = True
+        self.verify("fetched", place + group * job.fetch_bytes, job.fetch_bytes, known)
+
+    # --- the units ---
 
     def step(self) -> bool:
-        moved = self.arrive()
-        for unit in self.units:
+        moved = self.exchange.step()
+        for unit in self.units.values():
             moved |= self.collect_fetches(unit)
             moved |= self.collect_sends(unit)
-            if unit.waiting:
-                moved |= self.compute(unit, unit.waiting[0])
+            if unit.running:
+                moved |= self.compute(unit, unit.running)
         return moved
-
-    def arrive(self) -> bool:
-        if self.arrived == len(self.jobs) or self.jobs[self.arrived].arrival_s > self.now_s():
-            return False
-        job = self.jobs[self.arrived]
-        self.arrived += 1
-        shard_s = job.shard_bytes / self.setting["link_Bps"]
-        request = control.register(
-            f"job-{job.index}",
-            ttft_s=job.slo_s,
-            arrival_ns=self.start_ns + round(job.arrival_s * 1e9),
-            layers=self.groups,
-            layer_s=job.compute_s + shard_s,
-            p2d_layer_s=shard_s,
-            p2d_bytes=job.shard_bytes * self.groups,
-            host=self.host,
-            publish=False,
-        )
-        active = Active(job, request, [job.fetch_bytes == 0] * self.groups)
-        unit = self.units[job.unit]
-        unit.waiting.append(active)
-        unit.plan.enqueue(request)
-        if job.fetch_bytes:
-            active.fetches = {group: self.fetch(active, group) for group in range(self.groups)}
-        return True
 
     def collect_fetches(self, unit: Queue) -> bool:
         """See which fetches have come."""
         moved = False
-        for active in unit.waiting:
+        running = unit.running.actives if unit.running else []
+        for active in (*running, *unit.waiting.values()):
             for group in [g for g, handle in active.fetches.items() if self.done(handle)]:
                 del active.fetches[group]
-                active.fetched[group] = True
                 moved = True
-                self.verify(
-                    "fetched",
-                    self.fetch_places.offset(active.job.index, group),
-                    active.job.fetch_bytes,
-                    self.checksums["fetch", active.job.index, group],
+                job = active.job
+                _, known = self.sum_of(
+                    "fetch", job.index, group, self.part(active), job.fetch_bytes
                 )
+                self.come(active, group, known)
         return moved
 
     def collect_sends(self, unit: Queue) -> bool:
         """See which stage 3 transfers have gone."""
         moved = False
-        for active in unit.waiting[:1] + unit.sending:
-            gone = [group for group, handle in active.sends.items() if self.done(handle)]
+        running = unit.running.actives if unit.running else []
+        for active in (*running, *unit.sending):
+            gone = [group for group, handle in active.sends.items() if self.sent(handle)]
             for group in gone:
                 del active.sends[group]
             if gone:
                 moved = True
                 active.p2d_left -= len(gone) * active.job.shard_bytes
                 unit.plan.progress(active.request, p2d_left_bytes=active.p2d_left)
-            if active in unit.sending and not active.sends:
+            if active.p2d_left == 0 and active in unit.sending:
                 unit.sending.remove(active)
+                if active.request.hopeless or active.request.shed:
+                    self.given_up.append(active.job.index)
                 unit.plan.finish(active.request)
+                del self.actives[active.job.index]
         return moved
 
-    def compute(self, unit: Queue, active: Active) -> bool:
-        job, group = active.job, active.group
-        if active.computed_ns == 0:
-            if not active.fetched[group]:
+    def sent(self, handle: Any) -> bool:
+        """False: the decode host has it to read; True: it has read it."""
+        return handle if isinstance(handle, bool) else self.done(handle)
+
+    def compute(self, unit: Queue, batch: Batch) -> bool:
+        now_ns = time.monotonic_ns()
+        if batch.computed_ns == 0:
+            if not all(active.fetched[batch.group] for active in batch.actives):
                 return False
-            active.computed_ns = time.monotonic_ns() + round(job.compute_s * 1e9)
-            unit.plan.progress(active.request, layer=group)
+            batch.computed_ns = now_ns + round(batch.compute_s * 1e9)
+            self.computing_s += batch.compute_s
+            for active in batch.actives:
+                active.request.update(layer=batch.group, publish=False)
+            unit.plan.egress.replan()
+            self.exchange.expect(batch)
             return True
-        if active.exchange is None:
-            if time.monotonic_ns() < active.computed_ns:
+        if batch.began_ns == 0:
+            if now_ns < batch.computed_ns:
                 return False
-            other = f"prefill{1 - self.rank}"
-            active.exchange = self.send_kv(active, "collective", other, "exchanged")
+            self.late_s += (now_ns - batch.computed_ns) / 1e9
+            batch.began_ns = now_ns
+            self.exchange.begin(batch)
             return True
-        if active.exchange is not True:
-            if not self.done(active.exchange):
-                return False
-            active.exchange = True
-        if (job.index, group) not in self.exchanged:
+        if not self.exchange.done(batch):
             return False
-        self.exchange_s.append((time.monotonic_ns() - active.computed_ns) / 1e9)
-        active.sends[group] = self.send_kv(active, "p2d", f"decode{self.rank}", "kv")
-        active.group, active.computed_ns, active.exchange = group + 1, 0, None
-        if active.group == self.groups:
-            unit.waiting.pop(0)
-            unit.sending.append(active)
-            unit.plan.computed(active.request)
+        begin, end = ((at - self.start_ns) / 1e9 for at in (batch.began_ns, now_ns))
+        self.spans.append((batch.leader.job.index, batch.group, begin, end))
+        for active in batch.actives:
+            active.sends[batch.group] = self.deliver(active, batch.group)
+        batch.next_group()
+        if batch.group == self.groups:
+            unit.running = None
+            unit.sending.extend(batch.actives)
+            for active in batch.actives:
+                unit.plan.computed(active.request)
+            self.channel.send({"event": "computed", "unit": batch.unit})
         return True
 
-    def over(self) -> bool:
-        return self.arrived == len(self.jobs) and not any(
-            unit.waiting or unit.sending for unit in self.units
+    def deliver(self, active: Active, group: int) -> Any:
+        """Stage 3 of a group: written, or said to be ready."""
+        job, part = active.job, self.part(active)
+        decode, size = active.route["decode"][part], job.shard_bytes
+        at, known = self.sum_of("kv", job.index, group, part, size)
+        if self.setting.deliver == "pull":
+            self.notify(decode, {"ready": [job.index, group, part, at, known], "from": self.name})
+            return False
+        place = active.route["kv_at"][part] + group * size
+        return self.post(
+            *(active.request, "p2d", group, "WRITE", ("pool", at), decode),
+            *(("kv", place), size, {"kv": [job.index, group, part, known]}),
         )
 
+    # --- the end ---
+
+    def over(self) -> bool:
+        return not any(unit.waiting or unit.running or unit.sending for unit in self.units.values())
+
     def result(self) -> dict[str, Any]:
-        return {"collective_mean_s": sum(self.exchange_s) / max(1, len(self.exchange_s))}
+        return {
+            "spans": self.spans,
+            "given_up": self.given_up,
+            "late_s": self.late_s,
+            "computing_s": self.computing_s,
+        }
 
     def clean_up(self) -> None:
-        for unit in self.units:
-            for active in unit.waiting + unit.sending:
-                active.request.finish()
+        control.batch(None)
 
 
 WORKER = Prefill

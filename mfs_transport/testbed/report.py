@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import output_file
-from .coordinator import Outcome
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     from ..terminal import Table

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which request arrives when, and when its first token is due.
+"""The demo's requests: which arrives when, and when its first token is due.
 
     load = bytes that a prefill host sends for all requests / (link * seconds)
 
@@ -11,32 +11,18 @@ own. A request goes to the unit that would be free first if each took its time a
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
-from .setting import Setting
+from .job import Job
+from .llama import Llama
 from .trace import Row
 
 
-@dataclass(frozen=True)
-class Job:
-    """One request as it is replayed; times in seconds from the start of the run."""
-
-    index: int
-    unit: int
-    arrival_s: float
-    tokens: int
-    cached: int
-    slo_s: float
-    shard_bytes: int  # KV of all tokens on one rank, one group: stages 2 and 3
-    fetch_bytes: int  # cached part of it: stage 1; 0: nothing to fetch
-    compute_s: float  # one group
-
-
 def make(
-    rows: list[Row], setting: Setting, load: float, seconds: float, seed: int, most_tokens: int
+    rows: list[Row], llama: Llama, load: float, seconds: float, seed: int, most_tokens: int
 ) -> list[Job]:
     """Jobs that arrive within `seconds`; prompts are cut to `most_tokens`."""
     draw = random.Random(seed)
+    setting = llama.setting
     first = draw.randrange(len(rows))
     chosen: list[tuple[float, int, int]] = []  # arrival (not stretched), tokens, cached
     now = 0.0
@@ -46,13 +32,13 @@ def make(
         tokens = min(row.tokens, most_tokens)
         now += draw.expovariate(1.0)
         chosen.append((now, tokens, min(row.cached, tokens - 1)))
-        wanted -= 2 * setting.groups * setting.shard_bytes(tokens)  # stages 2 and 3
+        wanted -= 2 * setting.groups * llama.shard_bytes(tokens)  # stages 2 and 3
     stretch = seconds / (now + draw.expovariate(1.0))
     free = [0.0] * setting.units
     jobs = []
     for index, (at, tokens, cached) in enumerate(chosen):
         arrival = at * stretch
-        alone = setting.alone_s(tokens, cached)
+        alone = llama.alone_s(tokens, cached)
         starts = [max(moment, arrival) for moment in free]
         unit = starts.index(min(starts))
         free[unit] = starts[unit] + alone
@@ -63,10 +49,11 @@ def make(
                 arrival_s=arrival,
                 tokens=tokens,
                 cached=cached,
-                slo_s=setting.slo_factor * alone,
-                shard_bytes=setting.shard_bytes(tokens),
-                fetch_bytes=setting.shard_bytes(cached) if cached else 0,
-                compute_s=setting.compute_s(tokens, cached),
+                slo_s=llama.slo_factor * alone,
+                shard_bytes=llama.shard_bytes(tokens),
+                fetch_bytes=llama.shard_bytes(cached) if cached else 0,
+                exchange_bytes=llama.shard_bytes(tokens),
+                compute_s=llama.compute_s(tokens, cached),
             )
         )
     return jobs

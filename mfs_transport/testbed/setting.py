@@ -1,79 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster that the test bed emulates, and how it is scaled down.
+"""The shape of a test bed: hosts, ranks and units, and how their bytes move.
 
-    rank i:  store i --stage 1--> prefill i --stage 3--> decode i
-             prefill 0 <--stage 2--> prefill 1   after every group of layers
+Prefill hosts come in sets of `unit_hosts`. The units of a set share its hosts: each unit has one
+part of the `ranks` GPUs of each of them. Then there are decode hosts, and hosts that only store KV;
+where there is none of these, every host stores.
 
-A unit is one GPU of prefill 0 and one of prefill 1, sequence parallel: each holds half of
-a request's tokens. Several units share the two hosts, and so their NICs.
-
-Bytes a host moves for a request of n tokens of which p are cached, b KV bytes a token:
-stage 1 p*b/2 in, stage 2 n*b/2 out and in, stage 3 n*b/2 out.
-
-Scaling: links are `bandwidth_scale` slower and time runs `time_scale` slower than in the
-cluster, so bytes shrink by bandwidth_scale / time_scale and every ratio of times stays.
+    host 0 .. m-1    set 0: unit 0 .. units_per_set-1      decode0 ..    store0 ..
+    host m .. 2m-1   set 1: the next ones
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-RANKS = 2  # hosts of the unit, and of each other role
+TCP_SHARE = 0.95  # of a link, that headers of TCP leave for data
+STAGE2 = ("nixl", "nccl")
+WAYS = ("pull", "push")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Defaults: Llama-3-8B in bf16 on hosts of 4 H100, which share a NIC of 100 Gbit/s."""
+    """Defaults: those of the demo."""
 
-    units: int = 4  # GPUs of a prefill host
-    link_Bps: float = 25e6  # emulated: 200 Mbit/s
-    bandwidth_scale: float = 500.0  # 100 Gbit/s
-    time_scale: float = 10.0
-    groups: int = 8  # 32 layers in groups of 4: what is computed and sent at once
-    layers: int = 32
-    kv_token_bytes: float = 131072.0  # all layers
-    parameters: float = 8.03e9
-    heads: int = 32
-    head_size: int = 128
-    flops: float = 989e12  # of one GPU, dense bf16
-    slo_factor: float = 3.0  # TTFT target: times that of the request alone
-    overhead_s: float = 0.002  # of the software here, for each group
+    unit_hosts: int = 2
+    unit_sets: int = 1
+    units_per_set: int = 4
+    decode_hosts: int = 2
+    store_hosts: int = 2
+    spread: bool = True
+    """Host i of a unit fetches from store i and sends to decode host i. Else a request has one
+    store, any host but the unit's own, and one decode host."""
+    ranks: int = 4
+    """GPUs of a host."""
+    groups: int = 8
+    """A model's layers in groups: what is computed and sent at once."""
+    link_Bps: float = 25e6
+    """Of each host's link, each way, headers included."""
+    stage2: str = "nixl"
+    """Who carries collectives: puts of the NIXL agents, or the NCCL net plug-in."""
+    fetch: str = "pull"
+    """Stage 1: the prefill host reads, or the store writes."""
+    deliver: str = "push"
+    """Stage 3: the prefill host writes, or the decode host reads."""
+    chunk: str = "16k"
+    """Least chunk of a port; "": as it ships, 64 KiB. On a slow link that takes long, and a hook of
+    the tests makes it smaller."""
+    idle_s: float = 0.0003
+    """A host's process that finds nothing to do looks again after this long."""
 
-    def shard_bytes(self, tokens: int) -> int:
-        """KV of `tokens` on one rank in one group, as moved here (cut to 128 bytes)."""
-        whole = tokens * self.kv_token_bytes * self.time_scale / self.bandwidth_scale
-        return max(128, round(whole / RANKS / self.groups / 128) * 128)
+    @property
+    def payload_Bps(self) -> float:
+        """What a link carries of data."""
+        return TCP_SHARE * self.link_Bps
 
-    def link_s(self, size: int) -> float:
-        """Sending time on an idle port, seconds."""
-        return size / self.link_Bps
+    @property
+    def units(self) -> int:
+        return self.unit_sets * self.units_per_set
 
-    def compute_s(self, tokens: int, cached: int) -> float:
-        """Computing time of one group, seconds here.
+    @property
+    def unit_ranks(self) -> int:
+        """GPUs of a unit on each of its hosts."""
+        return self.ranks // self.units_per_set
 
-        Linear layers 2 FLOP a parameter and new token; causal attention
-        2 * heads * head_size * new * (new + 2 * cached) FLOP a layer; MFU 0.74 T/(T+100).
-        """
-        new = tokens - cached
-        flops = 2.0 * self.parameters * new
-        flops += 2.0 * self.layers * self.heads * self.head_size * new * (new + 2.0 * cached)
-        mfu = 0.74 * new / (new + 100.0)
-        return flops / (RANKS * self.flops * mfu) * self.time_scale / self.groups
+    @property
+    def prefill_hosts(self) -> list[str]:
+        return [f"prefill{i}" for i in range(self.unit_sets * self.unit_hosts)]
 
-    def alone_s(self, tokens: int, cached: int) -> float:
-        """TTFT of the request on an idle cluster, seconds here.
+    @property
+    def hosts(self) -> list[str]:
+        """All of them, in the order in which the simulator numbers them."""
+        decode = [f"decode{i}" for i in range(self.decode_hosts)]
+        return [*self.prefill_hosts, *decode, *(f"store{i}" for i in range(self.store_hosts))]
 
-        Fetches come in one after another; a group starts when it is fetched and the
-        group before is complete. A collective has both directions of the port to itself;
-        fetches come in, and stage 3 goes out, while groups compute or wait.
-        """
-        compute = self.compute_s(tokens, cached) + self.overhead_s
-        send = self.link_s(self.shard_bytes(tokens))
-        fetch = self.link_s(self.shard_bytes(cached)) if cached else 0.0
-        done = fetched = backlog = 0.0  # moment; sending times fetched, and still to send
-        for group in range(self.groups):
-            wait = max(0.0, (group + 1) * fetch - fetched)
-            fetched = min(self.groups * fetch, fetched + wait + compute)
-            backlog = max(0.0, backlog - wait - compute) + send
-            done += wait + compute + send
-        return done + backlog
+    def hosts_of(self, unit: int) -> list[str]:
+        first = unit // self.units_per_set * self.unit_hosts
+        return self.prefill_hosts[first : first + self.unit_hosts]
+
+    def units_on(self, host: str) -> list[int]:
+        return [unit for unit in range(self.units) if host in self.hosts_of(unit)]

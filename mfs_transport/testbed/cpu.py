@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Was a processor the limit of a run, and not the links?
+
+Computing is a wait of a known length. A unit's host that looks up late from such a wait had no
+processor when it needed one, or was busy with something else: the run was not that of the cluster.
+
+    late = (time by which hosts looked up late from waits) / (time that they waited)
+    the run is not valid    late > MOST_LATE, or the cores were busy for more than MOST_BUSY of it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MOST_LATE = 0.05
+MOST_BUSY = 0.90
+
+
+def _times() -> tuple[int, int]:
+    """(busy, all) ticks of all processors since the machine started, whoever used them."""
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return sum(ticks) - idle, sum(ticks)
+
+
+class Usage:
+    """Of the machine, from now on."""
+
+    def __init__(self) -> None:
+        self._begin = _times()
+
+    def end(self) -> float:
+        """Share of its processors' time that was used since; 0 when no time has passed."""
+        busy, every = (after - before for after, before in zip(_times(), self._begin, strict=True))
+        return busy / every if every else 0.0
+
+
+def is_bound(late: float, busy: float) -> bool:
+    return late > MOST_LATE or busy > MOST_BUSY
+
+
+def port_bytes(device: str) -> tuple[int, int]:
+    """That have left and come by a device of this network namespace, headers included."""
+    for line in Path("/proc/self/net/dev").read_text().splitlines():
+        name, found, rest = line.partition(":")
+        if found and name.strip() == device:
+            fields = rest.split()
+            return int(fields[8]), int(fields[0])
+    return 0, 0

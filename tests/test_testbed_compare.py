@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mfs testbed compare`, small: two prefill hosts of four ranks and a decode host, really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mfs_transport.testbed import network
+
+pytest.importorskip("nixl", reason="NIXL is not installed")
+reason = network.why_not_namespaces()
+pytestmark = pytest.mark.skipif(reason is not None, reason=f"no namespaces: {reason}")
+
+CLUSTER = """
+units = 1
+unit_hosts = 2
+decode_hosts = 1
+gpu = "rtx3090"
+gpus_per_host = 4
+link_Gbps = 200
+groups = 4
+models = ["mixtral-8x7b"]
+"""
+
+
+def command(folder: Path, *options: str, requests: int = 30) -> list[str]:
+    cluster = folder / "small.toml"
+    cluster.write_text(CLUSTER)
+    return [
+        *(sys.executable, "-m", "mfs_transport", "testbed", "compare"),
+        *("--cluster", str(cluster), "--seeds", "1", "--warmup", "0"),
+        *("--requests", str(requests), "--time-scale", "2"),
+        *("--results", str(folder / "kept.jsonl"), *options),
+    ]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_compare__every_byte_once_and_the_simulators_figure_beside(tmp_path: Path):
+    ways = ("--fetch", "push", "--deliver", "pull")
+    files = ("--json", str(tmp_path / "r.json"), "--plot", str(tmp_path / "r.png"))
+    done = run(*command(tmp_path, "--policies", "off,mfs", *files))
+    assert done.returncode == 0, done.stderr
+    assert "every byte arrived once, and unchanged" in done.stdout
+    document = json.loads((tmp_path / "r.json").read_text())
+    off, mfs = document["results"]
+    assert (off["policy"], mfs["policy"]) == ("off", "mfs")
+    for row, details in zip((off, mfs), document["details"], strict=True):
+        assert 0.0 <= row["attainment"] <= 1.0
+        assert 0.0 <= row["predicted_attainment"] <= 1.0
+        assert row["collective_mean_s"] > 0.0
+        assert isinstance(row["cpu_bound"], bool)
+        assert details["bytes"] == details["bytes_expected"] > 0
+        assert details["mismatches"] == 0
+        assert details["counters"]["tagged"] > 0
+    assert (tmp_path / "r.png").stat().st_size > 10_000
+    again = run(*command(tmp_path, "--policies", "off,mfs"))  # nothing is run a second time
+    assert "2 runs, 0 of them to do" in again.stdout
+    other = run(*command(tmp_path, "--policies", "mfs", *ways, requests=8))
+    assert other.returncode == 0, other.stderr
+    assert "every byte arrived once, and unchanged" in other.stdout
+
+
+def ranks(mark: str) -> dict[int, str]:
+    """Processes with this mark in their environment: pid, command line."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if line:
+                    found[int(folder.name)] = line
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("victim", ["prefill 1", "decode 0"])
+def test_compare__a_killed_rank_ends_it_and_leaves_nothing(tmp_path: Path, victim: str):
+    mark = f"testbed-{os.getpid()}-{victim}"
+    process = subprocess.Popen(
+        command(tmp_path, "--policies", "mfs"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"BED_MARK": mark},
+    )
+    assert process.stderr
+    for line in process.stderr:  # progress: the first run is under way
+        if "run 1 of" in line:
+            break
+    pid = next(pid for pid, line in ranks(mark).items() if f"testbed.worker {victim}" in line)
+    os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"host {victim.replace(' ', '')} was killed by SIGKILL" in errors
+    until = time.monotonic() + 30
+    while ranks(mark) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not ranks(mark)
+    assert not (tmp_path / "kept.jsonl").exists() or not (tmp_path / "kept.jsonl").read_text()
