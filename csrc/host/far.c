@@ -463,6 +463,8 @@ void mfs_far_reap(struct mfs_far_tables *far, const struct mfs_living *living)
     const uint32_t agent = mfs_get(&far->agent);
     bool own = false;
 
+    if (!agent && mfs_get(&far->version) == 0 && mfs_get(&far->own_version) == 0)
+        return; /* nobody was ever entered */
     if (agent && !mfs_living_owner(living, agent)) {
         mfs_set(&far->agent, 0);
         mfs_publish(&far->until_ns, 0);

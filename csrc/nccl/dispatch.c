@@ -7,6 +7,7 @@
 
 #include "nccl/comm.h"
 #include "nccl/eager.h"
+#include "nccl/far.h"
 #include "nccl/log.h"
 #include "nccl/peer.h"
 #include "nccl/queue.h"
@@ -50,11 +51,14 @@ int mfs_nccl_sender_open(struct mfs_nccl_engine *engine)
 /* The peer as a destination. NULL: no memory. */
 static struct mfs_destination *to(struct mfs_nccl_peer *peer)
 {
-    if (!MFS_LIKELY(peer->to.user != NULL) &&
-        mfs_sender_open(peer->engine->sender, &peer->to, peer) != 0) {
+    if (MFS_LIKELY(peer->to.user != NULL))
+        return &peer->to;
+    if (mfs_sender_open(peer->engine->sender, &peer->to, peer) != 0) {
         peer->to.user = NULL;
         return NULL;
     }
+    mfs_nccl_far_enter(peer->engine); /* the agent may have come since it was made */
+    peer->to.end.peer = mfs_nccl_far_uid(peer->uuid);
     return &peer->to;
 }
 

@@ -72,6 +72,8 @@ struct mfs_nccl_engine {
     struct mfs_nccl_device *device;
     struct mfs_host *host;
     unsigned char uuid[16]; /* tells peers apart */
+    bool far_entered; /* other hosts may know of it: nccl/far.h */
+    uint32_t far_place;
     unsigned channels; /* endpoints to a peer: classes times endpoints */
     bool scheduled;
     struct mfs_nccl_engine *next; /* of the stopped ones */

@@ -11,6 +11,7 @@
 
 #include "nccl/comm.h"
 #include "nccl/dispatch.h"
+#include "nccl/far.h"
 #include "nccl/handshake.h"
 #include "nccl/log.h"
 #include "nccl/peer.h"
@@ -71,6 +72,7 @@ static struct mfs_nccl_engine *engine_make(struct mfs_nccl_context *context, int
             mfs_count(engine->host, MFS_COUNT_FAULTS, 1);
         engine->scheduled = false;
     }
+    mfs_nccl_far_enter(engine);
     return engine;
 }
 
@@ -237,6 +239,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         mfs_nccl_peer_free(peer);
     }
     mfs_nccl_lock_give(&engine->lock);
+    mfs_nccl_far_leave(engine);
     mfs_sender_leave(engine->sender);
     mfs_nccl_controls_free(engine);
     while (engine->slabs) {
