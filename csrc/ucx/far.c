@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ucx/far.h"
 
+#include "core/atomic.h"
 #include "host/far.h"
 #include "host/far_address.h"
 #include "host/port.h"
@@ -25,15 +26,16 @@ void mfs_ucx_far_enter(struct mfs_ucx_worker *worker)
     size_t length;
     uint64_t uid;
 
-    if (worker->far_place != MFS_FAR_NONE || !mfs_far_wanted(worker->host) ||
+    if (mfs_get(&worker->far_asked) || !mfs_far_wanted(worker->host) ||
         !api->ucp_worker_address_query || !api->ucp_worker_get_address ||
-        !api->ucp_worker_release_address ||
+        !api->ucp_worker_release_address || mfs_swap(&worker->far_asked, true) ||
         api->ucp_worker_get_address(worker->handle, &address, &length) != UCS_OK)
         return;
     uid = uid_of(api, address);
     api->ucp_worker_release_address(worker->handle, address);
     mfs_port_own(port);
-    (void)mfs_far_own_enter(worker->host, uid, port, &worker->far_place);
+    if (mfs_far_own_enter(worker->host, uid, port, &worker->far_place) != 0)
+        mfs_publish(&worker->far_asked, false); /* another time */
 }
 
 void mfs_ucx_far_leave(struct mfs_ucx_worker *worker)

@@ -102,7 +102,8 @@ struct mfs_ucx_worker {
     struct mfs_ucx_pool requests;
     struct mfs_ucx_chunk *free_chunks;
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
-    uint32_t far_place; /* ucx/far.h; MFS_FAR_NONE: other hosts do not know of it */
+    _Atomic bool far_asked; /* one thread enters it, or has: ucx/far.h */
+    uint32_t far_place; /* by that one; MFS_FAR_NONE: other hosts do not know of it */
     struct mfs_ucx_ep *eps; /* also those closed that a request still refers to */
     int lost; /* error of an operation that nobody watched, to be told by the
                * next flush of the worker; UCS_OK: none */
