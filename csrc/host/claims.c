@@ -38,7 +38,9 @@ static void row_give_back(struct mfs_host *host, struct mfs_claim_cell *cell)
     mfs_publish(&cell->owner, 0);
 }
 
-static void row_write(struct mfs_host *host, struct mfs_claim_own *own, int64_t now_ns)
+/* all_bytes: of its sender, queued or in flight or done. */
+static void row_write(struct mfs_host *host, const struct mfs_claim_own *own, uint32_t sender,
+                      uint64_t all_bytes, int64_t now_ns)
 {
     struct mfs_claim_cell *cell = own->cell;
 
@@ -46,6 +48,8 @@ static void row_write(struct mfs_host *host, struct mfs_claim_own *own, int64_t 
         return;
     mfs_set(&cell->owner, host->process + 1); /* whatever another has written over it */
     mfs_set(&cell->far, own->port);
+    mfs_set(&cell->sender, sender);
+    mfs_set(&cell->all_bytes, all_bytes);
     mfs_set(&cell->rank, own->rank);
     mfs_set(&cell->waiting_bytes, own->waiting_bytes);
     mfs_set(&cell->inflight_bytes, own->inflight_bytes);
@@ -70,7 +74,7 @@ static struct mfs_claim_own *own_of(struct mfs_claims *claims, struct mfs_host *
         claims->room += 8;
     }
     own = &claims->own[claims->count++];
-    *own = (struct mfs_claim_own){.port = port, .cell = row_take(host)};
+    *own = (struct mfs_claim_own){.port = port, .rank = MFS_RANK_NONE, .cell = row_take(host)};
     return own;
 }
 
@@ -164,14 +168,18 @@ static void done_share(struct mfs_claims *claims, const struct mfs_sender *sende
 
 /* --- telling --- */
 
-static void rows_write(struct mfs_claims *claims, struct mfs_host *host, int64_t now_ns)
+static void rows_write(struct mfs_claims *claims, struct mfs_host *host,
+                       const struct mfs_sender *sender, int64_t now_ns)
 {
+    const uint64_t all_bytes = mfs_rmlq_bytes(sender->queue) + sender->told.done_bytes +
+                               sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
+
     for (uint32_t i = 0; i < claims->count;) {
         struct mfs_claim_own *own = &claims->own[i];
 
         if (own->used) {
             own->before_bytes = own->inflight_bytes;
-            row_write(host, own, now_ns);
+            row_write(host, own, claims->sender, all_bytes, now_ns);
             i++;
         } else {
             row_give_back(host, own->cell);
@@ -218,9 +226,10 @@ static void own_port_tell(struct mfs_claims *claims, struct mfs_host *host, uint
 }
 
 int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
-                        const struct mfs_port_cell *port, struct mfs_sender *sender,
-                        int64_t lease_ns, int64_t now_ns)
+                        const struct mfs_port_cell *port, const struct mfs_sender_cell *cell,
+                        struct mfs_sender *sender, int64_t lease_ns, int64_t now_ns)
 {
+    const uint32_t index = (uint32_t)(port - host->segment->ports);
     const uint32_t direction = mfs_at_most(mfs_get(&port->direction), MFS_INGRESS);
     const struct mfs_rmlq *queue = sender->queue;
 
@@ -245,8 +254,9 @@ int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
                              lease_ns, now_ns);
     }
     done_share(claims, sender);
-    own_port_tell(claims, host, (uint32_t)(port - host->segment->ports), sender);
-    rows_write(claims, host, now_ns);
+    own_port_tell(claims, host, index, sender);
+    claims->sender = index * MFS_SENDERS_MAX + (uint32_t)(cell - port->senders);
+    rows_write(claims, host, sender, now_ns);
     return now_ns + EVERY_NS + queue->voqs_count * DESTINATION_NS;
 }
 

@@ -26,15 +26,16 @@ struct mfs_claims {
     uint32_t count, room;
     uint64_t done_bytes; /* of the sender, when it told last */
     uint64_t held_bytes; /* in flight at its destinations then */
+    uint32_t sender; /* its number, as it stands in the rows */
     bool active; /* limits may be set, and rows taken */
 };
 
 struct mfs_sender;
 
-/* Of the sender's port, one of the host's. Returns when to do it again. */
+/* Of the sender in that cell of the host's port. Returns when to do it again. */
 int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
-                        const struct mfs_port_cell *port, struct mfs_sender *sender,
-                        int64_t lease_ns, int64_t now_ns);
+                        const struct mfs_port_cell *port, const struct mfs_sender_cell *cell,
+                        struct mfs_sender *sender, int64_t lease_ns, int64_t now_ns);
 /* The sender leaves. */
 void mfs_claims_close(struct mfs_claims *claims, struct mfs_host *host);
 

@@ -16,7 +16,6 @@
 #include "host/name.h"
 
 #define PROBES_MAX 64u /* cells that a uid may lie behind its home */
-#define CLAIM_BYTES_MAX (UINT64_C(1) << 50) /* that one may say to have */
 
 /* --- the agent --- */
 
@@ -187,14 +186,14 @@ uint64_t mfs_far_own_version(struct mfs_host *host)
 
 /* --- far ports --- */
 
-static bool port_known(const struct mfs_far_tables *far, uint32_t port)
+bool mfs_far_port_known(const struct mfs_far_tables *far, uint32_t port)
 {
     return port < MFS_FAR_PORTS_MAX && mfs_see(&far->ports[port].key) != 0;
 }
 
 bool mfs_far_name(const struct mfs_far_tables *far, uint32_t port, char name[MFS_FAR_NAME_MAX + 1])
 {
-    if (!port_known(far, port))
+    if (!mfs_far_port_known(far, port))
         return false;
     words_read(name, far->ports[port].name, MFS_FAR_NAME_WORDS);
     return true;
@@ -273,7 +272,7 @@ uint32_t mfs_far_find(const struct mfs_far_tables *far, uint64_t uid, enum mfs_d
         if (found == uid) {
             const uint32_t port = mfs_get(&cell->far[direction]);
 
-            return port_known(far, port) ? port : MFS_FAR_NONE;
+            return mfs_far_port_known(far, port) ? port : MFS_FAR_NONE;
         }
         if (found == 0)
             break;
@@ -284,8 +283,8 @@ uint32_t mfs_far_find(const struct mfs_far_tables *far, uint64_t uid, enum mfs_d
 /* Nobody can be reached by it any more: its place may be another's. */
 static bool worker_gone(const struct mfs_far_tables *far, const struct mfs_far_worker_cell *cell)
 {
-    return !port_known(far, mfs_get(&cell->far[MFS_EGRESS])) &&
-           !port_known(far, mfs_get(&cell->far[MFS_INGRESS]));
+    return !mfs_far_port_known(far, mfs_get(&cell->far[MFS_EGRESS])) &&
+           !mfs_far_port_known(far, mfs_get(&cell->far[MFS_INGRESS]));
 }
 
 /* Its cell, or where it may go; NULL: there is no room. */
@@ -309,7 +308,7 @@ static struct mfs_far_worker_cell *worker_cell(struct mfs_far_tables *far, uint6
 
 static bool port_fits(const struct mfs_far_tables *far, uint32_t port)
 {
-    return port == MFS_FAR_NONE || port_known(far, port);
+    return port == MFS_FAR_NONE || mfs_far_port_known(far, port);
 }
 
 int mfs_far_worker(struct mfs_host *host, uint64_t uid, uint32_t puts, uint32_t gets)
@@ -334,98 +333,6 @@ int mfs_far_worker(struct mfs_host *host, uint64_t uid, uint32_t puts, uint32_t 
     return cell ? 0 : -ENOSPC;
 }
 
-/* --- claims --- */
-
-static uint64_t bytes_believed(uint64_t bytes)
-{
-    return bytes < CLAIM_BYTES_MAX ? bytes : CLAIM_BYTES_MAX;
-}
-
-void mfs_far_sum(const struct mfs_far_tables *far, int64_t lease_ns, int64_t now_ns,
-                 mfs_rank_t rank[MFS_FAR_PORTS_MAX], struct mfs_claim sum[MFS_FAR_PORTS_MAX])
-{
-    for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX; i++) {
-        rank[i] = MFS_RANK_NONE;
-        sum[i] = (struct mfs_claim){.far = MFS_FAR_NONE};
-    }
-    for (uint32_t i = 0; i < MFS_CLAIMS_MAX; i++) {
-        const struct mfs_claim_cell *cell = &far->claims[i];
-        const uint32_t port = mfs_get(&cell->far);
-        struct mfs_claim *claim;
-
-        if (!mfs_see(&cell->owner) || !port_known(far, port) ||
-            !mfs_stamp_fresh(mfs_see(&cell->stamp_ns), now_ns, lease_ns))
-            continue;
-        claim = &sum[port];
-        claim->far = port;
-        claim->waiting_bytes += bytes_believed(mfs_get(&cell->waiting_bytes));
-        claim->inflight_bytes += bytes_believed(mfs_get(&cell->inflight_bytes));
-        claim->done_bytes += mfs_get(&cell->done_bytes);
-        if (mfs_get(&cell->rank) < rank[port])
-            rank[port] = mfs_get(&cell->rank);
-    }
-}
-
-void mfs_far_rank_tell(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
-{
-    const bool is_one = rank < MFS_RANK_LAST && mfs_rank_level(rank) <= MFS_LEVELS_MAX;
-
-    *level = is_one ? mfs_rank_level(rank) : MFS_FAR_NO_LEVEL;
-    *span_ns = is_one ? mfs_exchange_span(rank, now_ns) : 0;
-}
-
-static bool told(struct mfs_host *host)
-{
-    return mfs_policy_keys_are_times(mfs_host_policy(host));
-}
-
-uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim *claims,
-                        uint32_t room)
-{
-    mfs_rank_t rank[MFS_FAR_PORTS_MAX];
-    struct mfs_claim sum[MFS_FAR_PORTS_MAX];
-    uint32_t count = 0;
-
-    if (!told(host))
-        return 0;
-    mfs_far_sum(&host->segment->far, mfs_config_get()->lease, now_ns, rank, sum);
-    for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX && count < room; i++) {
-        if (sum[i].far == MFS_FAR_NONE)
-            continue;
-        claims[count] = sum[i];
-        mfs_far_rank_tell(rank[i], now_ns, &claims[count].level, &claims[count].span_ns);
-        count++;
-    }
-    return count;
-}
-
-uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
-                         uint32_t room)
-{
-    const struct mfs_segment *segment = port->host->segment;
-    const uint32_t own = MFS_CLAIM_OF_OWN((uint32_t)(port->cell - segment->ports));
-    const int64_t lease_ns = mfs_config_get()->lease;
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < MFS_CLAIMS_MAX && count < room && told(port->host); i++) {
-        const struct mfs_claim_cell *cell = &segment->far.claims[i];
-
-        if (!mfs_see(&cell->owner) || mfs_get(&cell->far) != own ||
-            !mfs_stamp_fresh(mfs_see(&cell->stamp_ns), now_ns, lease_ns))
-            continue;
-        claims[count] = (struct mfs_claim){
-            .far = MFS_FAR_NONE,
-            .waiting_bytes = bytes_believed(mfs_get(&cell->waiting_bytes)),
-            .inflight_bytes = bytes_believed(mfs_get(&cell->inflight_bytes)),
-            .done_bytes = mfs_get(&cell->done_bytes),
-        };
-        mfs_far_rank_tell(mfs_get(&cell->rank), now_ns, &claims[count].level,
-                          &claims[count].span_ns);
-        count++;
-    }
-    return count;
-}
-
 /* --- limits --- */
 
 void mfs_far_limit(struct mfs_host *host, uint32_t port, uint32_t level, int64_t span_ns,
@@ -435,7 +342,7 @@ void mfs_far_limit(struct mfs_host *host, uint32_t port, uint32_t level, int64_t
     struct mfs_far_port_cell *cell;
     mfs_rank_t limit;
 
-    if (!port_known(&host->segment->far, port))
+    if (!mfs_far_port_known(&host->segment->far, port))
         return;
     cell = &host->segment->far.ports[port];
     limit = mfs_exchange_rank(level, span_ns, now_ns);
@@ -450,7 +357,7 @@ void mfs_far_limit(struct mfs_host *host, uint32_t port, uint32_t level, int64_t
 mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, int64_t lease_ns,
                              int64_t now_ns)
 {
-    if (!port_known(far, port) ||
+    if (!mfs_far_port_known(far, port) ||
         mfs_moment_come(mfs_see(&far->ports[port].until_ns), now_ns, lease_ns))
         return MFS_RANK_NONE;
     return mfs_get(&far->ports[port].limit);

@@ -47,10 +47,14 @@ struct mfs_claim_cell {
     _Atomic uint64_t rank; /* of the best that waits, or MFS_RANK_NONE */
     _Atomic uint64_t waiting_bytes, inflight_bytes, done_bytes;
     _Atomic int64_t stamp_ns; /* when it was told */
+    _Atomic uint32_t sender;  /* whose: port * MFS_SENDERS_MAX + its cell there */
+    /* Of the whole sender: once as many bytes are in flight and done, by its cell, nothing of what
+     * it had then waits any more. */
+    _Atomic uint64_t all_bytes;
 };
 
 struct mfs_far_tables {
-    _Atomic uint32_t agent;   /* its process slot + 1; 0: there is none */
+    _Atomic uint32_t agent; /* its process slot + 1; 0: there is none */
     _Atomic int64_t until_ns; /* it is there */
     _Atomic uint64_t version; /* of workers and ports */
     _Atomic uint64_t own_version;
@@ -74,9 +78,10 @@ mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, in
                              int64_t now_ns);
 /* The port's name; false: there is none of that index. */
 bool mfs_far_name(const struct mfs_far_tables *far, uint32_t port, char name[MFS_FAR_NAME_MAX + 1]);
-/* What all the host's senders want of it: added up. Rows of others than live ones: by their
- * stamps. */
-void mfs_far_sum(const struct mfs_far_tables *far, int64_t lease_ns, int64_t now_ns,
+bool mfs_far_port_known(const struct mfs_far_tables *far, uint32_t port);
+/* What all the host's senders want of each: added up, as told within the lease. */
+struct mfs_segment;
+void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,
                  mfs_rank_t rank[MFS_FAR_PORTS_MAX], struct mfs_claim sum[MFS_FAR_PORTS_MAX]);
 /* What nobody alive owns; the lock is held. */
 void mfs_far_reap(struct mfs_far_tables *far, const struct mfs_living *living);

@@ -11,15 +11,16 @@
 #include "host/copy.h"
 #include "host/far_tables.h"
 
-static void tell(const struct mfs_far_tables *far, int64_t now_ns, struct mfs_look_far_ports *look)
+static void tell(const struct mfs_segment *segment, int64_t now_ns, struct mfs_look_far_ports *look)
 {
+    const struct mfs_far_tables *far = &segment->far;
     const int64_t lease_ns = mfs_config_get()->lease;
     mfs_rank_t rank[MFS_FAR_PORTS_MAX];
     struct mfs_claim sum[MFS_FAR_PORTS_MAX];
 
     memset(look, 0, sizeof(*look));
     look->attended = mfs_far_attended(far, now_ns);
-    mfs_far_sum(far, lease_ns, now_ns, rank, sum);
+    mfs_far_sum(segment, lease_ns, now_ns, rank, sum);
     for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX && look->attended; i++) {
         struct mfs_look_far *port = &look->ports[look->count];
         const mfs_rank_t limit = mfs_far_limit_now(far, i, lease_ns, now_ns);
@@ -43,7 +44,7 @@ int mfs_look_far(const char *path, struct mfs_look_far_ports *look)
     int error = copy ? mfs_segment_copy(path, MFS_COPY_FAR, copy, &living) : -ENOMEM;
 
     if (!error)
-        tell(&copy->far, mfs_now_ns(), look);
+        tell(copy, mfs_now_ns(), look);
     free(copy);
     return error;
 }

@@ -21,7 +21,7 @@
 #include "host/port.h"
 #include "host/waits.h"
 
-#define MFS_LAYOUT_VERSION 16u
+#define MFS_LAYOUT_VERSION 17u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u

@@ -118,8 +118,8 @@ static __attribute__((noinline, cold)) void chores(struct place *place, bool all
     if (now_ns >= place->waits_ns)
         place->waits_ns = mfs_waits_tell(&place->waits, place->sender, now_ns);
     if (now_ns >= place->claims_ns)
-        place->claims_ns = mfs_claims_tell(&place->claims, place->host, port, place->sender,
-                                           place->lease_ns, now_ns);
+        place->claims_ns = mfs_claims_tell(&place->claims, place->host, port, place->cell,
+                                           place->sender, place->lease_ns, now_ns);
     chores_set(place);
 }
 

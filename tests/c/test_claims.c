@@ -88,6 +88,29 @@ static void tell__what_waits_and_is_in_flight(void)
     tear_down();
 }
 
+/* It told that something waits, and sent it a moment later: nobody waits for it until it tells
+ * again. */
+static void tell__what_has_been_sent_since(void)
+{
+    struct mfs_claim claims[2];
+
+    set_up();
+    rival_waits(&one, LATER, 90000, now_ns);
+    CHECK_EQ(rival_next(&one, 40000, now_ns), 0);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].level, 2);
+    CHECK_EQ(rival_next(&one, 50000, now_ns), 0); /* 128 bytes are left: chunks are cut evenly */
+    CHECK_EQ(rival_next(&one, 50000, now_ns), 0);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].level, MFS_FAR_NO_LEVEL);
+    CHECK_EQ(claims[0].waiting_bytes, 0);
+    CHECK_EQ(claims[0].inflight_bytes, 90000);
+    rival_done(&one, 90000, now_ns);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].inflight_bytes, 0);
+    tear_down();
+}
+
 static void tell__nothing_without_an_agent(void)
 {
     struct mfs_claim claims[2];
@@ -152,10 +175,15 @@ static void tell__own_senders_of_a_port(void)
 
 static void limit__holds_back_what_is_worse(void)
 {
+    struct mfs_claim claims[2];
+
     set_up();
     limit_to(1, 3 * MS);
     rival_waits(&one, LATER, 4000, now_ns);
     CHECK_EQ(next_in(0), -EAGAIN);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].level, 2); /* it is wanted all the same */
+    CHECK_EQ(claims[0].waiting_bytes, 4000);
     CHECK_EQ(one.sender->told.rank, MFS_RANK_NONE); /* nobody of the host yields to it */
     CHECK(mfs_sender_restless(one.sender));
     rival_waits(&one, URGENT, 4000, now_ns);
@@ -307,6 +335,7 @@ static void limit__of_a_destination_that_is_closed(void)
 
 static const struct test tests[] = {
     TEST(tell__what_waits_and_is_in_flight),
+    TEST(tell__what_has_been_sent_since),
     TEST(tell__nothing_without_an_agent),
     TEST(tell__own_senders_of_a_port),
     TEST(limit__holds_back_what_is_worse),

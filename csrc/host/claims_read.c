@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Claims as others read them. A sender tells them every 0.5 ms while it has something queued; what
+ * it told last may have left a moment later, and then nobody is to wait for it: that is seen by
+ * what its cell has told since, with each chunk.
+ */
+#include "core/atomic.h"
+#include "core/exchange.h"
+#include "host/attach.h"
+#include "host/config.h"
+
+#define CLAIM_BYTES_MAX (UINT64_C(1) << 50) /* that one may say to have */
+
+static uint64_t bytes_believed(uint64_t bytes)
+{
+    return bytes < CLAIM_BYTES_MAX ? bytes : CLAIM_BYTES_MAX;
+}
+
+/* All that it had queued when it told is on its way, and nothing has come since; what of its bytes
+ * are in flight then. */
+static bool all_sent(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
+                     uint64_t *inflight_bytes)
+{
+    const uint32_t number = mfs_get(&row->sender);
+    const struct mfs_sender_cell *cell;
+
+    if (number >= MFS_PORTS_MAX * MFS_SENDERS_MAX)
+        return false;
+    cell = &segment->ports[number / MFS_SENDERS_MAX].senders[number % MFS_SENDERS_MAX];
+    *inflight_bytes = mfs_get(&cell->inflight_bytes);
+    return mfs_get(&cell->owner) == mfs_get(&row->owner) && mfs_get(&cell->rank) == MFS_RANK_NONE &&
+           mfs_get(&cell->done_bytes) + *inflight_bytes - mfs_get(&row->all_bytes) <=
+               (uint64_t)INT64_MAX;
+}
+
+static void row_add(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
+                    mfs_rank_t *rank, struct mfs_claim *claim)
+{
+    const uint64_t waiting = bytes_believed(mfs_get(&row->waiting_bytes));
+    const uint64_t inflight = bytes_believed(mfs_get(&row->inflight_bytes));
+    uint64_t now_inflight;
+
+    claim->done_bytes += mfs_get(&row->done_bytes);
+    if (all_sent(segment, row, &now_inflight)) {
+        claim->inflight_bytes +=
+            now_inflight < waiting + inflight ? now_inflight : waiting + inflight;
+        return;
+    }
+    claim->waiting_bytes += waiting;
+    claim->inflight_bytes += inflight;
+    if (mfs_get(&row->rank) < *rank)
+        *rank = mfs_get(&row->rank);
+}
+
+static bool row_told(const struct mfs_claim_cell *row, int64_t lease_ns, int64_t now_ns)
+{
+    return mfs_see(&row->owner) != 0 && mfs_stamp_fresh(mfs_see(&row->stamp_ns), now_ns, lease_ns);
+}
+
+void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,
+                 mfs_rank_t rank[MFS_FAR_PORTS_MAX], struct mfs_claim sum[MFS_FAR_PORTS_MAX])
+{
+    for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX; i++) {
+        rank[i] = MFS_RANK_NONE;
+        sum[i] = (struct mfs_claim){.far = MFS_FAR_NONE};
+    }
+    for (uint32_t i = 0; i < MFS_CLAIMS_MAX; i++) {
+        const struct mfs_claim_cell *row = &segment->far.claims[i];
+        const uint32_t port = mfs_get(&row->far);
+
+        if (!mfs_far_port_known(&segment->far, port) || !row_told(row, lease_ns, now_ns))
+            continue;
+        sum[port].far = port;
+        row_add(segment, row, &rank[port], &sum[port]);
+    }
+}
+
+void mfs_far_rank_tell(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
+{
+    const bool is_one = rank < MFS_RANK_LAST && mfs_rank_level(rank) <= MFS_LEVELS_MAX;
+
+    *level = is_one ? mfs_rank_level(rank) : MFS_FAR_NO_LEVEL;
+    *span_ns = is_one ? mfs_exchange_span(rank, now_ns) : 0;
+}
+
+static bool told(struct mfs_host *host)
+{
+    return mfs_policy_keys_are_times(mfs_host_policy(host));
+}
+
+uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim *claims,
+                        uint32_t room)
+{
+    mfs_rank_t rank[MFS_FAR_PORTS_MAX];
+    struct mfs_claim sum[MFS_FAR_PORTS_MAX];
+    uint32_t count = 0;
+
+    if (!told(host))
+        return 0;
+    mfs_far_sum(host->segment, mfs_config_get()->lease, now_ns, rank, sum);
+    for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX && count < room; i++) {
+        if (sum[i].far == MFS_FAR_NONE)
+            continue;
+        claims[count] = sum[i];
+        mfs_far_rank_tell(rank[i], now_ns, &claims[count].level, &claims[count].span_ns);
+        count++;
+    }
+    return count;
+}
+
+uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
+                         uint32_t room)
+{
+    const struct mfs_segment *segment = port->host->segment;
+    const uint32_t own = MFS_CLAIM_OF_OWN((uint32_t)(port->cell - segment->ports));
+    const int64_t lease_ns = mfs_config_get()->lease;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < MFS_CLAIMS_MAX && count < room && told(port->host); i++) {
+        const struct mfs_claim_cell *row = &segment->far.claims[i];
+        struct mfs_claim *claim = &claims[count];
+        mfs_rank_t rank = MFS_RANK_NONE;
+
+        if (mfs_get(&row->far) != own || !row_told(row, lease_ns, now_ns))
+            continue;
+        *claim = (struct mfs_claim){.far = MFS_FAR_NONE};
+        row_add(segment, row, &rank, claim);
+        mfs_far_rank_tell(rank, now_ns, &claim->level, &claim->span_ns);
+        count++;
+    }
+    return count;
+}
