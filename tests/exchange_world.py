@@ -163,10 +163,11 @@ class World:
         for _ in range(ms * MS // TICK_NS):
             self.now_ns += TICK_NS
             while self.flying and self.flying[0][0] <= self.now_ns:
-                _, _, datagram, source, to = heapq.heappop(self.flying)
+                at_ns, _, datagram, source, to = heapq.heappop(self.flying)
                 for host in self.hosts:
                     if host.alive and host.address == to:
-                        host.agent.received(datagram, source, self.clock(host))
+                        self.clock(host)
+                        host.agent.received(datagram, source, at_ns + host.segment.clock_ns)
             for host in self.hosts:
                 if host.alive:
                     host.agent.tick(self.addresses, self.clock(host))

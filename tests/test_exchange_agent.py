@@ -9,7 +9,7 @@ from exchange_world import IN, KEY, MS, OUT, START_NS, FakeSegment, World
 from mfs_transport.exchange.agent import BEACON_NS, GONE_NS, HOLD_NS
 from mfs_transport.exchange.message import EGRESS, INGRESS, NO_LEVEL, parse
 from mfs_transport.exchange.seal import Seal
-from mfs_transport.exchange.segment import FarClaim
+from mfs_transport.exchange.segment import NO_FAR, FarClaim
 
 DAY_NS = 86_400 * 10**9
 MET_MS = 300  # until all know each other
@@ -94,7 +94,7 @@ def test_limits__one_alone_is_never_told_any():
 def test_limits__reads_yield_to_the_hosts_own_urgent_puts():
     world = meet(3)
     owner = world.hosts[0].segment
-    owner.own[OUT] = [FarClaim(0, 0, 5 * MS, 1 << 20, 300_000, 0)]
+    owner.own[OUT] = [FarClaim(NO_FAR, 0, 5 * MS, 1 << 20, 300_000, 0)]
     for number in (1, 2):
         far = world.far(number, 0, EGRESS)
         world.hosts[number].segment.want(far, 2, 200 * MS, inflight=300_000)
@@ -113,6 +113,21 @@ def test_limits__reads_yield_to_the_hosts_own_urgent_puts():
     world.hosts[2].segment.wants.clear()
     world.run(100)
     assert owner.guests[OUT] == (NO_LEVEL, 0, 0, 0)
+
+
+def test_limits__reads_yield_to_puts_whose_receiver_takes_few_bytes():
+    """The port is told of nothing that could be sent, since the reads keep it full."""
+    world = meet(4)
+    owner = world.hosts[0].segment
+    owner.want(world.far(0, 3, INGRESS), 0, 5 * MS)
+    for number in (1, 2):
+        far = world.far(number, 0, EGRESS)
+        world.hosts[number].segment.want(far, 2, 200 * MS, inflight=300_000)
+    world.run(100)
+    for number in (1, 2):
+        limit = world.hosts[number].segment.limit_now(world.far(number, 0, EGRESS))
+        assert limit
+        assert limit[0] == 0
 
 
 def contended(world: World) -> list[int]:

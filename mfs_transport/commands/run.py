@@ -71,13 +71,15 @@ def command(
     Settings come from the options here, then the environment, then a TOML file, then the
     defaults. A LD_PRELOAD of your own is kept, in its order. NCCL is told to use our net
     plug-in, unless NCCL_NET_PLUGIN or NCCL_NET is set: NCCL_NET_PLUGIN=none keeps its own.
+    With MFS_PEERS the agent of this host is started, if none runs: see mfs agent.
 
     \b
     Example:
       mfs run --policy edf --set MFS_WINDOW=1m -- python my_nixl_program.py
       eval "$(mfs run --print-env)"      # for this shell and all it starts
     """
-    changes = launch.environment(resolve(options_given(policy, config, assignments)), os.environ)
+    settings = resolve(options_given(policy, config, assignments))
+    changes = launch.environment(settings, os.environ)
     if print_env:
         if argv:
             raise InputError("--print-env runs nothing: leave the command away")
@@ -86,4 +88,9 @@ def command(
         return
     if not argv or not argv[0]:
         raise InputError("no command given; as in: mfs run -- python my_nixl_program.py")
-    execute(argv, {**os.environ, **changes})
+    environ = {**os.environ, **changes}
+    if settings["MFS_PEERS"].value:
+        from ..exchange import launcher
+
+        launcher.start_if_wanted(settings, environ)
+    execute(argv, environ)

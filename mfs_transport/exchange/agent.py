@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from .link import Link, Sent
 from .message import (
+    EGRESS,
     INGRESS,
     NO_LEVEL,
     Claim,
@@ -41,6 +42,7 @@ from .seal import Seal
 from .segment import NO_FAR, FarClaim, Segment
 
 TICK_NS = 1_000_000
+FEW = 3  # peers with traffic; with more of them a tick is twice as long
 BEACON_NS = 5_000_000  # a quarter of the lease, after which the segment forgets a limit
 HOLD_NS = 50_000_000
 IDLE_NS = 1_000_000_000
@@ -50,7 +52,7 @@ PAGE_NS = 5_000_000  # between two pages to one peer
 REFRESH_NS = 50_000_000  # between two looks at our own workers
 MOVED_NS = 1_000_000  # a key that has moved by less is the same
 FRESH_NS = 4_000_000  # between two tellings of bytes in flight, where a limit depends on them
-SENDER_NS = 1_000_000  # until a sender looks at its limit
+SENDER_NS = 500_000  # until a sender looks at its limit: docs/decisions/0053
 
 
 @dataclass(slots=True)
@@ -93,27 +95,32 @@ class Agent:
         boot: int,
         send: Callable[[bytes, Address], None],
         say: Callable[[str], None],
-        tick_ns: int = TICK_NS,
         addresses: tuple[str, ...] = (),
     ) -> None:
         self.segment, self.seal = segment, seal
         self.identity, self.boot = identity, boot
         self.send, self.say = send, say
-        self.tick_ns = tick_ns
+        self.tick_ns = TICK_NS
         self.sent = Sent()
         self.peers: dict[int, Peer] = {}  # by their identity
         self.own: set[Address] = set()  # addresses that are ours
         self.inventory = Inventory(addresses)
         self.owned: dict[int, OwnPort] = {}  # by number
         self.far: dict[int, tuple[int, int]] = {}  # a far port: its peer and its number there
+        self.ways: dict[int, int] = {}  # by which of our own ports what goes to a far port goes
+        self._going: dict[int, list[FarClaim]] = {}  # what we have for far ports, by that
         self.tellers: dict[int, set[int]] = {}  # of a worker's uid: the peers that say it is theirs
         self.counts = Counts()
+        self.answered_ns: dict[Address, int] = {}  # when it was last told who we are
         self.asked_ns: dict[Address, int] = {}  # when an address was last asked who it is
         self._refresh_ns = self._policy_ns = 0
         self._policy = ""
+        self._policy_number = 0
         self._comparable = False  # ranks of this policy are, across hosts
         self._guests: set[int] = set()
+        self._claimers: set[int] = set()
         self._said: set[str] = set()
+        self._follow_policy()
 
     # --- what comes ---
 
@@ -154,11 +161,11 @@ class Agent:
     def _introduce(self, header: Header, address: Address, now_ns: int) -> None:
         """It does not know us, or we do not know it: say who we are, to nobody more often than
         once a millisecond."""
-        if now_ns - self.asked_ns.get(address, -TICK_NS) < TICK_NS:
+        if now_ns - self.answered_ns.get(address, -TICK_NS) < TICK_NS:
             return
-        if len(self.asked_ns) > 4 * MOST:
-            self.asked_ns.clear()
-        self.asked_ns[address] = now_ns
+        if len(self.answered_ns) > 4 * MOST:
+            self.answered_ns.clear()
+        self.answered_ns[address] = now_ns
         self._send(address, Message(to_boot=header.boot, heard=header.sequence), now_ns)
 
     def _take(self, who: int, peer: Peer, body: Message, now_ns: int) -> None:
@@ -173,7 +180,7 @@ class Agent:
             if whole:
                 self._learn(who, peer, *whole)
             return
-        if peer.policy != policy_number(self._policy):
+        if peer.policy != self._policy_number:
             self._once(f"{peer.address[0]} has another policy: no order with it")
             body.claims, body.limits = [], []
         peer.claims, peer.claims_ns = body.claims, now_ns
@@ -209,6 +216,7 @@ class Agent:
                 continue
             peer.ports[port.number] = far
             self.far[far] = (who, port.number)
+            self.ways[far] = EGRESS if port.direction == INGRESS else INGRESS
         now = {
             worker.uid: (peer.ports[worker.ingress], peer.ports[worker.egress])
             for worker in workers
@@ -241,6 +249,7 @@ class Agent:
     def _drop_port(self, peer: Peer, number: int) -> None:
         far = peer.ports.pop(number)
         self.far.pop(far, None)
+        self.ways.pop(far, None)
         self.segment.limit(far, NO_LEVEL, 0, 0)
         self.segment.forget(far)
 
@@ -272,7 +281,9 @@ class Agent:
         limits = self._limits(now_ns)
         for who, peer in self.peers.items():
             self._tell(peer, claims.get(who, []), limits.get(who, []), now_ns)
-        return bool(claims or limits or self._guests)
+        busy = claims.keys() | self._claimers
+        self.tick_ns = TICK_NS if len(busy) <= FEW else 2 * TICK_NS
+        return bool(busy)
 
     def leave(self, now_ns: int) -> None:
         """We end: nobody has to wait until we are missed."""
@@ -287,7 +298,7 @@ class Agent:
     def _follow_policy(self) -> None:
         policy = self.segment.policy()
         if policy != self._policy:
-            self._policy = policy
+            self._policy, self._policy_number = policy, policy_number(policy)
             self._comparable = self.segment.keys_are_times()
             if not self._comparable:
                 self._once(
@@ -296,6 +307,8 @@ class Agent:
                 )
 
     def _greet(self, addresses: list[Address], now_ns: int) -> None:
+        if len(self.asked_ns) > 4 * MOST:
+            self.asked_ns.clear()
         known = {peer.address for peer in self.peers.values()} | self.own
         for address in addresses:
             if address not in known and now_ns - self.asked_ns.get(address, -GREET_NS) >= GREET_NS:
@@ -313,11 +326,13 @@ class Agent:
     def _claims(self, now_ns: int) -> dict[int, list[Claim]]:
         """Ours, by the peer that owns the port."""
         found: dict[int, list[Claim]] = {}
+        self._going = {}
         if not self._comparable:
             return found
         for one in self.segment.claims(now_ns):
             place = self.far.get(one.far)
             if place and (one.waiting or one.inflight):
+                self._going.setdefault(self.ways[one.far], []).append(one)
                 claim = Claim(place[1], *one[1:]) if one.waiting else _idle(place[1], one)
                 found.setdefault(place[0], []).append(claim)
         return found
@@ -325,9 +340,11 @@ class Agent:
     def _limits(self, now_ns: int) -> dict[int, list[Limit]]:
         """Of our own ports, by the peer that has a claim on it."""
         by_port: dict[int, list[Member]] = {}
+        self._claimers = set()
         for who, peer in self.peers.items():
             if not peer.claims or now_ns - peer.claims_ns > HOLD_NS:
                 continue
+            self._claimers.add(who)
             # it was said then: since then the time has gone on
             for claim in peer.claims:
                 member = Member.of(who, claim, peer.claims_ns, peer.link.base_ns)
@@ -339,6 +356,10 @@ class Agent:
                 continue
             others = [one.who for one in members]
             mine = self.segment.own_claims(port, now_ns)
+            # a sender whose destination takes few bytes tells its port of nothing that it could
+            # send, but the few may be for want of this port
+            if len(self.inventory.ports) == 2:  # of one NIC: what we send goes by it
+                mine += self._going.get(port.direction, [])
             if mine:
                 members.append(_mine(mine, now_ns))
             limit = self._judge(port, members, now_ns)
@@ -375,11 +396,11 @@ class Agent:
     def _tell(self, peer: Peer, claims: list[Claim], limits: list[Limit], now_ns: int) -> None:
         age_ns = now_ns - peer.told_ns
         told = peer.told
-        something = bool(claims or limits)
         owes, peer.owes = peer.owes, False
-        due = age_ns >= (BEACON_NS if something or told.claims or told.limits else IDLE_NS)
-        if not due and (something or told.claims or told.limits):
-            due = _differ(told, claims, limits, age_ns, bool(peer.held))
+        if claims or limits or told.claims or told.limits:
+            due = age_ns >= BEACON_NS or _differ(told, claims, limits, age_ns, bool(peer.held))
+        else:
+            due = age_ns >= IDLE_NS
         if due or owes:
             body = Message(claims=claims, limits=limits)
             peer.told, peer.told_ns = body, now_ns
@@ -399,7 +420,7 @@ class Agent:
         self._send(peer.address, body, now_ns)
 
     def _send(self, address: Address, body: Message, now_ns: int) -> None:
-        body.policy, body.inventory = policy_number(self._policy), self.inventory.version
+        body.policy, body.inventory = self._policy_number, self.inventory.version
         header = Header(self.identity, self.boot, self.sent.next(now_ns))
         self.counts.sent += 1
         self.send(self.seal.close(header, body), address)
@@ -416,8 +437,12 @@ def _mine(claims: list[FarClaim], now_ns: int) -> Member:
     return Member(
         None,
         min(waiting, default=NONE),
-        sum(one.inflight for one in claims),
-        sum(one.done for one in claims),
+        max(  # bytes for a far port are told of both
+            sum(one.inflight for one in claims if one.far == NO_FAR),
+            sum(one.inflight for one in claims if one.far != NO_FAR),
+        ),
+        sum(one.done for one in claims if one.far == NO_FAR),
+        at_ns=now_ns,
     )
 
 

@@ -176,28 +176,24 @@ def pack(message: Message) -> bytes:
     return data
 
 
-def _clamp(value: int, least: int, most: int) -> int:
-    return least if value < least else min(value, most)
-
-
 def _claim(entry: tuple[int, ...]) -> Claim:
-    port, level, span_ns, *counts = entry
-    return Claim(
-        port,
-        level if level <= MOST_LEVEL else NO_LEVEL,
-        _clamp(span_ns, -MOST_SPAN_NS, MOST_SPAN_NS),
-        *(min(count, MOST_COUNT) for count in counts),
-    )
+    port, level, span_ns, waiting, inflight, done = entry
+    if level > MOST_LEVEL:
+        level = NO_LEVEL
+    if not -MOST_SPAN_NS <= span_ns <= MOST_SPAN_NS:
+        span_ns = MOST_SPAN_NS if span_ns > 0 else -MOST_SPAN_NS
+    if waiting > MOST_COUNT or inflight > MOST_COUNT or done > MOST_COUNT:
+        waiting, inflight, done = (min(one, MOST_COUNT) for one in entry[3:])
+    return Claim(port, level, span_ns, waiting, inflight, done)
 
 
 def _limit(entry: tuple[int, ...]) -> Limit:
     port, level, span_ns, for_us = entry
-    return Limit(
-        port,
-        level if level <= MOST_LEVEL else NO_LEVEL,
-        _clamp(span_ns, -MOST_SPAN_NS, MOST_SPAN_NS),
-        min(for_us * 1000, MOST_FOR_NS),
-    )
+    if level > MOST_LEVEL:
+        level = NO_LEVEL
+    if not -MOST_SPAN_NS <= span_ns <= MOST_SPAN_NS:
+        span_ns = MOST_SPAN_NS if span_ns > 0 else -MOST_SPAN_NS
+    return Limit(port, level, span_ns, min(for_us * 1000, MOST_FOR_NS))
 
 
 def _port(entry: tuple[int, bytes]) -> Port:
@@ -208,8 +204,12 @@ def _port(entry: tuple[int, bytes]) -> Port:
     return Port(direction, text)
 
 
-def _entries(data: bytes, at: int, layout: struct.Struct, size: int, count: int) -> list[bytes]:
-    return [data[start : start + layout.size] for start in range(at, at + size * count, size)]
+def _entries(
+    data: bytes, at: int, layout: struct.Struct, size: int, count: int
+) -> list[tuple[int, ...]]:
+    if size == layout.size:
+        return list(layout.iter_unpack(data[at : at + size * count]))
+    return [layout.unpack_from(data, start) for start in range(at, at + size * count, size)]
 
 
 def parse(data: bytes) -> Message:
@@ -231,8 +231,7 @@ def parse(data: bytes) -> Message:
         if layout:
             if size < layout.size:
                 raise Malformed("an entry that is too short")
-            pieces = _entries(data, at, layout, size, count)
-            _add(message, kind, [layout.unpack(piece) for piece in pieces])
+            _add(message, kind, _entries(data, at, layout, size, count))
         at = end
     if message.page and message.page.number >= message.page.pages:
         raise Malformed("a page behind the last")

@@ -184,4 +184,7 @@ class HostSegment:
         if not found.guest[0] and lib.mfs_guest_join(found.port, found.guest) < 0:
             return
         found.told = not nothing
-        lib.mfs_guest_tell(found.guest[0], level, span_ns, inflight, done, now_ns)
+        told = lib.mfs_guest_tell(found.guest[0], level, span_ns, inflight, done, now_ns)
+        if told == -errno.ENOENT:  # somebody has written over its place: anew, at the next tick
+            lib.mfs_guest_leave(found.guest[0])
+            found.guest[0] = ffi.NULL
