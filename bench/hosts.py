@@ -1,0 +1,471 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts that agree on what goes first: reads beside urgent puts, and many senders to one.
+
+Emulated hosts (network namespaces, ports of 1 Gbit/s), NIXL over UCX's TCP. Cases:
+
+    pull    host A puts 8 MiB, urgent, to another host every 200 ms; three others read A's memory
+            all the time
+    incast  seven hosts put 1 to 8 MiB each to an eighth, at random times, a third of them with a
+            tight deadline, so that its port is used for --load of the time
+
+Variants:
+
+    off        UCX alone
+    local      each host orders what it sends
+    exchange   the hosts' agents agree (mfs agent)
+    loss, delay, killed, liar
+               the same, but agents lose 30 % of their datagrams; each takes 50 ms; the agent of
+               the contended host is killed halfway; one sender's agent says that all is urgent
+    global, cap
+               incast alone, computed: one queue by deadline, and the best cap by count
+
+collective_p99_ratio is the p99 of a put beside the reads over that of one alone; reads_share what
+the reads get of what the puts leave; on_time the share of puts that meet their deadlines.
+agent_cpu_share is of one core, for the busiest agent, and link_share what its datagrams are of a
+link.
+
+    mfs bench hosts --json out/hosts.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mfs_transport import json_report
+from mfs_transport.commands._files import ResultFile
+from mfs_transport.exchange.seal import new_key
+from mfs_transport.native import UCX_SHIM
+from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
+from mfs_transport.testbed import network
+from mfs_transport.ucx_env import modules_environment
+
+LINK_BPS = 125e6
+MIB = 1 << 20
+HOSTS = "ABCDEFGH"
+HERE = Path(__file__).parent
+PUT_BYTES, PUT_EVERY_S = 8 * MIB, 0.2
+READ_BYTES, READ_DEPTH = 8 * MIB, 4
+FILLED_S = 1.5
+MEASURED = ("off", "local", "exchange")
+BAD = ("loss", "delay", "killed", "liar")
+HOOKS = {"loss": ("0.3", "0"), "delay": ("0", "0.05")}
+FRAME_BYTES = 400  # of a datagram on the wire, with its headers: most have one or two claims
+TIGHT, LOOSE = 4.0, 30.0  # deadlines, in times alone
+ROUND_TRIP_S = 0.005
+
+
+class Process:
+    """A host's party."""
+
+    def __init__(self, name: str, place: network.Place, variant: str, env: dict[str, str]) -> None:
+        ours, theirs = socket.socketpair()
+        self.name = name
+        preload: list[str] = []
+        if variant != "off":
+            env = {**env, "MFS_ENABLE": "1"}
+            preload = [f"LD_PRELOAD={UCX_SHIM}"]
+        self.process = subprocess.Popen(
+            [
+                *(*place.command, "env", *preload),
+                *(sys.executable, str(HERE / "_hosts_party.py"), name, str(theirs.fileno())),
+            ],
+            env=env,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self.file = ours.makefile("rw")
+
+    def tell(self, order: str, **more: Any) -> None:
+        self.file.write(json.dumps({"order": order, **more}) + "\n")
+        self.file.flush()
+
+    def hear(self) -> dict[str, Any]:
+        line = self.file.readline()
+        if not line:
+            raise OSError(f"the process of {self.name} has died")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, order: str, **more: Any) -> dict[str, Any]:
+        self.tell(order, **more)
+        return self.hear()
+
+    def end(self) -> None:
+        self.file.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Scene:
+    """The hosts of one case under one variant."""
+
+    def __init__(
+        self, hosts: dict[str, network.Place], folder: Path, variant: str, named: str
+    ) -> None:
+        self.hosts, self.folder, self.variant, self.named = hosts, folder, variant, named
+        self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        if variant not in ("off", "local"):
+            for name in named:
+                self.start_agent(name)
+        self.parties = {
+            name: Process(name, hosts[name], variant, self.environment(name)) for name in named
+        }
+        self.told = {name: one.ask("hello") for name, one in self.parties.items()}
+
+    def segment(self, name: str) -> Path:
+        return self.folder / f"{self.variant}-{name}"
+
+    def environment(self, name: str) -> dict[str, str]:
+        env = {
+            **os.environ,
+            **modules_environment(os.environ),
+            "UCX_TLS": "tcp",
+            "UCX_NET_DEVICES": self.hosts[name].device,
+            "NIXL_LOG_LEVEL": "ERROR",
+            "OMP_NUM_THREADS": "1",
+            "NIXL_UCX_DEEPBIND": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MFS_SEGMENT": str(self.segment(name)),
+        }
+        env.pop("MFS_ENABLE", None)
+        if self.variant != "off":
+            env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
+        if self.variant not in ("off", "local"):
+            env["MFS_PEERS"] = ",".join(self.hosts[other].address for other in self.named)
+            env["MFS_AGENT_KEY_FILE"] = str(self.folder / "key")
+            env["MFS_AGENT_ADDRESS"] = self.hosts[name].address
+        return env
+
+    def start_agent(self, name: str) -> None:
+        place = self.hosts[name]
+        hooks = HOOKS.get(self.variant, ("0", "0"))
+        kind = "liar" if self.variant == "liar" and name == self.named[-1] else "honest"
+        self.agents[name] = subprocess.Popen(
+            [*place.command, sys.executable, str(HERE / "_hosts_agent.py"), *hooks, kind],
+            env=self.environment(name),
+        )
+
+    def meet(self, name: str, other: str) -> None:
+        one = self.told[other]
+        self.parties[name].ask("meet", peers={other: (one["metadata"], one["at"])})
+
+    def state(self, name: str) -> dict[str, Any]:
+        """What its agent has written last."""
+        path = self.segment(name)
+        with contextlib.suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads(
+                path.with_name(path.name + ".agent.json").read_text()
+            )
+            return found
+        return {}
+
+    def wait_for_agents(self) -> None:
+        """Until all know each other's workers; 20 s at most, then it is said."""
+        ends = time.monotonic() + 20
+        missing = set(self.agents)
+        while missing and time.monotonic() < ends:
+            time.sleep(0.2)
+            for name in list(missing):
+                peers = self.state(name).get("peers", [])
+                if sum(one["ports"] > 0 for one in peers) >= len(self.agents) - 1:
+                    missing.discard(name)
+        if missing:
+            print(f"agents that know too few peers: {', '.join(missing)}", file=sys.stderr)
+
+    def cost(self, before: dict[str, dict[str, Any]]) -> tuple[float, float] | None:
+        """Of the busiest agent since then: share of a core, and of a link."""
+        shares = []
+        for name, was in before.items():
+            now = self.state(name)
+            if not was or not now or now["seconds"] <= was["seconds"]:
+                continue
+            span = now["seconds"] - was["seconds"]
+            cpu = (now["cpu_seconds"] - was["cpu_seconds"]) / span
+            sent = now["counts"]["sent"] - was["counts"]["sent"]
+            shares.append((cpu, sent * FRAME_BYTES / span / LINK_BPS))
+        return max(shares, default=None)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        return {name: self.state(name) for name in self.agents}
+
+    def end(self) -> None:
+        for party in self.parties.values():
+            party.end()
+        for agent in self.agents.values():
+            agent.kill()
+            agent.wait()
+        for path in self.folder.glob(f"{self.variant}-*"):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scene(
+    hosts: dict[str, network.Place], folder: Path, variant: str, named: str
+) -> Iterator[Scene]:
+    made = Scene(hosts, folder, variant, named)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+# --- pull ---
+
+
+def pull(one: Scene, seconds: float) -> dict[str, Any]:
+    """A is the reads' owner, B, C and D read, E takes the puts."""
+    readers = [one.parties[name] for name in "BCD"]
+    for name in "BCD":
+        one.meet(name, "A")
+    one.meet("A", "E")
+    one.wait_for_agents()
+    stream = {"to": "E", "bytes": PUT_BYTES, "every_s": PUT_EVERY_S}
+    alone = one.parties["A"].ask("stream", **stream, seconds=seconds / 2)["seconds"]
+    for reader in readers:
+        reader.ask("reads", of="A", bytes=READ_BYTES, depth=READ_DEPTH)
+    # A's own loop moves the reads on
+    one.parties["A"].tell("stream", **stream, seconds=FILLED_S)
+    one.parties["A"].hear()
+    before = one.states()
+    for reader in readers:
+        reader.tell("mark")
+    killer = one.agents["A"] if one.variant == "killed" else None
+    one.parties["A"].tell("stream", **stream, seconds=seconds)
+    if killer:
+        time.sleep(seconds / 2)
+        killer.send_signal(signal.SIGKILL)
+    beside = one.parties["A"].hear()
+    for reader in readers:
+        reader.tell("stop")
+    rate = sum(float(reader.hear()["rate_Bps"]) for reader in readers)
+    return {
+        "p99_alone_s": percentile(alone, 0.99),
+        "p50_alone_s": statistics.median(alone),
+        "p99_s": percentile(beside["seconds"], 0.99),
+        "p50_s": statistics.median(beside["seconds"]),
+        "collective_p99_ratio": percentile(beside["seconds"], 0.99) / percentile(alone, 0.99),
+        "reads_share": rate / (LINK_BPS - beside["rate_Bps"]),
+        "cost": one.cost(before),
+    }
+
+
+# --- incast ---
+
+
+@dataclass(frozen=True)
+class Job:
+    sender: int
+    at_s: float
+    size: int
+    due_s: float  # from at_s
+
+
+def arrivals(load: float, seconds: float, seed: int) -> list[Job]:
+    """Poisson arrivals of all senders together."""
+    chance = random.Random(seed)
+    sizes = (1, 2, 4, 8)
+    mean_s = statistics.mean(sizes) * MIB / LINK_BPS / load
+    jobs, at_s = [], 0.0
+    while True:
+        at_s += chance.expovariate(1 / mean_s)
+        if at_s > seconds:
+            return jobs
+        size = chance.choice(sizes) * MIB
+        factor = TIGHT if chance.random() < 1 / 3 else LOOSE
+        due_s = factor * (size / LINK_BPS + ROUND_TRIP_S)
+        jobs.append(Job(chance.randrange(7), at_s, size, due_s))
+
+
+def incast(one: Scene, jobs: list[Job], seconds: float) -> dict[str, Any]:
+    senders = [one.parties[name] for name in HOSTS[1:]]
+    for name in HOSTS[1:]:
+        one.meet(name, "A")
+    one.wait_for_agents()
+    before = one.states()
+    start = time.monotonic() + 0.3
+    for index, sender in enumerate(senders):
+        own = [(job.at_s, job.size, job.due_s) for job in jobs if job.sender == index]
+        sender.tell("jobs", to="A", slot=index, start=start, jobs=own)
+    if one.variant == "killed":
+        time.sleep(seconds / 2)
+        one.agents["A"].send_signal(signal.SIGKILL)
+    took: list[tuple[Job, float]] = []
+    for index, sender in enumerate(senders):
+        own_jobs = [job for job in jobs if job.sender == index]
+        took += zip(own_jobs, sender.hear()["took"], strict=True)
+    span = time.monotonic() - start
+    cost = one.cost(before)
+    crc = one.parties["A"].ask("slots", of=HOSTS[1:], bytes=MIB)["crc"]
+    sent = [one.parties[name].ask("first", bytes=MIB)["crc"] for name in HOSTS[1:]]
+    if crc != sent:
+        raise OSError(f"{one.variant}: what has come is not what was sent")
+    return {
+        "on_time": statistics.mean(late <= job.due_s for job, late in took),
+        "on_time_tight": statistics.mean(
+            late <= job.due_s for job, late in took if job.due_s < 10 * job.size / LINK_BPS
+        ),
+        "times_alone": statistics.mean(late / (job.size / LINK_BPS) for job, late in took),
+        "span_s": span,
+        "cost": cost,
+    }
+
+
+def computed(jobs: list[Job], cap: int | None) -> float:
+    """On-time share of one port that is shared by the first `cap` that have come, or, None, is
+    all for the one with the earliest deadline."""
+    ahead, there, now, met = list(jobs), [], 0.0, 0
+    while ahead or there:
+        if not there:
+            now = max(now, ahead[0].at_s)
+        while ahead and ahead[0].at_s <= now:
+            job = ahead.pop(0)
+            there.append([job.at_s + job.due_s, float(job.size)])
+        if cap is None:
+            # who cannot be met any more goes last
+            order = sorted(there, key=lambda one: (now + one[1] / LINK_BPS > one[0], one[0]))
+            served = order[:1]
+        else:
+            served = there[:cap]
+        rate = LINK_BPS / len(served)
+        step = min(one[1] for one in served) / rate
+        if ahead:
+            step = min(step, ahead[0].at_s - now)
+        now += step
+        for one in served:
+            one[1] -= rate * step
+        for one in [one for one in there if one[1] <= 1e-3]:
+            there.remove(one)
+            met += now <= one[0]
+    return met / len(jobs)
+
+
+# --- all of it ---
+
+
+def record(case: str, variant: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the rounds."""
+    costs = [run["cost"] for run in runs if run.get("cost")]
+    names = {name for run in runs for name in run} - {"cost"}
+    return {
+        "case": case,
+        "variant": variant,
+        "rounds": len(runs),
+        "collective_p99_ratio": None,
+        "reads_share": None,
+        "on_time": None,
+        **{name: statistics.median(run[name] for run in runs) for name in sorted(names)},
+        "agent_cpu_share": max((cost[0] for cost in costs), default=None),
+        "link_share": max((cost[1] for cost in costs), default=None),
+    }
+
+
+def inside(
+    cases: list[str],
+    variants: list[str],
+    rounds: int,
+    seconds: float,
+    load: float,
+    json_path: Path | None,
+) -> None:
+    console = make_console()
+    made = network.Namespaces(LINK_BPS)
+    hosts = {name: made.add(name) for name in HOSTS}
+    folder = Path(made.folder)
+    key = folder / "key"
+    key.write_text(new_key())
+    key.chmod(0o600)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    plan = [(n, case, variant) for n in range(rounds) for case in cases for variant in variants]
+    for n, case, variant in track(plan, "scenes"):
+        jobs = arrivals(load, seconds, n)
+        with scene(hosts, folder, variant, "ABCDE" if case == "pull" else "ABCDEFGH") as one:
+            run = pull(one, seconds) if case == "pull" else incast(one, jobs, seconds)
+        found.setdefault((case, variant), []).append(run)
+    records = [record(case, variant, runs) for (case, variant), runs in found.items()]
+    if "incast" in cases:
+        all_jobs = [arrivals(load, seconds, n) for n in range(rounds)]
+        for variant, caps in (("global", [None]), ("cap", [*range(1, 8)])):
+            shares = [[computed(jobs, cap) for jobs in all_jobs] for cap in caps]
+            best = max(shares, key=statistics.median)
+            records.append(record("incast", variant, [{"on_time": share} for share in best]))
+    console.print(table(records))
+    if json_path:
+        json_report.write(json_path, records, load=load, seconds=seconds, link_Bps=LINK_BPS)
+    sys.stdout.flush()
+    os._exit(0)  # pid 1 of its namespace: everything else ends with it
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    view = Table(
+        Column("case", left=True),
+        Column("variant", left=True),
+        *(Column(one) for one in ("p99 / alone", "reads %", "on time %")),
+        *(Column(one, 1) for one in ("agent % of core", "% of link")),
+    )
+    for one in records:
+        percent = (
+            number(None if one[name] is None else 100 * one[name], form)
+            for name, form in (
+                ("reads_share", ".1f"),
+                ("on_time", ".1f"),
+                ("agent_cpu_share", ".1f"),
+                ("link_share", ".2f"),
+            )
+        )
+        ratio = number(one["collective_p99_ratio"], ".2f")
+        view.add_row(one["case"], one["variant"], ratio, *percent)
+    return view
+
+
+@click.command(help=help_of(__doc__))
+@click.option("--case", "cases", multiple=True, type=click.Choice(("pull", "incast")),
+              default=("pull", "incast"), help="Which; both if not given.")  # fmt: skip
+@click.option("--variant", "variants", multiple=True, type=click.Choice((*MEASURED, *BAD)),
+              default=(*MEASURED, *BAD), help="Which; all if not given.")  # fmt: skip
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(2, 600),
+              help="Of a scene.")  # fmt: skip
+@click.option("--load", default=0.8, show_default=True, type=click.FloatRange(0.05, 2),
+              help="Of the port in incast.")  # fmt: skip
+@click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
+@click.option("--inside", "is_inside", is_flag=True, hidden=True)
+def main(
+    cases: tuple[str, ...],
+    variants: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    load: float,
+    json_path: Path | None,
+    is_inside: bool,
+) -> None:
+    if is_inside:
+        inside(list(cases), list(variants), rounds, seconds, load, json_path)
+    reason = network.why_not_namespaces()
+    if reason:
+        sys.exit(f"this bench needs namespaces: {reason}")
+    command = [sys.executable, *sys.argv, "--inside"]
+    sys.exit(subprocess.run([*network.enter_command(), *command], check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()
