@@ -19,7 +19,7 @@ from mfs_transport.native import config_check
 
 ROOT = Path(__file__).parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-RENDERED = ("base", "overlays/gke", "overlays/plain-prometheus", "example")
+RENDERED = ("base", "overlays/gke", "overlays/hosts", "overlays/plain-prometheus", "example")
 CUSTOM = {"PodMonitor"}  # kinds that are no part of Kubernetes
 VERSIONS = ("1.30", "1.37")
 FILES = sorted(KUBERNETES.rglob("*.yaml"))
