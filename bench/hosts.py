@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts that agree on what goes first: reads beside urgent puts, and many senders to one.
+"""Hosts that agree on what goes first: reads beside urgent puts, many senders to one.
 
-Emulated hosts (network namespaces, ports of 1 Gbit/s), NIXL over UCX's TCP. Cases:
+Emulated hosts (network namespaces, ports of 1 Gbit/s), NIXL over UCX's TCP:
 
-    pull    host A puts 8 MiB, urgent, to another host every 200 ms; three others read A's memory
-            all the time
-    incast  seven hosts put 1 to 8 MiB each to an eighth, at random times, a third of them with a
-            tight deadline, so that its port is used for --load of the time
+    pull    host A puts 8 MiB, urgent, to another host every 200 ms; three
+            others read A's memory all the time
+    incast  seven hosts put 1 to 8 MiB each to an eighth, at random times, a
+            third of them with a tight deadline, so that its port is used for
+            --load of the time
 
 Variants:
 
     off        UCX alone
     local      each host orders what it sends
     exchange   the hosts' agents agree (mfs agent)
-    loss, delay, killed, liar
-               the same, but agents lose 30 % of their datagrams; each takes 50 ms; the agent of
-               the contended host is killed halfway; one sender's agent says that all is urgent
-    global, cap
-               incast alone, computed: one queue by deadline, and the best cap by count
+    loss       the same, and agents lose 30 % of their datagrams
+    delay      each datagram takes 50 ms
+    killed     the agent of the contended host is killed halfway
+    liar       one sender's agent says that all is urgent
+    global     incast, computed: one queue by deadline
+    cap        incast, computed: the best cap by count
 
-collective_p99_ratio is the p99 of a put beside the reads over that of one alone; reads_share what
-the reads get of what the puts leave; on_time the share of puts that meet their deadlines.
-agent_cpu_share is of one core, for the busiest agent, and link_share what its datagrams are of a
-link.
+collective_p99_ratio is the p99 of a put beside the reads over that of one alone;
+reads_share what the reads get of what the puts leave; on_time the share of puts
+that meet their deadlines. agent_cpu_share is of one core, for the busiest agent,
+and link_share what its datagrams are of a link.
 
     mfs bench hosts --json out/hosts.json
 """

@@ -115,21 +115,6 @@ def test_limits__reads_yield_to_the_hosts_own_urgent_puts():
     assert owner.guests[OUT] == (NO_LEVEL, 0, 0, 0)
 
 
-def test_limits__reads_yield_to_puts_whose_receiver_takes_few_bytes():
-    """The port is told of nothing that could be sent, since the reads keep it full."""
-    world = meet(4)
-    owner = world.hosts[0].segment
-    owner.want(world.far(0, 3, INGRESS), 0, 5 * MS)
-    for number in (1, 2):
-        far = world.far(number, 0, EGRESS)
-        world.hosts[number].segment.want(far, 2, 200 * MS, inflight=300_000)
-    world.run(100)
-    for number in (1, 2):
-        limit = world.hosts[number].segment.limit_now(world.far(number, 0, EGRESS))
-        assert limit
-        assert limit[0] == 0
-
-
 def contended(world: World) -> list[int]:
     """Two hosts that want the ingress of host 0; returns the far ports."""
     fars = []

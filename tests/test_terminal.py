@@ -266,6 +266,14 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             "against": "ucx_perftest",
         }
     ],
+    "hosts": [
+        {
+            "case": "incast",
+            "variant": "exchange",
+            "collective_p99_ratio": 1234.5,
+            **dict.fromkeys(("reads_share", "on_time", "agent_cpu_share", "link_share"), 1.0),
+        }
+    ],
     "pods": [
         {
             "system": "shared",
@@ -409,6 +417,8 @@ def test_tables__all_are_walked_over():
         "mfs_transport/commands/sim:list_all",
         "mfs_transport/commands/top:port_table",  # tests/test_cli_top.py
         "mfs_transport/commands/top:process_table",
+        "mfs_transport/commands/agent:peer_table",  # tests/test_cli_agent.py
+        "mfs_transport/commands/info:far_table",  # tests/test_cli_info.py
         "mfs_transport/commands/dump:table",  # tests/test_cli_dump.py
         "mfs_transport/observe/explain:beside_table",  # tests/test_observe_explain.py
         "mfs_transport/commands/doctor:show",

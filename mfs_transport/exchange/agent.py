@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 
 from .link import Link, Sent
 from .message import (
-    EGRESS,
     INGRESS,
     NO_LEVEL,
     Claim,
@@ -107,8 +106,6 @@ class Agent:
         self.inventory = Inventory(addresses)
         self.owned: dict[int, OwnPort] = {}  # by number
         self.far: dict[int, tuple[int, int]] = {}  # a far port: its peer and its number there
-        self.ways: dict[int, int] = {}  # by which of our own ports what goes to a far port goes
-        self._going: dict[int, list[FarClaim]] = {}  # what we have for far ports, by that
         self.tellers: dict[int, set[int]] = {}  # of a worker's uid: the peers that say it is theirs
         self.counts = Counts()
         self.answered_ns: dict[Address, int] = {}  # when it was last told who we are
@@ -216,7 +213,6 @@ class Agent:
                 continue
             peer.ports[port.number] = far
             self.far[far] = (who, port.number)
-            self.ways[far] = EGRESS if port.direction == INGRESS else INGRESS
         now = {
             worker.uid: (peer.ports[worker.ingress], peer.ports[worker.egress])
             for worker in workers
@@ -249,7 +245,6 @@ class Agent:
     def _drop_port(self, peer: Peer, number: int) -> None:
         far = peer.ports.pop(number)
         self.far.pop(far, None)
-        self.ways.pop(far, None)
         self.segment.limit(far, NO_LEVEL, 0, 0)
         self.segment.forget(far)
 
@@ -326,13 +321,11 @@ class Agent:
     def _claims(self, now_ns: int) -> dict[int, list[Claim]]:
         """Ours, by the peer that owns the port."""
         found: dict[int, list[Claim]] = {}
-        self._going = {}
         if not self._comparable:
             return found
         for one in self.segment.claims(now_ns):
             place = self.far.get(one.far)
             if place and (one.waiting or one.inflight):
-                self._going.setdefault(self.ways[one.far], []).append(one)
                 claim = Claim(place[1], *one[1:]) if one.waiting else _idle(place[1], one)
                 found.setdefault(place[0], []).append(claim)
         return found
@@ -356,10 +349,6 @@ class Agent:
                 continue
             others = [one.who for one in members]
             mine = self.segment.own_claims(port, now_ns)
-            # a sender whose destination takes few bytes tells its port of nothing that it could
-            # send, but the few may be for want of this port
-            if len(self.inventory.ports) == 2:  # of one NIC: what we send goes by it
-                mine += self._going.get(port.direction, [])
             if mine:
                 members.append(_mine(mine, now_ns))
             limit = self._judge(port, members, now_ns)
@@ -437,11 +426,8 @@ def _mine(claims: list[FarClaim], now_ns: int) -> Member:
     return Member(
         None,
         min(waiting, default=NONE),
-        max(  # bytes for a far port are told of both
-            sum(one.inflight for one in claims if one.far == NO_FAR),
-            sum(one.inflight for one in claims if one.far != NO_FAR),
-        ),
-        sum(one.done for one in claims if one.far == NO_FAR),
+        sum(one.inflight for one in claims),
+        sum(one.done for one in claims),
         at_ns=now_ns,
     )
 
