@@ -39,6 +39,7 @@ Source = Literal["command line", "environment", "file", "default"]
 
 PREFIX = "MFS_"
 SECTION = "mfs"
+UNSAID_PORT = "default"  # its name where nothing says one
 FILE_VARIABLE = "MFS_CONFIG"
 # A file is for what holds from run to run: `mfs run` is what enables, and a file that
 # names another file would have to be read twice.
@@ -169,12 +170,14 @@ def string(name: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def own_port(environ: Mapping[str, str] | None = None) -> str:
-    """The port that carries a process's traffic, by MFS_PORT and UCX_NET_DEVICES: see
-    csrc/host/port.h."""
+    """The port that carries a process's traffic, by MFS_PORT and UCX_NET_DEVICES, and for this
+    process (None) by what its transfers were seen to use: see csrc/host/port.h."""
     given = os.environ if environ is None else environ
     texts = (string("MFS_PORT", given), given.get("UCX_NET_DEVICES", ""))
     name = ffi.new("char[]", lib.MFS_PORT_NAME_MAX + 1)
     lib.mfs_port_name_of(*(text.encode(errors="surrogateescape") for text in texts), name)
+    if environ is None and ffi.string(name) == UNSAID_PORT.encode():
+        lib.mfs_port_own(name)
     return str(ffi.string(name).decode(errors="replace"))
 
 

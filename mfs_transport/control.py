@@ -172,12 +172,24 @@ class Host:
     def egress_rate_Bps(self, name: str, *, at_most: bool = False) -> int:
         """Learned or configured bandwidth of a NIC's egress port; 0 while unknown, as
         before its first transfer. at_most: what it may be if the estimate is low."""
-        wanted = checked.truth(at_most, "at_most")
-        with self._port(name, lib.MFS_EGRESS) as port:
+        return self._rate_Bps(name, lib.MFS_EGRESS, checked.truth(at_most, "at_most"))
+
+    def _rate_Bps(self, name: str, direction: int, at_most: bool) -> int:
+        with self._port(name, direction) as port:
             if not port:
-                return 0  # it has only received
-            margin = lib.mfs_port_rate_margin(port) if wanted else 1.0
+                return 0  # nothing has gone in that direction
+            margin = lib.mfs_port_rate_margin(port) if at_most else 1.0
             return int(margin * lib.mfs_port_rate_Bps(port))
+
+    def own_rate_Bps(self, name: str | None, direction: int) -> int:
+        """What a port of the host carries at most; 0 while unknown. name None: the port of this
+        process's traffic. Where nothing here says which that is, another process may move the
+        data, and which port it uses is not known here: then it is the fastest one's."""
+        known = self.ports()
+        wanted = config.own_port() if name is None else name
+        unsaid = name is None and wanted == config.UNSAID_PORT
+        names = known if unsaid else [one for one in known if one == wanted]
+        return max((self._rate_Bps(one, direction, True) for one in names), default=0)
 
     def stalled(self, name: str) -> int:
         """Destinations of a NIC's traffic, in either direction and of all processes, that take
@@ -471,20 +483,26 @@ class Egress:
     `mfs_paper` its batch's RED and who is dropped) and writes that to the segment. See plan.py.
     """
 
+    direction: int = lib.MFS_EGRESS
+
     def __init__(self, host: Host | None = None, port: str | None = None) -> None:
-        """port: name of the NIC; None: the process's own (MFS_PORT, or by UCX_NET_DEVICES)."""
+        """port: name of the NIC; None: the process's own (MFS_PORT, or by UCX_NET_DEVICES, or
+        the device that its transfers were seen to use)."""
         self.host = _host(host)
-        own = config.own_port()
         given = b"" if port is None else encoded(port, "port")
-        self.port = str(port) if given else own
+        self._port = str(port) if given else None
         self.units: list[Unit] = []
-        if self.port != own:
+        if self._port not in (None, config.own_port()):
             self.host.egress_rate_Bps(self.port)  # says so if there is no such port
+
+    @property
+    def port(self) -> str:
+        """Its name, as far as it is known by now."""
+        return config.own_port() if self._port is None else self._port
 
     def rate_Bps(self) -> int:
         """What the port carries at most; 0 while unknown, as before its first transfer."""
-        known = self.port in self.host.ports()
-        return self.host.egress_rate_Bps(self.port, at_most=True) if known else 0
+        return self.host.own_rate_Bps(self._port, self.direction)
 
     def replan(self, at_ns: int | None = None) -> None:
         """Work it out anew and publish what changed. The units call it; O(requests)."""

@@ -208,6 +208,25 @@ def test_host__port_that_does_not_exist(host: mfs.Host):
         mfs.Egress(host, "nic2")
 
 
+def test_egress__rate_where_another_process_moves_the_data(
+    host: mfs.Host, monkeypatch: pytest.MonkeyPatch
+):
+    """Which of the host's ports that uses is not known here: at most what the fastest carries."""
+    out = ffi.new("struct mfs_port **")
+    rates = {b"nic0": 1_000_000, b"nic1": 3_000_000}
+    egress = mfs.Egress(host)
+    assert (egress.port, egress.rate_Bps()) == ("default", 0)  # nothing has been sent yet
+    for name in rates:
+        assert lib.mfs_port_open(host.handle, name, lib.MFS_EGRESS, out) == 0
+    monkeypatch.setattr(host, "_rate_Bps", lambda name, *_: rates[name.encode()])
+    assert egress.rate_Bps() == 3_000_000
+    assert mfs.Egress(host, "nic0").rate_Bps() == 1_000_000
+    monkeypatch.setenv("UCX_NET_DEVICES", "nic0")
+    assert egress.rate_Bps() == 1_000_000  # the process says it by now
+    monkeypatch.setenv("UCX_NET_DEVICES", "nic2")
+    assert egress.rate_Bps() == 0
+
+
 @pytest.mark.parametrize("by_path", [True, False])
 def test_host__a_forked_child_attaches_for_itself(tmp_path: Path, by_path: bool):
     code = """

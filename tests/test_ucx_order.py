@@ -15,6 +15,7 @@ POLICY = {"order_off": "off", "order_fifo": "fifo"}
 SETTINGS = {
     "arm_is_busy_when_paced": {"MFS_PACE": "1000"},
     "order_untagged_share": {"MFS_UNTAGGED_SHARE": "500"},
+    "port_is_said": {"UCX_NET_DEVICES": "eth7"},
 }
 CASES = [
     "order_off",
@@ -78,6 +79,12 @@ CASES = [
     "faults_of_ucx",
     "faults_of_memory",
     "faults_of_set_up",
+    "port_by_rdma",
+    "port_of_rails",
+    "port_not_of_loopback",
+    "port_stays",
+    "port_of_old_ucx",
+    "port_is_said",
 ]
 THREADED = {
     "fence_waits_for_post",

@@ -34,8 +34,17 @@ MFS_API void mfs_port_close(struct mfs_port *port);
  * "default". name: MFS_PORT_NAME_MAX + 1 bytes.
  */
 MFS_API void mfs_port_name_of(const char *port, const char *devices, char *name);
-/* Of this process. */
+/* Of this process: by its environment, or else what it has learned, or else "default". */
 MFS_API void mfs_port_own(char *name);
+/* Does the environment say nothing, and has nothing been learned yet? */
+MFS_API bool mfs_port_learns(void);
+/*
+ * The devices that a connection of this process really uses, as a transport tells. They are the
+ * name of its port from now on if the environment says nothing; the first that are told stay.
+ * Several carry it together: their names in order, with a + between, as many as fit. Returns
+ * whether the name has changed.
+ */
+MFS_API bool mfs_port_learn(const char *const *devices, uint32_t count);
 
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
 /* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ucx/device.h"
 #include "ucx/far.h"
 #include "ucx/map.h"
 
@@ -49,6 +50,8 @@ void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep
     ep->handle = handle;
     ep->worker = worker;
     peer_name(params, ep->peer, sizeof(ep->peer));
+    if (mfs_ucx_device_learn(worker->api, handle))
+        mfs_ucx_far_leave(worker); /* it was entered with another port */
     ep->far_peer = mfs_ucx_far_peer(worker, params);
     if (mfs_ucx_map_add(&eps, handle, ep) != 0) {
         free(ep);

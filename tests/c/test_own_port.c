@@ -31,7 +31,60 @@ static void own__of_this_process(void)
     CHECK(strcmp(name, "mlx5_3") == 0);
 }
 
+static const char *learn(const char *a, const char *b, const char *c)
+{
+    static char name[MFS_PORT_NAME_MAX + 1];
+    const char *const devices[] = {a, b, c};
+
+    unsetenv("UCX_NET_DEVICES");
+    CHECK(mfs_port_learns());
+    CHECK(mfs_port_learn(devices, 3));
+    mfs_port_own(name);
+    return name;
+}
+
+static void learned__in_order_and_once(void)
+{
+    CHECK(strcmp(learn("mlx5_1:1", "mlx5_0:1", "mlx5_1:2"), "mlx5_0+mlx5_1") == 0);
+    CHECK(!mfs_port_learns());
+}
+
+static void learned__as_many_as_fit(void)
+{
+    CHECK(strcmp(learn("a-device-of-20-chars", "b-device-of-20-chars", "c-dev"),
+                 "a-device-of-20-chars") == 0);
+}
+
+static void learned__names_of_devices_alone(void)
+{
+    CHECK(strcmp(learn("", "../../etc/passwd", "eth0"), "eth0") == 0);
+}
+
+static void learned__not_where_the_environment_says(void)
+{
+    const char *const devices[] = {"eth0"};
+
+    setenv("UCX_NET_DEVICES", "eth1", 1);
+    CHECK(!mfs_port_learns());
+    CHECK(!mfs_port_learn(devices, 1));
+}
+
+static void learned__nothing_of_nothing(void)
+{
+    const char *const devices[] = {"all", "a b"};
+
+    unsetenv("UCX_NET_DEVICES");
+    CHECK(!mfs_port_learn(devices, 0));
+    CHECK(!mfs_port_learn(devices, 2));
+    CHECK(mfs_port_learns());
+}
+
 static const struct test tests[] = {
+    TEST(learned__in_order_and_once),
+    TEST(learned__as_many_as_fit),
+    TEST(learned__names_of_devices_alone),
+    TEST(learned__not_where_the_environment_says),
+    TEST(learned__nothing_of_nothing),
     TEST(name__as_the_environment_says),
     TEST(own__of_this_process),
 };

@@ -31,6 +31,8 @@ API int fake_worker_pending;
 API unsigned fake_arms;
 API ucs_status_t fake_fail;
 API void (*fake_in_put)(ucp_ep_h ep);
+API const ucp_transport_entry_t *fake_transports;
+API unsigned fake_transport_count;
 API uint64_t fake_fails[FAKE_CALLS];
 API ucs_status_t fake_fails_with = UCS_ERR_NO_MEMORY;
 
@@ -229,6 +231,18 @@ API ucs_status_t ucp_ep_create(ucp_worker_h worker, const ucp_ep_params_t *param
     free_eps = free_eps ? free_eps->next_free : NULL; /* the last address closed comes back first */
     (*ep)->number = ++worker->eps;
     (*ep)->worker = worker;
+    return UCS_OK;
+}
+
+API ucs_status_t ucp_ep_query(ucp_ep_h ep, ucp_ep_attr_t *attr)
+{
+    (void)ep;
+    if (!fake_transports || !(attr->field_mask & UCP_EP_ATTR_FIELD_TRANSPORTS))
+        return UCS_OK;
+    if (attr->transports.num_entries > fake_transport_count)
+        attr->transports.num_entries = fake_transport_count;
+    memcpy(attr->transports.entries, fake_transports,
+           attr->transports.num_entries * sizeof(*fake_transports));
     return UCS_OK;
 }
 

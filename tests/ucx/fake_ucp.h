@@ -47,6 +47,10 @@ extern unsigned fake_arms;       /* calls of ucp_worker_arm that got through */
 extern ucs_status_t fake_fail;   /* puts and gets fail like this at once; UCS_OK: they do not */
 extern void (*fake_in_put)(ucp_ep_h ep); /* called inside each put; NULL: nothing */
 
+/* What endpoints use, as ucp_ep_query() tells it; none: an old UCX, which leaves all as it was. */
+extern const ucp_transport_entry_t *fake_transports;
+extern unsigned fake_transport_count;
+
 /* Not in every release's headers. */
 ucs_status_t ucp_device_local_mem_list_create(const void *params, void *list);
 ucs_status_t ucp_device_remote_mem_list_create(const void *params, void *list);

@@ -137,8 +137,9 @@ void finish_all(void)
 }
 
 static const struct order_case *const lists[] = {
-    order_queue_cases, order_flush_cases, order_request_cases, order_express_cases,
-    order_close_cases, order_forms_cases, order_abort_cases,   order_faults_cases,
+    order_queue_cases,   order_flush_cases,  order_request_cases,
+    order_express_cases, order_close_cases,  order_forms_cases,
+    order_abort_cases,   order_faults_cases, order_port_cases,
 };
 
 int main(int argc, char **argv)

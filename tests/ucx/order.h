@@ -65,6 +65,6 @@ void finish_all(void);
 /* Each ends with a case without a name. */
 extern const struct order_case order_queue_cases[], order_flush_cases[], order_request_cases[],
     order_express_cases[], order_close_cases[], order_forms_cases[], order_abort_cases[],
-    order_faults_cases[];
+    order_faults_cases[], order_port_cases[];
 
 #endif

@@ -90,7 +90,7 @@ def shim(sanitizer: str = "") -> Path:
     return place
 
 
-PARTS = ("queue", "flush", "request", "express", "close", "forms", "abort", "faults")
+PARTS = ("queue", "flush", "request", "express", "close", "forms", "abort", "faults", "port")
 SOURCES = {
     "order": [
         *("order.c", "allocations.c"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from ... import control
-from ...native import ffi, lib
+from ...native import lib
 
 SHARE = 0.1  # of the time of the engine's own thread
 
@@ -43,11 +43,4 @@ class Planned(control.Egress):
 class PlannedIngress(Planned):
     """The other direction: what comes in to a decode host."""
 
-    def rate_Bps(self) -> int:
-        out = ffi.new("struct mfs_port **")
-        found = lib.mfs_port_find(self.host.handle, self.port.encode(), lib.MFS_INGRESS, out)
-        if found < 0:
-            return 0
-        rate = int(lib.mfs_port_rate_margin(out[0]) * lib.mfs_port_rate_Bps(out[0]))
-        lib.mfs_port_close(out[0])
-        return rate
+    direction = lib.MFS_INGRESS
