@@ -150,6 +150,27 @@ void mfs_far_own_leave(struct mfs_host *host, uint32_t place)
     mfs_bump(&far->own_version, 1);
 }
 
+int mfs_far_own_move(struct mfs_host *host, const char *port)
+{
+    struct mfs_far_tables *far = &host->segment->far;
+    char name[MFS_PORT_NAME_MAX + 1] = "";
+    int error;
+
+    if (!*port)
+        return -EINVAL;
+    mfs_name_clean(name, sizeof(name), port, strnlen(port, MFS_PORT_NAME_MAX));
+    error = mfs_segment_lock(host);
+    if (error)
+        return error;
+    for (uint32_t i = 0; i < MFS_FAR_OWN_MAX; i++) {
+        if (mfs_get(&far->own[i].owner) == host->process + 1)
+            words_write(far->own[i].name, MFS_FAR_OWN_NAME_WORDS, name);
+    }
+    mfs_bump(&far->own_version, 1); /* who has read half of a name reads it again */
+    mfs_segment_unlock(host);
+    return 0;
+}
+
 static void words_read(char *to, const _Atomic uint64_t *from, size_t count)
 {
     char text[MFS_FAR_NAME_MAX + 1];

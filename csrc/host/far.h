@@ -95,5 +95,7 @@ MFS_API bool mfs_far_wanted(struct mfs_host *host);
 MFS_API int mfs_far_own_enter(struct mfs_host *host, uint64_t uid, const char *port,
                               uint32_t *place);
 MFS_API void mfs_far_own_leave(struct mfs_host *host, uint32_t place);
+/* All that this process has entered are of that port. -EINVAL, -EAGAIN: they stay as they are. */
+MFS_API int mfs_far_own_move(struct mfs_host *host, const char *port);
 
 #endif

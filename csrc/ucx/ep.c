@@ -51,7 +51,7 @@ void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep
     ep->worker = worker;
     peer_name(params, ep->peer, sizeof(ep->peer));
     if (mfs_ucx_device_learn(worker->api, handle))
-        mfs_ucx_far_leave(worker); /* it was entered with another port */
+        mfs_ucx_far_move(worker);
     ep->far_peer = mfs_ucx_far_peer(worker, params);
     if (mfs_ucx_map_add(&eps, handle, ep) != 0) {
         free(ep);

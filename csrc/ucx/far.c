@@ -44,6 +44,14 @@ void mfs_ucx_far_leave(struct mfs_ucx_worker *worker)
     worker->far_place = MFS_FAR_NONE;
 }
 
+void mfs_ucx_far_move(struct mfs_ucx_worker *worker)
+{
+    char port[MFS_PORT_NAME_MAX + 1];
+
+    mfs_port_own(port);
+    (void)mfs_far_own_move(worker->host, port);
+}
+
 uint64_t mfs_ucx_far_peer(struct mfs_ucx_worker *worker, const ucp_ep_params_t *params)
 {
     if (!mfs_far_wanted(worker->host))

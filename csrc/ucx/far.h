@@ -12,6 +12,8 @@
 /* The worker is entered with its port, if that is wanted and it is not yet. */
 void mfs_ucx_far_enter(struct mfs_ucx_worker *worker);
 void mfs_ucx_far_leave(struct mfs_ucx_worker *worker);
+/* The port of this process has another name now; worker: any of it. */
+void mfs_ucx_far_move(struct mfs_ucx_worker *worker);
 /* Whom an endpoint that is made so leads to; 0: not known, or nobody wants to know. */
 uint64_t mfs_ucx_far_peer(struct mfs_ucx_worker *worker, const ucp_ep_params_t *params);
 

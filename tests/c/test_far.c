@@ -145,6 +145,38 @@ static void own__comes_and_goes(void)
     mfs_host_close(host);
 }
 
+static void a_stranger(const char *path)
+{
+    uint32_t place;
+
+    child_host = host_open(path);
+    CHECK_EQ(mfs_far_own_enter(child_host, 77, "eth5", &place), 0);
+}
+
+/* All of one process are of another port now, and nobody else's. */
+static void own__moves(void)
+{
+    const char *path = segment_path();
+    struct mfs_host *host = host_open(path);
+    const pid_t child = child_start(a_stranger, path);
+    struct mfs_far_own own[4];
+    uint64_t version;
+    uint32_t place;
+
+    CHECK_EQ(mfs_far_own_enter(host, 11, "default", &place), 0);
+    CHECK_EQ(mfs_far_own_enter(host, 12, "default", &place), 0);
+    version = mfs_far_own_version(host);
+    CHECK_EQ(mfs_far_own_move(host, ""), -EINVAL);
+    CHECK_EQ(mfs_far_own_version(host), version);
+    CHECK_EQ(mfs_far_own_move(host, "eth1"), 0);
+    CHECK(mfs_far_own_version(host) != version);
+    CHECK_EQ(mfs_far_own(host, own, COUNT(own)), 3);
+    for (size_t i = 0; i < 3; i++)
+        CHECK(strcmp(own[i].port, own[i].uid == 77 ? "eth5" : "eth1") == 0);
+    child_kill(child);
+    mfs_host_close(host);
+}
+
 static void a_worker(const char *path)
 {
     uint32_t place;
@@ -345,6 +377,7 @@ static const struct test tests[] = {
     TEST(attend__one_that_was_killed_is_replaced),
     TEST(reap__an_agent_that_was_killed),
     TEST(own__comes_and_goes),
+    TEST(own__moves),
     TEST(own__the_deads_are_reaped),
     TEST(port__keeps_its_index),
     TEST(worker__leads_to_a_port_each_way),
