@@ -375,11 +375,13 @@ void mfs_far_limit(struct mfs_host *host, uint32_t port, uint32_t level, int64_t
     mfs_publish(&cell->until_ns, now_ns + cut(for_ns, mfs_config_get()->lease));
 }
 
+/* The agent's clock is read after the sender's at times, so an end may be a lease and a little
+ * ahead. */
 mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, int64_t lease_ns,
                              int64_t now_ns)
 {
     if (!mfs_far_port_known(far, port) ||
-        mfs_moment_come(mfs_see(&far->ports[port].until_ns), now_ns, lease_ns))
+        mfs_moment_come(mfs_see(&far->ports[port].until_ns), now_ns, 2 * lease_ns))
         return MFS_RANK_NONE;
     return mfs_get(&far->ports[port].limit);
 }

@@ -253,6 +253,38 @@ static void limit__holds_nothing_for_ever(void)
     tear_down();
 }
 
+/* What a host has held for as long as it may goes, whatever another says. */
+static void limit__not_of_what_is_in_front_of_all(void)
+{
+    set_up();
+    mfs_far_limit(host, port, 0, INT64_MIN, LEASE);
+    now_ns = mfs_now_ns();
+    rival_waits(&one, mfs_rank_make(0, 2), 4000, now_ns);
+    CHECK_EQ(next_in(0), -EAGAIN);
+    rival_waits(&one, 0, 4000, now_ns);
+    CHECK_EQ(next_in(0), 0);
+    tear_down();
+}
+
+static void limit__is_named_as_what_is_waited_for(void)
+{
+    struct mfs_wait waits[2];
+
+    set_up();
+    limit_to(1, 20 * MS);
+    rival_waits(&one, LATER, 4000, now_ns);
+    CHECK_EQ(next_in(0), -EAGAIN);
+    CHECK_EQ(mfs_sender_waits(one.sender, NULL, waits, COUNT(waits)), 1);
+    CHECK_EQ(waits[0].why, MFS_WAIT_LIMIT);
+    mfs_far_depart(host);
+    rival_waits(&one, LATER, 200000, now_ns);
+    now_ns += MS;
+    CHECK_EQ(rival_next(&one, 50000, now_ns), 0);
+    CHECK_EQ(mfs_sender_waits(one.sender, NULL, waits, COUNT(waits)), 1);
+    CHECK(waits[0].why != MFS_WAIT_LIMIT);
+    tear_down();
+}
+
 static void limit__leaves_untagged_traffic_its_share(void)
 {
     const struct mfs_tag tag = rival_tag(URGENT, MFS_TAGGED);
@@ -343,6 +375,8 @@ static const struct test tests[] = {
     TEST(limit__ends_with_the_agent),
     TEST(limit__ends_when_the_port_is_forgotten),
     TEST(limit__holds_nothing_for_ever),
+    TEST(limit__not_of_what_is_in_front_of_all),
+    TEST(limit__is_named_as_what_is_waited_for),
     TEST(limit__leaves_untagged_traffic_its_share),
     TEST(limit__also_of_what_would_go_at_once),
     TEST(limit__is_none_where_keys_are_sizes),
