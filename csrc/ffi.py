@@ -32,6 +32,7 @@ HEADERS = [
     "host/port.h",
     "host/sender.h",
     "host/event.h",
+    "host/warned.h",
     "host/look.h",
     "core/waits.h",
     "host/look_waits.h",

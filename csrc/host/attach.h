@@ -134,6 +134,11 @@ void mfs_request_name_raw(struct mfs_host *host, uint64_t key, char *name);
 /* After a writer has died: drop the cells that it left half written. */
 void mfs_request_repair(struct mfs_segment *segment);
 
+/* --- the process-wide one (hosts.c) --- */
+
+/* If it has been asked for before; NULL: it has not. */
+struct mfs_host *mfs_host_known(void);
+
 /* --- forks (hosts.c) --- */
 
 /* From list to unlist a forked child lets go of the host. No fork is under way in between begin

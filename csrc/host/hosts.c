@@ -127,6 +127,11 @@ static struct mfs_host *host_find(void)
     return host;
 }
 
+struct mfs_host *mfs_host_known(void)
+{
+    return mfs_see(&hosts.shared);
+}
+
 struct mfs_host *mfs_host_get(void)
 {
     struct mfs_host *host = mfs_see(&hosts.shared), *found;

@@ -14,6 +14,7 @@
 
 _Static_assert(MFS_LOOK_PROCESSES_MAX == MFS_PROCESSES_MAX, "all of them");
 _Static_assert(MFS_LOOK_SENDERS_MAX == MFS_SENDERS_MAX, "all of them");
+_Static_assert(MFS_LOOK_WARNED_MAX == MFS_WARNED_MAX, "all of them");
 _Static_assert(MFS_RANK_NONE >> MFS_KEY_BITS < MFS_LOOK_NOTHING, "no rank has this level");
 
 /* --- what it says --- */
@@ -51,6 +52,8 @@ static void sender_tell(const struct mfs_sender_cell *cell, int64_t now_ns,
     sender->stalled = mfs_get(&cell->stalled);
     sender->inflight_bytes = mfs_get(&cell->inflight_bytes);
     sender->age_ns = mfs_moment_age(stamp_ns, now_ns);
+    sender->away_ns = (int64_t)mfs_get(&cell->away_us) * 1000;
+    sender->covers_ns = (int64_t)mfs_get(&cell->covers_us) * 1000;
     sender->still = (rank != MFS_RANK_NONE || sender->inflight_bytes > 0) &&
                     !mfs_stamp_fresh(stamp_ns, now_ns, mfs_config_get()->lease);
 }
@@ -113,6 +116,12 @@ static void requests_tell(const struct mfs_segment *segment, const struct mfs_li
     }
 }
 
+static void warnings_tell(const struct mfs_segment *segment, struct mfs_look *look)
+{
+    for (uint32_t i = 0; i < MFS_WARNED_MAX; i++)
+        look->warned_count += mfs_warned_read(segment, i, &look->warned[look->warned_count]);
+}
+
 void mfs_look_tell(struct mfs_segment *segment, const struct mfs_living *living,
                    struct mfs_look *look)
 {
@@ -128,6 +137,7 @@ void mfs_look_tell(struct mfs_segment *segment, const struct mfs_living *living,
     processes_tell(&copy, living, look, index);
     ports_tell(&copy, living, index, look);
     requests_tell(segment, living, look);
+    warnings_tell(segment, look);
 }
 
 static int take(const char *path, unsigned parts, struct mfs_look *look)

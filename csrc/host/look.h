@@ -12,11 +12,13 @@
 
 #include "host/host.h"
 #include "host/port.h"
+#include "host/warned.h"
 
 #define MFS_LOOK_PROCESSES_MAX 128u
 #define MFS_LOOK_SENDERS_MAX 128u /* of one port */
 #define MFS_HOST_NAME_MAX 63 /* of a host; longer ones are cut */
 #define MFS_LOOK_NOTHING 64u /* no level: nothing waits */
+#define MFS_LOOK_WARNED_MAX 48u
 
 /* Of a registered request; the last of them that is true. */
 enum mfs_look_request {
@@ -43,6 +45,8 @@ struct mfs_look_sender {
                  */
     int64_t age_ns; /* since it has last looked at its queue */
     uint64_t inflight_bytes; /* to destinations that take bytes as they should */
+    int64_t away_ns; /* how long it mostly does not look, while something waits for room */
+    int64_t covers_ns; /* how long what it has in flight then keeps the port busy; 0: not known */
 };
 
 struct mfs_look_port {
@@ -62,6 +66,8 @@ struct mfs_look {
     bool tracing;
     uint64_t counters[MFS_COUNT_LAST]; /* of all processes there ever were */
     uint32_t requests[MFS_LOOK_REQUESTS_LAST];
+    uint32_t warned_count;
+    struct mfs_warned warned[MFS_LOOK_WARNED_MAX]; /* in no order */
     uint32_t process_count;
     struct mfs_look_process processes[MFS_LOOK_PROCESSES_MAX];
     uint32_t port_count;

@@ -20,8 +20,9 @@
 #include "host/host.h"
 #include "host/port.h"
 #include "host/waits.h"
+#include "host/warned.h"
 
-#define MFS_LAYOUT_VERSION 17u
+#define MFS_LAYOUT_VERSION 18u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -30,6 +31,7 @@
 #define MFS_FACTS_WORDS (sizeof(struct mfs_facts) / sizeof(uint64_t))
 #define MFS_NAME_WORDS ((MFS_REQUEST_NAME_MAX + 1) / sizeof(uint64_t))
 #define MFS_HOST_NAME_WORDS 8u
+#define MFS_WARNED_WORDS ((MFS_WARNED_TEXT_MAX + 1) / sizeof(uint64_t))
 #define MFS_PORT_NAME_WORDS ((MFS_PORT_NAME_MAX + 1) / sizeof(uint64_t))
 #define MFS_EVENT_WORDS (sizeof(struct mfs_event) / sizeof(uint64_t))
 
@@ -63,15 +65,18 @@ struct mfs_sender_cell {
     _Atomic uint64_t inflight_bytes;     /* to destinations that take bytes as they should */
     _Atomic int64_t stamp_ns;            /* when the owner last moved */
     _Atomic uint64_t done_bytes;         /* ever completed, by all owners it had */
+    _Atomic uint32_t away_us; /* how long the owner mostly does not look while something waits that
+                               * did not fit; 0: nothing did */
+    _Atomic uint32_t covers_us; /* and how long its window keeps the port busy */
 };
 
 struct mfs_port_cell {
-    _Atomic uint32_t used;         /* 1 publishes name and direction */
-    _Atomic uint32_t direction;    /* enum mfs_direction */
+    _Atomic uint32_t used; /* 1 publishes name and direction */
+    _Atomic uint32_t direction; /* enum mfs_direction */
     _Atomic uint64_t name[MFS_PORT_NAME_WORDS];
     _Alignas(64) _Atomic uint32_t senders_high; /* cells ever used: bound of scans */
     struct mfs_port_state state;
-    _Atomic int64_t reap_next_ns;  /* look for dead owners not before */
+    _Atomic int64_t reap_next_ns; /* look for dead owners not before */
     struct mfs_sender_cell senders[MFS_SENDERS_MAX];
 };
 
@@ -89,6 +94,16 @@ struct mfs_process_cell {
     struct mfs_count_row rows[MFS_COUNT_ROWS]; /* those of one thread each, to be added */
 };
 
+/* What was warned of: warned.c says who writes what. */
+struct mfs_warned_cell {
+    _Atomic uint64_t kind; /* 0: free */
+    _Atomic uint64_t count;
+    _Atomic int64_t first_ns, last_ns; /* CLOCK_MONOTONIC */
+    _Atomic uint32_t sequence; /* of pid and text: odd while they are written */
+    _Atomic int32_t pid;
+    _Atomic uint64_t text[MFS_WARNED_WORDS];
+};
+
 struct mfs_segment {
     char magic[8];
     uint32_t version;
@@ -103,8 +118,9 @@ struct mfs_segment {
     struct mfs_process_cell processes[MFS_PROCESSES_MAX];
     struct mfs_port_users port_users[MFS_PORTS_MAX];
     struct mfs_port_cell ports[MFS_PORTS_MAX];
+    struct mfs_warned_cell warned[MFS_WARNED_MAX];
     struct mfs_request_cell requests[MFS_REQUEST_CELLS];
-    _Atomic uint32_t tracing;      /* events are recorded */
+    _Atomic uint32_t tracing; /* events are recorded */
     _Atomic uint64_t events_count; /* ever recorded: the next one's number */
     struct mfs_event_cell events[MFS_EVENTS_MAX];
     struct mfs_wait_table waits[MFS_WAIT_TABLES];

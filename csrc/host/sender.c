@@ -101,6 +101,30 @@ static void chores_set(struct place *place)
     place->chores_ns = place->waits_ns < place->claims_ns ? place->waits_ns : place->claims_ns;
 }
 
+static uint32_t microseconds(int64_t span_ns)
+{
+    const int64_t most_ns = 4000000000000;
+
+    return (uint32_t)((span_ns < 0 ? 0 : span_ns < most_ns ? span_ns : most_ns) / 1000);
+}
+
+/*
+ * How long the sender mostly does not look while something waits that did not fit, and how long
+ * its window lasts. This is asked at the first look after a fixed time, which lies in a long
+ * absence more probably than in a short one: so it is the mean over time, not over looks.
+ */
+static void duty_tell(const struct place *place, int64_t now_ns)
+{
+    const struct mfs_window_state *window = &place->sender->window;
+    const double full = (double)window->window_bytes, more = (double)window->more_bytes;
+    const uint64_t before = mfs_get(&place->cell->away_us);
+    const int64_t away_ns = window->full ? now_ns - window->looked_ns : 0;
+    const double covers_ns = full > 0 ? (double)window->drain_ns * (full + more) / full : 0;
+
+    mfs_set(&place->cell->away_us, (uint32_t)((3 * before + microseconds(away_ns)) / 4));
+    mfs_set(&place->cell->covers_us, microseconds((int64_t)covers_ns));
+}
+
 /* What is done now and then. */
 static __attribute__((noinline, cold)) void chores(struct place *place, bool all_move,
                                                    int64_t now_ns)
@@ -115,8 +139,10 @@ static __attribute__((noinline, cold)) void chores(struct place *place, bool all
         mfs_process_reap(place->host);
     if (!place->sender || now_ns < place->chores_ns)
         return;
-    if (now_ns >= place->waits_ns)
+    if (now_ns >= place->waits_ns) {
+        duty_tell(place, now_ns);
         place->waits_ns = mfs_waits_tell(&place->waits, place->sender, now_ns);
+    }
     if (now_ns >= place->claims_ns)
         place->claims_ns = mfs_claims_tell(&place->claims, place->host, port, place->cell,
                                            place->sender, place->lease_ns, now_ns);

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "host/warned.h"
 #include "nccl/comm.h"
 #include "nccl/eager.h"
 #include "nccl/far.h"
 #include "nccl/log.h"
 #include "nccl/peer.h"
 #include "nccl/queue.h"
+
+#define NO_ROOM "NCCL: the queue took no more: a message goes in its original order"
 
 static void count(struct mfs_nccl_engine *engine, enum mfs_counter counter, uint64_t amount)
 {
@@ -270,6 +273,7 @@ void mfs_nccl_engine_submit(struct mfs_nccl_engine *engine, struct mfs_nccl_requ
     if (!peer || mfs_sender_push(engine->sender, &request->op, peer, &tag, mfs_now_ns()) != 0) {
         /* fail open */
         count(engine, MFS_COUNT_FAULTS, 1);
+        mfs_warned_note(engine->host, NO_ROOM, NO_ROOM);
         send_now(engine, request);
         return;
     }

@@ -6,10 +6,12 @@
 
 #include "core/atomic.h"
 #include "host/config.h"
+#include "host/warned.h"
 #include "nccl/device.h"
 
 /* A message goes whole, so that is what the queue hands out. */
 #define WHOLE (UINT64_MAX >> 1)
+#define NO_ROOM "NCCL: the gate's queue took no more: a message goes in its original order"
 
 int mfs_nccl_gate_queue_open(struct mfs_nccl_gate_queue *queue, const char *port)
 {
@@ -102,6 +104,7 @@ static bool enqueue(struct mfs_nccl_gate_queue *queue, struct mfs_nccl_ticket *t
     ticket->op = (struct mfs_op){.length = bytes};
     if (mfs_sender_push(queue->sender, &ticket->op, &ticket->to, tag, now_ns) != 0) {
         mfs_count(queue->host, MFS_COUNT_FAULTS, 1);
+        mfs_warned_note(queue->host, NO_ROOM, NO_ROOM);
         return false;
     }
     ticket->queued = true;
@@ -150,10 +153,11 @@ bool mfs_nccl_gate_queue_ask(struct mfs_nccl_gate_queue *queue, struct mfs_nccl_
     if (bytes == 0 || (bytes <= mfs_config_get()->small && mfs_get(&queue->waiting) == 0))
         return true;
     mfs_nccl_lock_take(&queue->lock);
-    if (!known(queue, ticket))
+    if (!known(queue, ticket)) {
         mfs_count(queue->host, MFS_COUNT_FAULTS, 1);
-    else if (mfs_get(&queue->waiting) == 0 &&
-             mfs_sender_express(queue->sender, &ticket->to, bytes, WHOLE) == 0)
+        mfs_warned_note(queue->host, NO_ROOM, NO_ROOM);
+    } else if (mfs_get(&queue->waiting) == 0 &&
+               mfs_sender_express(queue->sender, &ticket->to, bytes, WHOLE) == 0)
         *window_bytes = bytes;
     else
         go = ask(queue, ticket, bytes, tag, window_bytes);

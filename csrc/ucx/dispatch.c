@@ -341,8 +341,7 @@ void mfs_ucx_wait_for_posts(struct mfs_ucx_worker *worker)
     if (!worker->shared || wait_for_posts(worker) == 0)
         return;
     mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
-    if (!mfs_swap(&said, true))
-        mfs_log(MFS_LOG_WARN, "a fence or flush did not wait for what another thread was posting");
+    mfs_warn_once(&said, "a fence or flush did not wait for what another thread was posting");
 }
 
 void mfs_ucx_drain_whole(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)

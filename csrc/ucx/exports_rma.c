@@ -50,8 +50,7 @@ static void fault(struct mfs_ucx_worker *worker, struct mfs_ucx_ep *ep)
     static _Atomic bool said;
 
     mfs_ucx_count(worker, MFS_COUNT_FAULTS, 1);
-    if (!mfs_swap(&said, true))
-        mfs_log(MFS_LOG_WARN, "the queue took no more: traffic goes on in its original order");
+    mfs_warn_once(&said, "the queue took no more: traffic goes on in its original order");
     mfs_ucx_drain(worker, ep);
 }
 

@@ -16,6 +16,7 @@ from .. import config_page, installation
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
 from ..native import policies
+from ..observe import health
 from ..observe.far import far_ports
 from ..observe.segment import Look, look
 
@@ -126,6 +127,12 @@ def far_table(ports: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _health_lines(found: Look) -> list[tuple[str, str]]:
+    """What goes wrong, or has."""
+    lines = [("late", line) for line in health.late(found)]
+    return lines + [("warned", health.told(one)) for one in found.warned]
+
+
 def grid(rows: Sequence[tuple[str, ...]]) -> Table:
     """The last column is of words."""
     from ..terminal import Column, Table
@@ -138,7 +145,7 @@ def grid(rows: Sequence[tuple[str, ...]]) -> Table:
     return table
 
 
-def show(report: dict[str, Any]) -> None:
+def show(report: dict[str, Any], found: Look) -> None:
     """Print it as tables."""
     from rich.padding import Padding
     from rich.text import Text
@@ -181,6 +188,8 @@ def show(report: dict[str, Any]) -> None:
         console.print(Text("Ports of other hosts", style="bold"))
         console.print(Padding(far_table(report["far_ports"]), (0, 0, 0, 2)))
         console.print()
+    if lines := _health_lines(found):
+        table("What went wrong", list(lines))
 
 
 # --- what moves ---
@@ -212,7 +221,7 @@ def _engine_lines(engine: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def show_live(report: dict[str, Any]) -> Any:
+def show_live(report: dict[str, Any], found: Look) -> Any:
     """As something that rich prints."""
     from rich.console import Group
     from rich.text import Text
@@ -222,6 +231,8 @@ def show_live(report: dict[str, Any]) -> Any:
     if report["far_ports"]:
         title = Text("Ports of other hosts", style="bold")
         parts += [Text(""), title, far_table(report["far_ports"])]
+    if lines := _health_lines(found):
+        parts += [Text(""), Text("What went wrong", style="bold"), grid(lines)]
     for engine in report["engines"]:
         parts += [Text(""), Text("Estimates", style="bold"), grid(_engine_lines(engine))]
     return Group(*parts)
@@ -238,11 +249,13 @@ def live(place: str, as_json: bool) -> None:
         return
     console = make_console()
     if not console.is_terminal:
-        console.print(show_live(gather_live(look(place))))
+        found = look(place)
+        console.print(show_live(gather_live(found), found))
         return
     with contextlib.suppress(KeyboardInterrupt), Live(console=console) as screen:
         while True:
-            screen.update(show_live(gather_live(look(place))))
+            found = look(place)
+            screen.update(show_live(gather_live(found), found))
             time.sleep(1.0)
 
 
@@ -268,8 +281,9 @@ def command(as_live: bool, as_json: bool, as_markdown: bool) -> None:
     if as_live:
         live(settings["MFS_SEGMENT"].value, as_json)
         return
-    report = gather(settings, look(settings["MFS_SEGMENT"].value))
+    found = look(settings["MFS_SEGMENT"].value)
+    report = gather(settings, found)
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        show(report)
+        show(report, found)

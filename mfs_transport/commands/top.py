@@ -15,12 +15,14 @@ from rich.live import Live
 from rich.text import Text
 
 from ..config import resolve
+from ..observe import health
 from ..observe.rates import PortNow, ProcessNow, Watch, folded
 from ..observe.segment import Look, look
 from ..terminal import NOTHING, Column, Table, make_console, number
 
 SCHEMA_VERSION = 1
 MOST = 20  # processes that are shown one by one where no height is known
+NOTES = 3  # lines of each kind about what goes wrong
 AROUND = 12  # lines of a screen that are not of processes or ports
 STATES = {"none": "there is none yet", "idle": "no process uses it"}
 
@@ -105,6 +107,9 @@ def screen(found: Look, ports: list[PortNow], processes: list[ProcessNow], most:
         parts += [Text(""), port_table(ports)]
     if shown:
         parts += [Text(""), process_table(shown, others)]
+    wrong = health.late(found)[:NOTES] + [health.told(one) for one in health.recent(found, NOTES)]
+    if wrong:
+        parts += [Text(""), *(Text(line) for line in wrong)]
     return Group(*parts)
 
 
@@ -116,6 +121,8 @@ def report(found: Look, ports: list[PortNow], processes: list[ProcessNow]) -> di
         "requests_by_state": found.requests,
         "ports": [dataclasses.asdict(one) for one in ports],
         "processes": [dataclasses.asdict(one) for one in processes],
+        "late": health.late(found),
+        "warned": [dataclasses.asdict(one) for one in found.warned],
     }
 
 
@@ -130,6 +137,7 @@ def command(interval: float, once: bool, as_json: bool) -> None:
     `level` is that of the most urgent chunk that waits, 0 first, and `waits s` for how long
     something has been waiting, as far as this command has seen. `still`: senders that have
     something to do and do not look at their queue; `stalled`: destinations that take no bytes.
+    Below stand processes that are short of a core, and what was warned of in the last minute.
     It reads the segment from outside, so it shows processes that hang as well.
 
     \b

@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import launch
 from ..config import Settings, flag, resolve
 from ..native import LIBRARY, UCX_SHIM, InputError
+from ..observe import health
 from ..observe.segment import Look
 from ..ucx_env import WITHOUT_EFA, efa_clashes
 from . import Check
@@ -94,6 +95,20 @@ def check_segment(segment: Look) -> Check:
         )
     words = {"none": "made when needed", "idle": "there", "live": f"in use, {segment.policy}"}
     return Check("segment", "ok", f"{segment.path} ({words[segment.state]})")
+
+
+def check_health(segment: Look) -> list[Check]:
+    """What the processes that are there say of themselves; none of it is wrong with the shim."""
+    checks = []
+    if late := health.late(segment):
+        more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+        remedy = "give it a core of its own, or more of a quota; the port waits for it"
+        checks.append(Check("cores", "ok", late[0] + more, remedy))
+    if segment.warned:
+        more = f" (and {len(segment.warned) - 1} other kinds)" if len(segment.warned) > 1 else ""
+        words = health.told(segment.warned[0]) + more
+        checks.append(Check("warned", "ok", words, "`mfs info` shows all; docs/operations.md"))
+    return checks
 
 
 def check_modules(environ: Mapping[str, str], clashes: bool | None = None) -> Check:

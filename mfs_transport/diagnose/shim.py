@@ -20,6 +20,7 @@ from . import Check
 from .environment import (
     check_deepbind,
     check_enabled,
+    check_health,
     check_library,
     check_modules,
     check_preload,
@@ -140,4 +141,5 @@ def examine(environ: Mapping[str, str]) -> tuple[list[Check], dict[str, int]]:
     checks.append(check_attached(result, segment))
     checks.append(check_transfer(result, environ))
     checks.append(check_interception(result, checks))
+    checks += check_health(found)
     return checks, dict(result.get("counters", {}))

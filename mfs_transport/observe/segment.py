@@ -48,6 +48,14 @@ class Sender:
     stalled: int  # destinations that take no bytes now
     still: bool  # something waits or is in flight, and it does not look at its queue
     age_s: float  # since it has last looked at its queue
+    away_s: float = 0.0  # how long it mostly does not look, while something waits for room
+    covers_s: float = 0.0  # how long what it has in flight then keeps the port busy; 0: not known
+
+    @property
+    def is_late(self) -> bool:
+        """The port stands idle while it is away: a core is short, and not the port."""
+        busy = self.level is not None or self.inflight_bytes > 0
+        return busy and self.away_s > self.covers_s > 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,17 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """A kind of warning that processes of the host have logged, whatever MFS_LOG is."""
+
+    text: str  # as it was last
+    count: int
+    first_s: float  # ago
+    last_s: float
+    process: str  # that has said it last; its pid, if it has gone
+
+
+@dataclass(frozen=True)
 class Look:
     path: Path
     state: State
@@ -93,6 +112,7 @@ class Look:
     counters: dict[str, int] = field(default_factory=dict)  # of all processes there ever were
     processes: dict[str, Process] = field(default_factory=dict)  # by name
     ports: list[Port] = field(default_factory=list)
+    warned: list[Warned] = field(default_factory=list)  # the last first
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -110,6 +130,7 @@ class Look:
             "counters": self.counters,
             "egress_Bps": {name: egress.get(name, 0) for name in stalled},  # 0: not known yet
             "stalled": stalled,  # destinations that take no bytes now, of each port
+            "warned": [asdict(one) for one in self.warned],
             "ports": [asdict(port) for port in self.ports],
             "processes": [
                 {
@@ -154,7 +175,9 @@ def look_by(path: str, take: Callable[[bytes, Any], int]) -> Look:
         return Look(place, "none")
     if result == errno.ENODATA:
         left = -int(lib.mfs_look_past(encoded(path, "segment"), raw)) == 0
-        return Look(place, "idle", counters=counters_of(raw.counters) if left else {})
+        if not left:
+            return Look(place, "idle")
+        return Look(place, "idle", counters=counters_of(raw.counters), warned=_warned(raw, []))
     reason = REASONS.get(result) or os.strerror(result)
     return Look(place, "unusable", reason, other_version=result == errno.EPROTO)
 
@@ -200,7 +223,19 @@ def _live(place: Path, raw: Any) -> Look:
         counters=counters_of(raw.counters),
         processes=processes,
         ports=sorted(ports.values(), key=lambda port: (port.name, port.direction)),
+        warned=_warned(raw, members),
     )
+
+
+def _warned(raw: Any, members: list[Process]) -> list[Warned]:
+    names = {one.pid: one.name for one in members}
+    found = []
+    for index in range(raw.warned_count):
+        one, now_ns = raw.warned[index], int(raw.now_ns)
+        first_s, last_s = (max(0, now_ns - int(at)) / 1e9 for at in (one.first_ns, one.last_ns))
+        name = names.get(int(one.pid), str(int(one.pid)))
+        found.append(Warned(text(one.text), int(one.count), first_s, last_s, name))
+    return sorted(found, key=lambda one: one.last_s)
 
 
 def counters_of(raw: Any) -> dict[str, int]:
@@ -229,4 +264,6 @@ def _sender(raw: Any, members: list[Process]) -> Sender:
         stalled=int(raw.stalled),
         still=bool(raw.still),
         age_s=raw.age_ns / 1e9,
+        away_s=raw.away_ns / 1e9,
+        covers_s=raw.covers_ns / 1e9,
     )
