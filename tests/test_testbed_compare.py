@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mfs testbed compare`, small: two prefill hosts of four ranks and a decode host, really run."""
+"""`mfs testbed compare`, small: two prefill hosts of four ranks and two NICs, a decode host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ unit_hosts = 2
 decode_hosts = 1
 gpu = "rtx3090"
 gpus_per_host = 4
-link_Gbps = 200
+nics_per_host = 2
+link_Gbps = 100
 groups = 4
 models = ["mixtral-8x7b"]
 """

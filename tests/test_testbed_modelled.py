@@ -24,28 +24,22 @@ SCALE = Scale(time=7.0, link_Bps=40e6)
 def test_make__ratios_of_bytes_and_times_are_the_clusters():
     one = modelled.make(POINT, SCALE)
     real = one.case.model
-    assert one.case.setting.cluster.link_Bps == 25e9  # two NICs of 100 Gbit/s
+    assert one.case.setting.cluster.link_Bps == 12.5e9  # of each of two NICs
     for job in one.jobs[:10]:
         there = engine.compute_s(real, [job.new], [job.cached])
         assert job.compute_s == pytest.approx(7.0 * there)
         kv = real.kv_bytes_per_token_layer * real.layers / real.groups * job.tokens / 2
-        there, here = kv / 25e9, job.shard_bytes / one.setting.payload_Bps
+        there, here = kv / 12.5e9, job.shard_bytes / one.setting.payload_Bps
         assert here == pytest.approx(7.0 * there, rel=0.05)  # whole lines
-    assert len(one.setting.hosts) == 8
-    assert one.setting.unit_ranks == 4
-    assert all(job.exchange_bytes % (128 * 16) == 0 for job in one.jobs)
+    assert len(one.setting.processes) == 16  # of 8 hosts
+    assert one.setting.unit_ranks == 2
+    assert all(job.exchange_bytes % (128 * 4) == 0 for job in one.jobs)
 
 
 def test_predict__is_in_the_clusters_seconds_whatever_the_scale():
     said = modelled.make(POINT, SCALE).predict().result
-    whole = points.run(
-        dataclasses.replace(
-            POINT,
-            policy="fair",
-            enforcement="global",
-            changes=(("link_Gbps", 200.0), ("nics_per_host", 1)),
-        )
-    ).result
+    there = dataclasses.replace(POINT, policy="fair", enforcement="global")
+    whole = points.run(there).result
     for name in ("attainment", "ttft_mean_s", "ttft_p99_s", "collective_mean_s"):
         assert said[name] == pytest.approx(whole[name], rel=1e-6)
 
@@ -68,7 +62,7 @@ def seen(one: modelled.Modelled, **more: object) -> outcome.Outcome:
     slo = np.array([job.slo_s for job in one.jobs])
     ttft = 2 * slo
     ttft[5] = slo[5] / 2
-    hosts = dict.fromkeys(one.setting.hosts, 1000)
+    hosts = dict.fromkeys(one.setting.processes, 1000)
     return outcome.Outcome(
         *("off", 3, 0.0, 0.0, 0.0, 0.0, 0.7, 10, 5.0, 1.0, len(slo), 0),
         *(list(ttft), list(slo), {"chunks": 12, "calls": 5}),

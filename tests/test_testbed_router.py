@@ -59,8 +59,7 @@ def test_arrive__the_decode_host_with_the_fewest_outstanding_bytes():
     assert [set(one.routes[i].decode) for i in range(3)] == [{"decode0"}, {"decode1"}, {"decode1"}]
     for _ in range(2 * BED.groups):  # all of the first one has arrived
         one.heard("decode0", {"event": "delivered", "job": 0})
-    one = one  # decode0 owes nothing now, decode1 something
-    assert one._decode(2) == ["decode0"] * 2
+    assert one._decode(0) == ["decode0"] * 2  # it waits for nothing now, the other for something
 
 
 @pytest.mark.parametrize(("draw", "store"), [(0.0, "prefill2"), (0.99, "decode1")])
@@ -149,3 +148,21 @@ def test_space__places_do_not_overlap_and_holes_are_used_again():
     space.give_back(5)
     space.give_back(3)
     assert space.take(6, 1024) == 0
+
+
+def test_arrive__nics_take_turns_and_all_of_them_compute():
+    jobs = [job(i, cached=10, draw=0.99) for i in range(2)]
+    one = router(jobs, replace(BED, nics=2))
+    told = one.arrive(jobs[0]) + one.arrive(jobs[1])
+    first, second = one.routes[0], one.routes[1]
+    assert first.hosts == ["prefill0", "prefill2"]  # NIC 0 of the two hosts of unit 0
+    assert second.hosts == ["prefill5", "prefill7"]  # NIC 1 of those of unit 1
+    assert (first.decode[0], second.decode[0]) == ("decode0", "decode3")
+    assert (first.store[0], second.store[0]) == ("decode2", "decode3")
+    queued = {host for host, message in told if message["order"] == "queue"}
+    assert queued == set(one.setting.prefill)
+    for host in one.setting.of_unit(0)[:3]:
+        one.heard(host, {"event": "computed", "unit": 0})
+    assert one.units[0].running == [0]
+    one.heard(one.setting.of_unit(0)[3], {"event": "computed", "unit": 0})
+    assert one.units[0].running == []

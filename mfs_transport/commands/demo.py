@@ -183,7 +183,7 @@ def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     """Run it and show what came out; the exit status."""
     console = make_console()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    count = len(demo.setting.hosts)
+    count = len(demo.setting.processes)
     try:
         with namespaces.network_of(demo.inside, demo.setting.link_Bps) as hosts:
             console.print(f"{count} hosts ({hosts.kind}), {demo}")

@@ -70,7 +70,7 @@ def command() -> None:
 @click.option(
     "--time-scale", default=10.0, show_default=True, help="Times slower than the cluster."
 )
-@click.option("--link", default=400.0, show_default=True, help="Mbit/s of each emulated host.")
+@click.option("--link", default=200.0, show_default=True, help="Mbit/s of each emulated NIC.")
 @click.option("--fetch", type=click.Choice(WAYS), default="pull", show_default=True)
 @click.option("--deliver", type=click.Choice(WAYS), default="push", show_default=True)
 @click.option(
@@ -212,7 +212,7 @@ def show(
     bed, case = one.setting, one.case
     console.print(
         f"{case.point.cluster}, {case.point.model}, {case.point.workload}: "
-        f"{len(bed.hosts)} hosts, {bed.ranks * len(bed.hosts)} ranks, links of "
+        f"{len(bed.processes) // bed.nics} hosts of {bed.ranks} GPUs and {bed.nics} NICs, links of "
         f"{bed.link_Bps * 8 / 1e6:g} Mbit/s, {plan.scale.time:g} times slower"
     )
     try:

@@ -12,6 +12,7 @@ router        who serves a request, where its bytes go, what is a batch
 space, memory, channel    what lies where; messages
 worker        one emulated host: agent, memory, loop
 prefill, decode, store    the three roles
+steps         keeps the processes of a host in step
 batch, exchange_nixl, exchange_nccl, nccl_net    stage 2: by NIXL puts, or through NCCL's plug-in
 cpu           was a processor the limit
 outcome       what came out of a run

@@ -17,13 +17,15 @@ class Active:
     job: Job
     request: control.Request
     route: dict[str, Any]
+    part: int | None  # which host of the unit we are; None: its KV is on another NIC
     fetched: list[bool]  # by group
     fetches: dict[int, Any] = field(default_factory=dict)  # group -> handle
     sends: dict[int, Any] = field(default_factory=dict)  # None: the decode host reads
     p2d_left: int = 0  # stage 3 bytes
 
     def __post_init__(self) -> None:
-        self.p2d_left = self.job.shard_bytes * len(self.fetched)
+        if self.part is not None:
+            self.p2d_left = self.job.shard_bytes * len(self.fetched)
 
 
 @dataclass(eq=False)

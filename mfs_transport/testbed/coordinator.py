@@ -132,7 +132,7 @@ class Coordinator:
     def start(self, room: Room, pool_seed: int = 2603) -> None:
         """Start every host and introduce them to each other."""
         self._room = room
-        for name in self.setting.hosts:
+        for name in self.setting.processes:
             self._start_host(name)
         setting = self.setting
         ours = {"nixl": exchange_nixl, "nccl": exchange_nccl}[setting.stage2]

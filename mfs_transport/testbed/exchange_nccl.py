@@ -48,7 +48,7 @@ class Connections:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         (unit,) = worker.setting.units_on(worker.name)
-        self.hosts = worker.setting.hosts_of(unit)
+        self.hosts = worker.setting.of_unit(unit, worker.setting.place(worker.name)[1])
         self.each = worker.setting.unit_ranks
         self.net = Net(NCCL_PLUGIN)
         self.own = self.hosts.index(worker.name)

@@ -25,6 +25,7 @@ class Exchange:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
+        self.nic = worker.setting.place(worker.name)[1]
         self.units = worker.setting.units_on(worker.name)
         self.most = worker.memory["exchanged"].nbytes // region_bytes(
             len(self.units), worker.setting.unit_hosts, 1
@@ -42,7 +43,7 @@ class Exchange:
 
     def begin(self, batch: Batch) -> None:
         worker, size = self.worker, batch.exchange_bytes
-        hosts = worker.setting.hosts_of(batch.unit)
+        hosts = worker.setting.of_unit(batch.unit, self.nic)
         own = hosts.index(worker.name)
         at, known = worker.sum_of("exchange", batch.leader.job.index, batch.group, own, size)
         place = self._place(batch.unit, batch.number, batch.group, own)
@@ -70,7 +71,7 @@ class Exchange:
     def done(self, batch: Batch) -> bool:
         sends = self.sends[batch.unit]
         sends[:] = [handle for handle in sends if not self.worker.done(handle)]
-        own = self.worker.setting.hosts_of(batch.unit).index(self.worker.name)
+        own = self.worker.setting.of_unit(batch.unit, self.nic).index(self.worker.name)
         return not sends and all(
             (batch.unit, batch.number, batch.group, source) in self.come
             for source in range(self.worker.setting.unit_hosts)

@@ -20,7 +20,7 @@ class Job:
     fetch_bytes: int
     """Stage 1: of the cached ones; 0: nothing to fetch."""
     exchange_bytes: int
-    """Stage 2: from one host of the unit to each other one."""
+    """Stage 2: from one NIC of a host of the unit to that of each other one."""
     compute_s: float
     """Of one group, alone in its batch."""
     unit: int | None = None

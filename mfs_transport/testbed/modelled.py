@@ -2,8 +2,7 @@
 """A cluster of the simulator, made small enough to be emulated, and what the simulator says of it.
 
 Time runs `time_scale` slower here, and links are slower by C / payload, so bytes shrink by
-C / payload / time_scale, and every ratio of bytes and times is the cluster's. The NICs of a host
-are one link of their bandwidth together, as where a request's KV is spread over its GPUs.
+C / payload / time_scale, and every ratio of bytes and times is the cluster's. C is that of one NIC.
 
 What is emulated is also what is simulated: the same requests on the same slow links, with the same
 chunks and windows (enforcement `chunks`). `off`, plain UCX and NCCL, is simulated as max-min fair
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..native import InputError
-from ..sim import engine, setting
+from ..sim import engine
 from ..sim import point as points
 from ..sim.point import Point, Run
 from .job import Job
@@ -38,8 +37,8 @@ class Scale:
     """How the cluster is made small, and how its bytes move."""
 
     time: float = 10.0
-    link_Bps: float = 50e6
-    """Of an emulated host, headers included."""
+    link_Bps: float = 25e6
+    """Of an emulated NIC, headers included."""
     fetch: str = "pull"
     deliver: str = "push"
 
@@ -120,14 +119,6 @@ class Modelled:
         return points.measure(case, seen)
 
 
-def one_link(cluster: str, changes: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
-    """The changes that make a host's NICs one."""
-    given = dict(changes)
-    nics = setting.read(cluster, given).cluster.nics_per_host
-    Gbps = setting.read(cluster, given).cluster.link_Bps * 8 / 1e9
-    return points.frozen("cluster", {**given, "nics_per_host": 1, "link_Gbps": nics * Gbps})
-
-
 def make(point: Point, scale: Scale) -> Modelled:
     """InputError for what does not fit."""
     policy, enforcement = SIMULATED.get(point.policy, (point.policy, "chunks"))
@@ -139,7 +130,6 @@ def make(point: Point, scale: Scale) -> Modelled:
             policy=policy,
             enforcement=enforcement,
             options=(),
-            changes=one_link(point.cluster, point.changes),
         )
     )
     payload_Bps = TCP_SHARE * scale.link_Bps
@@ -154,6 +144,11 @@ def make(point: Point, scale: Scale) -> Modelled:
     )
     if cluster.pod_hosts:
         raise InputError(f"cluster {point.cluster}: pods are not emulated (pod_hosts)")
+    if case.setting.gpus_per_host % cluster.nics_per_host:
+        raise InputError(
+            f"cluster {point.cluster}: {case.setting.gpus_per_host} GPUs of a host cannot be "
+            f"shared out to {cluster.nics_per_host} NICs"
+        )
     bed = Setting(
         unit_hosts=cluster.unit_hosts,
         unit_sets=cluster.units,
@@ -162,6 +157,7 @@ def make(point: Point, scale: Scale) -> Modelled:
         store_hosts=cluster.store_hosts,
         spread=False,
         ranks=case.setting.gpus_per_host,
+        nics=cluster.nics_per_host,
         groups=model.groups,
         link_Bps=scale.link_Bps,
         stage2="nccl" if cluster.unit_hosts > 1 else "nixl",
@@ -181,7 +177,7 @@ def _jobs(case: points.Case, scale: Scale, bed: Setting, model: engine.Model) ->
     jobs = []
     for index, (tokens, cached) in enumerate(zip(requests.tokens, requests.prefix, strict=True)):
         new = int(tokens - cached)
-        sent = engine.collective_bytes(model, new, hosts) / max(1, hosts - 1)
+        sent = engine.collective_bytes(model, new, hosts) / max(1, hosts - 1) / bed.nics
         jobs.append(
             Job(
                 index=index,

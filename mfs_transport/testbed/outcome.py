@@ -48,7 +48,8 @@ class Outcome:
 def expected_bytes(setting: Setting, jobs: Sequence[Job]) -> int:
     """What receivers have to get for these requests, each byte once."""
     hosts = setting.unit_hosts
-    each = sum(job.shard_bytes + job.fetch_bytes + (hosts - 1) * job.exchange_bytes for job in jobs)
+    exchanged = (hosts - 1) * setting.nics
+    each = sum(job.shard_bytes + job.fetch_bytes + exchanged * job.exchange_bytes for job in jobs)
     return setting.groups * hosts * each
 
 
@@ -77,7 +78,7 @@ def outcome(
     slo = np.array([job.slo_s for job in jobs])
     sizes = np.array([job.shard_bytes * setting.groups * setting.unit_hosts for job in jobs])
     seconds = float(done.max())
-    prefill = [answers[name]["result"] for name in setting.prefill_hosts]
+    prefill = [answers[name]["result"] for name in setting.prefill]
     times = collective_times([one["spans"] for one in prefill])
     counters: dict[str, int] = {}
     for answer in answers.values():

@@ -12,12 +12,14 @@ deadline, the unit's queue and progress are reported, and each transfer is tagge
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Protocol
 
 from .. import control
 from . import exchange_nccl, exchange_nixl
 from .batch import Active, Batch
+from .steps import Steps
 from .worker import Worker
 
 
@@ -55,6 +57,11 @@ class Prefill(Worker):
     regions = ("fetched", "exchanged")
 
     def greeting(self) -> dict[str, Any]:
+        host, nic = self.setting.place(self.name)
+        self.steps: Steps | None = None
+        if self.setting.nics > 1:
+            folder = os.path.dirname(os.path.dirname(os.environ["MFS_SEGMENT"]))
+            self.steps = Steps(f"{folder}/steps-{host}", nic, self.setting.nics)
         self.connections: exchange_nccl.Connections | None = None
         if self.setting.stage2 != "nccl":
             return {}
@@ -77,6 +84,8 @@ class Prefill(Worker):
         self.spans: list[tuple[int, int, float, float]] = []  # batch's job, group, begin, end
         self.given_up: list[int] = []
         self.late_s = self.computing_s = 0.0
+        if self.steps:
+            self.steps.begin()
 
     # --- what comes ---
 
@@ -89,12 +98,14 @@ class Prefill(Worker):
 
     def arrive(self, unit: Queue, route: dict[str, Any]) -> None:
         job = self.jobs[route["job"]]
-        request = self.register(job)
-        active = Active(job, request, route, [job.fetch_bytes == 0] * self.groups)
+        part = route["hosts"].index(self.name) if self.name in route["hosts"] else None
+        request = self.register(job, delivers=part is not None)
+        fetched = job.fetch_bytes == 0 or part is None
+        active = Active(job, request, route, part, [fetched] * self.groups)
         self.actives[job.index] = active
         unit.waiting[job.index] = active
         unit.plan.enqueue(request)
-        if job.fetch_bytes and self.setting.fetch == "pull":
+        if not fetched and self.setting.fetch == "pull":
             active.fetches = {group: self.fetch(active, group) for group in range(self.groups)}
 
     def form(self, message: dict[str, Any]) -> None:
@@ -130,8 +141,9 @@ class Prefill(Worker):
         )
 
     def part(self, active: Active) -> int:
-        """Which host of the unit we are."""
-        return self.setting.hosts_of(active.route["unit"]).index(self.name)
+        if active.part is None:
+            raise OSError(f"{self.name}: KV of request {active.job.index} is on another NIC")
+        return active.part
 
     def notified(self, message: dict[str, Any]) -> bool:
         if "exchange" in message:
@@ -224,10 +236,14 @@ class Prefill(Worker):
             return True
         if not self.exchange.done(batch):
             return False
+        step = batch.number * self.groups + batch.group
+        if self.steps and not self.steps.together(step):
+            return False
         begin, end = ((at - self.start_ns) / 1e9 for at in (batch.began_ns, now_ns))
         self.spans.append((batch.leader.job.index, batch.group, begin, end))
         for active in batch.actives:
-            active.sends[batch.group] = self.deliver(active, batch.group)
+            if active.part is not None:
+                active.sends[batch.group] = self.deliver(active, batch.group)
         batch.next_group()
         if batch.group == self.groups:
             unit.running = None
@@ -252,6 +268,11 @@ class Prefill(Worker):
         )
 
     # --- the end ---
+
+    def hurries(self) -> bool:
+        """A collective is under way in NCCL's plug-in: it takes several messages forth and back."""
+        under_way = any(unit.running and unit.running.began_ns for unit in self.units.values())
+        return under_way and self.connections is not None
 
     def over(self) -> bool:
         return not any(unit.waiting or unit.running or unit.sending for unit in self.units.values())

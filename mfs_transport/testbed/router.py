@@ -26,15 +26,17 @@ Told = list[tuple[str, dict[str, Any]]]  # host, message
 class Unit:
     waiting: list[int] = field(default_factory=list)
     running: list[int] = field(default_factory=list)
-    computed: int = 0  # hosts that are through with the running batch
+    computed: int = 0  # processes that are through with the running batch
     outstanding: int = 0  # new tokens
 
 
 @dataclass(frozen=True)
 class Route:
-    """Of one request, by the hosts of its unit: index i is host i of the unit."""
+    """Of one request, by the hosts of its unit: index i is host i of the unit. All of it is on one
+    NIC of each host."""
 
     unit: int
+    hosts: list[str]
     decode: list[str]
     store: list[str]  # empty: nothing to fetch
     fetched_at: list[int]  # place in the memory `fetched` of the unit's host
@@ -59,8 +61,7 @@ class Router:
         self.first_token_s: dict[int, float] = {}
         self._region_bytes = region_bytes
         self._spaces: dict[tuple[str, str], Space] = {}
-        decode = setting.hosts[len(setting.prefill_hosts) :][: setting.decode_hosts]
-        self._owed = dict.fromkeys(decode, 0)  # stage 3 bytes that a decode host waits for
+        self._owed = [0] * setting.decode_hosts  # stage 3 bytes that it waits for
         self._missing: dict[int, int] = {}  # of a request: decode hosts that have not all of it
         self._latest_s: dict[int, float] = {}
 
@@ -73,11 +74,13 @@ class Router:
     def arrive(self, job: Job) -> Told:
         setting = self.setting
         unit = self._least_unit() if job.unit is None else job.unit
-        hosts = setting.hosts_of(unit)
-        decode = self._decode(len(hosts))
-        store = self._store(job, hosts) if job.fetch_bytes else []
+        nic = job.index % setting.nics
+        hosts = setting.of_unit(unit, nic)
+        decode = self._decode(nic)
+        store = self._store(job, unit, nic) if job.fetch_bytes else []
         route = Route(
             unit,
+            hosts,
             decode,
             store,
             [
@@ -92,27 +95,31 @@ class Router:
         self.routes[job.index] = route
         self._missing[job.index] = len(set(decode))
         for host in decode:
-            self._owed[host] += job.shard_bytes * setting.groups
+            self._owed[setting.place(host)[0]] += job.shard_bytes * setting.groups
         self.units[unit].outstanding += job.new
         self.units[unit].waiting.append(job.index)
         message = {"order": "route", "job": job.index, **route.__dict__}
-        told = [*decode, *hosts, *(store if setting.fetch == "push" else [])]
+        told = [*decode, *setting.of_unit(unit), *(store if setting.fetch == "push" else [])]
         return [*((name, message) for name in dict.fromkeys(told)), *self._queue(unit)]
 
     def _least_unit(self) -> int:
         outstanding = [unit.outstanding for unit in self.units]
         return outstanding.index(min(outstanding))
 
-    def _decode(self, count: int) -> list[str]:
+    def _decode(self, nic: int) -> list[str]:
+        count = self.setting.unit_hosts
         if self.setting.spread:
             return [f"decode{i}" for i in range(count)]
-        return [min(self._owed, key=lambda name: self._owed[name])] * count
+        least = self._owed.index(min(self._owed))
+        return [self.setting.decode[nic :: self.setting.nics][least]] * count
 
-    def _store(self, job: Job, own: list[str]) -> list[str]:
-        if self.setting.spread:
-            return [f"store{i}" for i in range(len(own))]
-        others = [host for host in self.setting.hosts if host not in own]
-        return [others[int(job.draw * len(others))]] * len(own)
+    def _store(self, job: Job, unit: int, nic: int) -> list[str]:
+        setting = self.setting
+        if setting.spread:
+            return [f"store{i}" for i in range(setting.unit_hosts)]
+        own = setting.of_unit(unit)
+        others = [name for name in setting.processes[nic :: setting.nics] if name not in own]
+        return [others[int(job.draw * len(others))]] * setting.unit_hosts
 
     def _take(self, host: str, region: str, key: tuple[int, int], size: int) -> int:
         space = self._spaces.setdefault((host, region), Space(self._region_bytes))
@@ -155,7 +162,7 @@ class Router:
         if begin:
             unit.running = [job.index for job in batches[0]]
             unit.waiting = unit.waiting[len(unit.running) :]
-        return [(host, message) for host in self.setting.hosts_of(number)]
+        return [(host, message) for host in self.setting.of_unit(number)]
 
     # --- what hosts say ---
 
@@ -164,7 +171,7 @@ class Router:
             return self._computed(host, message["unit"])
         job = self.jobs[message["job"]]
         if message["event"] == "delivered":
-            self._owed[host] -= job.shard_bytes
+            self._owed[self.setting.place(host)[0]] -= job.shard_bytes
             return []
         self._missing[job.index] -= 1
         self._latest_s[job.index] = max(message["s"], self._latest_s.get(job.index, 0.0))
@@ -175,12 +182,13 @@ class Router:
         return []
 
     def _computed(self, host: str, number: int) -> Told:
-        unit, hosts = self.units[number], self.setting.hosts_of(number)
+        unit = self.units[number]
         for index in unit.running:
-            if self.routes[index].store:
-                self._spaces[host, "fetched"].give_back((index, hosts.index(host)))
+            route = self.routes[index]
+            if route.store and host in route.hosts:
+                self._spaces[host, "fetched"].give_back((index, route.hosts.index(host)))
         unit.computed += 1
-        if unit.computed < len(hosts):
+        if unit.computed < len(self.setting.of_unit(number)):
             return []
         unit.computed = 0
         unit.outstanding -= sum(self.jobs[index].new for index in unit.running)

@@ -7,6 +7,9 @@ where there is none of these, every host stores.
 
     host 0 .. m-1    set 0: unit 0 .. units_per_set-1      decode0 ..    store0 ..
     host m .. 2m-1   set 1: the next ones
+
+A host with several NICs has a process for each, with a part of its GPUs and a link of its own: the
+processes prefill0 and prefill1 are the first host's if there are two. NIC n talks to NIC n.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ class Setting:
     store, any host but the unit's own, and one decode host."""
     ranks: int = 4
     """GPUs of a host."""
+    nics: int = 1
+    """Of a host. A request's KV is on one of them, by its number; collectives use all."""
     groups: int = 8
     """A model's layers in groups: what is computed and sent at once."""
     link_Bps: float = 25e6
-    """Of each host's link, each way, headers included."""
+    """Of each NIC's link, each way, headers included."""
     stage2: str = "nixl"
     """Who carries collectives: puts of the NIXL agents, or the NCCL net plug-in."""
     fetch: str = "pull"
@@ -46,7 +51,7 @@ class Setting:
     """Least chunk of a port; "": as it ships, 64 KiB. On a slow link that takes long, and a hook of
     the tests makes it smaller."""
     idle_s: float = 0.0003
-    """A host's process that finds nothing to do looks again after this long."""
+    """A process that finds nothing to do looks again after this long."""
 
     @property
     def payload_Bps(self) -> float:
@@ -59,22 +64,36 @@ class Setting:
 
     @property
     def unit_ranks(self) -> int:
-        """GPUs of a unit on each of its hosts."""
-        return self.ranks // self.units_per_set
+        """GPUs of a unit in each of its processes."""
+        return self.ranks // self.units_per_set // self.nics
 
     @property
-    def prefill_hosts(self) -> list[str]:
-        return [f"prefill{i}" for i in range(self.unit_sets * self.unit_hosts)]
+    def prefill(self) -> list[str]:
+        """Processes of the role."""
+        return self._processes("prefill", self.unit_sets * self.unit_hosts)
 
     @property
-    def hosts(self) -> list[str]:
-        """All of them, in the order in which the simulator numbers them."""
-        decode = [f"decode{i}" for i in range(self.decode_hosts)]
-        return [*self.prefill_hosts, *decode, *(f"store{i}" for i in range(self.store_hosts))]
+    def decode(self) -> list[str]:
+        return self._processes("decode", self.decode_hosts)
 
-    def hosts_of(self, unit: int) -> list[str]:
-        first = unit // self.units_per_set * self.unit_hosts
-        return self.prefill_hosts[first : first + self.unit_hosts]
+    @property
+    def processes(self) -> list[str]:
+        """All of them, in the order in which the simulator numbers NICs."""
+        return [*self.prefill, *self.decode, *self._processes("store", self.store_hosts)]
 
-    def units_on(self, host: str) -> list[int]:
-        return [unit for unit in range(self.units) if host in self.hosts_of(unit)]
+    def _processes(self, role: str, hosts: int) -> list[str]:
+        return [f"{role}{i}" for i in range(hosts * self.nics)]
+
+    def of_unit(self, unit: int, nic: int | None = None) -> list[str]:
+        """Processes of a unit; those of one NIC of each host."""
+        count = self.unit_hosts * self.nics
+        first = unit // self.units_per_set * count
+        every = self.prefill[first : first + count]
+        return every if nic is None else every[nic :: self.nics]
+
+    def units_on(self, process: str) -> list[int]:
+        return [unit for unit in range(self.units) if process in self.of_unit(unit)]
+
+    def place(self, process: str) -> tuple[int, int]:
+        """Number of the host in its role, and of the NIC."""
+        return divmod(int(process.lstrip("abcdefghijklmnopqrstuvwxyz")), self.nics)

@@ -31,7 +31,7 @@ class Store:
         request.publish()
         handles = []
         for group in range(worker.groups):
-            for part, host in enumerate(worker.setting.hosts_of(route["unit"])):
+            for part, host in enumerate(route["hosts"]):
                 if route["store"][part] != worker.name:
                     continue
                 at, known = worker.sum_of("fetch", job.index, group, part, job.fetch_bytes)

@@ -44,6 +44,8 @@ from .memory import Array, Region, checksum, make_pool, pool_offset
 from .setting import Setting
 from .store import Store
 
+HURRY = 5  # times sooner
+
 
 class Worker:
     """What the roles share. A role defines memory, prepare, step and result."""
@@ -126,7 +128,7 @@ class Worker:
                     self.hear(early)
             moved = self.poll() | self.step() | self.store.step()
             if not moved and not messages:
-                time.sleep(self.setting.idle_s)
+                time.sleep(self.setting.idle_s / (HURRY if self.hurries() else 1))
         after = self.host.counters(process=True)
         sent_now, received_now = cpu.port_bytes(device)
         self.channel.send(
@@ -166,6 +168,10 @@ class Worker:
 
     def step(self) -> bool:
         """One look at what can go on. True: something moved."""
+        return False
+
+    def hurries(self) -> bool:
+        """Something is under way that others wait for: look again sooner."""
         return False
 
     def over(self) -> bool:
@@ -241,11 +247,12 @@ class Worker:
     def now_s(self) -> float:
         return float(time.monotonic_ns() - self.start_ns) / 1e9
 
-    def register(self, job: Job) -> control.Request:
-        """What this host tells its queues of a request."""
+    def register(self, job: Job, *, delivers: bool = True) -> control.Request:
+        """What this host tells its queues of a request, whose KV it may have."""
         setting = self.setting
         senders = 1 if setting.spread else setting.unit_hosts  # that share the decode host's port
         exchange_s = job.exchange_bytes * (setting.unit_hosts - 1) / setting.payload_Bps
+        p2d_s = senders * job.shard_bytes / setting.payload_Bps
         return control.register(
             f"job-{job.index}",
             ttft_s=job.slo_s,
@@ -253,8 +260,8 @@ class Worker:
             layers=self.groups,
             layer_s=job.compute_s + exchange_s,
             collective_s=exchange_s,
-            p2d_layer_s=senders * job.shard_bytes / setting.payload_Bps,
-            p2d_bytes=job.shard_bytes * self.groups,
+            p2d_layer_s=p2d_s,
+            p2d_bytes=job.shard_bytes * self.groups * delivers,
             host=self.host,
             publish=False,
         )
