@@ -18,15 +18,16 @@ import argparse
 import fcntl
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from mfs_transport import json_report
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -47,6 +48,7 @@ INCLUDES = {"config": CSRC / "host" / "config.c"}  # a target that includes a so
 LOOP_UCP = HERE.parent / "nccl" / "loop_ucp.c"  # the UCX of target nccl
 PYTHON_TARGETS = ("files", "traces", "proxy")
 TARGETS = (*C_TARGETS, *PYTHON_TARGETS)
+CHILDREN = ("children_user", "children_system")  # of os.times()
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 FLAGS = [
@@ -60,6 +62,7 @@ FLAGS = [
 class Result:
     name: str
     seconds: int
+    cpu_s: float  # of the machine's processors; the rest of the time others had them
     executions: int
     coverage: int  # edges of C, lines and branches of Python
     corpus: int  # inputs that reach something of their own
@@ -68,7 +71,8 @@ class Result:
 
     def line(self) -> str:
         counts = (
-            f"{self.name:<11}{self.seconds:>6} s {self.executions:>11} runs"
+            f"{self.name:<11}{self.seconds:>6} s {self.cpu_s:>6.0f} s cpu"
+            f" {self.executions:>11} runs"
             f" {self.coverage:>6} covered {self.corpus:>5} inputs"
         )
         return f"{counts}  {self.findings} findings"
@@ -193,7 +197,8 @@ def _found(name: str, seconds: int, done: subprocess.CompletedProcess[str]) -> R
     units = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)
     failed = done.returncode != 0
     said = done.stdout[-4000:] if failed else ""
-    return Result(name, seconds, int(units[1]) if units else 0, coverage, corpus, int(failed), said)
+    executions = int(units[1]) if units else 0
+    return Result(name, seconds, 0.0, executions, coverage, corpus, int(failed), said)
 
 
 def replay(name: str) -> Result:
@@ -206,7 +211,12 @@ def run(name: str, seconds: int, own: Path | None = None) -> Result:
     own = own or OUT / "corpus" / name
     own.mkdir(parents=True, exist_ok=True)
     options = (f"-max_total_time={seconds}", "-max_len=4096", "-len_control=0")
-    return _found(name, seconds, _fuzzer(name, *options, str(own), str(CORPUS / name)))
+    command(name)  # it is built
+    before = os.times()
+    found = _found(name, seconds, _fuzzer(name, *options, str(own), str(CORPUS / name)))
+    after = os.times()
+    used = (getattr(after, kind) - getattr(before, kind) for kind in CHILDREN)
+    return replace(found, cpu_s=round(sum(used), 1))
 
 
 def _merged(name: str) -> list[Path]:
@@ -265,7 +275,7 @@ def main() -> int:
         if given.keep:
             keep(name)
     if given.json:
-        given.json.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        json_report.write(given.json, [asdict(result) for result in results])
     return int(any(result.findings for result in results))
 
 
