@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ucx import toolbox
 
+from mfs_transport.commands.demo import alone_in_its_batch
 from mfs_transport.control import HostCopy
 from mfs_transport.native import lib
 from mfs_transport.observe import recording
@@ -21,8 +22,9 @@ from mfs_transport.observe.explain import Story, kind_of, story
 from mfs_transport.observe.flows import flows
 from mfs_transport.observe.recording import COMPLETED, LEFT, QUEUED, Recording
 from mfs_transport.testbed import network, schedule, trace
-from mfs_transport.testbed.coordinator import Coordinator, Outcome
-from mfs_transport.testbed.setting import Setting
+from mfs_transport.testbed.coordinator import Coordinator, Room, Run
+from mfs_transport.testbed.llama import Llama
+from mfs_transport.testbed.outcome import Outcome
 
 pytestmark = [
     pytest.mark.nixl,
@@ -72,13 +74,14 @@ def test_sum__is_the_time_of_nixl(tmp_path: Path):
 
 def demo(folder: Path, policy: str, seconds: float, load: float) -> tuple[Recording, Outcome]:
     """One policy on one seed; the trace of prefill host 0."""
-    setting = Setting()
-    jobs = schedule.make(trace.read(trace.SHIPPED), setting, load, seconds, 0, 12288)
-    region = setting.groups * sum(job.shard_bytes for job in jobs)
+    llama = Llama()
+    jobs = schedule.make(trace.read(trace.SHIPPED), llama, load, seconds, 0, 12288)
+    kv = llama.setting.groups * sum(job.shard_bytes for job in jobs)
+    room = Room(kv, max(job.exchange_bytes for job in jobs))
     hosts = network.Loopback(str(folder))
-    with Coordinator(hosts, setting) as coordinator:
-        coordinator.start(region)
-        outcome = coordinator.run(policy, 0, jobs)
+    with Coordinator(hosts, llama.setting) as coordinator:
+        coordinator.start(room)
+        outcome = coordinator.run(Run(policy, 0, jobs, alone_in_its_batch))
         with HostCopy(f"{folder}/prefill0/host") as copy:
             found = recording.of_host(copy)
     return found, outcome
@@ -108,7 +111,15 @@ def in_front(found: Recording, one: Story) -> str:
     assert one.longest
     events = found.events
     mine = events[events["name"] == one.request.encode()]
-    places = {(int(row["port"]), int(row["direction"])) for row in mine}
+    under_way: Counter[tuple[int, int]] = Counter()  # of its own flows, when that began
+    places = set()
+    for row in mine:
+        place = (int(row["port"]), int(row["direction"]))
+        if row["time_ns"] <= one.longest.begin_ns:
+            under_way[place] += {QUEUED: 1, COMPLETED: -1}.get(int(row["kind"]), 0)
+        elif row["time_ns"] < one.longest.end_ns and row["kind"] == QUEUED:
+            places.add(place)
+    places |= {place for place, count in under_way.items() if count > 0}
     sums: Counter[str] = Counter()
     for row in events[(events["kind"] == LEFT) & (events["name"] != one.request.encode())]:
         place = (int(row["port"]), int(row["direction"]))
