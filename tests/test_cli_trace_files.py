@@ -20,6 +20,7 @@ from mfs_transport.commands import _trace, group
 from mfs_transport.control import Host
 from mfs_transport.observe import recording
 from mfs_transport.observe.recording import EVENT, HEAD_BYTES
+from mfs_transport.observe.view import united
 
 # --- no room ---
 
@@ -190,3 +191,9 @@ def test_view__in_a_browser(tmp_path: Path, width: int):
         assert browser.run("rows.map((row) => row.title)") == ["eth0 out", "eth1 out"]
         browser.run("document.getElementById('in').click()")
         assert browser.run("to - from") < 113_000
+
+
+def test_united__of_what_overlaps():
+    spans = [(3.0, 4.0), (0.0, 2.0), (1.0, 2.5), (2.5, 2.75), (0.5, 1.0)]
+    assert united(spans) == [(0.0, 2.75), (3.0, 1.0)]
+    assert united([]) == []

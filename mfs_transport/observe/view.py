@@ -145,6 +145,18 @@ def latest(every: Sequence[Flow], most: int = MOST_ROWS) -> list[str]:
     return [name for name in late if name in chosen]
 
 
+def united(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Begin and length of the stretches that are covered: what is pale stays so where several lie
+    over one another."""
+    made: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if made and begin <= made[-1][1]:
+            made[-1] = (made[-1][0], max(end, made[-1][1]))
+        else:
+            made.append((begin, end))
+    return [(begin, end - begin) for begin, end in made]
+
+
 def picture(recording: Recording, path: Path, title: str) -> int:
     """Draw it; how many requests are left out."""
     import matplotlib
@@ -164,21 +176,24 @@ def picture(recording: Recording, path: Path, title: str) -> int:
     def at(time_ns: int) -> float:
         return (time_ns - since_ns) / 1e9
 
+    spans: dict[tuple[str, float], tuple[list[Any], list[Any]]] = {}
     for one in every:
         if one.name not in rows:
             continue
         low = rows[one.name] - 0.42 + height * order.index(kind_of(one))
-        color = COLORS[one.stage]
-        waits = (at(one.begin_ns), at(one.left_ns) - at(one.begin_ns))
-        wire = (at(one.left_ns), at(one.end_ns) - at(one.left_ns))
-        axes.broken_barh([waits], (low, height * 0.9), facecolor=color, alpha=0.4, zorder=2)
-        axes.broken_barh([wire], (low, height * 0.9), facecolor=color, zorder=3)
+        waits, wire = spans.setdefault((COLORS[one.stage], low), ([], []))
+        waits.append((at(one.begin_ns), at(one.left_ns)))
+        wire.append((at(one.left_ns), at(one.end_ns)))
         if one.due_ns is not None:
             middle = rows[one.name]
             axes.vlines(at(one.due_ns), middle - 0.45, middle + 0.45, color="black", zorder=4)
         for time_ns, _, words in one.levels:
             if words.startswith("given up"):
                 axes.plot(at(time_ns), low + height / 2, "x", color="#c2352b", ms=5, zorder=5)
+    for (color, low), (waits, wire) in spans.items():
+        where = (low, height * 0.9)
+        axes.broken_barh(united(waits), where, facecolor=color, alpha=0.35, zorder=2, linewidth=0)
+        axes.broken_barh(united(wire), where, facecolor=color, zorder=3, linewidth=0)
     axes.set_yticks(range(len(names)), [name[-28:] for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.5 if names else 1, -0.5)
     axes.set_xlabel("s")
@@ -186,9 +201,14 @@ def picture(recording: Recording, path: Path, title: str) -> int:
     handles = [Patch(color=COLORS[stage], label=NAMES[stage]) for stage in list(COLORS)[1:]]
     handles.append(Patch(color="#999999", alpha=0.4, label="pale: waits; full: on the wire"))
     axes.legend(
-        handles=handles, ncol=4, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), frameon=False
+        handles=handles,
+        ncol=4,
+        fontsize=8,
+        loc="upper left",
+        frameon=False,
+        bbox_to_anchor=(0, -0.6 / figure.get_figheight()),
     )
-    figure.suptitle(f"{title}: black, the deadline; red, given up", fontsize=10)
+    axes.set_title(f"{title}; black: the deadline, red: given up", fontsize=10, loc="right")
     figure.tight_layout()
     output_file.write_picture(path, figure, dpi=110)
     pyplot.close(figure)
