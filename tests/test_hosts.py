@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emulated hosts whose agents agree, by `mfs bench hosts`: real agents, real NIXL, namespaces.
+The bench itself compares what has come with what was sent."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mfs_transport.testbed import network
+
+BENCH = Path(__file__).parent.parent / "bench" / "hosts.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_hosts", BENCH)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_hosts"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_computed__one_queue_by_deadline_and_caps_by_count(bench: ModuleType):
+    second = int(bench.LINK_BPS)
+    jobs = [bench.Job(0, 0.0, 2 * second, 10.0), bench.Job(1, 0.5, second, 1.2)]
+    assert bench.computed(jobs, None) == 1.0  # the later one goes first and ends at 1.5
+    assert bench.computed(jobs, 1) == 0.5  # it waits for the first
+    assert bench.computed(jobs, 2) == 0.5  # half of the port gives it 2 s
+    # who cannot be met goes last
+    jobs = [bench.Job(0, 0.0, 2 * second, 1.0), bench.Job(1, 0.0, second, 1.0)]
+    assert bench.computed(jobs, None) == 0.5
+
+
+def test_arrivals__use_the_port_as_they_say(bench: ModuleType):
+    jobs = bench.arrivals(0.5, 1000.0, 1)
+    assert sum(job.size for job in jobs) / bench.LINK_BPS / 1000 == pytest.approx(0.5, rel=0.1)
+    assert {job.sender for job in jobs} == set(range(7))
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.nixl
+@pytest.mark.parametrize(
+    ("case", "variant"), [("pull", "exchange"), ("incast", "killed"), ("incast", "liar")]
+)
+def test_scene__all_arrives_and_the_agents_have_spoken(case: str, variant: str, tmp_path: Path):
+    pytest.importorskip("nixl", reason="NIXL is not installed")
+    reason = network.why_not_namespaces()
+    if reason:
+        pytest.skip(f"no namespaces: {reason}")
+    path = tmp_path / "hosts.json"
+    command = [sys.executable, str(BENCH), "--case", case, "--variant", variant]
+    command += ["--rounds", "1", "--seconds", "3", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "too few peers" not in done.stderr
+    one = json.loads(path.read_text())["results"][0]
+    assert (one["case"], one["variant"]) == (case, variant)
+    assert one["link_share"] > 0
+    if case == "pull":
+        assert one["collective_p99_ratio"] > 0
+        assert 0 < one["reads_share"] < 1.2
+    else:
+        assert 0 <= one["on_time"] <= 1
