@@ -545,6 +545,7 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"patience": -1}, "patience -1: 0 or more"),
         ({"patience": 2.5}, "patience 2.5: a whole number"),
         ({"pressure_delay_s": float("nan")}, "pressure_delay_s nan: 0 or more"),
+        ({"limits_lost": 1.0}, "limits_lost 1.0: 0 or more, less than 1"),
         ({"estimate_error": (1.5, 0)}, "estimate_error 1.5"),
     ],
 )

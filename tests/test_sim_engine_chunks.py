@@ -121,6 +121,23 @@ def test_fluid_and_chunks_agree_while_receivers_are_not_busy(policy: str) -> Non
     assert real == pytest.approx(fluid, abs=0.02)
 
 
+def test_limits_that_are_lost_cost_little() -> None:
+    """Each is told again; senders that are told next to nothing are as without."""
+    model = model_of("llama3-8b")
+    requests = load(ALONE, model, 600, 30)
+
+    def attained(**options: object) -> float:
+        by = Options("mfs", **options)  # type: ignore[arg-type]
+        return float(np.mean(simulate(ALONE, model, requests, by).earliness_s >= 0))
+
+    without = attained(enforcement="chunks")
+    told = attained(enforcement="chunks+exchange")
+    some = attained(enforcement="chunks+exchange", limits_lost=0.3)
+    assert told > without + 0.05
+    assert some > without + 0.6 * (told - without)
+    assert some != told
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -12,6 +12,7 @@ struct receiver {
     mfs_rank_t told, coming;    /* limits: as the senders have it, and on its way */
     uint32_t allowed;
     bool dirty;
+    bool lost; /* what was told last has not reached all */
 };
 
 struct mfs_exchange {
@@ -19,6 +20,7 @@ struct mfs_exchange {
     struct mfs_members dirty;
     struct mfs_timers tells; /* by receiver: when the limit on its way arrives */
     mfs_rank_t *claims;      /* scratch: of one receiver */
+    double losing;           /* of the next limit; one that comes to 1 is lost */
 };
 
 struct mfs_exchange *mfs_exchange_new(struct mfs_sim *sim)
@@ -90,7 +92,7 @@ static void judge(struct mfs_sim *sim, uint32_t index)
     receiver->allowed = mfs_exchange_allowed(receiver->allowed, count, mfs_sim_span_ns(backlog_s),
                                              mfs_sim_span_ns(sim->options->pressure_delay_s));
     receiver->coming = mfs_exchange_limit(exchange->claims, count, receiver->allowed);
-    if (receiver->coming != receiver->told)
+    if (receiver->coming != receiver->told || receiver->lost)
         mfs_timers_set(&exchange->tells, index, sim->now_s + sim->options->pressure_delay_s);
 }
 
@@ -110,6 +112,16 @@ void mfs_exchange_tell(struct mfs_sim *sim)
     exchange->dirty.count = 0;
 }
 
+/* Every so many of all limits that are told, whoever they are for: no random numbers here. */
+static bool loses(struct mfs_sim *sim)
+{
+    sim->exchange->losing += sim->options->limits_lost;
+    if (sim->exchange->losing < 1.0)
+        return false;
+    sim->exchange->losing -= 1.0;
+    return true;
+}
+
 double mfs_exchange_next_s(const struct mfs_sim *sim)
 {
     return sim->exchange ? mfs_timers_first_s(&sim->exchange->tells) : INFINITY;
@@ -125,8 +137,14 @@ void mfs_exchange_due(struct mfs_sim *sim)
 
         mfs_timers_drop(&exchange->tells, index);
         receiver->told = receiver->coming;
-        for (uint32_t i = 0; i < receiver->senders.count; i++)
-            mfs_chunks_limit(sim, receiver->senders.list[i], host_of(sim, index), receiver->told);
+        receiver->lost = false;
+        for (uint32_t i = 0; i < receiver->senders.count; i++) {
+            if (loses(sim))
+                receiver->lost = true; /* it keeps the one it had until the next */
+            else
+                mfs_chunks_limit(sim, receiver->senders.list[i], host_of(sim, index),
+                                 receiver->told);
+        }
         mark(sim, index);
     }
 }

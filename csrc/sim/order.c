@@ -57,7 +57,8 @@ int mfs_order_init(struct mfs_sim *sim)
         !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
         options->enforcement > MFS_SIM_EXCHANGE || options->classes < 1 ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
-        !isfinite(options->pressure_delay_s))
+        !isfinite(options->pressure_delay_s) || !(options->limits_lost >= 0.0) ||
+        !(options->limits_lost < 1.0))
         return -EINVAL;
     sim->ours = mfs_policy_find("mfs");
     own = sim->policy == sim->ours;

@@ -56,6 +56,7 @@ struct mfs_sim_options {
     uint32_t enforcement; /* enum mfs_sim_enforcement */
     uint32_t classes;
     double pressure_delay_s;
+    double limits_lost; /* share of limits that do not arrive, 0 to less than 1 */
     uint32_t levels;
     int32_t patience; /* -1: csrc/core's default */
     double mlu_base, mlu_top;

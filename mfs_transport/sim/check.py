@@ -54,6 +54,8 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
         raise InputError("cluster: no host but the unit's own could store KV")
     if not 0 <= options.estimate_error[0] < 1:
         raise InputError(f"estimate_error {options.estimate_error[0]}: 0 or more, less than 1")
+    if options.limits_lost >= 1:
+        raise InputError(f"limits_lost {options.limits_lost}: 0 or more, less than 1")
     _requests(requests)
 
 

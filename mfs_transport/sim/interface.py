@@ -134,6 +134,9 @@ class Options:
     `pressure_delay_s` late, down to which rank they may send."""
     classes: int = 4
     pressure_delay_s: float = 1e-3
+    limits_lost: float = 0.0
+    """chunks+exchange: the share of limits that do not arrive. A sender then keeps the one that it
+    had until the next, which comes a delay later."""
     levels: int = 8
     """K; mfs has four, whatever it is."""
     patience: int | None = None
