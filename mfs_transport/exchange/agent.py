@@ -447,9 +447,10 @@ def _differ(
         return True
     if limited and age_ns >= FRESH_NS:
         return True
-    now: list[Claim | Limit] = [*claims, *limits]
-    before: list[Claim | Limit] = [*told.claims, *told.limits]
+    for one, was in zip(claims, told.claims, strict=True):
+        if one.port != was.port or _moved(one, was, age_ns):
+            return True
     return any(
-        one.port != was.port or _moved(one, was, age_ns)
-        for one, was in zip(now, before, strict=True)
+        limit.port != before.port or _moved(limit, before, age_ns)
+        for limit, before in zip(limits, told.limits, strict=True)
     )

@@ -21,6 +21,7 @@ from ..native import ffi, lib
 from .message import NO_LEVEL, Claim
 
 NONE: int = 2**64 - 1  # MFS_RANK_NONE
+KEY_BITS: int = lib.MFS_KEY_BITS  # of a rank; the level is above them
 PERIOD_NS = 4_000_000_000
 BACK_NS = 20_000_000  # of credit: a member that had none counts again
 GAP_NS = 100_000_000  # between two judgements at most: longer ones are not charged
@@ -64,7 +65,7 @@ class Member:
 
     @property
     def level(self) -> int:
-        return int(lib.mfs_rank_level(self.rank))
+        return self.rank >> KEY_BITS
 
 
 @dataclass(slots=True)
