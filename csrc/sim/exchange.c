@@ -20,7 +20,7 @@ struct mfs_exchange {
     struct mfs_members dirty;
     struct mfs_timers tells; /* by receiver: when the limit on its way arrives */
     mfs_rank_t *claims;      /* scratch: of one receiver */
-    double losing;           /* of the next limit; one that comes to 1 is lost */
+    uint64_t count;          /* of limits told to a sender */
 };
 
 struct mfs_exchange *mfs_exchange_new(struct mfs_sim *sim)
@@ -112,14 +112,15 @@ void mfs_exchange_tell(struct mfs_sim *sim)
     exchange->dirty.count = 0;
 }
 
-/* Every so many of all limits that are told, whoever they are for: no random numbers here. */
+/* By the number of the limit, of all that are told: the same input loses the same. Not every so
+ * many, which might always be the same sender's. */
 static bool loses(struct mfs_sim *sim)
 {
-    sim->exchange->losing += sim->options->limits_lost;
-    if (sim->exchange->losing < 1.0)
-        return false;
-    sim->exchange->losing -= 1.0;
-    return true;
+    uint64_t word = ++sim->exchange->count * UINT64_C(0x9E3779B97F4A7C15);
+
+    word = (word ^ (word >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    word = (word ^ (word >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (double)((word ^ (word >> 31)) >> 11) * 0x1p-53 < sim->options->limits_lost;
 }
 
 double mfs_exchange_next_s(const struct mfs_sim *sim)
