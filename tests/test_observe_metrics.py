@@ -8,13 +8,17 @@ import os
 import random
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
+import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -220,11 +224,70 @@ def test_exporter__address_that_is_taken(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
+def panels() -> list[tuple[str, str]]:
+    """Titles and queries of the dashboard."""
+    dashboard = json.loads((DEPLOY / "grafana" / "mfs.json").read_text())
+    return [
+        (panel["title"], one["expr"]) for panel in dashboard["panels"] for one in panel["targets"]
+    ]
+
+
+def asked(url: str, query: str) -> list[Any]:
+    """What Prometheus says to a query; it fails where that is none."""
+    for name, value in (("rate_interval", "15s"), ("interval", "15s"), ("range", "15m")):
+        query = query.replace(f"${{__{name}}}", value).replace(f"$__{name}", value)
+    query = re.sub(r"\$\w+|\$\{\w+\}", ".*", query)
+    text = urllib.parse.urlencode({"query": query})
+    with urllib.request.urlopen(f"{url}/api/v1/query?{text}", timeout=30) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="prometheus (Debian: prometheus) is missing"
+)
+def test_prometheus__scrapes_it_and_answers_every_panel(tmp_path: Path):
+    """The real one, with the file that compose gives it, but for the port."""
+    path, folder = tmp_path / "segment", tmp_path / "data"
+    with at_work(path), exporter("--port", "0", MFS_SEGMENT=str(path)) as line:
+        target = line.split()[-1].removeprefix("http://").split("/")[0]
+        config = (DEPLOY / "prometheus.yml").read_text()
+        assert "127.0.0.1:9654" in config
+        config = config.replace("127.0.0.1:9654", target).replace("5s", "1s")
+        (tmp_path / "prometheus.yml").write_text(config)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            listen = f"127.0.0.1:{free.getsockname()[1]}"
+        command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml"]
+        command += [f"--storage.tsdb.path={folder}", f"--web.listen-address={listen}"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                until = time.monotonic() + 60
+
+                def up() -> bool:
+                    try:
+                        found = asked(f"http://{listen}", 'up{job="mfs"}')
+                    except OSError:
+                        return False
+                    return any(one["value"][1] == "1" for one in found)
+
+                while not up():
+                    assert process.poll() is None, "prometheus has ended"
+                    assert time.monotonic() < until, "it was not scraped"
+                    time.sleep(0.1)
+                state = asked(f"http://{listen}", 'mfs_segment_state{state="live"}')
+                assert state[0]["value"][1] == "1"
+                assert asked(f"http://{listen}", "mfs_calls_total")
+                for _, query in panels():
+                    asked(f"http://{listen}", query)  # each is one that it understands
+            finally:
+                process.kill()
+
+
 def test_dashboard__asks_for_metrics_that_are_there(tmp_path: Path):
     with at_work(tmp_path / "segment"):
         there = {name.split("{")[0] for name in samples(scrape(tmp_path / "segment"))}
-    dashboard = json.loads((DEPLOY / "grafana" / "mfs.json").read_text())
-    queries = [(p["title"], t["expr"]) for p in dashboard["panels"] for t in p["targets"]]
+    queries = panels()
     assert len(queries) > 10
     for title, query in queries:
         asked = set(re.findall(r"\bmfs_\w+", query))

@@ -26,6 +26,7 @@
 #define MFS_BYTE_OPEN 0
 #define MFS_BYTE_WRITER 1
 #define MFS_BYTE_SLOTS 64
+#define MFS_EVENT_NAMES 32u
 
 struct mfs_host {
     struct mfs_segment *segment;
@@ -53,6 +54,12 @@ struct mfs_port {
     struct mfs_port_cell *cell;
     bool counted; /* in port_opens */
     int32_t pid; /* of the process that opened it */
+    /* Names by their keys, of requests that events were recorded of: to look one up costs more than
+     * all else of an event. By whose sender the port is. */
+    struct {
+        uint64_t key;
+        char name[MFS_REQUEST_NAME_MAX + 1];
+    } names[MFS_EVENT_NAMES];
 };
 
 /* --- the file (file.c) --- */

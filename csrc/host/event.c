@@ -42,19 +42,33 @@ static void record(struct mfs_segment *segment, const struct mfs_event *event)
 {
     const uint64_t number = mfs_bump(&segment->events_count, 1);
     struct mfs_event_cell *cell = cell_of(segment, number);
-    uint64_t words[MFS_EVENT_WORDS];
 
-    memcpy(words, event, sizeof(words));
     mfs_set(&cell->number, 0);
     mfs_fence_release(); /* no word is written before the 0 */
-    for (size_t i = 0; i < MFS_EVENT_WORDS; i++)
-        mfs_set(&cell->words[i], words[i]);
+    for (size_t i = 0; i < MFS_EVENT_WORDS; i++) {
+        uint64_t word;
+
+        memcpy(&word, (const char *)event + i * sizeof(word), sizeof(word));
+        mfs_set(&cell->words[i], word);
+    }
     mfs_publish(&cell->number, number + 1);
 }
 
 static bool wanted(void *ctx)
 {
     return mfs_event_tracing(((struct mfs_port *)ctx)->host);
+}
+
+/* As the table of requests has it, or had it. Cleaned when it is read. */
+static void name_of(struct mfs_port *port, uint64_t key, char *name)
+{
+    const uint32_t row = (uint32_t)(key >> 32) % MFS_EVENT_NAMES;
+
+    if (port->names[row].key != key) {
+        mfs_request_name_raw(port->host, key, port->names[row].name);
+        port->names[row].key = port->names[row].name[0] ? key : MFS_REQUEST_NONE;
+    }
+    memcpy(name, port->names[row].name, sizeof(port->names[row].name));
 }
 
 static void told(void *ctx, const struct mfs_flow_told *told)
@@ -85,7 +99,7 @@ static void told(void *ctx, const struct mfs_flow_told *told)
     if (told->why.reason == MFS_WHY_SHED)
         event.shed_for = told->facts->shed_for;
     if (flow->tag.request != MFS_REQUEST_NONE)
-        mfs_request_name_raw(port->host, flow->tag.request, event.name); /* cleaned when read */
+        name_of(port, flow->tag.request, event.name);
     record(segment, &event);
 }
 
