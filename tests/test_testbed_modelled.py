@@ -83,6 +83,12 @@ def test_measure__has_the_simulators_fields_of_the_measured_requests():
     assert run.details["cpu_bound"] is False
 
 
+def test_port_line__shares_of_the_link_in_the_clusters_seconds():
+    one = modelled.make(POINT, SCALE)
+    line = [(0.0, 0), (0.5, 20_000_000), (1.5, 20_000_000)]
+    assert compare.port_line(one, seen(one, port_line=line)) == [(0.0714, 1.0), (0.2143, 0.0)]
+
+
 def test_faults__bytes_that_are_lost_doubled_or_changed():
     one = modelled.make(POINT, SCALE)
     right = outcome.expected_bytes(one.setting, one.jobs)

@@ -15,6 +15,7 @@ prefill, decode, store    the three roles
 steps         keeps the processes of a host in step
 batch, exchange_nixl, exchange_nccl, nccl_net    stage 2: by NIXL puts, or through NCCL's plug-in
 cpu           was a processor the limit
+port_line     what a link carried, and when
 outcome       what came out of a run
 
 llama, schedule, trace, report       the demo: costs, requests, its table and plot

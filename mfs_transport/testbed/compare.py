@@ -9,11 +9,14 @@ went and what the simulator predicts of it:
     predicted_attainment, ...        the simulator's figures for the same requests
     bytes, mismatches                received; wrong ones
     ttft_s, slo_s                    of each measured request
+    port_line                        seconds, and the share of the busiest prefill NIC's link since
+                                     the look before
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,8 +69,19 @@ def kept(modelled: Modelled, outcome: Outcome, point: Point) -> Run:
         "counters": outcome.counters,
         "ttft_s": [round(float(value), 6) for value in run.ttft_s],
         "slo_s": [round(float(value), 6) for value in run.slo_s],
+        "port_line": port_line(modelled, outcome),
     }
     return dataclasses.replace(run, details=details)
+
+
+def port_line(modelled: Modelled, outcome: Outcome) -> list[tuple[float, float]]:
+    """Seconds of the cluster, and how full the link was until then."""
+    times, link_Bps = modelled.scale.time, modelled.setting.link_Bps
+    found = []
+    for (before_s, before), (at_s, sent) in itertools.pairwise(outcome.port_line):
+        share = (sent - before) / max(1e-9, at_s - before_s) / link_Bps
+        found.append((round(at_s / times, 4), round(share, 3)))
+    return found
 
 
 def faults(rows: Sequence[dict[str, Any]]) -> list[str]:

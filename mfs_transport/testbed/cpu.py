@@ -10,8 +10,6 @@ processor when it needed one, or was busy with something else: the run was not t
 
 from __future__ import annotations
 
-from pathlib import Path
-
 MOST_LATE = 0.05
 MOST_BUSY = 0.90
 
@@ -38,13 +36,3 @@ class Usage:
 
 def is_bound(late: float, busy: float) -> bool:
     return late > MOST_LATE or busy > MOST_BUSY
-
-
-def port_bytes(device: str) -> tuple[int, int]:
-    """That have left and come by a device of this network namespace, headers included."""
-    for line in Path("/proc/self/net/dev").read_text().splitlines():
-        name, found, rest = line.partition(":")
-        if found and name.strip() == device:
-            fields = rest.split()
-            return int(fields[8]), int(fields[0])
-    return 0, 0

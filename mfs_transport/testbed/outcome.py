@@ -43,6 +43,8 @@ class Outcome:
     collectives: int = 0
     sent_bytes: dict[str, int] = field(default_factory=dict)  # by host, headers included
     received_bytes: dict[str, int] = field(default_factory=dict)
+    port_line: list[tuple[float, int]] = field(default_factory=list)
+    """Of the prefill process that has sent the most: seconds, bytes that have left so far."""
 
 
 def expected_bytes(setting: Setting, jobs: Sequence[Job]) -> int:
@@ -86,6 +88,7 @@ def outcome(
             counters[name] = counters.get(name, 0) + value
     computing_s = sum(one["computing_s"] for one in prefill)
     late = sum(one["late_s"] for one in prefill) / computing_s if computing_s else 0.0
+    busiest = max(setting.prefill, key=lambda name: answers[name]["sent"])
     used_s = sum(answer["cpu_s"] for answer in answers.values())
     return Outcome(
         policy=policy,
@@ -111,5 +114,6 @@ def outcome(
         units=[router.routes[job.index].unit for job in jobs],
         collectives=len(times),
         sent_bytes={name: answer["sent"] for name, answer in answers.items()},
+        port_line=answers[busiest]["port_line"],
         received_bytes={name: answer["received"] for name, answer in answers.items()},
     )

@@ -18,15 +18,17 @@ Row = Mapping[str, Any]
 
 
 def draw(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Attainment over the rate, with what the simulator predicts (dashed); and at the highest rate
-    TTFT and earliness of requests over their targets, and collectives."""
+    """Attainment over the rate, with what the simulator predicts (dashed); at the highest rate TTFT
+    and earliness of requests over their targets, and collectives; the busiest port of one run."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     rows = valid(rows)
-    figure, ((over, ttft), (early, collective)) = pyplot.subplots(2, 2, figsize=(9.2, 6.8))
+    figure, axes = pyplot.subplots(3, 2, figsize=(9.2, 9.6))
+    (over, ttft), (early, collective), (port, unused) = axes
+    unused.set_visible(False)
     most = max((row["rate"] for row in rows), default=0.0)
     for place, ((policy,), group) in enumerate(by(rows, "policy").items()):
         look = {"color": color(policy)}
@@ -39,6 +41,8 @@ def draw(rows: Sequence[Row], path: Path, title: str) -> None:
         last = [row for row in group if row["rate"] == most]
         if not last:
             continue
+        line = last[0].get("port_line", [])  # of the first seed
+        port.plot([at for at, _ in line], [share for _, share in line], linewidth=0.8, **look)
         slo = np.concatenate([row["slo_s"] for row in last])
         reached = np.concatenate([row["ttft_s"] for row in last]) / slo
         shares = np.arange(1, len(reached) + 1) / len(reached)
@@ -61,7 +65,10 @@ def draw(rows: Sequence[Row], path: Path, title: str) -> None:
     names = [policy for (policy,) in by(rows, "policy")]
     collective.set_xticks(range(len(names)), names, rotation=60, fontsize=7)
     collective.set_ylabel("collective of a group, ms (light: simulated)")
-    for axis in (over, ttft, early, collective):
+    port.set_ylim(0, 1.05)
+    port.set_xlabel("s (as in the cluster), first seed")
+    port.set_ylabel("link of the busiest prefill NIC")
+    for axis in (over, ttft, early, collective, port):
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()

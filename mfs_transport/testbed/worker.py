@@ -37,10 +37,10 @@ import numpy as np
 
 from .. import control
 from ..engines.nixl import Agent
-from . import cpu
 from .channel import Channel
 from .job import Job
 from .memory import Array, Region, checksum, make_pool, pool_offset
+from .port_line import PortLine
 from .setting import Setting
 from .store import Store
 
@@ -114,8 +114,7 @@ class Worker:
         start: int = self.channel.receive()["start_ns"]
         self.start_ns = start
         cpu_s = cpu_used_s()
-        device = os.environ.get("UCX_NET_DEVICES", "")
-        sent, received = cpu.port_bytes(device)
+        port = PortLine(os.environ.get("UCX_NET_DEVICES", ""), start)
         stopped = False
         while not (stopped and self.over() and self.store.over()):
             messages = self.channel.poll()
@@ -127,18 +126,20 @@ class Worker:
                     early, self.early = self.early, []
                     self.hear(early)
             moved = self.poll() | self.step() | self.store.step()
+            port.look()
             if not moved and not messages:
                 time.sleep(self.setting.idle_s / (HURRY if self.hurries() else 1))
         after = self.host.counters(process=True)
-        sent_now, received_now = cpu.port_bytes(device)
+        sent, received = port.carried()
         self.channel.send(
             {
                 "result": self.result(),
                 "bytes": self.bytes_received,
                 "mismatches": self.mismatches,
                 "cpu_s": cpu_used_s() - cpu_s,
-                "sent": sent_now - sent,
-                "received": received_now - received,
+                "sent": sent,
+                "received": received,
+                "port_line": port.sent,
                 "counters": {name: after[name] - before[name] for name in after},
             }
         )
