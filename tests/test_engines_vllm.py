@@ -145,7 +145,7 @@ class TestPull:
         assert sorted(flows, key=int) == [str(number) for number in range(REQUESTS)]
         for flow in flows.values():
             assert flow[0]["kind"] == "queued"
-            assert flow[-1]["kind"] == "left"
+            assert [one["kind"] for one in flow[-2:]] == ["left", "completed"]
             assert {(one["host"], one["stage"], one["layer"]) for one in flow} == {
                 ("decode", "p2d", 0)
             }

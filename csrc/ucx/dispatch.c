@@ -125,12 +125,11 @@ int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
     return mfs_sender_join(worker->host, port, direction, &transport, &lane->sender);
 }
 
-struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)
+static __attribute__((noinline, cold)) struct mfs_destination *lane_open(struct mfs_ucx_ep *ep,
+                                                                         uint8_t lane)
 {
     struct mfs_destination *to = &ep->to[lane];
 
-    if (MFS_LIKELY(to->user != NULL))
-        return to;
     if (mfs_sender_open(ep->worker->lanes[lane].sender, to, ep) != 0) {
         to->user = NULL;
         return NULL;
@@ -139,6 +138,11 @@ struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)
     if (*mfs_peer_get())
         snprintf(ep->peer, sizeof(ep->peer), "%s", mfs_peer_get());
     return to;
+}
+
+struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane)
+{
+    return MFS_LIKELY(ep->to[lane].user != NULL) ? &ep->to[lane] : lane_open(ep, lane);
 }
 
 /*
