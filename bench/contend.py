@@ -20,7 +20,6 @@ mooncake-transfer-engine-non-cuda`, `apt-get install libibverbs1`).
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import socket
 import statistics
@@ -32,6 +31,7 @@ from typing import Any
 
 import click
 from _party import MIB
+from _talk import Talk
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -49,7 +49,7 @@ SCENES = {"process": 0, "beside": 1, "four": 3}  # processes in the background
 # --- the bench ---
 
 
-class Process:
+class Process(Talk):
     def __init__(self, name: str, place: network.Place, system: str, folder: str) -> None:
         ours, theirs = socket.socketpair()
         env = {
@@ -75,22 +75,7 @@ class Process:
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
-        self.file = ours.makefile("rw")
-
-    def tell(self, order: str, **more: Any) -> None:
-        self.file.write(json.dumps({"order": order, **more}) + "\n")
-        self.file.flush()
-
-    def hear(self) -> dict[str, Any]:
-        line = self.file.readline()
-        if not line:
-            raise OSError("a process of the bench has died")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, order: str, **more: Any) -> dict[str, Any]:
-        self.tell(order, **more)
-        return self.hear()
+        super().__init__(name, ours)
 
 
 def measure(senders: list[Process], scene: str, size: int) -> dict[str, float]:

@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _talk import Talk
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -71,12 +72,11 @@ TIGHT, LOOSE = 4.0, 30.0  # deadlines, in times alone
 ROUND_TRIP_S = 0.005
 
 
-class Process:
+class Process(Talk):
     """A host's party."""
 
     def __init__(self, name: str, place: network.Place, variant: str, env: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
-        self.name = name
         preload: list[str] = []
         if variant != "off":
             env = {**env, "MFS_ENABLE": "1"}
@@ -90,22 +90,7 @@ class Process:
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
-        self.file = ours.makefile("rw")
-
-    def tell(self, order: str, **more: Any) -> None:
-        self.file.write(json.dumps({"order": order, **more}) + "\n")
-        self.file.flush()
-
-    def hear(self) -> dict[str, Any]:
-        line = self.file.readline()
-        if not line:
-            raise OSError(f"the process of {self.name} has died")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, order: str, **more: Any) -> dict[str, Any]:
-        self.tell(order, **more)
-        return self.hear()
+        super().__init__(name, ours)
 
     def end(self) -> None:
         self.file.close()

@@ -26,7 +26,6 @@ beside without one.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -40,6 +39,7 @@ from typing import Any
 
 import click
 from _party import MIB
+from _talk import Talk
 
 from mfs_transport import json_report, shared_segment
 from mfs_transport.commands._files import ResultFile
@@ -61,7 +61,7 @@ FAULT_S = 0.03
 AFTER_S = 1.0
 
 
-class Process:
+class Process(Talk):
     """A party in a pod, or at the other end."""
 
     def __init__(self, place: network.Place, system: str, segment: str) -> None:
@@ -89,22 +89,8 @@ class Process:
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
-        self.place, self.file = place, ours.makefile("rw")
-
-    def tell(self, order: str, **more: Any) -> None:
-        self.file.write(json.dumps({"order": order, **more}) + "\n")
-        self.file.flush()
-
-    def hear(self) -> dict[str, Any]:
-        line = self.file.readline()
-        if not line:
-            raise OSError(f"the process of {self.place.name} has died")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, order: str, **more: Any) -> dict[str, Any]:
-        self.tell(order, **more)
-        return self.hear()
+        super().__init__(place.name, ours)
+        self.place = place
 
     def hit(self, with_signal: int) -> None:
         os.kill(pods.first_process(self.launcher.pid), with_signal)
