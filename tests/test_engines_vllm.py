@@ -179,7 +179,9 @@ class TestPull:
     def test_plug_in__said_nothing_to_complain_of(self, pulled: tuple[dict[str, Any], Path]):
         for name in ("prefill0.log", "decode0.log"):
             text = (pulled[1] / "kept" / name).read_text(errors="replace")
-            assert not [line for line in text.splitlines() if line.startswith("mfs: ")]
+            said = [line for line in text.splitlines() if line.startswith("mfs: ")]
+            # a server that computes on every core for seconds does stand still for the others
+            assert not [line for line in said if "takes no bytes since" not in line]
 
 
 @pytest.mark.long

@@ -4,29 +4,21 @@ The bench itself compares what has come with what was sent."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import benches
 import pytest
 
 from mfs_transport.testbed import network
 
-BENCH = Path(__file__).parent.parent / "bench" / "hosts.py"
-
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_hosts", BENCH)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_hosts"] = module
-    spec.loader.exec_module(module)
-    return module
+    return benches.load("hosts")
 
 
 def test_computed__one_queue_by_deadline_and_caps_by_count(bench: ModuleType):
@@ -58,8 +50,8 @@ def test_scene__all_arrives_and_the_agents_have_spoken(case: str, variant: str, 
     if reason:
         pytest.skip(f"no namespaces: {reason}")
     path = tmp_path / "hosts.json"
-    command = [sys.executable, str(BENCH), "--case", case, "--variant", variant]
-    command += ["--rounds", "1", "--seconds", "3", "--json", str(path)]
+    command = [sys.executable, str(benches.BENCH / "hosts.py"), "--case", case]
+    command += ["--variant", variant, "--rounds", "1", "--seconds", "3", "--json", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "too few peers" not in done.stderr
