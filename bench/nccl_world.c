@@ -40,7 +40,8 @@ static const char *entry_of(const char *name, int rank, char *text, size_t size)
     return text;
 }
 
-/* A host of its own: WORLD_NETNS and WORLD_SEGMENTS name one for each rank. */
+/* A host of its own: WORLD_NETNS, WORLD_SEGMENTS and WORLD_NET_DEVICES (of UCX) name one for each
+ * rank. */
 static void world_place(int rank)
 {
     char text[512], path[600];
@@ -58,6 +59,9 @@ static void world_place(int rank)
     name = entry_of("WORLD_SEGMENTS", rank, text, sizeof(text));
     if (name)
         setenv("MFS_SEGMENT", name, 1);
+    name = entry_of("WORLD_NET_DEVICES", rank, text, sizeof(text));
+    if (name)
+        setenv("UCX_NET_DEVICES", name, 1);
 }
 
 int world_run(struct world *world, int ranks, int victim, void (*scene)(struct world *))

@@ -6,6 +6,10 @@
     mfs bench ucx --contend 8 --size 16m    # an urgent put beside 8 flows
     mfs bench ucx --many 120000 --size 45k  # one transfer of so many puts
     mfs bench ucx --instructions            # added to one small operation
+    UCX_TLS=rc mfs bench ucx --libucp /usr/lib/x86_64-linux-gnu/libucp.so.0 --transport as-set
+
+With --libucp it is another UCX than that of the libucx wheel, which has no RDMA; `as-set` leaves
+UCX_TLS and UCX_NET_DEVICES as they are in the environment.
 
 On two hosts: `mfs bench ucx --listen 7777` on the one, `--connect ADDRESS:7777` on the other.
 
@@ -51,6 +55,7 @@ TRANSPORTS = {
     "tcp": {"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"},
     "shm": {"UCX_TLS": "shm,self"},
 }
+AS_SET = "as-set"
 OPERATIONS = ("put", "get", "tag", "put_lat", "get_lat")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 BACKGROUND_BYTES = 8 << 20
@@ -83,8 +88,9 @@ def wheel(part: str) -> Path:
 
 
 @contextmanager
-def built() -> Iterator[Path]:
-    """The measuring program, in a folder of its own."""
+def built(libucp: Path | None) -> Iterator[Path]:
+    """The measuring program over that UCX, in a folder of its own."""
+    libucp = libucp.resolve() if libucp else wheel("lib") / "libucp.so.0"
     with tempfile.TemporaryDirectory(prefix="mfs-bench-") as folder:
         program = Path(folder) / "ucx_loop"
         parts = ("loop", "side", "contend", "tag")
@@ -92,7 +98,7 @@ def built() -> Iterator[Path]:
         command = [
             *(*shlex.split(os.environ.get("CC", "gcc")), "-std=c11", "-D_GNU_SOURCE", "-O2"),
             *("-isystem", str(wheel("include")), f"-I{ROOT / 'csrc'}", "-o", str(program)),
-            *(*sources, str(wheel("lib") / "libucp.so.0"), f"-Wl,-rpath,{wheel('lib')}", "-ldl"),
+            *(*sources, str(libucp), f"-Wl,-rpath,{libucp.parent}", "-ldl"),
         ]
         with status("compiling"):
             subprocess.run(command, check=True)
@@ -350,7 +356,14 @@ def inside(program: Path, link_Bps: float, size: int, flows: int, pairs: int) ->
     "--operation", "operations", multiple=True, type=click.Choice(OPERATIONS), help="All if none."
 )
 @click.option(
-    "--transport", "transports", multiple=True, type=click.Choice(list(TRANSPORTS)), help="Both."
+    "--transport",
+    "transports",
+    multiple=True,
+    type=click.Choice([*TRANSPORTS, AS_SET]),
+    help="tcp and shm, if none.",
+)
+@click.option(
+    "--libucp", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another UCX."
 )
 @click.option("--place", type=click.Choice(["two", "one"]), default="two", help="Processes.")
 @click.option("--listen", type=click.IntRange(1, 65535), help="Be the server on this port.")
@@ -369,6 +382,7 @@ def inside(program: Path, link_Bps: float, size: int, flows: int, pairs: int) ->
 def main(
     operations: tuple[str, ...],
     transports: tuple[str, ...],
+    libucp: Path | None,
     place: str,
     listen: int | None,
     connect: str | None,
@@ -399,7 +413,7 @@ def main(
     console = make_console()
     records: list[dict[str, Any]] = []
     size = size or (45 << 10 if count_many else 16 << 20)
-    with built() as program:
+    with built(libucp) as program:
         if listen:
             memory = max(largest, size, BACKGROUND_BYTES)
             server = [str(program), f"serve:{listen}", "put", "8", str(memory), "8", "8"]
@@ -411,18 +425,18 @@ def main(
             console.print(f"8-byte put: {added:.0f} instructions added")
         elif count_many:
             where = Where(connect or place)
-            for transport in ["as set"] if connect else transports or TRANSPORTS:
+            for transport in [AS_SET] if connect else transports or TRANSPORTS:
                 records.append(many(program, where, transport, size, count_many, pairs))
         elif flows and is_inside:
             link_Bps = network.check_link(rate)
             records.append(inside(program, link_Bps, size, flows, pairs))
         elif flows:
             where = Where(str(connect))
-            records.append(contend(program, where, "as set", size, flows, pairs))
+            records.append(contend(program, where, AS_SET, size, flows, pairs))
         else:
             where = Where(connect or place)
             for operation in operations or OPERATIONS:
-                for transport in ["as set"] if connect else transports or TRANSPORTS:
+                for transport in [AS_SET] if connect else transports or TRANSPORTS:
                     with status(f"{operation} over {transport}"):
                         records += measure(
                             program, where, operation, transport, (least, largest), pairs, budget_ms

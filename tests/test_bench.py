@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,6 +112,27 @@ def test_ucx_two_hosts(tmp_path: Path) -> None:
     assert one["size_bytes"] == 65536
     assert one["off"] > 0
     assert one["mfs"] > 0
+
+
+def test_ucx_of_a_library_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of another name, and over what the environment says."""
+    libucx = pytest.importorskip("libucx")
+    copy = shutil.copytree(Path(libucx.__path__[0]) / "lib", tmp_path / "ucx", symlinks=True)
+    # what it needs of the wheel lies beside the wheel's folder, by a path from there
+    (tmp_path / "libucx_cu12.libs").symlink_to(Path(libucx.__path__[0]).parent / "libucx_cu12.libs")
+    monkeypatch.setenv("UCX_TLS", "tcp")
+    monkeypatch.setenv("UCX_NET_DEVICES", "lo")
+    path = tmp_path / "ucx.json"
+    options = ("--operation", "put", "--min", "64k", "--max", "64k", "--pairs", "1")
+    how = ("--libucp", str(copy / "libucp.so.0"), "--transport", "as-set")
+    done = mfs("bench", "ucx", *how, *options, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    (one,) = json.loads(path.read_text())["results"]
+    assert one["transport"] == "as-set"
+    assert min(one["off"], one["mfs"]) > 0
+    done = mfs("bench", "ucx", "--libucp", str(tmp_path / "none.so"))
+    assert done.returncode == 2
+    assert "none.so" in done.stderr
 
 
 def test_ucx_bad_input() -> None:

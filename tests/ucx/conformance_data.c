@@ -91,7 +91,7 @@ static void fence_and_atomic(void)
 {
     volatile uint64_t *flag;
     static uint64_t one = 1;
-    ucs_status_ptr_t request;
+    ucs_status_ptr_t puts[8], request;
     const ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_DATATYPE,
                                        .datatype = ucp_dt_make_contig(8)};
 
@@ -101,15 +101,19 @@ static void fence_and_atomic(void)
     for (unsigned round = 1; round <= 5; round++) {
         pair_fill(round);
         for (size_t i = 0; i < 8; i++)
-            (void)put(i * BLOCK, BLOCK, NULL, 0);
+            puts[i] = put(i * BLOCK, BLOCK, NULL, 0);
         CHECK_OK(ucp_worker_fence(sides[0].worker));
         request = ucp_atomic_op_nbx(sides[0].ep, UCP_ATOMIC_OP_ADD, &one, 1, remote(BLOCKS * BLOCK),
                                     sides[0].rkey, &param);
-        CHECK(!UCS_PTR_IS_ERR(request));
+        if (UCS_PTR_IS_ERR(request))
+            CHECK_OK(UCS_PTR_STATUS(request));
         while (*flag == 0)
             pair_progress();
         CHECK(*flag == 1 && pair_equal(0, 8 * BLOCK));
         CHECK_OK(wait_for(flush_ep(NULL)));
+        for (size_t i = 0; i < 8; i++)
+            CHECK_OK(wait_for(puts[i]));
+        CHECK_OK(wait_for(request));
     }
     pair_threads_end();
     pair_close();
