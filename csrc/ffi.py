@@ -19,6 +19,7 @@ HEADERS = [
     "core/types.h",
     "core/policy.h",
     "core/plan.h",
+    "core/slack.h",
     "core/window.h",
     "core/heap.h",
     "core/rmlq.h",

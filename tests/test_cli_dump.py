@@ -138,6 +138,8 @@ def wait_of(**values: Any) -> Wait:
         "peer_s": 3.25,
         "due_s": -1.0,
         "laxity_s": -12345.678,
+        "finish_s": -2.0,
+        "p2d_left_bytes": 0,
         "given_up": True,
         "why": "stalled",
     }

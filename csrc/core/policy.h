@@ -159,6 +159,9 @@ struct mfs_policy {
 MFS_API void mfs_policy_why(const struct mfs_policy *policy, const struct mfs_params *params,
                             const struct mfs_flow_info *flow, const struct mfs_facts *facts,
                             int64_t now_ns, struct mfs_why *why);
+/* By when its last byte has to leave (LATEST FINISH TIME in policy_mfs.c); MFS_TIME_NEVER: nothing
+ * says so. */
+MFS_API int64_t mfs_latest_finish(uint32_t stage, uint32_t layer, const struct mfs_facts *facts);
 MFS_API void mfs_params_init(struct mfs_params *params);
 MFS_API void mfs_facts_init(struct mfs_facts *facts);
 

@@ -85,6 +85,24 @@ static int64_t collective_finish(const struct mfs_facts *facts, uint32_t group)
     return finish_ns;
 }
 
+/* Latest finish time of what is fetched for a group. */
+static inline int64_t fetch_finish(const struct mfs_facts *facts, uint32_t group)
+{
+    return mfs_time_minus(collective_finish(facts, group), facts->layer_ns);
+}
+
+int64_t mfs_latest_finish(uint32_t stage, uint32_t layer, const struct mfs_facts *facts)
+{
+    switch (stage) {
+    case MFS_STAGE_COLLECTIVE:
+        return collective_finish(facts, layer);
+    case MFS_STAGE_KV_REUSE:
+        return fetch_finish(facts, layer);
+    default:
+        return facts->deadline_ns;
+    }
+}
+
 /* See NOT BEFORE ITS TURN. */
 static void hold_fetch(const struct mfs_facts *facts, int64_t need_ns, int64_t now_ns,
                        struct mfs_place *place)
@@ -115,8 +133,7 @@ static inline int64_t fetch_need(const struct mfs_flow_info *flow, const struct 
 static void place_fetch(const struct mfs_params *params, const struct mfs_flow_info *flow,
                         const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const int64_t finish_ns =
-        mfs_time_minus(collective_finish(facts, flow->tag.layer), facts->layer_ns);
+    const int64_t finish_ns = fetch_finish(facts, flow->tag.layer);
     int64_t need_ns, urgency_ns;
     uint64_t bytes;
 
@@ -232,8 +249,7 @@ static uint32_t why_by_urgency(int64_t urgency_ns)
 static void why_fetch(const struct mfs_params *params, const struct mfs_flow_info *flow,
                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_why *why)
 {
-    const int64_t finish_ns =
-        mfs_time_minus(collective_finish(facts, flow->tag.layer), facts->layer_ns);
+    const int64_t finish_ns = fetch_finish(facts, flow->tag.layer);
     uint64_t bytes;
     const int64_t need_ns = fetch_need(flow, facts, finish_ns, &bytes);
 

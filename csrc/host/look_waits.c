@@ -56,13 +56,16 @@ static void request_tell(struct here *here, const struct mfs_wait_row *row, uint
     struct mfs_facts facts;
 
     mfs_facts_init(&facts);
-    wait->due_ns = wait->laxity_ns = MFS_TIME_NEVER;
+    wait->due_ns = wait->laxity_ns = wait->finish_ns = MFS_TIME_NEVER;
     if (row->request == MFS_REQUEST_NONE)
         return;
     mfs_request_name(&here->copy, row->request, wait->request);
     if (mfs_request_get(&here->copy, row->request, &facts) != 0)
         return;
     wait->given_up = (facts.flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) != 0;
+    wait->finish_ns =
+        mfs_time_minus(mfs_latest_finish(row->stage, row->layer, &facts), here->now_ns);
+    wait->p2d_left_bytes = facts.p2d_left_bytes;
     if (facts.deadline_ns == MFS_TIME_NEVER)
         return;
     if (row->stage == MFS_STAGE_P2D && facts.p2d_left_bytes > left)

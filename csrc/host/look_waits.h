@@ -29,6 +29,9 @@ struct mfs_look_wait {
     int64_t peer_ns; /* since a byte for its peer left last; -1: none is in flight */
     int64_t due_ns; /* until its deadline; MFS_TIME_NEVER: it has none */
     int64_t laxity_ns; /* that, less what sending the rest takes at the port's rate */
+    int64_t finish_ns; /* until it has to have left, with what comes after it; MFS_TIME_NEVER */
+    uint64_t p2d_left_bytes; /* of its request to deliver, with what is not computed yet; 0: not
+                              * known */
     bool given_up; /* it is hopeless, or was shed */
     char peer[MFS_PEER_NAME_MAX + 1];
 };

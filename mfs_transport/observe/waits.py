@@ -36,6 +36,10 @@ class Wait:
     peer_s: float | None  # since a byte for that peer left last; None: none is in flight
     due_s: float | None  # until the deadline; None: it has none
     laxity_s: float | None  # that, less what sending the rest takes at the port's rate
+    finish_s: (
+        float | None
+    )  # until it has to have left, with what comes after it; None: no such time
+    p2d_left_bytes: int  # of its request to deliver, with what is not computed yet; 0: not known
     given_up: bool
     why: str  # one of WHY
 
@@ -143,6 +147,8 @@ def _wait(raw: Any) -> Wait:
         peer_s=None if raw.peer_ns < 0 else raw.peer_ns / 1e9,
         due_s=_span(raw.due_ns),
         laxity_s=_span(raw.laxity_ns),
+        finish_s=_span(raw.finish_ns),
+        p2d_left_bytes=int(raw.p2d_left_bytes),
         given_up=bool(raw.given_up),
         why=WHY[raw.why],
     )

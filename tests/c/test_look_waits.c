@@ -57,6 +57,9 @@ static void look__a_flow_with_all_that_is_known(void)
     struct rival rival;
 
     facts.deadline_ns = now_ns + 100 * SECOND;
+    facts.layers = 10; /* four of them follow the one that waits */
+    facts.layer_ns = SECOND;
+    facts.p2d_left_bytes = 777;
     CHECK_EQ(mfs_request_put(host, 1, "cmpl-17", &facts), 0);
     fill(&rival, host, now_ns - SECOND);
     CHECK_EQ(rival_next(&rival, 0, now_ns), -ENOBUFS); /* told every 100 ms */
@@ -80,6 +83,8 @@ static void look__a_flow_with_all_that_is_known(void)
     CHECK_EQ(wait->inflight_bytes, 100000);
     CHECK(wait->wait_ns >= SECOND && wait->still_ns >= SECOND && wait->peer_ns >= SECOND);
     CHECK(wait->due_ns > 0 && wait->due_ns <= 100 * SECOND);
+    CHECK_EQ(wait->due_ns - wait->finish_ns, 4 * SECOND);
+    CHECK_EQ(wait->p2d_left_bytes, 777);
     CHECK(!wait->given_up);
     rival_leave(&rival);
     look(path);
