@@ -11,6 +11,8 @@
  *                               all that is left of it. A collective's is the earliest of its batch
  *   coflow_weight               of a coflow 1, or 1 / time left to its deadline
  *   karuna_margin               in baselines.c
+ *   class_weight                of wfq: a class weighs so many times the one behind it, in whole
+ *                               numbers, the last one 1
  */
 #include <errno.h>
 #include <math.h>
@@ -20,13 +22,14 @@
 #define LEVELS_EACH 2
 #define LEVELS_ALL (3 * LEVELS_EACH)
 #define TIME_LEFT_LEAST_S 1e-3
+#define WEIGHT_MOST 1e6
 
 static bool by_deadline(const struct mfs_sim *sim)
 {
     if (sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_SINCRONIA)
         return sim->options->weigh_deadline;
     return sim->rule == MFS_RULE_PDQ || sim->rule == MFS_RULE_LSTF ||
-           sim->policy == mfs_policy_find("edf");
+           sim->rule == MFS_RULE_SLACK_SRPT || sim->policy == mfs_policy_find("edf");
 }
 
 int mfs_baseline_init(struct mfs_sim *sim)
@@ -35,12 +38,17 @@ int mfs_baseline_init(struct mfs_sim *sim)
 
     if (options->stage_first > MFS_STAGE_P2D || options->stage_second > MFS_STAGE_P2D ||
         options->deadline_less > MFS_SIM_LESS_STAGE3 || !(options->karuna_margin >= 0.0) ||
-        !isfinite(options->karuna_margin) ||
+        !isfinite(options->karuna_margin) || !(options->class_weight >= 0.0) ||
+        !isfinite(options->class_weight) ||
         (options->stage_second != MFS_STAGE_NONE &&
          (options->stage_first == MFS_STAGE_NONE ||
           options->stage_first == options->stage_second)) ||
         (options->stage_first != MFS_STAGE_NONE && options->levels < LEVELS_ALL))
         return -EINVAL;
+    for (uint32_t i = 0; sim->input->slo_class && i < sim->input->count; i++) {
+        if (sim->input->slo_class[i] > sim->last_class)
+            sim->last_class = sim->input->slo_class[i];
+    }
     if (sim->policy == sim->ours || sim->paper)
         return 0;
     sim->stage_first = options->stage_first;
@@ -70,7 +78,9 @@ uint32_t mfs_baseline_level(const struct mfs_sim *sim, uint32_t stage, uint32_t 
  */
 bool mfs_baseline_shares(const struct mfs_sim *sim, uint32_t level)
 {
-    const uint32_t from = sim->policy ? sim->policy->shares_from : MFS_LEVELS_MAX;
+    const uint32_t from = sim->policy                 ? sim->policy->shares_from
+                          : sim->rule == MFS_RULE_WFQ ? 0
+                                                      : MFS_LEVELS_MAX;
     uint32_t most = sim->params.levels;
 
     if (from < MFS_LEVELS_MAX)
@@ -79,6 +89,16 @@ bool mfs_baseline_shares(const struct mfs_sim *sim, uint32_t level)
         return false; /* nobody is there */
     return from == 0 || sim->options->level_order == 1 ||
            (from < MFS_LEVELS_MAX && level > mfs_baseline_level(sim, MFS_STAGE_P2D, from - 1));
+}
+
+double mfs_baseline_share(const struct mfs_sim *sim, uint32_t request)
+{
+    double weight = 1.0;
+
+    if (sim->rule == MFS_RULE_WFQ && sim->input->slo_class)
+        weight = pow(sim->options->class_weight,
+                     (double)sim->last_class - (double)sim->input->slo_class[request]);
+    return fmin(fmax(rint(weight), 1.0), WEIGHT_MOST); /* maxmin.c: whole numbers */
 }
 
 /* --- deadlines of stages --- */

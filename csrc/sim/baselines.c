@@ -13,6 +13,10 @@
  *   sincronia   coflows by BSSI: the one that weighs most on the fullest port goes last,
  *               and so on; worked out anew when coflows come and go, every interval_s at most
  *   lstf        D - loading left - computing left, per request
+ *   slack_srpt  what can just be in time (D - t - twice what the rest takes <= 5 ms, and it can
+ *               be) by deadline, all else fewest bytes left first; of a request it knows D alone
+ *   sept, gittins   sizes are known as a distribution only (unknown_sizes.c)
+ *   wfq         max-min over all flows, weighted by SLO class
  *   llf_oracle  D - the rest of the request's way on an idle network, clairvoyant
  *   inf         no network: flows take no time
  *
@@ -28,6 +32,8 @@
 #include "sim/state.h"
 
 #define KARUNA_DRIFT 0.1
+#define URGENT_S 5e-3 /* slack_srpt */
+#define BY_SIZE 1e16 /* and behind all keys that are deadlines */
 
 int mfs_baseline_find(struct mfs_sim *sim, const char *name)
 {
@@ -41,6 +47,10 @@ int mfs_baseline_find(struct mfs_sim *sim, const char *name)
         {"varys", MFS_RULE_VARYS},
         {"sincronia", MFS_RULE_SINCRONIA},
         {"lstf", MFS_RULE_LSTF},
+        {"slack_srpt", MFS_RULE_SLACK_SRPT},
+        {"sept", MFS_RULE_SEPT},
+        {"gittins", MFS_RULE_GITTINS},
+        {"wfq", MFS_RULE_WFQ},
         {"llf_oracle", MFS_RULE_LLF},
         {"inf", MFS_RULE_INF},
     };
@@ -319,6 +329,31 @@ static void place_pdq(struct mfs_sim *sim, uint32_t index, uint32_t request,
         place->recheck_ns = mfs_sim_ns(latest_s) + 1;
 }
 
+/* Once urgent it stays so (levels only fall), but goes behind all that can be in time if it cannot.
+ */
+static void place_slack_srpt(struct mfs_sim *sim, uint32_t index, uint32_t request,
+                             struct mfs_place *place)
+{
+    const double deadline_s = mfs_baseline_deadline_s(sim, &sim->lines[index], request);
+    struct mfs_flow_info info;
+    double needed_s, urgent_s, late_s;
+
+    mfs_order_flow(sim, index, &info);
+    needed_s = (double)info.bytes_left / sim->cluster->link_Bps;
+    urgent_s = deadline_s - 2.0 * needed_s - URGENT_S;
+    late_s = deadline_s - needed_s;
+    set_key(place, BY_SIZE + (double)info.bytes_left);
+    place->level = 1;
+    if (!isfinite(deadline_s) || sim->now_s > late_s)
+        return;
+    if (sim->now_s < urgent_s && info.level > 0) {
+        place->recheck_ns = mfs_sim_ns(urgent_s) + 1;
+    } else {
+        set_key(place, deadline_key(deadline_s, 0.0));
+        place->recheck_ns = mfs_sim_ns(late_s) + 1;
+    }
+}
+
 bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *place, double *cap)
 {
     const struct mfs_sim_line *line = &sim->lines[index];
@@ -332,6 +367,7 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
     deadline_s = sim->requests[request].deadline_s;
     switch (sim->rule) {
     case MFS_RULE_FAIR:
+    case MFS_RULE_WFQ:
         place->level = 0;
         return true;
     case MFS_RULE_KARUNA:
@@ -355,6 +391,13 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
         if (bundle->stage != MFS_STAGE_P2D)
             less_s += mfs_baseline_stage3_s(sim, request);
         set_key(place, deadline_key(deadline_s, less_s));
+        return true;
+    case MFS_RULE_SLACK_SRPT:
+        place_slack_srpt(sim, index, request, place);
+        return true;
+    case MFS_RULE_SEPT:
+    case MFS_RULE_GITTINS:
+        set_key(place, mfs_unknown_key(sim, line->bundle));
         return true;
     case MFS_RULE_LLF:
         set_key(place, deadline_key(deadline_s, way_left_s(sim, request)));

@@ -8,6 +8,8 @@
 
 #include "sim/state.h"
 
+#define NO_ROOM 1e30 /* bytes: behind all that have room */
+
 static uint32_t host_count(const struct mfs_sim *sim)
 {
     return mfs_cluster_hosts(sim->cluster);
@@ -109,14 +111,41 @@ static double slack_with(struct mfs_sim *sim, uint32_t decode, uint32_t index)
     return slack_s;
 }
 
+/* More is better; by core/slack.h: `bytes` more that are due at due_s, where `waiting` do wait. */
+static double worth(const struct mfs_sim *sim, uint32_t choice, const struct mfs_slack *slack,
+                    double bytes, double due_s, double waiting)
+{
+    const int64_t due_ns = isfinite(due_s) ? mfs_sim_ns(due_s) - sim->now_ns : MFS_TIME_NEVER;
+    const double room = (double)mfs_slack_bytes(slack, due_ns);
+
+    if (choice == MFS_SIM_ROOM)
+        return room;
+    return room >= bytes ? -waiting : -waiting - NO_ROOM;
+}
+
+static double decode_worth(struct mfs_sim *sim, uint32_t decode, uint32_t index)
+{
+    struct mfs_slack slack;
+
+    switch (sim->options->decode_choice) {
+    case MFS_SIM_USUAL:
+        return -sim->decode_bytes[decode];
+    case MFS_SIM_SLACK:
+        return slack_with(sim, decode, index);
+    default:
+        mfs_slack_of_decode(sim, decode, index % sim->cluster->nics, &slack);
+        return worth(sim, sim->options->decode_choice, &slack, mfs_sim_request_p2d_left(sim, index),
+                     sim->requests[index].deadline_s, sim->decode_bytes[decode]);
+    }
+}
+
 uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t index)
 {
     uint32_t best = 0;
     double most = -INFINITY;
 
     for (uint32_t i = 0; i < sim->cluster->decode_hosts; i++) {
-        const double slack =
-            sim->options->decode_slack ? slack_with(sim, i, index) : -sim->decode_bytes[i];
+        const double slack = decode_worth(sim, i, index);
 
         if (slack > most || (slack == most && sim->decode_bytes[i] < sim->decode_bytes[best])) {
             most = slack;
@@ -160,23 +189,45 @@ static uint32_t candidate(const struct mfs_sim *sim, uint32_t unit, double draw)
     return host < unit * own ? host : host + own;
 }
 
+/* When the last group of the prefix has to be there. */
+static double fetch_due_s(const struct mfs_sim *sim, const struct mfs_sim_request *request)
+{
+    const double serve = serve_s(sim, request->tokens - request->prefix, request->prefix);
+
+    return request->deadline_s - serve / sim->model->groups -
+           mfs_sim_kv_bytes(sim->model, request->tokens) / sim->cluster->link_Bps;
+}
+
+static double store_worth(struct mfs_sim *sim, uint32_t host, uint32_t index)
+{
+    const struct mfs_sim_request *request = &sim->requests[index];
+    struct mfs_slack slack;
+
+    if (sim->options->store_choice == MFS_SIM_SLACK)
+        return -egress_bytes(sim, host, index);
+    mfs_slack_of_egress(sim, host * sim->cluster->nics + index % sim->cluster->nics, &slack);
+    return worth(sim, sim->options->store_choice, &slack,
+                 fetch_s(sim, request) * sim->cluster->link_Bps, fetch_due_s(sim, request),
+                 egress_bytes(sim, host, index));
+}
+
 uint32_t mfs_choose_store(struct mfs_sim *sim, uint32_t index)
 {
     const uint32_t unit = sim->requests[index].unit;
     const double draw = sim->input->store_draw[index];
     uint32_t best = candidate(sim, unit, draw);
-    double least;
+    double most;
 
-    if (!sim->options->store_slack)
+    if (sim->options->store_choice == MFS_SIM_USUAL)
         return best;
-    least = egress_bytes(sim, best, index);
+    most = store_worth(sim, best, index);
     for (uint32_t i = 1; i < sim->options->replicas; i++) {
         const double other = draw + (double)i / sim->options->replicas;
         const uint32_t host = candidate(sim, unit, other < 1.0 ? other : other - 1.0);
-        const double bytes = egress_bytes(sim, host, index);
+        const double found = store_worth(sim, host, index);
 
-        if (bytes < least) {
-            least = bytes;
+        if (found > most) {
+            most = found;
             best = host;
         }
     }

@@ -69,7 +69,7 @@ static bool fluid_only(const struct mfs_sim_options *options, bool ours)
     return (!ours && (options->hopeless >= 0 || options->shed >= 0)) || options->level_order != 0 ||
            options->promote_interval_s > 0.0 || options->stage_first != MFS_STAGE_NONE ||
            options->deadline_less != MFS_SIM_LESS_NOTHING || options->karuna_margin > 0.0 ||
-           options->store_slack;
+           options->store_choice != MFS_SIM_USUAL;
 }
 
 int mfs_chunks_policy(struct mfs_sim *sim)

@@ -37,6 +37,13 @@ static bool option(int32_t chosen, bool normal)
     return chosen < 0 ? normal : chosen != 0;
 }
 
+/* With the bytes that leave. */
+static bool keys_move(enum mfs_rule rule)
+{
+    return rule == MFS_RULE_VARYS || rule == MFS_RULE_LSTF || rule == MFS_RULE_SLACK_SRPT ||
+           rule == MFS_RULE_GITTINS;
+}
+
 int mfs_order_init(struct mfs_sim *sim)
 {
     const struct mfs_sim_options *options = sim->options;
@@ -70,9 +77,11 @@ int mfs_order_init(struct mfs_sim *sim)
         return error;
     sim->plans = own || sim->hopeless || sim->shed;
     sim->by_bytes = options->level_order >= 2 || sim->policy == mfs_policy_find("srpt");
-    sim->moving = sim->by_bytes || own || sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF;
-    if (sim->rule == MFS_RULE_VARYS || sim->rule == MFS_RULE_LSTF || sim->rule == MFS_RULE_LLF)
+    sim->moving = sim->by_bytes || own || keys_move(sim->rule);
+    if (keys_move(sim->rule) || sim->rule == MFS_RULE_LLF)
         sim->look_s = options->interval_s;
+    if (sim->rule == MFS_RULE_SEPT || sim->rule == MFS_RULE_GITTINS)
+        mfs_unknown_init(sim);
     if (own && !sim->hopeless)
         sim->params.rate_margin = 1e18; /* whatever is left could be sent in time */
     if (options->enforcement >= MFS_SIM_CHUNKS)
@@ -220,7 +229,9 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
     mfs_sim_line_shared(sim, line, tier > 0);
     mfs_slot_class(&sim->net, line->slot, fabric_class(sim, line));
     if (tier > 0) {
-        mfs_slot_share(&sim->net, line->slot, tier, line->count);
+        mfs_slot_share(&sim->net, line->slot, tier,
+                       line->count * mfs_baseline_share(
+                                         sim, mfs_bundle_owner(sim, &sim->bundles[line->bundle])));
     } else {
         const uint64_t sequence = line->flows[line->group].sequence;
 
@@ -284,7 +295,8 @@ void mfs_order_place(struct mfs_sim *sim, uint32_t index)
     if (sim->by_bytes)
         mfs_order_meets(sim, index);
     apply(sim, index, &place, cap);
-    if (bundle->stage != MFS_STAGE_COLLECTIVE || sim->by_bytes)
+    if (bundle->stage != MFS_STAGE_COLLECTIVE || sim->by_bytes ||
+        sim->rule == MFS_RULE_SLACK_SRPT) /* bytes left are a line's own */
         return;
     for (uint32_t i = bundle->first_line; i < bundle->first_line + bundle->lines; i++) {
         if (!sim->lines[i].dirty) /* all of a collective alike */

@@ -21,7 +21,7 @@ void mfs_serving_init(struct mfs_sim *sim)
     sim->units = mfs_memory_new(&sim->memory, sim->cluster->units, sizeof(*sim->units));
     sim->decode_bytes =
         mfs_memory_new(&sim->memory, sim->cluster->decode_hosts, sizeof(*sim->decode_bytes));
-    if (sim->options->decode_slack)
+    if (sim->options->decode_choice != MFS_SIM_USUAL)
         sim->decode_requests =
             mfs_memory_new(&sim->memory, sim->cluster->decode_hosts, sizeof(*sim->decode_requests));
     for (uint32_t i = 0; i < sim->cluster->units; i++) {

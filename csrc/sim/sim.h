@@ -31,6 +31,15 @@ enum mfs_sim_less { /* what of it is left out of a deadline: each has the one be
                     MFS_SIM_LESS_STAGE3 = 3,    /* stage 3, what is left of it */
 };
 
+enum mfs_sim_choice { /* of a decode host, of the host that has the KV */
+                      MFS_SIM_USUAL = 0, /* fewest outstanding bytes; as drawn */
+                      MFS_SIM_SLACK =
+                          1, /* least time to spare is most (decode); fewest bytes wait (KV) */
+                      MFS_SIM_ROOM = 2, /* core/slack.h: most can be added by when they are due */
+                      MFS_SIM_FIT = 3, /* fewest bytes wait, of those that can take them by when
+                                          they are due */
+};
+
 enum mfs_sim_trace_kind {
     MFS_SIM_ARRIVE = 0,
     MFS_SIM_FLOW_START = 1,
@@ -65,13 +74,15 @@ struct mfs_sim_options {
         promote_interval_s; /* looks that the policy asks for fall on multiples of it; 0: on time */
     uint32_t level_order; /* 0 key, 1 shared, 2 remaining bytes */
     bool inherit, red, prune;
-    bool unit_edf, decode_slack, store_slack, recompute, batch_deadline, route_prefix;
+    uint32_t decode_choice, store_choice; /* enum mfs_sim_choice */
+    bool unit_edf, recompute, batch_deadline, route_prefix;
     uint32_t replicas;
     double routing_slack, batch_slack_s;
     /* of the baselines (baseline_options.c) */
     uint32_t stage_first, stage_second; /* enum mfs_stage; MFS_STAGE_NONE: no order of stages */
     uint32_t deadline_less; /* enum mfs_sim_less */
     double karuna_margin;
+    double class_weight;
     bool weigh_deadline;
 };
 
@@ -83,6 +94,7 @@ struct mfs_sim_requests {
     const double *deadline_s; /* absolute; infinity: none */
     const double *store_draw; /* [0, 1) */
     const double *estimate;
+    const uint32_t *slo_class; /* 0: the most important; NULL: all are of one */
 };
 
 /* Caller's arrays of one entry a request (port_bytes: links), then totals. */

@@ -18,6 +18,7 @@
 
 #include "core/plan.h"
 #include "core/policy.h"
+#include "core/slack.h"
 #include "sim/net.h"
 #include "sim/sim.h"
 #include "sim/timers.h"
@@ -108,6 +109,10 @@ enum mfs_rule {
     MFS_RULE_SINCRONIA,
     MFS_RULE_LSTF,
     MFS_RULE_LLF,
+    MFS_RULE_SLACK_SRPT,
+    MFS_RULE_SEPT,
+    MFS_RULE_GITTINS,
+    MFS_RULE_WFQ,
     MFS_RULE_INF,
 };
 
@@ -127,6 +132,8 @@ struct mfs_sim {
     bool by_bytes; /* keys are bytes left: lines pass each other at known times */
     bool moving; /* keys move as bytes leave, these or others: order.c */
     double look_s; /* and what is served is looked at so often; 0: it is not */
+    struct mfs_sim_sizes *sizes; /* by stage; NULL: unknown_sizes.c is not asked */
+    uint32_t last_class; /* of the requests' SLO classes: the least important */
     uint32_t stage_first, less; /* as in the options; 0 where the policy has none */
     uint8_t tier_of_level[MFS_LEVELS_MAX + 1]; /* 0: ordered */
 
@@ -171,6 +178,8 @@ struct mfs_sim {
     uint32_t plan_capacity;
     uint32_t *scratch;
     uint32_t scratch_capacity;
+    struct mfs_slack_flow *slack_flows; /* scratch of port_slack.c */
+    uint32_t slack_capacity;
 
     /* trace */
     struct mfs_sim_event *trace;
@@ -258,6 +267,13 @@ uint32_t mfs_choose_store(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t request); /* the unit has the prefix */
 
+/* --- port_slack.c --- */
+/* What waits for an egress port, and for a decode host's ingress port of that NIC; good until the
+ * next call. */
+void mfs_slack_of_egress(struct mfs_sim *sim, uint32_t link, struct mfs_slack *slack);
+void mfs_slack_of_decode(struct mfs_sim *sim, uint32_t decode, uint32_t nic,
+                         struct mfs_slack *slack);
+
 /* --- order.c, foresight.c, baselines.c --- */
 int mfs_order_init(struct mfs_sim *sim);
 void mfs_order_place(struct mfs_sim *sim, uint32_t line);
@@ -286,11 +302,17 @@ void mfs_sim_request_group_s(struct mfs_sim *sim, uint32_t request, double *comp
                              double *collective_s);
 void mfs_paper_plan(struct mfs_sim *sim);
 
+/* --- unknown_sizes.c --- */
+void mfs_unknown_init(struct mfs_sim *sim); /* sept, gittins */
+double mfs_unknown_key(struct mfs_sim *sim, uint32_t bundle); /* bytes; less goes first */
+
 /* --- baseline_options.c --- */
 int mfs_baseline_init(struct mfs_sim *sim); /* -EINVAL */
 /* The level of a stage's flow that the policy puts into `level`. */
 uint32_t mfs_baseline_level(const struct mfs_sim *sim, uint32_t stage, uint32_t level);
 bool mfs_baseline_shares(const struct mfs_sim *sim, uint32_t level);
+/* Of a flow of the request in a shared level. */
+double mfs_baseline_share(const struct mfs_sim *sim, uint32_t request);
 /* By how much a flow's deadline is earlier than its request's, and the part of stage 3 in it. */
 double mfs_baseline_less_s(struct mfs_sim *sim, uint32_t request, uint32_t stage, uint32_t group);
 double mfs_baseline_stage3_s(struct mfs_sim *sim, uint32_t request);

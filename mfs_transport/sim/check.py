@@ -25,12 +25,13 @@ from .interface import (
 _POSITIVE = {
     *("units", "unit_hosts", "decode_hosts", "nics_per_host", "link_Bps", "oversubscription"),
     *("layers", "groups", "flops", "mfu_max"),
-    *("interval_s", "mlu_top", "replicas"),
+    *("interval_s", "mlu_top", "replicas", "class_weight"),
 }
 
 
 _FLOATS = ("arrival_s", "deadline_s", "store_draw")
 MOST_WHOLE = 2**31 - 1
+MOST_SLO_CLASSES = 64
 
 
 def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
@@ -71,7 +72,7 @@ def _stages(options: Options) -> None:
 
 _FLUID_ONLY = (
     *("level_order", "promote_interval_s", "stage_first", "deadline_less", "karuna_margin"),
-    *("store_choice", "coflow_weight"),
+    *("store_choice", "coflow_weight", "class_weight"),
 )
 
 
@@ -143,6 +144,10 @@ def _requests(requests: Requests) -> None:
     ):
         if np.any(wrong):
             raise InputError(f"request {int(np.argmax(wrong))}: {text}")
+    if requests.slo_class is not None:
+        kinds = np.asarray(requests.slo_class)
+        if not np.all((kinds >= 0) & (kinds < MOST_SLO_CLASSES)):
+            raise InputError(f"slo_class: from 0 to {MOST_SLO_CLASSES - 1}")
     if requests.store_draw is not None:
         draw = np.asarray(requests.store_draw)
         if not np.all((draw >= 0) & (draw < 1)):

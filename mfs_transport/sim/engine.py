@@ -71,7 +71,7 @@ __all__ = [
 def _in(array: Any, dtype: Any) -> tuple[Any, Any]:
     """A C pointer to the array, and what keeps it alive."""
     kept = np.ascontiguousarray(array, dtype=dtype)
-    kind = {"f8": "double", "i8": "int64_t"}[np.dtype(dtype).str[1:]]
+    kind = {"f8": "double", "i8": "int64_t", "u4": "uint32_t"}[np.dtype(dtype).str[1:]]
     return ffi.cast(f"{kind} *", kept.ctypes.data), kept
 
 
@@ -162,7 +162,9 @@ def simulate(
         ("deadline_s", requests.deadline_s, np.float64),
         ("store_draw", draws, np.float64),
         ("estimate", estimate, np.float64),
-    )
+        ("slo_class", np.zeros(count) if requests.slo_class is None else requests.slo_class,
+         np.uint32),
+    )  # fmt: skip
     for name, array, dtype in inputs:
         pointer, array = _in(array, dtype)
         setattr(c_requests, name, pointer)

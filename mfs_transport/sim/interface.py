@@ -27,7 +27,11 @@ POLICIES = (
     "varys",
     "sincronia",
     "lstf",
+    "slack_srpt",
     "llf_oracle",
+    "sept",
+    "gittins",
+    "wfq",
     "mfs_paper",
     "mfs",
     "inf",
@@ -108,6 +112,7 @@ class Requests:
     deadline_s: Floats
     """Absolute; inf: none."""
     slo_class: Ints | None = None
+    """For reports, and for wfq: 0 is the most important. None: all are of one."""
     store_draw: Floats | None = None
     """In [0, 1): which host has the prefix. None: spread evenly by a fixed sequence."""
 
@@ -165,9 +170,12 @@ class Options:
     """Of a unit's queue: fifo or edf."""
     decode_choice: str = "bytes"
     """Decode host with the fewest outstanding bytes, or slack: the one where the least time to
-    spare, its own and that of those due later, is most."""
+    spare, its own and that of those due later, is most. room, fit: by core/slack.h, as
+    `store_choice`."""
     store_choice: str = "draw"
-    """draw: the host that store_draw names. slack: the less loaded of `replicas` hosts drawn."""
+    """draw: the host that store_draw names. Of `replicas` hosts drawn: slack: the less loaded.
+    room: the one whose port can be given most by when the prefix is due (core/slack.h). fit: of
+    those that can take the prefix by then the less loaded."""
     replicas: int = 2
     recompute: bool = False
     """Compute a prefix anew when that is estimated to be sooner than to fetch it."""
@@ -194,10 +202,15 @@ class Options:
     """varys, sincronia: one, or deadline: 1 / time left."""
     karuna_margin: float = 0.0
     """karuna: the due rate of stage 3 is so much higher (0.25: by a quarter)."""
+    class_weight: float = 4.0
+    """wfq: a flow has so many times the share of one of the SLO class behind its own; of the last
+    class it weighs 1, and all weights are whole numbers."""
 
 
 STAGES = ("none", "kv_reuse", "collective", "p2d")
 DEADLINE_LESS = ("nothing", "computing", "group", "stage3")
+DECODE_CHOICES = ("bytes", "slack", "room", "fit")
+STORE_CHOICES = ("draw", "slack", "room", "fit")
 DEFAULT = Options()
 
 

@@ -9,7 +9,16 @@ from typing import Any
 
 from ..native import InputError
 from ._sim import ffi
-from .interface import DEADLINE_LESS, ENFORCEMENTS, STAGES, Cluster, Model, Options
+from .interface import (
+    DEADLINE_LESS,
+    DECODE_CHOICES,
+    ENFORCEMENTS,
+    STAGES,
+    STORE_CHOICES,
+    Cluster,
+    Model,
+    Options,
+)
 
 _TRI = {None: -1, False: 0, True: 1}
 _CHOICES = {
@@ -18,12 +27,12 @@ _CHOICES = {
     "stage_first": STAGES,
     "stage_second": STAGES,
     "deadline_less": DEADLINE_LESS,
+    "decode_choice": DECODE_CHOICES,
+    "store_choice": STORE_CHOICES,
 }
 # option: the flag in C, what it is called when off, and when on
 _FLAGS = {
     "unit_order": ("unit_edf", "fifo", "edf"),
-    "decode_choice": ("decode_slack", "bytes", "slack"),
-    "store_choice": ("store_slack", "draw", "slack"),
     "batching": ("batch_deadline", "fifo", "deadline"),
     "routing": ("route_prefix", "tokens", "prefix"),
     "coflow_weight": ("weigh_deadline", "one", "deadline"),

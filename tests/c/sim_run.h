@@ -56,7 +56,7 @@ static void run_init(struct run *run)
         run->draw[i] = (double)(test_random(&seed) % 1000) / 1000.0;
     }
     run->requests = (struct mfs_sim_requests){
-        REQUESTS, run->arrival_s, run->tokens, run->prefix, run->deadline_s, run->draw, NULL};
+        REQUESTS, run->arrival_s, run->tokens, run->prefix, run->deadline_s, run->draw, NULL, NULL};
     run->outcome = (struct mfs_sim_outcome){.first_token_s = run->first_token_s,
                                             .fetch_done_s = run->times_s[0],
                                             .compute_start_s = run->times_s[1],
