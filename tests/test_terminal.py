@@ -417,6 +417,7 @@ def test_tables__all_are_walked_over():
         "mfs_transport/commands/sim:list_all",
         "mfs_transport/commands/top:port_table",  # tests/test_cli_top.py
         "mfs_transport/commands/top:process_table",
+        "mfs_transport/commands/slack:table",  # tests/test_observe_slack.py
         "mfs_transport/commands/agent:peer_table",  # tests/test_cli_agent.py
         "mfs_transport/commands/info:far_table",  # tests/test_cli_info.py
         "mfs_transport/commands/dump:table",  # tests/test_cli_dump.py
