@@ -7,22 +7,32 @@ python bench/_hosts_agent.py LOSS DELAY_S honest|liar     MFS_ variables say the
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from mfs_transport.config import resolve
 from mfs_transport.exchange import launcher
-from mfs_transport.exchange.agent import Agent
 from mfs_transport.exchange.loop import Hooks
-from mfs_transport.exchange.message import Claim
+from mfs_transport.exchange.segment import HostSegment
+from mfs_transport.native import ffi, lib
+
+LIE = "uint32_t(void *, int64_t, struct mfs_claim *, uint32_t)"
 
 
-class Liar(Agent):
+class Liar(HostSegment):
     """All that it has waiting is the most urgent of all, and more waits than there is."""
 
-    def _claims(self, now_ns: int) -> dict[int, list[Claim]]:
-        return {
-            who: [Claim(one.port, 0, -(10**9), 1 << 40, 0, one.done) for one in claims]
-            for who, claims in super()._claims(now_ns).items()
-        }
+    def fill(self, ops: Any) -> None:
+        super().fill(ops)
+
+        @ffi.callback(LIE)  # type: ignore[untyped-decorator]
+        def claims(_: Any, now_ns: int, rows: Any, room: int) -> int:
+            count = int(lib.mfs_far_claims(self.host.handle, now_ns, rows, room))
+            for one in rows[0:count]:
+                one.level, one.span_ns = 0, -(10**9)
+                one.waiting_bytes, one.inflight_bytes = 1 << 40, 0
+            return count
+
+        self.kept = ops.claims = claims
 
 
 if __name__ == "__main__":
@@ -32,4 +42,4 @@ if __name__ == "__main__":
     def say(line: str) -> None:
         print(f"agent: {line}", file=sys.stderr, flush=True)
 
-    launcher.run(given, say, Liar if kind == "liar" else Agent)
+    launcher.run(given, say, Liar if kind == "liar" else HostSegment)

@@ -24,6 +24,7 @@ HEADERS = [
     "core/heap.h",
     "core/rmlq.h",
     "core/exchange.h",
+    "core/owner.h",
     "core/destination.h",
     "core/port_state.h",
     "core/window_state.h",
@@ -40,6 +41,10 @@ HEADERS = [
     "host/far.h",
     "host/guest.h",
     "host/look_far.h",
+    "host/agent_message.h",
+    "host/agent.h",
+    "host/agent_segment.h",
+    "host/agent_wire.h",
 ]
 SIM_HEADERS = ["sim/model.h", "sim/sim.h"]
 NUMBER = re.compile(r"^#define\s+(MFS_[A-Z_]+)\s+(U?INT64_MAX|\d+)u?\b", re.M)

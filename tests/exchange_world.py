@@ -6,17 +6,74 @@ from __future__ import annotations
 import heapq
 import random
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from mfs_transport.exchange.agent import TICK_NS, Agent
-from mfs_transport.exchange.message import EGRESS, INGRESS, NO_LEVEL, Port
+from mfs_transport.exchange.agent import Agent
+from mfs_transport.exchange.message import EGRESS, HEADER_BYTES, INGRESS, NO_LEVEL, Message, Port
+from mfs_transport.exchange.message import pack as pack_body
 from mfs_transport.exchange.roster import PORT, Address
 from mfs_transport.exchange.seal import Seal
-from mfs_transport.exchange.segment import NO_FAR, FarClaim
+from mfs_transport.exchange.segment import NO_FAR
+from mfs_transport.native import ffi, lib
 
 KEY = bytes(range(32))
 MS = 1_000_000
+TICK_NS = MS
+BEACON_NS = 5 * MS
+HOLD_NS = 50 * MS
 START_NS = 10**12
 RATE_BPS = 125e6
+
+
+class FarClaim(NamedTuple):
+    """struct mfs_claim"""
+
+    far: int
+    level: int
+    span_ns: int
+    waiting: int
+    inflight: int
+    done: int
+
+
+# PyNaCl's own functions, to hold against what C makes of them
+
+
+def header_bytes(sender: int, boot: int, sequence: int) -> bytes:
+    clear = ffi.new("uint8_t[]", HEADER_BYTES)
+    lib.mfs_message_header_pack(
+        ffi.new("struct mfs_message_header *", (sender, boot, sequence)), clear
+    )
+    return bytes(ffi.buffer(clear))
+
+
+def sealed(header: tuple[int, int, int], body: Message, key: bytes = KEY) -> bytes:
+    """The datagram."""
+    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as close
+
+    clear = header_bytes(*header)
+    return clear + bytes(close(pack_body(body), clear[:4], clear[4:], key))
+
+
+def opened(datagram: bytes, key: bytes = KEY) -> bytes:
+    """The body's bytes."""
+    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as open_
+
+    clear = datagram[:HEADER_BYTES]
+    return bytes(open_(datagram[HEADER_BYTES:], clear[:4], clear[4:], key))
+
+
+CLAIMS = "uint32_t(void *, int64_t, struct mfs_claim *, uint32_t)"
+OWN_CLAIMS = "uint32_t(void *, struct mfs_agent_port *, int64_t, struct mfs_claim *, uint32_t)"
+LIMIT = "void(void *, uint32_t, uint32_t, int64_t, int64_t)"
+GUEST = "void(void *, struct mfs_agent_port *, uint32_t, int64_t, uint64_t, uint64_t, int64_t)"
+SEED = "double(void *, struct mfs_agent_port *)"
+
+
+def write_rows(rows: Any, found: list[FarClaim]) -> int:
+    for place, one in enumerate(found):
+        rows[place] = tuple(one)
+    return len(found)
 
 
 @dataclass
@@ -26,7 +83,6 @@ class FakeSegment:
     workers: list[tuple[int, str]] = field(default_factory=list)
     version: int = 0
     policy_name: str = "mfs"
-    rate: float = RATE_BPS
     room: int = 256
     far_names: dict[int, str] = field(default_factory=dict)
     keys: dict[int, int] = field(default_factory=dict)
@@ -36,6 +92,25 @@ class FakeSegment:
     limits: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # level, key, end
     guests: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     now_ns: int = 0
+    callbacks: list[Any] = field(default_factory=list)
+
+    def fill(self, ops: Any) -> None:
+        """The functions that C calls are methods of this one."""
+        made = {
+            "attend": ("void(void *, int64_t)", lambda _, now: None),
+            "claims": (CLAIMS, lambda _, now, rows, room: write_rows(rows, self.claims(now))),
+            "own_claims": (
+                OWN_CLAIMS,
+                lambda _, port, now, rows, room: write_rows(rows, self.own.get(port.number, [])),
+            ),
+            "limit": (LIMIT, lambda _, *told: self.limit(*told)),
+            "guest": (GUEST, lambda _, port, *told: self.guest(port.number, *told)),
+            "seed_Bps": (SEED, lambda _, port: 0.0),
+        }
+        for name, (kind, function) in made.items():
+            callback = ffi.callback(kind, function)
+            self.callbacks.append(callback)
+            setattr(ops, name, callback)
 
     def own_version(self) -> int:
         return self.version
@@ -81,19 +156,10 @@ class FakeSegment:
             end_ns = self.now_ns + min(for_ns, 20 * MS)  # the lease
             self.limits[far] = (level, self.now_ns + span_ns, end_ns)
 
-    def rate_Bps(self, port: Port) -> float:
-        return self.rate
-
-    def seed_Bps(self, port: Port) -> float:
-        return 0.0
-
-    def own_claims(self, port: Port, now_ns: int) -> list[FarClaim]:
-        return self.own.get(port.number, [])
-
     def guest(
-        self, port: Port, level: int, span_ns: int, inflight: int, done: int, now_ns: int
+        self, port: int, level: int, span_ns: int, inflight: int, done: int, now_ns: int
     ) -> None:
-        self.guests[port.number] = (level, span_ns, inflight, done)
+        self.guests[port] = (level, span_ns, inflight, done)
 
     # --- for tests ---
 
@@ -149,7 +215,7 @@ class World:
             self.send(datagram, address, to)
 
         boot = self.random.getrandbits(64) | 1
-        agent = Agent(segment, Seal(key), 7000 + number, boot, send, said.append)
+        agent = Agent(segment, Seal(key), 7000 + number, boot, send, said.append, rate_Bps=RATE_BPS)
         return HostAgent(address, segment, agent, said)
 
     def send(self, datagram: bytes, source: Address, to: Address) -> None:

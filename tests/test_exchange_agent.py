@@ -4,12 +4,22 @@
 from __future__ import annotations
 
 import pytest
-from exchange_world import IN, KEY, MS, OUT, START_NS, FakeSegment, World
+from exchange_world import (
+    BEACON_NS,
+    HOLD_NS,
+    IN,
+    MS,
+    OUT,
+    START_NS,
+    FakeSegment,
+    FarClaim,
+    World,
+    opened,
+)
 
-from mfs_transport.exchange.agent import BEACON_NS, GONE_NS, HOLD_NS
+from mfs_transport.exchange.agent import GONE_NS
 from mfs_transport.exchange.message import EGRESS, INGRESS, NO_LEVEL, parse
-from mfs_transport.exchange.seal import Seal
-from mfs_transport.exchange.segment import NO_FAR, FarClaim
+from mfs_transport.exchange.segment import NO_FAR
 
 DAY_NS = 86_400 * 10**9
 MET_MS = 300  # until all know each other
@@ -368,7 +378,7 @@ def test_world__clocks_are_days_apart():
     assert world.now_ns > START_NS
     assert IN != OUT
     datagram = world.sent[-1][1]
-    assert parse(Seal(KEY).open(datagram)[1])
+    assert parse(opened(datagram))
 
 
 @pytest.mark.parametrize("seed", range(5))

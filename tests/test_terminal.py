@@ -274,6 +274,17 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             **dict.fromkeys(("reads_share", "on_time", "agent_cpu_share", "link_share"), 1.0),
         }
     ],
+    "agents": [
+        {
+            "case": "incast",
+            "hosts": 32,
+            "agents": 64,
+            "changes_per_s": 32000.0,
+            **dict.fromkeys(("cpu_share", "cpu_share_median", "cpu_share_idle"), 1.0),
+            "datagrams_per_s": 123456.7,
+            "link_share": 1.0,
+        }
+    ],
     "pods": [
         {
             "system": "shared",

@@ -22,14 +22,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import output_file
 from ..config import Settings
 from ..control import Host
-from ..native import InputError, now_ns
+from ..native import InputError, lib, now_ns
 from ..observe.segment import look, place_of
 from . import loop, roster
 from .agent import Agent
@@ -213,10 +213,10 @@ def known(agent: Agent, now: int) -> dict[str, Any]:
             {
                 "name": port.name,
                 "direction": "ingress" if port.direction else "egress",
-                "rate_Bps": agent.owned[number].rate.Bps if number in agent.owned else 0,
-                "allowed": agent.owned[number].allowed if number in agent.owned else None,
+                "rate_Bps": lib.mfs_owner_rate_Bps(agent.owner(port)),
+                "allowed": agent.owner(port).allowed,
             }
-            for number, port in agent.inventory.ports.items()
+            for port in agent.inventory.ports.values()
         ],
         "peers": [
             {
@@ -231,11 +231,13 @@ def known(agent: Agent, now: int) -> dict[str, Any]:
             }
             for peer in agent.peers.values()
         ],
-        "counts": asdict(agent.counts),
+        "counts": agent.counts._asdict(),
     }
 
 
-def run(given: Options, say: Callable[[str], None], make: type[Agent] = Agent) -> bool:
+def run(
+    given: Options, say: Callable[[str], None], make: Callable[[Host], HostSegment] = HostSegment
+) -> bool:
     """Be the agent. False: this segment has one."""
     lines: deque[str] = deque(maxlen=LINES)
 
@@ -250,9 +252,9 @@ def run(given: Options, say: Callable[[str], None], make: type[Agent] = Agent) -
         if lock is None:
             return False
         wire = loop.Wire(loop.bind(given.address, given.port), given.hooks)
-        segment = HostSegment(host, given.rate_Bps)
+        segment = make(host)
         addresses = (given.address,) if given.address else ()
-        agent = make(
+        agent = Agent(
             segment,
             Seal(given.key),
             identity(Path(host.path), given.address, given.port),
@@ -260,6 +262,7 @@ def run(given: Options, say: Callable[[str], None], make: type[Agent] = Agent) -
             wire.send,
             tell,
             addresses=addresses,
+            rate_Bps=given.rate_Bps,
         )
         peers = roster.Roster(given.peers, wire.socket.family, tell)
         peers.start()
@@ -267,7 +270,7 @@ def run(given: Options, say: Callable[[str], None], make: type[Agent] = Agent) -
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, watch.end)
         try:
-            loop.run(agent, wire, peers, watch, segment.attend)
+            loop.run(agent, wire, peers, watch, segment.check)
         finally:
             peers.end()
             segment.close()

@@ -1,35 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent with a socket and a clock, until it is told to end or its segment has nobody else.
 
-A tick is a millisecond while there is traffic with peers: what has come is taken, then what has
-changed is told. Without traffic it sleeps until a datagram comes, IDLE_S at most.
+csrc/host/agent_wire.h takes and tells; each ROUND_NS, and when a datagram has left something to do,
+it comes back for what happens seldom.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-import select
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from ..native import InputError, now_ns
+from ..native import InputError, check, ffi, lib, now_ns
 from .agent import Agent
-from .message import MOST_BYTES
 from .roster import Address, Roster
 
-IDLE_S = 0.005
-BUSY_NS = 200_000_000  # after the last traffic
-BATCH = 512  # datagrams of one tick at most: a flood does not keep us from our own
+ROUND_NS = 50_000_000
+HOOKS_NS = 1_000_000  # where datagrams are late
 EVERY_NS = 1_000_000_000
 SO_TIMESTAMPNS = 35
-TIMESPEC = struct.Struct("@ll")
-ANCILLARY = socket.CMSG_SPACE(TIMESPEC.size)
-MOST_WAITED_NS = 1_000_000_000
 DSCP = 46 << 2  # expedited forwarding: a network that heeds it lets these few bytes pass
 
 
@@ -40,6 +34,10 @@ class Hooks:
     loss: float = 0.0
     delay_s: float = 0.0
     seed: int = 1
+
+    @property
+    def used(self) -> bool:
+        return self.loss > 0 or self.delay_s > 0
 
 
 def bind(address: str, port: int) -> socket.socket:
@@ -68,16 +66,6 @@ def bind(address: str, port: int) -> socket.socket:
     return made
 
 
-def waited_ns(more: list[tuple[int, int, bytes]]) -> int:
-    """How long a datagram has lain in the socket, as the kernel says it."""
-    for level, kind, data in more:
-        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(data) == TIMESPEC.size:
-            seconds, nanoseconds = TIMESPEC.unpack(data)
-            waited = time.time_ns() - (seconds * EVERY_NS + nanoseconds)
-            return waited if 0 <= waited < MOST_WAITED_NS else 0  # the clock was set meanwhile
-    return 0
-
-
 class Wire:
     """The socket, with what the hooks do to it."""
 
@@ -85,7 +73,6 @@ class Wire:
         self.socket, self.hooks = made, hooks
         self._random = random.Random(hooks.seed)
         self._late: deque[tuple[float, bytes, Address]] = deque()
-        self.lost = 0  # that the system has not taken
 
     def send(self, datagram: bytes, address: Address) -> None:
         if self.hooks.loss and self._random.random() < self.hooks.loss:
@@ -96,10 +83,9 @@ class Wire:
         self._send(datagram, address)
 
     def _send(self, datagram: bytes, address: Address) -> None:
-        try:
+        # no route, a full buffer, a peer's port is closed: the next one says it
+        with contextlib.suppress(OSError):
             self.socket.sendto(datagram, address)
-        except OSError:  # no route, a full buffer, a peer's port is closed: the next one says it
-            self.lost += 1
 
     def flush(self) -> None:
         now = time.monotonic()
@@ -107,41 +93,40 @@ class Wire:
             _, datagram, address = self._late.popleft()
             self._send(datagram, address)
 
-    def take(self, received: Callable[[bytes, Address, int], None]) -> int:
-        for count in range(BATCH):
-            try:
-                datagram, more, _, address = self.socket.recvmsg(MOST_BYTES + 1, ANCILLARY)
-            except BlockingIOError:
-                return count
-            except OSError:  # an error of an earlier datagram
-                continue
-            received(datagram, (address[0], address[1]), now_ns() - waited_ns(more))
-        return BATCH
-
 
 def run(
     agent: Agent,
     wire: Wire,
     roster: Roster,
     each_second: Callable[[], bool],
-    attend: Callable[[int], None],
+    check_segment: Callable[[], None],
 ) -> None:
-    """Until each_second says that it is over. attend: tell the segment that we are there."""
-    busy_ns = second_ns = 0
+    """Until each_second says that it is over, or check_segment that the segment is another's."""
+    out = ffi.new("struct mfs_agent_wire **")
+    six = wire.socket.family == socket.AF_INET6
+    opened = (agent.handle, wire.socket.fileno(), six, wire.hooks.used, out)
+    check(lib.mfs_agent_wire_open(*opened), "the agent's socket")
+    handle = ffi.gc(out[0], lib.mfs_agent_wire_close)
+    second_ns = 0
     while True:
-        wire.take(agent.received)
         now = now_ns()
-        attend(now)
-        if agent.tick(roster.addresses, now):
-            busy_ns = now
-        wire.flush()
+        check_segment()
+        agent.refresh(roster.addresses, now)
         if now - second_ns >= EVERY_NS:
             second_ns = now
             if not each_second():
                 break
-        if now - busy_ns < BUSY_NS:
-            time.sleep(agent.tick_ns / 1e9)
-        else:
-            select.select([wire.socket], [], [], IDLE_S)
+        _go_on(agent, wire, handle, now + (HOOKS_NS if wire.hooks.used else ROUND_NS))
     agent.leave(now_ns())
+    wire.flush()
+
+
+def _go_on(agent: Agent, wire: Wire, handle: Any, until_ns: int) -> None:
+    while left := lib.mfs_agent_wire_run(handle, until_ns):
+        if left == lib.MFS_AGENT_FRAMES:
+            agent.send_frames()
+        else:
+            agent.look_after(left, now_ns())
+        if now_ns() >= until_ns:
+            break
     wire.flush()

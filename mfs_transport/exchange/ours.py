@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """This host's workers and ports, which peers are told: in pages, each a datagram, again and again
-until a peer says that it has them all. And a peer's, as its pages come."""
+until a peer says that it has them all (csrc/host/agent_tell.c). And a peer's, as its pages come."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .message import EGRESS, INGRESS, MOST_PORTS, MOST_WORKERS, Message, Page, Port, Worker
+from .message import EGRESS, INGRESS, MOST_PORTS, MOST_WORKERS, Message, Port, Worker
 from .segment import Segment
 
-WORKERS_A_PAGE = 24  # beside all ports of a host
-MOST_PAGES = MOST_WORKERS // WORKERS_A_PAGE + 1
+MOST_PAGES = 64  # of a peer, with 24 workers each (csrc/host/agent_tell.c)
 
 
 @dataclass
@@ -51,17 +50,6 @@ class Inventory:
 
     def has(self, uid: int) -> bool:
         return uid in self._uids
-
-    @property
-    def pages(self) -> int:
-        return max(1, -(-len(self.workers) // WORKERS_A_PAGE))
-
-    def add_page(self, body: Message, number: int) -> None:
-        """Put that page into a message."""
-        first = number * WORKERS_A_PAGE
-        body.page = Page(number, self.pages)
-        body.ports = list(self.ports.values()) if number == 0 else []
-        body.workers = self.workers[first : first + WORKERS_A_PAGE]
 
 
 @dataclass

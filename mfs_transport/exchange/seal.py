@@ -15,12 +15,9 @@ import secrets
 import stat
 from pathlib import Path
 
-from ..native import InputError
-from . import message
-from .message import Header, Malformed, Message
+from ..native import InputError, ffi
 
 KEY_BYTES = 32
-PREFIX = 4  # bytes of the header that are no part of the nonce, but are sealed as well
 LACKING = (
     "PyNaCl is not installed; hosts need it to trust each other: pip install mfs-transport[agent]"
 )
@@ -55,33 +52,24 @@ def read_key(path: Path) -> bytes:
 
 
 class Seal:
-    """Datagrams of one key."""
+    """The key, and the two functions of libsodium that it is used with; C calls them."""
 
     def __init__(self, key: bytes) -> None:
         try:
-            from nacl import bindings, exceptions
+            from nacl import _sodium, bindings
         except ModuleNotFoundError as error:
             if error.name != "nacl":
                 raise
             raise InputError(LACKING) from None
-        self._key = key
-        self._wrong = exceptions.CryptoError
-        self._close = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt
-        self._open = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt
-
-    def close(self, header: Header, body: Message) -> bytes:
-        """The datagram. ValueError: it would be too long."""
-        clear = message.pack_header(header)
-        return clear + bytes(
-            self._close(message.pack(body), clear[:PREFIX], clear[PREFIX:], self._key)
+        assert bindings.crypto_aead_xchacha20poly1305_ietf_KEYBYTES == KEY_BYTES  # and it is set up
+        self.key = key
+        self.close, self.open = (
+            ffi.cast(
+                f"mfs_agent_{way}_fn",
+                int(_sodium.ffi.cast("uintptr_t", _sodium.ffi.addressof(_sodium.lib, name))),
+            )
+            for way, name in (
+                ("close", "crypto_aead_xchacha20poly1305_ietf_encrypt"),
+                ("open", "crypto_aead_xchacha20poly1305_ietf_decrypt"),
+            )
         )
-
-    def open(self, datagram: bytes) -> tuple[Header, bytes]:
-        """Header and body of a datagram that somebody with the key has made, else Malformed. The
-        body is still to be parsed: most of what comes too late need not be."""
-        header = message.parse_header(datagram)
-        clear, sealed = datagram[: message.HEADER.size], datagram[message.HEADER.size :]
-        try:
-            return header, bytes(self._open(sealed, clear[:PREFIX], clear[PREFIX:], self._key))
-        except self._wrong:
-            raise Malformed("not made with our key") from None

@@ -43,6 +43,7 @@ C_TARGETS = {
     "config": ("core", "host"),
     "wire": ("core", "host", "nccl"),
     "nccl": ("core", "host", "nccl"),
+    "agent": ("core", "host"),
 }
 INCLUDES = {"config": CSRC / "host" / "config.c"}  # a target that includes a source itself
 LOOP_UCP = HERE.parent / "nccl" / "loop_ucp.c"  # the UCX of target nccl

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A tick: what this host wants of far ports, who may send to its own, and whom that is told. */
+#include "host/agent_inside.h"
+
+#include "core/exchange.h"
+
+#define FEW 3u /* peers with traffic; with more of them a tick is twice as long */
+#define BEACON_NS INT64_C(5000000) /* a quarter of the lease, after which a limit is forgotten */
+#define IDLE_NS INT64_C(1000000000)
+#define PAGE_NS INT64_C(5000000)   /* between two pages to one peer */
+#define MOVED_NS INT64_C(1000000)  /* a key that has moved by less is the same */
+#define FRESH_NS INT64_C(4000000)  /* between two tellings of bytes in flight, where a limit is */
+#define SENDER_NS INT64_C(500000)  /* until a sender looks at its limit: docs/decisions/0053 */
+#define WORKERS_A_PAGE 24u         /* beside all ports of a host */
+
+/* --- claims on others' ports --- */
+
+static void claims_gather(struct mfs_agent *agent, int64_t now_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+    struct mfs_claim claims[MFS_FAR_PORTS_MAX];
+    uint32_t count;
+
+    if (!agent->comparable)
+        return;
+    count = ops->claims(ops->context, now_ns, claims, MFS_FAR_PORTS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct mfs_claim *claim = &claims[i];
+        const bool waits = claim->waiting_bytes > 0;
+        struct mfs_agent_said *said;
+
+        if (claim->far >= MFS_FAR_PORTS_MAX || agent->fars[claim->far].peer == MFS_AGENT_NO_PEER ||
+            (!waits && claim->inflight_bytes == 0))
+            continue;
+        said = &agent->peers[agent->fars[claim->far].peer].now;
+        if (said->claim_count == MFS_MESSAGE_PORTS_MAX)
+            continue;
+        said->claims[said->claim_count++] = (struct mfs_message_claim){
+            .port = agent->fars[claim->far].number,
+            .level = waits ? claim->level : MFS_FAR_NO_LEVEL,
+            .span_ns = waits ? claim->span_ns : 0,
+            .waiting_bytes = claim->waiting_bytes,
+            .inflight_bytes = claim->inflight_bytes,
+            .done_bytes = claim->done_bytes,
+        };
+    }
+}
+
+/* --- our own ports --- */
+
+static bool claims_count(const struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    return peer->identity && peer->they.claim_count > 0 &&
+           now_ns - peer->they_ns <= MFS_AGENT_HOLD_NS;
+}
+
+static const struct mfs_message_claim *claim_on(const struct mfs_agent_peer *peer, uint32_t number)
+{
+    for (uint32_t i = 0; i < peer->they.claim_count; i++) {
+        if (peer->they.claims[i].port == number)
+            return &peer->they.claims[i];
+    }
+    return NULL;
+}
+
+static uint32_t others_of(const struct mfs_agent *agent, uint32_t number,
+                          struct mfs_owner_member *members, int64_t now_ns)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < agent->peers_high; i++) {
+        const struct mfs_agent_peer *peer = &agent->peers[i];
+        const struct mfs_message_claim *claim =
+            claims_count(peer, now_ns) ? claim_on(peer, number) : NULL;
+
+        if (!claim)
+            continue;
+        members[count++] = (struct mfs_owner_member){
+            .who = i + 1,
+            /* it was said then: since then the time has gone on */
+            .rank = claim->waiting_bytes > 0
+                        ? mfs_exchange_rank(claim->level, claim->span_ns, peer->they_ns)
+                        : MFS_RANK_NONE,
+            .inflight_bytes = claim->inflight_bytes,
+            .done_bytes = claim->done_bytes,
+            .base_ns = peer->link.base_ns,
+            .at_ns = peer->they_ns,
+        };
+    }
+    return count;
+}
+
+/* This host is one member: its own senders are in an order already. */
+static bool ours_of(const struct mfs_agent *agent, const struct mfs_agent_port *port,
+                    struct mfs_owner_member *member, int64_t now_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+    struct mfs_claim claims[64];
+    const uint32_t count = ops->own_claims(ops->context, port, now_ns, claims, 64);
+
+    *member = (struct mfs_owner_member){.rank = MFS_RANK_NONE, .at_ns = now_ns};
+    for (uint32_t i = 0; i < count; i++) {
+        const mfs_rank_t rank = claims[i].waiting_bytes > 0
+                                    ? mfs_exchange_rank(claims[i].level, claims[i].span_ns, now_ns)
+                                    : MFS_RANK_NONE;
+
+        if (rank < member->rank)
+            member->rank = rank;
+        member->inflight_bytes += claims[i].inflight_bytes;
+        member->done_bytes += claims[i].done_bytes;
+    }
+    return count > 0;
+}
+
+static void span_of(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
+{
+    *level = rank == MFS_RANK_NONE ? MFS_FAR_NO_LEVEL : mfs_rank_level(rank);
+    *span_ns = rank == MFS_RANK_NONE ? 0 : mfs_exchange_span(rank, now_ns);
+}
+
+/* Our senders are told what they have to yield to. */
+static void guest_tell(struct mfs_agent *agent, struct mfs_agent_owned *owned,
+                       const struct mfs_owner_member *others, uint32_t count, int64_t now_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+    mfs_rank_t best = MFS_RANK_NONE;
+    uint64_t inflight = 0, done = 0;
+    uint32_t level;
+    int64_t span_ns;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (others[i].rank < best)
+            best = others[i].rank;
+        inflight += others[i].inflight_bytes;
+        done += others[i].done_bytes;
+    }
+    span_of(best, now_ns, &level, &span_ns);
+    ops->guest(ops->context, &owned->port, level, span_ns, inflight, done, now_ns);
+    owned->guested = true;
+}
+
+static void limit_add(struct mfs_agent_said *said, const struct mfs_message_limit *limit)
+{
+    if (said->limit_count < MFS_MESSAGE_PORTS_MAX)
+        said->limits[said->limit_count++] = *limit;
+}
+
+static void port_judge(struct mfs_agent *agent, struct mfs_agent_owned *owned, int64_t now_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+    struct mfs_owner_member members[MFS_OWNER_MEMBERS_MAX];
+    const uint32_t others = others_of(agent, owned->port.number, members, now_ns);
+    const uint64_t spent = owned->owner.spent_times;
+    struct mfs_message_limit limit = {.port = owned->port.number, .for_ns = MFS_AGENT_HOLD_NS};
+    uint32_t count = others;
+    mfs_rank_t rank;
+
+    if (others == 0) {
+        if (owned->guested)
+            ops->guest(ops->context, &owned->port, MFS_FAR_NO_LEVEL, 0, 0, 0, now_ns);
+        owned->guested = false;
+        return;
+    }
+    count += ours_of(agent, &owned->port, &members[count], now_ns);
+    /* from a claim to its limit, beside the way: half a tick at each end, and the sender's */
+    rank = mfs_owner_judge(&owned->owner, members, count, agent->setup.rate_Bps,
+                           ops->seed_Bps(ops->context, &owned->port), agent->tick_ns + SENDER_NS,
+                           now_ns);
+    agent->counts.had_share += owned->owner.spent_times - spent;
+    guest_tell(agent, owned, members, others, now_ns);
+    if (rank == MFS_RANK_NONE)
+        return;
+    span_of(rank, now_ns, &limit.level, &limit.span_ns);
+    for (uint32_t i = 0; i < others; i++)
+        limit_add(&agent->peers[members[i].who - 1].now, &limit);
+}
+
+/* --- telling --- */
+
+/* In level or key: a span gets shorter by itself. */
+static bool moved(uint32_t level, int64_t span_ns, uint32_t was_level, int64_t was_span_ns,
+                  int64_t age_ns)
+{
+    const int64_t by_ns = span_ns + age_ns - was_span_ns;
+
+    if (level != was_level)
+        return true;
+    return level < MFS_FAR_NO_LEVEL && (by_ns > MOVED_NS || by_ns < -MOVED_NS);
+}
+
+/* Has anything changed that the peer should know before the next beacon? */
+static bool differ(const struct mfs_agent_peer *peer, int64_t age_ns)
+{
+    const struct mfs_agent_said *now = &peer->now, *told = &peer->told;
+
+    if (told->claim_count != now->claim_count || told->limit_count != now->limit_count)
+        return true;
+    if (peer->they.limit_count > 0 && age_ns >= FRESH_NS)
+        return true;
+    for (uint32_t i = 0; i < now->claim_count; i++) {
+        const struct mfs_message_claim *one = &now->claims[i], *was = &told->claims[i];
+
+        if (one->port != was->port ||
+            moved(one->level, one->span_ns, was->level, was->span_ns, age_ns))
+            return true;
+    }
+    for (uint32_t i = 0; i < now->limit_count; i++) {
+        const struct mfs_message_limit *one = &now->limits[i], *was = &told->limits[i];
+
+        if (one->port != was->port ||
+            moved(one->level, one->span_ns, was->level, was->span_ns, age_ns))
+            return true;
+    }
+    return false;
+}
+
+static bool said_anything(const struct mfs_agent_said *said)
+{
+    return said->claim_count > 0 || said->limit_count > 0;
+}
+
+static bool due(const struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    const int64_t age_ns = now_ns - peer->told_ns;
+
+    if (peer->owes)
+        return true;
+    if (said_anything(&peer->now) || said_anything(&peer->told))
+        return age_ns >= BEACON_NS || differ(peer, age_ns);
+    return age_ns >= IDLE_NS;
+}
+
+static void body_begin(struct mfs_agent *agent)
+{
+    struct mfs_message *body = &agent->body;
+
+    body->leaves = false;
+    body->page = body->pages = 0;
+    body->port_count = body->worker_count = body->claim_count = body->limit_count = 0;
+}
+
+static void body_say(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    const struct mfs_agent_said *said = &peer->now;
+    struct mfs_message *body = &agent->body;
+
+    for (uint32_t i = 0; i < said->claim_count; i++)
+        body->claims[i] = said->claims[i];
+    for (uint32_t i = 0; i < said->limit_count; i++)
+        body->limits[i] = said->limits[i];
+    body->claim_count = said->claim_count;
+    body->limit_count = said->limit_count;
+    agent->counts.limits_told += said->limit_count;
+    peer->told = *said;
+    peer->told_ns = now_ns;
+    peer->owes = false;
+}
+
+/* Which of our workers it is told next. */
+static void body_page(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    const uint32_t pages = (agent->worker_count + WORKERS_A_PAGE - 1) / WORKERS_A_PAGE;
+    struct mfs_message *body = &agent->body;
+    uint32_t first;
+
+    body->pages = (uint16_t)(pages > 0 ? pages : 1);
+    body->page = (uint16_t)(peer->page % body->pages);
+    first = body->page * WORKERS_A_PAGE;
+    for (uint32_t i = 0; i < agent->owned_count && body->page == 0; i++) {
+        struct mfs_message_port *port = &body->ports[body->port_count++];
+
+        port->direction = (uint8_t)agent->owned[i].port.direction;
+        for (uint32_t k = 0; k <= MFS_MESSAGE_NAME_MAX; k++)
+            port->name[k] = agent->owned[i].port.name[k];
+    }
+    for (uint32_t i = first; i < agent->worker_count && i < first + WORKERS_A_PAGE; i++)
+        body->workers[body->worker_count++] = agent->workers[i];
+    peer->page = (body->page + 1u) % body->pages;
+    peer->page_ns = now_ns;
+    agent->counts.page++;
+}
+
+static void tell(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    const bool page = peer->have != agent->version && now_ns - peer->page_ns >= PAGE_NS;
+    struct mfs_message *body = &agent->body;
+    int64_t held_us;
+
+    body_begin(agent);
+    if (due(peer, now_ns))
+        body_say(agent, peer, now_ns);
+    else if (page)
+        body_page(agent, peer, now_ns);
+    else
+        return;
+    held_us = (now_ns - peer->link.heard_ns) / 1000;
+    body->to_boot = peer->link.boot;
+    body->heard = peer->link.sequence;
+    body->held_us = held_us < 0 ? 0 : held_us > UINT32_MAX ? UINT32_MAX : (uint32_t)held_us;
+    body->have = peer->version;
+    mfs_agent_send(agent, &peer->address, body, now_ns);
+}
+
+uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+    uint32_t busy = 0;
+
+    ops->attend(ops->context, now_ns);
+    for (uint32_t i = 0; i < agent->peers_high; i++)
+        agent->peers[i].now.claim_count = agent->peers[i].now.limit_count = 0;
+    claims_gather(agent, now_ns);
+    for (uint32_t i = 0; i < agent->owned_count; i++)
+        port_judge(agent, &agent->owned[i], now_ns);
+    for (uint32_t i = 0; i < agent->peers_high; i++) {
+        struct mfs_agent_peer *peer = &agent->peers[i];
+
+        if (!peer->identity)
+            continue;
+        busy += peer->now.claim_count > 0 || claims_count(peer, now_ns);
+        tell(agent, peer, now_ns);
+    }
+    agent->tick_ns = busy > FEW ? 2 * MFS_AGENT_TICK_NS : MFS_AGENT_TICK_NS;
+    return busy;
+}
+
+void mfs_agent_leave(struct mfs_agent *agent, int64_t now_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+
+    for (uint32_t i = 0; i < agent->owned_count; i++) {
+        struct mfs_agent_owned *owned = &agent->owned[i];
+
+        if (owned->guested)
+            ops->guest(ops->context, &owned->port, MFS_FAR_NO_LEVEL, 0, 0, 0, now_ns);
+        owned->guested = false;
+    }
+}
