@@ -38,6 +38,7 @@ from .segment import NO_FAR, Segment
 GREET_NS = 200_000_000  # between two attempts to reach an address
 GONE_NS = 5_000_000_000  # a peer that is silent for so long is forgotten
 REFRESH_NS = 50_000_000  # between two looks at our own workers
+PEERS_NS = 100_000_000  # between two looks for peers that are gone, or are to be asked
 ANSWER_NS = 1_000_000  # between two answers to a stranger
 
 
@@ -130,7 +131,7 @@ class Agent:
         self.tellers: dict[int, set[int]] = {}  # of a worker's uid: the peers that say it is theirs
         self.answered_ns: dict[Address, int] = {}  # when it was last told who we are
         self.asked_ns: dict[Address, int] = {}  # when an address was last asked who it is
-        self._refresh_ns = 0
+        self._refresh_ns = self._peers_ns = 0
         self._policy = ""
         self._said: set[str] = set()
         self.handle = self._made(seal, rate_Bps)
@@ -304,8 +305,10 @@ class Agent:
         if self.inventory.refresh(self.segment):
             self._tell_own()
         self._follow_policy()
-        self._look_for_gone(now_ns)
-        self._ask(addresses, now_ns)
+        if now_ns - self._peers_ns >= PEERS_NS or not self._peers_ns:
+            self._peers_ns = now_ns
+            self._look_for_gone(now_ns)
+            self._ask(addresses, now_ns)
 
     def leave(self, now_ns: int) -> None:
         """We end: nobody has to wait until we are missed."""

@@ -67,8 +67,9 @@ def options(
     peers = settings["MFS_PEERS"].value
     if not peers:
         raise InputError("MFS_PEERS: no peers are named; as in MFS_PEERS=decode-0,decode-1")
+    address, port = roster.own_address(settings["MFS_AGENT_ADDRESS"].value)
     try:
-        roster.named(peers)
+        roster.check(peers, (address, port))
     except OSError as error:
         raise InputError(f"MFS_PEERS {peers}: {error.strerror}") from None
     file = settings["MFS_AGENT_KEY_FILE"].value
@@ -79,7 +80,6 @@ def options(
         )
     key = read_key(Path(file))
     Seal(key)  # the library is there
-    address, port = roster.own_address(settings["MFS_AGENT_ADDRESS"].value)
     return Options(
         settings["MFS_SEGMENT"].value, peers, key, address, port, rate_Bps, stays, hooks=hooks
     )
@@ -264,7 +264,8 @@ def run(
             addresses=addresses,
             rate_Bps=given.rate_Bps,
         )
-        peers = roster.Roster(given.peers, wire.socket.family, tell)
+        own = (given.address, given.port)
+        peers = roster.Roster(given.peers, wire.socket.family, tell, own)
         peers.start()
         watch = Watch(agent, wire, given.segment, given.stays, lines)
         for ending in (signal.SIGTERM, signal.SIGINT):

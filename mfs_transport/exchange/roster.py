@@ -4,6 +4,7 @@
     decode-0,decode-1:9700,10.1.2.3,[fd00::7]:9655    names and addresses; with a port of their own
     mfs-node.mfs-system.svc                           a name: all addresses that DNS has for it
     file:/etc/mfs/peers                               a line each of the above; # begins a remark
+    etcd://etcd-0:2379/mfs/agents                     who has entered itself there: etcd.py
 
 Names are asked for again now and then by a thread of its own, since DNS may take its time; a file
 is read again when it has changed. What cannot be had now leaves what was known.
@@ -11,6 +12,7 @@ is read again when it has changed. What cannot be had now leaves what was known.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -19,12 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..native import InputError, shown
+from . import etcd
 
 PORT = 9655
 MOST = 256  # peers
 EVERY_S = 10.0
 FILE = "file:"
 MOST_FILE = 1 << 20
+ENDS_S = 2.0
 
 Address = tuple[str, int]
 
@@ -75,7 +79,9 @@ def named(text: str) -> list[Address]:
     if text.startswith(FILE):
         return read_file(Path(text.removeprefix(FILE)))
     if "://" in text:
-        raise InputError(f"MFS_PEERS {shown(text)}: names with commas, or {FILE}PATH")
+        raise InputError(
+            f"MFS_PEERS {shown(text)}: names with commas, {FILE}PATH, or {etcd.SCHEME}HOST:PORT"
+        )
     return parse(text)
 
 
@@ -92,20 +98,55 @@ def resolve(peers: list[Address], family: int) -> list[Address]:
     return sorted(found)[:MOST]
 
 
+def check(text: str, own: Address) -> None:
+    """Can the peers be looked up by that? InputError, or OSError of the file."""
+    if not text.startswith(etcd.SCHEME):
+        named(text)
+        return
+    etcd.parse(text)
+    if not own[0]:
+        raise InputError(
+            "MFS_AGENT_ADDRESS: others find this host by what it enters into etcd: "
+            "MFS_AGENT_ADDRESS=10.0.0.1"
+        )
+
+
+def entered(rows: list[str]) -> list[Address]:
+    """Of what stands in etcd: rubbish there is nobody."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(InputError):
+            found.append(parse_one(row))
+    return found[:MOST]
+
+
 @dataclass
 class Roster:
-    """The peers' addresses, looked up by a thread that `start` begins."""
+    """The peers' addresses, looked up by a thread that `start` begins. own: ours, for etcd."""
 
     text: str
     family: int
     say: Callable[[str], None]
+    own: Address = ("", PORT)
     addresses: list[Address] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
     _said: str = ""
+    _etcd: etcd.Etcd | None = None
+    _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        if self.text.startswith(etcd.SCHEME):
+            host, port = self.own
+            self._etcd = etcd.Etcd(
+                self.text, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            )
+
+    def _named(self) -> list[Address]:
+        return entered(self._etcd.look()) if self._etcd else named(self.text)
 
     def look(self) -> None:
         try:
-            found = resolve(named(self.text), self.family)
+            found = resolve(self._named(), self.family)
         except (InputError, OSError) as error:
             self._tell(f"the peers stay as they were: {error}")
             return
@@ -121,14 +162,19 @@ class Roster:
             self.say(line)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="roster", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
             began = time.monotonic()
             self.look()
             if self._ended.wait(max(1.0, EVERY_S - (time.monotonic() - began))):
-                return
+                break
+        if self._etcd:
+            self._etcd.leave()
 
     def end(self) -> None:
         self._ended.set()
+        if self._etcd and self._thread:
+            self._thread.join(ENDS_S)  # our entry there goes
