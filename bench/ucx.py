@@ -6,7 +6,7 @@
     mfs bench ucx --contend 8 --size 16m    # an urgent put beside 8 flows
     mfs bench ucx --many 120000 --size 45k  # one transfer of so many puts
     mfs bench ucx --instructions            # added to one small operation
-    UCX_TLS=rc mfs bench ucx --libucp /usr/lib/x86_64-linux-gnu/libucp.so.0 --transport as-set
+    UCX_TLS=rc mfs bench ucx --libucp /usr/lib/libucp.so.0 --transport as-set
 
 With --libucp it is another UCX than that of the libucx wheel, which has no RDMA; `as-set` leaves
 UCX_TLS and UCX_NET_DEVICES as they are in the environment.
