@@ -25,9 +25,8 @@ static void add(struct mfs_sim *sim, struct mfs_slack *slack, int64_t due_ns, do
     mfs_slack_add(slack, mfs_time_minus(due_ns, sim->now_ns), (uint64_t)ceil(bytes));
 }
 
-static bool given_up(const struct mfs_sim *sim, const struct mfs_sim_request *request)
+static bool given_up(const struct mfs_sim_request *request)
 {
-    (void)sim;
     return (request->facts.flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) != 0;
 }
 
@@ -40,7 +39,7 @@ static void add_line(struct mfs_sim *sim, struct mfs_slack *slack, uint32_t inde
 
     mfs_sim_line_advance(sim, line);
     if (bundle->stage == MFS_STAGE_P2D) { /* with the groups that are not computed yet */
-        if (!given_up(sim, request) && line->level != sim->params.levels)
+        if (!given_up(request) && line->level != sim->params.levels)
             add(sim, slack, request->facts.deadline_ns,
                 mfs_sim_request_p2d_left(sim, owner) / sim->cluster->unit_hosts);
         return;
@@ -80,7 +79,7 @@ void mfs_slack_of_decode(struct mfs_sim *sim, uint32_t decode, uint32_t nic,
     for (uint32_t i = 0; i < there->count; i++) {
         const struct mfs_sim_request *request = &sim->requests[there->list[i]];
 
-        if (there->list[i] % sim->cluster->nics == nic && !given_up(sim, request))
+        if (there->list[i] % sim->cluster->nics == nic && !given_up(request))
             add(sim, slack, request->facts.deadline_ns,
                 mfs_sim_request_p2d_left(sim, there->list[i]));
     }

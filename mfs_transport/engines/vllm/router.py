@@ -408,9 +408,9 @@ def plug(
 ) -> Clients:
     """Let the module of an example proxy choose by slack. kv_token_bytes: of a token's KV, all
     layers; ttft_s, usual_tokens: of a request that does not say it; slack_port: where `mfs slack`
-    answers on each host of the proxy's servers; prefill, decode: which way KV is moved (a connector
-    that pushes: both ends by the prefill's egress, so prefill="egress" counts; one that pulls: the
-    decode's ingress)."""
+    answers on each host of the proxy's servers; prefill, decode: the direction of the port that
+    each is judged by. Who posts the transfers knows what waits: prefill's egress with a connector
+    that pushes, decode's ingress with one that pulls."""
     original = getattr(proxy, "get_next_client", None)
     if not callable(original):
         raise InputError(
