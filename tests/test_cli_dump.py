@@ -57,7 +57,7 @@ def rows(segment: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def stuck(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def stuck(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     env = toolbox.environment(
         UCX_TLS="tcp",
         UCX_NET_DEVICES="lo",
@@ -68,7 +68,7 @@ def stuck(folder: Path) -> Iterator[subprocess.Popen[str]]:
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, toolbox.HERE / "nixl_dump.py"],
+            [sys.executable, toolbox.HERE / "nixl_dump.py", *arguments],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -118,6 +118,29 @@ def test_a_stopped_peer_is_named(tmp_path: Path):
         process.stdin.flush()
         assert process.stdout.readline() == "DONE\n"
         assert [one for one in rows(segment) if one["left_bytes"]] == []
+
+
+@pytest.mark.nixl
+@needs_nixl
+@pytest.mark.parametrize("size", ["30000", "120000"])  # in one piece at once, and in chunks
+def test_a_transfer_that_is_wholly_in_flight_is_named(tmp_path: Path, size: str):
+    """Nothing is queued, so the queue is not looked at for its own sake."""
+    segment = tmp_path / "segment"
+    with stuck(tmp_path, size):
+        (row,) = wait_for(
+            lambda: [one for one in rows(segment) if one["stalled"] and one["peer_s"] > 1.5]
+        )
+        assert (row["request"], row["stage"], row["layer"]) == ("cmpl-17", "p2d", 3)
+        assert (row["peer"], row["why"], row["flows"]) == ("sick", "flight", 0)
+        assert (row["left_bytes"], row["sent_bytes"]) == (0, int(size))
+        assert row["wait_s"] >= 1.5
+        assert row["reason"].startswith("sick: takes no bytes since")
+        text = " ".join(mfs_dump(segment).split())
+        assert "nothing is queued" in text
+        assert "cmpl-17 p2d" in text
+        log = tmp_path / "log"
+        line = wait_for(lambda: [one for one in log.read_text().splitlines() if "no bytes" in one])
+        assert f"{size} bytes are in flight to it (the oldest of request cmpl-17" in line[0]
 
 
 # --- what is shown ---
@@ -171,6 +194,21 @@ def queue_of(waits: list[Wait], **values: Any) -> Queue:
         ({}, {}, "decode-host-17.example.org: takes no bytes since 3.2 s"),
         ({"peer": ""}, {}, "its receiver: takes no bytes since 3.2 s"),
         ({"why": "flight", "peer_s": None}, {}, "decode-host-17.example.org: takes no bytes"),
+        (
+            {"why": "flight", "peer_s": 0.2},
+            {},
+            "decode-host-17.example.org: all of it is in flight",
+        ),
+        (
+            {"why": "flight", "peer_s": 0.2, "sent_bytes": 0},
+            {},
+            "decode-host-17.example.org: takes no bytes since 0.2 s",
+        ),
+        (
+            {"why": "flight"},
+            {"still": True, "age_s": 2.0},
+            "decode-host-17.example.org: no byte was seen to arrive since 3.2 s",
+        ),
         ({"why": "slow"}, {}, "decode-host-17.example.org: is slower than the port"),
         ({"why": "others"}, {"better": "7", "better_level": 0}, "process 7: sends level 0 first"),
         ({"why": "others"}, {}, "more urgent transfers of another process"),

@@ -86,6 +86,16 @@ void mfs_sender_publish(struct mfs_sender *sender, int64_t now_ns)
     mfs_sender_rest(sender);
 }
 
+void mfs_sender_watch(struct mfs_sender *sender, int64_t now_ns)
+{
+    struct mfs_others others;
+
+    mfs_sender_publish(sender, now_ns);
+    mfs_sender_look(sender, now_ns, &others);
+    if (mfs_sender_look_at_own(sender, &others, now_ns))
+        mfs_sender_publish(sender, now_ns);
+}
+
 /* More flows at one time than the queue knows: a coarser tag will do. */
 static __attribute__((noinline, cold)) int push_coarser(struct mfs_sender *sender,
                                                         struct mfs_op *op, struct mfs_voq *voq,

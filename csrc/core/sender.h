@@ -60,6 +60,12 @@ struct mfs_port_ops {
 
 struct mfs_sender;
 
+/* An operation of which nothing is queued any more, and bytes are in flight. posted_ns 0: not
+ * known.
+ */
+typedef void (*mfs_under_way)(void *found, const struct mfs_destination *destination,
+                              const struct mfs_tag *tag, uint64_t bytes, int64_t posted_ns);
+
 /* Who carries the chunks. All NULL: the owner calls next() itself. */
 struct mfs_transport_ops {
     /* May a chunk be taken now? NULL: always. */
@@ -73,6 +79,9 @@ struct mfs_transport_ops {
     void *ctx;
     /* Its name, for people; size bytes with the NUL. NULL: it has none. */
     void (*describe)(void *ctx, const struct mfs_destination *destination, char *name, size_t size);
+    /* `each` for each operation that is under way, in any order: for who asks what waits. NULL: it
+     * keeps no account of them. */
+    void (*under_way)(void *ctx, mfs_under_way each, void *found);
 };
 
 struct mfs_sender_config {
@@ -176,6 +185,9 @@ MFS_API void mfs_sender_overdraw(struct mfs_sender *sender, struct mfs_destinati
 MFS_API int mfs_sender_remove(struct mfs_sender *sender, struct mfs_op *op, int64_t now_ns);
 /* Tell the others what waits here, and that we move. */
 MFS_API void mfs_sender_publish(struct mfs_sender *sender, int64_t now_ns);
+/* Nothing is queued, so nobody asks next(), but bytes are in flight: look at the port all the same,
+ * now and then, so that it is seen and told when they do not leave. */
+MFS_API void mfs_sender_watch(struct mfs_sender *sender, int64_t now_ns);
 
 /* Another policy or other parameters; all but the rate, which is the port's. */
 MFS_API int mfs_sender_set_policy(struct mfs_sender *sender, const struct mfs_policy *policy,

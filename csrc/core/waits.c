@@ -73,6 +73,66 @@ static void flow_add(struct found *found, uint32_t index, mfs_rank_t rank)
     };
 }
 
+/* --- in flight --- */
+
+static bool is_of_interest(const struct found *found, const struct mfs_destination *destination)
+{
+    if (destination->inflight_bytes == 0 || (found->only && found->only != destination))
+        return false;
+    return destination->state != MFS_DESTINATION_OPEN ||
+           mfs_rmlq_operations(found->sender->queue) == 0;
+}
+
+static bool is_same(const struct mfs_wait *wait, const struct mfs_destination *destination,
+                    const struct mfs_tag *tag)
+{
+    return wait->destination == destination && wait->tag.request == tag->request &&
+           wait->tag.layer == tag->layer && wait->tag.stage == tag->stage;
+}
+
+static void in_flight(void *ctx, const struct mfs_destination *destination,
+                      const struct mfs_tag *tag, uint64_t bytes, int64_t posted_ns)
+{
+    struct found *found = ctx;
+    uint32_t at = 0;
+
+    if (!is_of_interest(found, destination))
+        return;
+    if (posted_ns == 0) /* not later than that, but for what it takes to see that it is slow */
+        posted_ns = destination->moved_ns;
+    while (at < found->count && !is_same(&found->waits[at], destination, tag))
+        at++;
+    if (at < found->count && found->waits[at].flow != 0)
+        return; /* more of it is queued: it is there already */
+    if (at < found->count) { /* anew, where it belongs by its oldest operation */
+        bytes += found->waits[at].bytes_sent;
+        if (posted_ns > found->waits[at].posted_ns)
+            posted_ns = found->waits[at].posted_ns;
+        for (found->count--; at < found->count; at++)
+            found->waits[at] = found->waits[at + 1];
+    }
+    at = place_make(found, posted_ns);
+    if (at < found->room)
+        found->waits[at] = (struct mfs_wait){
+            .tag = *tag,
+            .destination = destination,
+            .bytes_sent = bytes,
+            .posted_ns = posted_ns,
+            .level = MFS_LEVELS_MAX,
+            .why = MFS_WAIT_FLIGHT,
+        };
+}
+
+static bool is_there(const struct found *found, const struct mfs_destination *destination)
+{
+    for (uint32_t at = 0; at < found->count; at++) {
+        if (found->waits[at].destination == destination)
+            return true;
+    }
+    return false;
+}
+
+/* Those of which the transport has not said what is in flight. */
 static void peers_add(struct found *found, uint32_t state)
 {
     const struct mfs_destination *at = found->sender->destinations.in[state].first;
@@ -80,7 +140,7 @@ static void peers_add(struct found *found, uint32_t state)
     for (; at; at = at->next) {
         uint32_t place;
 
-        if (at->voq.operations > 0 || (found->only && found->only != at))
+        if (at->voq.operations > 0 || (found->only && found->only != at) || is_there(found, at))
             continue;
         place = place_make(found, at->moved_ns);
         if (place < found->room)
@@ -91,6 +151,19 @@ static void peers_add(struct found *found, uint32_t state)
                 .why = MFS_WAIT_FLIGHT,
             };
     }
+}
+
+static void flight_add(struct found *found)
+{
+    const struct mfs_sender *sender = found->sender;
+    const struct mfs_destinations *all = &sender->destinations;
+    const bool slow = all->in[MFS_DESTINATION_SLOW].first || all->in[MFS_DESTINATION_STALLED].first;
+
+    if (sender->transport.under_way && found->room > 0 &&
+        (slow || (all->busy > 0 && mfs_rmlq_operations(sender->queue) == 0)))
+        sender->transport.under_way(sender->transport.ctx, in_flight, found);
+    peers_add(found, MFS_DESTINATION_SLOW);
+    peers_add(found, MFS_DESTINATION_STALLED);
 }
 
 uint32_t mfs_sender_waits(const struct mfs_sender *sender,
@@ -115,7 +188,6 @@ uint32_t mfs_sender_waits(const struct mfs_sender *sender,
         if (flow->voq->flows[mfs_flow_kind(flow)].where[index] == MFS_HEAP_NOWHERE)
             flow_add(&found, index, MFS_RANK_NONE);
     }
-    peers_add(&found, MFS_DESTINATION_SLOW);
-    peers_add(&found, MFS_DESTINATION_STALLED);
+    flight_add(&found);
     return found.count;
 }

@@ -93,7 +93,8 @@ void mfs_waits_oldest(struct mfs_host *host, const struct mfs_sender *sender,
     char words[160];
 
     *text = '\0';
-    if (mfs_sender_waits(sender, destination, &wait, 1) == 0 || wait.flow == 0)
+    if (mfs_sender_waits(sender, destination, &wait, 1) == 0 ||
+        (wait.flow == 0 && wait.bytes_sent == 0))
         return;
     tag_words(host, &wait.tag, words, sizeof(words));
     snprintf(text, size, " (the oldest of %s)", words);
@@ -125,7 +126,8 @@ static int64_t recall(const struct mfs_waits *waits, const struct mfs_wait *wait
     *said = false;
     if (wait->flow == 0) {
         *said = true; /* the transport tells of peers */
-        return wait->posted_ns;
+        return wait->destination->moved_ns > wait->posted_ns ? wait->destination->moved_ns
+                                                             : wait->posted_ns;
     }
     for (uint32_t i = 0; i < waits->count; i++) {
         if (waits->seen[i].flow != wait->flow)
@@ -139,18 +141,22 @@ static int64_t recall(const struct mfs_waits *waits, const struct mfs_wait *wait
     return wait->bytes_sent > 0 ? now_ns : wait->posted_ns;
 }
 
+/* The oldest that is due, and how many are beside it. */
 static void say(const struct mfs_waits *waits, const struct mfs_sender *sender,
-                const struct mfs_wait *wait, int64_t age_ns)
+                const struct mfs_wait *wait, int64_t age_ns, uint32_t others)
 {
-    char words[160], peer[MFS_PEER_NAME_MAX + 1];
+    char words[160], peer[MFS_PEER_NAME_MAX + 1], more[80] = "";
 
     tag_words(waits->host, &wait->tag, words, sizeof(words));
     mfs_waits_peer(sender, wait->destination, peer);
+    if (others > 0)
+        snprintf(more, sizeof(more), ", and so do %s%u other%s",
+                 others + 1 == MFS_WAIT_ROWS ? "at least " : "", others, others == 1 ? "" : "s");
     mfs_log(MFS_LOG_WARN,
-            "nothing of %s%s%s has been sent since %.1f s: %llu bytes wait for %s; `mfs dump` "
+            "nothing of %s%s%s has been sent since %.1f s: %llu bytes wait for %s%s; `mfs dump` "
             "shows all that wait",
             words, *peer ? " to " : "", peer, (double)age_ns * 1e-9,
-            (unsigned long long)wait->bytes_left, why_words(wait->why));
+            (unsigned long long)wait->bytes_left, why_words(wait->why), more);
 }
 
 static void row_write(struct mfs_wait_table *table, uint32_t at, const struct mfs_sender *sender,
@@ -199,28 +205,47 @@ static void table_write(const struct mfs_waits *waits, const struct mfs_sender *
     mfs_publish(&table->sequence, (sequence | 1) + 1);
 }
 
+/* What waits for a peer that takes no bytes is told by its transport. */
+static bool is_told_here(const struct mfs_wait *wait)
+{
+    return wait->flow != 0 && wait->why != MFS_WAIT_STALLED;
+}
+
+/* Of those that are due, one line: about the oldest, and not sooner than a limit after the last. */
+static void say_due(struct mfs_waits *now, const struct mfs_sender *sender,
+                    const struct mfs_wait *found, int64_t now_ns)
+{
+    uint32_t due = 0, oldest = 0;
+    bool fresh = false;
+
+    if (now_ns - now->said_ns < now->limit_ns && now->said_ns != 0)
+        return;
+    for (uint32_t i = 0; i < now->count; i++) {
+        if (now_ns - now->seen[i].moved_ns <= now->limit_ns || !is_told_here(&found[i]))
+            continue;
+        if (due++ == 0 || now->seen[i].moved_ns < now->seen[oldest].moved_ns)
+            oldest = i;
+        fresh = fresh || !now->seen[i].said;
+        now->seen[i].said = true;
+    }
+    if (!fresh)
+        return;
+    now->said_ns = now_ns;
+    say(now, sender, &found[oldest], now_ns - now->seen[oldest].moved_ns, due - 1);
+}
+
 int64_t mfs_waits_tell(struct mfs_waits *waits, const struct mfs_sender *sender, int64_t now_ns)
 {
     struct mfs_waits now = *waits;
     struct mfs_wait found[MFS_WAIT_ROWS];
-    bool silent = false;
 
     now.count = mfs_sender_waits(sender, NULL, found, MFS_WAIT_ROWS);
     for (uint32_t i = 0; i < now.count; i++) {
-        bool said;
-        const int64_t moved_ns = recall(waits, &found[i], now_ns, &said);
-        const bool due = now_ns - moved_ns > waits->limit_ns && !said;
-
+        now.seen[i].moved_ns = recall(waits, &found[i], now_ns, &now.seen[i].said);
         now.seen[i].flow = found[i].flow;
         now.seen[i].bytes_sent = found[i].bytes_sent;
-        now.seen[i].moved_ns = moved_ns;
-        now.seen[i].said = said || due;
-        /* one line a look: the others have waited for the same, most likely */
-        if (due && !silent && found[i].why != MFS_WAIT_STALLED) {
-            say(waits, sender, &found[i], now_ns - moved_ns);
-            silent = true;
-        }
     }
+    say_due(&now, sender, found, now_ns);
     *waits = now;
     if (waits->table)
         table_write(waits, sender, found, now.count, now_ns);

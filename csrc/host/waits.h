@@ -61,7 +61,8 @@ struct mfs_waits {
     struct mfs_wait_table *table; /* NULL: none was left */
     uint32_t owner, port, sender; /* what stands in it */
     int64_t every_ns; /* between two times that it tells */
-    int64_t limit_ns; /* what has not moved for so long is said in the log */
+    int64_t limit_ns; /* what has not moved for so long is said in the log, as often at most */
+    int64_t said_ns; /* when it was last; 0: never */
     uint32_t count;
     struct {
         uint64_t flow, bytes_sent;

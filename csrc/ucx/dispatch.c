@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <stdio.h>
 
 #include "host/log.h"
-#include "host/waits.h"
 #include "ucx/chunk.h"
 #include "ucx/finish.h"
 #include "ucx/flush.h"
+#include "ucx/watch.h"
 
 /* --- the queue; mutex held --- */
 
@@ -80,49 +79,29 @@ static void lane_post(void *ctx, const struct mfs_chunk *next)
     issue_between(worker);
 }
 
-static void lane_stalled(void *ctx, const struct mfs_destination *destination, int64_t age_ns)
-{
-    const struct mfs_ucx_lane *lane = ctx;
-    char peer[MFS_PEER_NAME_MAX + 1], oldest[200];
-
-    mfs_waits_peer(lane->sender, destination, peer);
-    mfs_waits_oldest(lane->worker->host, lane->sender, destination, oldest, sizeof(oldest));
-    mfs_log(MFS_LOG_WARN,
-            "%s takes no bytes since %.1f s: %llu operations wait for it%s; transfers to others go "
-            "on",
-            peer, (double)age_ns * 1e-9, (unsigned long long)destination->voq.operations, oldest);
-}
-
-static void lane_describe(void *ctx, const struct mfs_destination *destination, char *name,
-                          size_t size)
-{
-    const struct mfs_ucx_ep *ep = destination->user;
-
-    (void)ctx;
-    if (*ep->peer)
-        snprintf(name, size, "%s", ep->peer);
-    else
-        snprintf(name, size, "the peer of endpoint %p", (void *)ep->handle);
-}
-
-int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
+static __attribute__((noinline, cold)) int lane_join_port(struct mfs_ucx_worker *worker,
+                                                          struct mfs_ucx_lane *lane)
 {
     const enum mfs_direction direction =
         lane == &worker->lanes[MFS_UCX_EGRESS] ? MFS_EGRESS : MFS_INGRESS;
     const struct mfs_transport_ops transport = {
         .ready = lane_may_post,
         .post = lane_post,
-        .stalled = lane_stalled,
+        .stalled = mfs_ucx_lane_stalled,
         .ctx = lane,
-        .describe = lane_describe,
+        .describe = mfs_ucx_lane_describe,
+        .under_way = mfs_ucx_lane_under_way,
     };
     char port[MFS_PORT_NAME_MAX + 1];
 
-    if (MFS_LIKELY(lane->sender != NULL))
-        return 0;
     lane->worker = worker;
     mfs_port_own(port);
     return mfs_sender_join(worker->host, port, direction, &transport, &lane->sender);
+}
+
+int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
+{
+    return MFS_LIKELY(lane->sender != NULL) ? 0 : lane_join_port(worker, lane);
 }
 
 static __attribute__((noinline, cold)) struct mfs_destination *lane_open(struct mfs_ucx_ep *ep,
@@ -157,6 +136,7 @@ static void lane_join(struct mfs_ucx_request *request, const struct mfs_tag *tag
 {
     const uint8_t other = !request->lane;
 
+    request->tag = *tag;
     request->untagged = tag->request == MFS_REQUEST_NONE && tag->stage == MFS_STAGE_NONE;
     if (request->untagged && request->ep->untagged[other] > 0)
         request->lane = other;
@@ -392,8 +372,10 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
 
     if (mfs_get(&worker->done_count) > 0)
         return true;
-    if (mfs_get(&worker->queued_count) == 0)
+    if (mfs_get(&worker->queued_count) == 0) {
+        mfs_ucx_watch_sleep(worker);
         return false;
+    }
     mfs_ucx_lock(worker);
     for (int i = 0; i < MFS_UCX_LANES; i++) {
         const struct mfs_sender *sender = worker->lanes[i].sender;

@@ -14,6 +14,7 @@
 #include "ucx/flush.h"
 #include "ucx/map.h"
 #include "ucx/shim.h"
+#include "ucx/watch.h"
 
 _Atomic int mfs_ucx_state;
 static struct mfs_ucx_map areas = {.mutex = PTHREAD_MUTEX_INITIALIZER}; /* of contexts */
@@ -150,6 +151,8 @@ static inline unsigned progress(struct mfs_ucx_worker *worker)
     mfs_ucx_leave(worker);
     if (!MFS_LIKELY(mfs_get(&worker->queued_count) == 0 && mfs_get(&worker->done_count) == 0))
         count = progress_ours(worker, count);
+    else if (count == 0)
+        mfs_ucx_watch_round(worker);
     return count;
 }
 

@@ -54,7 +54,8 @@ static void put(struct mfs_ucx_express_pool *pool, const struct mfs_ucx_express 
 
 /* NULL: something waits, or the port has no room. */
 static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
-                                    const struct mfs_ucx_operation *operation)
+                                    const struct mfs_ucx_operation *operation,
+                                    const struct mfs_tag *tag)
 {
     struct mfs_ucx_worker *worker = ep->worker;
     const uint8_t own = mfs_ucx_own_lane(operation);
@@ -75,6 +76,7 @@ static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
     mfs_set(&worker->express.used, ~free | (free & -free));
     express->ep = ep;
     express->bytes = operation->bytes;
+    express->tag = *tag;
     express->lane = own;
     express->over = express->silent = false;
     express->callback = param->op_attr_mask & UCP_OP_ATTR_FIELD_CALLBACK ? param->cb.send : NULL;
@@ -141,14 +143,14 @@ static ucs_status_ptr_t post(const struct mfs_ucx_worker *worker, ucp_ep_h handl
 }
 
 bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
-                     ucs_status_ptr_t *result)
+                     const struct mfs_tag *tag, ucs_status_ptr_t *result)
 {
     struct mfs_ucx_worker *worker = ep->worker;
     struct mfs_ucx_express_pool *pool = &worker->express;
     struct mfs_ucx_express *express;
 
     mfs_ucx_lock(worker);
-    express = take(ep, operation);
+    express = take(ep, operation, tag);
     mfs_ucx_unlock(worker);
     if (!express)
         return false;

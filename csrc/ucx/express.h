@@ -19,7 +19,7 @@ void mfs_ucx_express_open(struct mfs_ucx_worker *worker);
 void mfs_ucx_express_close(struct mfs_ucx_worker *worker);
 /* Send it now if nothing waits and the port has room: *result is UCX's. false: nothing was done. */
 bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *operation,
-                     ucs_status_ptr_t *result);
+                     const struct mfs_tag *tag, ucs_status_ptr_t *result);
 /* ucp_request_free of a request of UCX's, perhaps one of these. */
 void mfs_ucx_express_free(const struct mfs_ucx_api *api, void *request);
 

@@ -120,6 +120,15 @@ struct mfs_ucx_request *mfs_ucx_pool_get(struct mfs_ucx_pool *pool)
     return request;
 }
 
+void mfs_ucx_pool_each(const struct mfs_ucx_pool *pool,
+                       void (*each)(const struct mfs_ucx_request *request, void *ctx), void *ctx)
+{
+    for (const struct mfs_ucx_block *block = pool->blocks; block; block = block->next) {
+        for (size_t at = HEADER_BYTES; at + pool->stride <= block->used; at += pool->stride)
+            each((const void *)((const char *)block + at), ctx);
+    }
+}
+
 void mfs_ucx_pool_put(struct mfs_ucx_pool *pool, struct mfs_ucx_request *request)
 {
     request->next = pool->free;

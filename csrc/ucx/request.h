@@ -35,6 +35,7 @@ struct mfs_ucx_request {
     /* An operation: the epochs that count it until it has been issued. A flush: the first is the
      * epoch that it closed, until all operations of that have been issued. Others are NULL. */
     struct mfs_ucx_epoch *epochs[MFS_UCX_EPOCHS];
+    struct mfs_tag tag; /* of an operation, for who looks */
     void *buffer;
     uint64_t remote_addr;
     ucp_rkey_h rkey;
@@ -79,6 +80,9 @@ void mfs_ucx_pool_free(struct mfs_ucx_pool *pool);
 /* NULL: no memory. Zeroed, but for the caller's area. */
 struct mfs_ucx_request *mfs_ucx_pool_get(struct mfs_ucx_pool *pool);
 void mfs_ucx_pool_put(struct mfs_ucx_pool *pool, struct mfs_ucx_request *request);
+/* `each` for every slot that was ever handed out; one that was put back refers to no endpoint. */
+void mfs_ucx_pool_each(const struct mfs_ucx_pool *pool,
+                       void (*each)(const struct mfs_ucx_request *request, void *ctx), void *ctx);
 
 #define MFS_UCX_ARENA_BYTES ((uintptr_t)1 << 31)
 #define MFS_UCX_NO_ARENA ((uintptr_t)1 << 63) /* no program has anything there */

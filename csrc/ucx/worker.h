@@ -37,6 +37,7 @@ enum { MFS_UCX_EGRESS, MFS_UCX_INGRESS, MFS_UCX_LANES };
 struct mfs_ucx_lane {
     struct mfs_sender *sender; /* NULL until the first operation is deferred */
     struct mfs_ucx_worker *worker;
+    int64_t watch_ns; /* not before: ucx/watch.h */
 };
 
 /* A chunk on its way; from a list of the worker's. */
@@ -51,6 +52,7 @@ struct mfs_ucx_express {
     struct mfs_ucx_worker *worker;
     struct mfs_ucx_ep *ep;
     uint64_t bytes; /* counted in the window */
+    struct mfs_tag tag; /* for who looks */
     ucp_send_nbx_callback_t callback; /* the caller's, or NULL */
     void *user_data;
     uint8_t lane;
@@ -80,6 +82,7 @@ struct mfs_ucx_worker {
     /* Lengths of the lists, read without the mutex to skip work; written with it. */
     _Atomic uint32_t queued_count, ready_count, done_count;
     _Atomic bool defers; /* by these settings; mfs_ucx_defers() */
+    _Atomic uint32_t idle_rounds; /* of progress; it may miss some: ucx/watch.h */
     bool shared; /* several threads may be in it at a time: UCS_THREAD_MODE_MULTI */
     bool sleepless; /* its events do not tell of sends */
     bool ending; /* in ucp_worker_destroy */

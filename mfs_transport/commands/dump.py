@@ -27,9 +27,13 @@ def heading(queue: Queue) -> Text:
     """One line: who it is, how much waits, and whether it is at work."""
     way = "out" if queue.direction == "egress" else "in"
     many = "1 flow waits" if queue.flows == 1 else f"{queue.flows:,} flows wait"
-    waiting = f"{many}, {megabytes(queue.left_bytes)} MB"
+    waiting = f"{many}, {megabytes(queue.left_bytes)} MB" if queue.flows else "nothing is queued"
     parts = [f"process {queue.process}, port {queue.port} {way}: {waiting}"]
-    parts.append(f"{megabytes(queue.inflight_bytes)} MB in flight")
+    flight = f"{megabytes(queue.inflight_bytes)} MB in flight"
+    if queue.stalled:
+        none = "1 that takes none" if queue.stalled == 1 else f"{queue.stalled} that take none"
+        flight += f", beside what is on its way to {none}"
+    parts.append(flight)
     if queue.still:
         parts.append(f"it has not looked at its queue since {queue.age_s:.1f} s")
     line = Text("; ".join(parts), style="bold")
@@ -60,16 +64,15 @@ def table(queue: Queue) -> Table:
 
 
 def cells(queue: Queue, one: Wait) -> tuple[str, ...]:
-    flight = one.why == "flight"
-    name = f"({megabytes(one.inflight_bytes)} MB in flight)" if flight else one.request
+    name = one.request if one.named else f"({megabytes(one.inflight_bytes)} MB in flight)"
     level = NOTHING if one.level is None else str(one.level)
     return (
         f"{one.wait_s:.1f}",
         name or "(untagged)",
-        NOTHING if flight else one.stage,
-        NOTHING if flight else str(one.layer),
+        one.stage if one.named else NOTHING,
+        str(one.layer) if one.named else NOTHING,
         megabytes(one.left_bytes),
-        NOTHING if flight else megabytes(one.sent_bytes),
+        megabytes(one.sent_bytes) if one.named else NOTHING,
         level,
         number(one.laxity_s, ".3f") + ("!" if one.given_up else ""),
         f"{one.still_s:.1f}",
@@ -107,7 +110,8 @@ def chosen(found: Waits, process: str | None) -> list[Queue]:
 @click.argument("process", metavar="[PID]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The same for programs.")
 def command(process: str | None, as_json: bool) -> None:
-    """Every flow that waits, the oldest first, of PID or of all processes of this host.
+    """Every flow that waits, the oldest first, of PID or of all processes of this host; and those
+    of which all is in flight, where nothing is queued or their peer takes no bytes.
 
     `waits s`: since its oldest transfer was posted; `still s`: since something of it was sent;
     `laxity s`: the time until its deadline, less what sending the rest takes. A `!`: it was given

@@ -18,17 +18,20 @@ WHY = (  # enum mfs_wait_for
     *("look", "turn", "others", "window", "pace", "slow", "stalled", "limit", "flight"),
 )
 
+TAKES_NONE_S = 1.0  # a peer for which no byte has left for so long
+
 
 @dataclass(frozen=True)
 class Wait:
-    """A flow that has something queued, or a peer that bytes in flight do not reach."""
+    """A flow that has something queued; one of which all is in flight; or a peer that bytes in
+    flight do not reach, if it is not known whose they are."""
 
     request: str  # its name, or its key in hex; "": it belongs to none
     stage: str
     layer: int
     level: int | None  # 0 first; None: it has none yet
     left_bytes: int  # queued
-    sent_bytes: int  # since it became active
+    sent_bytes: int  # since it became active; in flight: of the operations that are
     inflight_bytes: int  # to its peer
     wait_s: float  # since its oldest operation was posted
     still_s: float  # since something of it was sent, as far as was seen
@@ -42,6 +45,11 @@ class Wait:
     p2d_left_bytes: int  # of its request to deliver, with what is not computed yet; 0: not known
     given_up: bool
     why: str  # one of WHY
+
+    @property
+    def named(self) -> bool:
+        """Its tag is known; else it is a peer."""
+        return self.why != "flight" or self.sent_bytes > 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,13 @@ def reason(queue: Queue, wait: Wait) -> str:
     """What it waits for, in words."""
     peer = wait.peer or "its receiver"
     since = "" if wait.peer_s is None else f" since {wait.peer_s:.1f} s"
-    if wait.why in ("stalled", "flight"):
+    if wait.why == "stalled":
+        return f"{peer}: takes no bytes{since}"
+    if wait.why == "flight":
+        if wait.named and wait.peer_s is not None and wait.peer_s < TAKES_NONE_S:
+            return f"{peer}: all of it is in flight"
+        if queue.still and queue.age_s > TAKES_NONE_S:  # it sleeps until one arrives, or is stopped
+            return f"{peer}: no byte was seen to arrive{since}"
         return f"{peer}: takes no bytes{since}"
     if queue.still:
         return f"process {queue.process}: has not looked at its queue since {queue.age_s:.1f} s"

@@ -247,6 +247,32 @@ static void look_for_10_s(int moved_s)
     rival_leave(&rival);
 }
 
+/* Four flows wait beside the first, and from second 5 on another. */
+static void look_with_others(void)
+{
+    const int64_t start_ns = mfs_now_ns();
+    struct mfs_op ops[5] = {{0}};
+    struct rival rival;
+
+    fill(&rival, log_host, start_ns);
+    for (int i = 1; i <= 100; i++) {
+        const int64_t now_ns = start_ns + i * SECOND / 10;
+        const int count = i == 1 ? 4 : i == 50 ? 1 : 0, from = i == 50 ? 4 : 0;
+
+        for (int at = from; at < from + count; at++) {
+            const struct mfs_tag tag = rival_tag(mfs_rank_make(2, 10 + at), MFS_TAGGED);
+
+            ops[at].length = 1000;
+            CHECK_EQ(mfs_sender_push(rival.sender, &ops[at], &rival.to, &tag, now_ns), 0);
+        }
+        moves(&rival, now_ns);
+        CHECK_EQ(rival_next(&rival, 0, now_ns), -ENOBUFS);
+    }
+    for (int at = 0; at < 5; at++)
+        rival_drop(&rival, &ops[at], start_ns + 11 * SECOND);
+    rival_leave(&rival);
+}
+
 static void look_in_vain(void)
 {
     look_for_10_s(0);
@@ -285,10 +311,27 @@ static void tell__what_has_not_moved_is_said_once(void)
     mfs_host_close(log_host);
 }
 
+/* A line a limit at most, and only where another is due since. */
+static void tell__the_oldest_and_how_many_beside_it(void)
+{
+    const char *said;
+
+    (void)set_up();
+    log_host = host_private();
+    said = stderr_of(look_with_others);
+    CHECK_EQ(lines(said), 2);
+    CHECK(strstr(said, "layer 5 to decode?7 has been sent since 2.") != NULL);
+    CHECK(strstr(said, "room in the port's window, and so do 4 others; `mfs dump`") != NULL);
+    CHECK(strstr(said, "layer 5 to decode?7 has been sent since 7.") != NULL);
+    CHECK(strstr(said, "room in the port's window, and so do 5 others; `mfs dump`") != NULL);
+    mfs_host_close(log_host);
+}
+
 static const struct test tests[] = {
     TEST(look__a_flow_with_all_that_is_known),   TEST(look__what_has_gone_is_not_shown),
     TEST(look__whose_chunk_is_better),           TEST(look__a_process_that_is_stopped_or_dead),
-    TEST(tell__what_has_not_moved_is_said_once), TEST(look__whatever_the_words_are),
+    TEST(tell__what_has_not_moved_is_said_once), TEST(tell__the_oldest_and_how_many_beside_it),
+    TEST(look__whatever_the_words_are),
 };
 
 TEST_MAIN(tests)

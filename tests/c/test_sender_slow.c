@@ -556,6 +556,34 @@ static void stalled__is_told_once(void)
     tear_down();
 }
 
+/* All is in flight, so next() is not asked: the watch sees it. */
+static void watch__sees_what_does_not_leave(void)
+{
+    struct mfs_chunk chunk;
+
+    set_up();
+    told = 0;
+    sender->transport.stalled = stalled;
+    sender->transport.ctx = &told;
+    push(0, CHUNK);
+    CHECK_EQ(mfs_sender_next(sender, 0, now_ns, &chunk), 0);
+    CHECK_EQ(all.seats[0].told.inflight_bytes, CHUNK);
+    for (int i = 0; i < 20; i++)
+        mfs_sender_watch(sender, now_ns += 10 * MS);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_STALLED);
+    CHECK_EQ(mfs_sender_stalls(sender), 1);
+    CHECK_EQ(all.seats[0].told.stalled, 1);
+    CHECK_EQ(all.seats[0].told.inflight_bytes, 0); /* the port is the others' */
+    CHECK_EQ(told, 0);
+    for (int i = 0; i < 100; i++)
+        mfs_sender_watch(sender, now_ns += 10 * MS);
+    CHECK_EQ(told, 1);
+    done(0, 1);
+    mfs_sender_watch(sender, now_ns);
+    CHECK_EQ(all.seats[0].told.stalled, 0);
+    tear_down();
+}
+
 static const struct test tests[] = {
     TEST(slow__leaves_the_window_to_the_others),
     TEST(slow__leaves_the_window_to_other_senders),
@@ -577,6 +605,7 @@ static const struct test tests[] = {
     TEST(trial__not_before_it_has_held_the_window_for_a_while),
     TEST(trial__comes_later_each_time_and_never_ends),
     TEST(stalled__is_told_once),
+    TEST(watch__sees_what_does_not_leave),
 };
 
 TEST_MAIN(tests)

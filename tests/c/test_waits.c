@@ -134,10 +134,104 @@ static void waits__for_a_peer(void)
     tear_down();
 }
 
+/* --- in flight --- */
+
+static struct flying {
+    int to;
+    struct mfs_tag tag;
+    uint64_t chunks;
+    int64_t posted_ns;
+} flying[FLOWS];
+
+static void under_way(void *ctx, mfs_under_way each, void *found)
+{
+    CHECK(ctx == flying);
+    for (int i = 0; i < FLOWS; i++) {
+        if (flying[i].chunks > 0)
+            each(found, &to[flying[i].to], &flying[i].tag, flying[i].chunks * CHUNK,
+                 flying[i].posted_ns);
+    }
+}
+
+/* Posted then, and all of it in flight. */
+static void fly(int i, uint64_t chunks, int64_t posted_ns)
+{
+    struct mfs_chunk chunk;
+
+    push(i, chunks);
+    for (uint64_t sent = 0; sent < chunks; sent++)
+        CHECK_EQ(mfs_sender_next(sender, 0, now_ns, &chunk), 0);
+    CHECK(chunk.op == &ops[i] && chunk.last);
+    flying[i] = (struct flying){i, rival_tag((mfs_rank_t)i + 1, MFS_TAGGED), chunks, posted_ns};
+}
+
+static void set_up_flying(void)
+{
+    set_up();
+    memset(flying, 0, sizeof(flying));
+    sender->transport.under_way = under_way;
+    sender->transport.ctx = flying;
+}
+
+static void waits__all_is_in_flight(void)
+{
+    set_up_flying();
+    fly(0, 2, now_ns - 5 * MS);
+    fly(1, 1, now_ns - 9 * MS);
+    fly(2, 1, 0); /* it is not known when */
+    flying[3] = flying[0]; /* another operation of the first flow, and an older one */
+    flying[3].posted_ns = now_ns - 10 * MS;
+    CHECK_EQ(mfs_sender_waits(sender, NULL, waits, FLOWS), 3);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ_AT(waits[i].tag.layer, i + 1, i);
+        CHECK(waits[i].destination == &to[i]);
+        CHECK_EQ_AT(waits[i].why, MFS_WAIT_FLIGHT, i);
+        CHECK_EQ_AT(waits[i].level, MFS_LEVELS_MAX, i);
+        CHECK_EQ_AT(waits[i].flow + waits[i].bytes_left, 0, i);
+    }
+    CHECK_EQ(waits[0].bytes_sent, 4 * CHUNK);
+    CHECK_EQ(waits[0].posted_ns, now_ns - 10 * MS);
+    CHECK_EQ(waits[2].posted_ns, to[2].moved_ns);
+    CHECK_EQ(mfs_sender_waits(sender, &to[1], waits, FLOWS), 1);
+    CHECK_EQ(waits[0].tag.layer, 2);
+    CHECK_EQ(mfs_sender_waits(sender, NULL, waits, 1), 1);
+    CHECK_EQ(waits[0].tag.layer, 1);
+    /* something waits, and their peers take bytes: they are in nobody's way */
+    push(4, 30);
+    CHECK_EQ(mfs_sender_waits(sender, NULL, waits, FLOWS), 1);
+    CHECK_EQ(waits[0].tag.layer, 5);
+    tear_down();
+}
+
+static void waits__in_flight_to_a_peer_that_takes_none(void)
+{
+    struct mfs_chunk chunk;
+
+    set_up_flying();
+    fly(0, 2, now_ns);
+    fly(1, 2, now_ns);
+    flying[2] = (struct flying){0, rival_tag(7, MFS_TAGGED), 1, now_ns}; /* more of it is queued */
+    ops[2] = (struct mfs_op){.length = 9 * CHUNK};
+    CHECK_EQ(mfs_sender_push(sender, &ops[2], &to[0], &flying[2].tag, now_ns), 0);
+    for (int i = 0; i < 100; i++, now_ns += MS)
+        (void)mfs_sender_next(sender, 0, now_ns, &chunk);
+    mfs_sender_done(sender, &to[1], 2 * CHUNK, now_ns);
+    flying[1].chunks = 0;
+    CHECK_EQ(to[0].state, MFS_DESTINATION_STALLED);
+    CHECK_EQ(mfs_sender_waits(sender, NULL, waits, FLOWS), 2);
+    CHECK_EQ(waits[0].tag.layer + waits[1].tag.layer, 1 + 7);
+    CHECK_EQ(waits[0].bytes_left + waits[1].bytes_left, ops[2].length - ops[2].taken);
+    CHECK(waits[0].destination == &to[0] && waits[1].destination == &to[0]);
+    CHECK_EQ(mfs_sender_remove(sender, &ops[2], now_ns), 0);
+    tear_down();
+}
+
 static const struct test tests[] = {
     TEST(waits__the_oldest_first),
     TEST(waits__for_room_for_a_turn_for_others),
     TEST(waits__for_a_peer),
+    TEST(waits__all_is_in_flight),
+    TEST(waits__in_flight_to_a_peer_that_takes_none),
 };
 
 TEST_MAIN(tests)

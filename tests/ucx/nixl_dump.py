@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A NIXL agent whose peer is stopped with a tagged transfer under way, to be looked at.
 
+    nixl_dump.py [BYTES]     of the transfer; many windows by default
+
 Says "stuck" once the transfer is posted; at the next line of its input the peer goes on. Prints
 how the transfer has ended, and ends at the line behind that without another look at its queue.
 """
@@ -20,6 +22,7 @@ from mfs_transport.engines.nixl import Agent
 
 
 def main() -> None:
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else SICK_BYTES
     side = Side("sender")
     side.agent = Agent(side.agent)
     sick = Receiver("sick")
@@ -28,7 +31,7 @@ def main() -> None:
         sick.process.send_signal(signal.SIGSTOP)
         request = control.register("cmpl-17", ttft_s=600.0)
         with control.tag(request, "p2d", 3):
-            handle = side.post(sick.peer, SICK_BYTES, "WRITE")
+            handle = side.post(sick.peer, size, "WRITE")
         print("stuck", flush=True)
         while told() is None:
             side.agent.check_xfer_state(handle)
