@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -492,6 +493,35 @@ def test_help__of_a_bench_fits_and_examples_stand_as_they_are(path: Path):
     assert any(f"mfs bench {path.stem}" in line for line in examples)
     for line in examples:
         assert line in text
+
+
+def commands_of(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield words
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner
+            yield from commands_of(inner, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(commands_of(group)), ids=" ".join)
+def test_help__fits(words: tuple[str, ...]):
+    done = CliRunner().invoke(group, [*words, "--help"], terminal_width=80)
+    assert done.exit_code == 0
+    check_fits(done.output, 80)
+
+
+def test_completion__of_commands_and_benches():
+    def completed(*words: str) -> list[str]:
+        env = {"_MFS_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(("mfs", *words))}
+        done = CliRunner().invoke(
+            group, [], prog_name="mfs", env={**env, "COMP_CWORD": str(len(words))}
+        )
+        return [line.partition(",")[2] for line in done.output.splitlines()]
+
+    assert completed("ex") == ["explain", "exporter"]
+    assert completed("bench", "ucx") == ["ucx"]
 
 
 # --- progress in a pipe ---

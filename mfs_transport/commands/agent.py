@@ -81,7 +81,8 @@ def command(new_key: bool, once: bool, as_json: bool, stays: bool) -> None:
     \b
     Example:
       mfs agent --new-key > /etc/mfs/key && chmod 600 /etc/mfs/key
-      MFS_PEERS=decode-0,decode-1 MFS_AGENT_KEY_FILE=/etc/mfs/key mfs run -- python my_server.py
+      export MFS_PEERS=decode-0,decode-1 MFS_AGENT_KEY_FILE=/etc/mfs/key
+      mfs run -- python my_server.py
       mfs agent --once
     """
     if new_key:

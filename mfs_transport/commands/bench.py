@@ -27,9 +27,13 @@ def first_line(path: Path) -> str:
     return ""
 
 
+def complete(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
+    return [name for name in benches() if name.startswith(begun)]
+
+
 # what follows the bench's name is its own, also --help
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(name: str | None, arguments: tuple[str, ...]) -> None:
     """Run a bench; without a name, list them. Those in C are compiled first, with gcc or CC.

@@ -22,7 +22,8 @@ def command() -> None:
     \b
     Example:
       mfs node install /opt/mfs --segment /run/mfs/host
-      docker run --env-file /opt/mfs/env -v /opt/mfs:/opt/mfs:ro -v /run/mfs:/run/mfs ...
+      docker run --env-file /opt/mfs/env -v /opt/mfs:/opt/mfs:ro \\
+          -v /run/mfs:/run/mfs ...
       mfs node remove /opt/mfs
     """
 

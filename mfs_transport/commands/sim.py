@@ -30,7 +30,7 @@ def command() -> None:
     Example:
         mfs sim list
         mfs sim run --cluster small --workload agent --load 0.8 --policy mfs
-        mfs sim compare --policies fair,karuna,mfs --seeds 10 --plot out/compare.png
+        mfs sim compare --policies fair,karuna,mfs --plot out/compare.png
         mfs sim sweep FILE.toml --results out/sweep.jsonl
         mfs sim explain --load 0.9 --request 700
     """
@@ -82,7 +82,7 @@ def run(policy: str, seed: int, plot: Path | None, json_path: Path | None, **giv
 
     \b
     Example:
-        mfs sim run --cluster paper-simulation --model dbrx --load 0.8 --policy karuna
+        mfs sim run --cluster paper-simulation --model dbrx --policy karuna
         mfs sim run --workload mooncake:conversation_trace.jsonl --times trace
     """
     console = make_console()

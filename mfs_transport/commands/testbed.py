@@ -108,7 +108,7 @@ def compare(
     \b
     Example:
         mfs testbed compare --rates 0.5,1,1.5 --seeds 5 --plot out/testbed.png
-        mfs testbed compare --workload agent --policies off,mfs --json out/agent.json
+        mfs testbed compare --workload agent --policies off,mfs --json out/ab.json
     """
     needs_nixl()
     names = list(dict.fromkeys(name.strip() for name in policies.split(",") if name.strip()))
