@@ -241,6 +241,31 @@ def test_screen__fits(width: int):
         assert cell_len(line) <= width, line
 
 
+def test_screen__a_hundred_thousand_flows():
+    """As many rows as somebody reads: the oldest of all, under their senders."""
+    queues = [
+        queue_of(
+            [wait_of(why="turn", wait_s=1000.0 - 3 * row - at) for row in range(32)],
+            flows=391,
+            process=f"{1000 + at}",
+        )
+        for at in range(256)
+    ]
+    out = io.StringIO()
+    found = Waits(Look(Path("/segment"), "live"), queues, 0)
+    Console(file=out, width=200).print(dump.screen(found, queues))
+    lines = out.getvalue().splitlines()
+    ages = [float(line.split()[0]) for line in lines if "chatcmpl" in line]
+    assert len(ages) == 100
+    assert max(ages) == 1000.0
+    shown = sum(line.startswith("process ") for line in lines)
+    more = next(line for line in lines if "senders more" in line)
+    assert f"and {256 - shown} senders more, with {391 * (256 - shown):,} flows" in more
+    least = sorted((one.wait_s for queue in queues for one in queue.waits), reverse=True)[99]
+    assert min(ages) >= least
+    assert len(lines) < 100 + 6 * shown
+
+
 def test_nothing_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MFS_SEGMENT", str(tmp_path / "segment"))
     with mfs.Host(str(tmp_path / "segment")):

@@ -17,6 +17,7 @@ from ..terminal import NOTHING, Column, Table, make_console, number
 
 SCHEMA_VERSION = 1
 OLD_S = 1.0  # what was told longer ago than this is called old
+MOST = 100  # rows of all senders together
 
 
 def megabytes(value: int) -> str:
@@ -44,7 +45,7 @@ def heading(queue: Queue) -> Text:
     return line
 
 
-def table(queue: Queue) -> Table:
+def table(queue: Queue, waits: list[Wait]) -> Table:
     """Oldest first."""
     made = Table(
         Column("waits s"),
@@ -58,7 +59,7 @@ def table(queue: Queue) -> Table:
         Column("still s", 0),
         Column("for", left=True, fold=True),
     )
-    for one in queue.waits:
+    for one in waits:
         made.add_row(*cells(queue, one))
     return made
 
@@ -80,17 +81,29 @@ def cells(queue: Queue, one: Wait) -> tuple[str, ...]:
     )
 
 
-def screen(found: Waits, queues: list[Queue]) -> Any:
+def screen(found: Waits, queues: list[Queue], most: int = MOST) -> Any:
+    """The oldest of all, each under its sender; of the others how many there are."""
+    ages = sorted((one.wait_s for queue in queues for one in queue.waits), reverse=True)
+    least_s = ages[most - 1] if len(ages) >= most else 0.0
     parts: list[Any] = []
+    senders = flows = room = 0
     for queue in queues:
+        waits = [one for one in queue.waits if one.wait_s >= least_s][: most - room]
+        room += len(waits)
+        if queue.waits and not waits:
+            senders, flows = senders + 1, flows + queue.flows
+            continue
         if parts:
             parts.append(Text(""))
         parts.append(heading(queue))
-        if queue.waits:
-            parts.append(table(queue))
-        others = queue.flows - sum(one.why != "flight" for one in queue.waits)
-        if others > 0 and queue.waits:
+        if waits:
+            parts.append(table(queue, waits))
+        others = queue.flows - sum(one.why != "flight" for one in waits)
+        if others > 0 and waits:
             parts.append(Text(f"and {others:,} more that have waited for less"))
+    if senders:
+        more = f"and {senders:,} senders more, with {flows:,} flows that have waited for less"
+        parts += [Text(""), Text(f"{more}; --rows 1000 shows more, --json all")]
     if found.left_out:
         parts += [Text(""), Text(f"and {found.left_out} senders for which there was no room")]
     return Group(*parts) if parts else Text("nothing waits")
@@ -108,8 +121,10 @@ def chosen(found: Waits, process: str | None) -> list[Queue]:
 
 @click.command(name="dump", short_help="What waits, since when, and for what.")
 @click.argument("process", metavar="[PID]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="The same for programs.")
-def command(process: str | None, as_json: bool) -> None:
+@click.option("--rows", default=MOST, show_default=True, type=click.IntRange(1, 100_000),
+              metavar="N", help="So many of the oldest flows.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same for programs, whole.")
+def command(process: str | None, rows: int, as_json: bool) -> None:
     """Every flow that waits, the oldest first, of PID or of all processes of this host; and those
     of which all is in flight, where nothing is queued or their peer takes no bytes.
 
@@ -134,4 +149,4 @@ def command(process: str | None, as_json: bool) -> None:
         shown = Waits(found.look, queues, found.left_out)
         click.echo(json.dumps({**report, **shown.as_dict()}, indent=2))
     else:
-        make_console().print(screen(found, queues))
+        make_console().print(screen(found, queues, rows))
