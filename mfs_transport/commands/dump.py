@@ -30,11 +30,10 @@ def heading(queue: Queue) -> Text:
     many = "1 flow waits" if queue.flows == 1 else f"{queue.flows:,} flows wait"
     waiting = f"{many}, {megabytes(queue.left_bytes)} MB" if queue.flows else "nothing is queued"
     parts = [f"process {queue.process}, port {queue.port} {way}: {waiting}"]
-    flight = f"{megabytes(queue.inflight_bytes)} MB in flight"
+    parts.append(f"{megabytes(queue.inflight_bytes)} MB in flight")
     if queue.stalled:
-        none = "1 that takes none" if queue.stalled == 1 else f"{queue.stalled} that take none"
-        flight += f", beside what is on its way to {none}"
-    parts.append(flight)
+        peers = "1 peer takes" if queue.stalled == 1 else f"{queue.stalled} peers take"
+        parts.append(f"{peers} no bytes")
     if queue.still:
         parts.append(f"it has not looked at its queue since {queue.age_s:.1f} s")
     line = Text("; ".join(parts), style="bold")
