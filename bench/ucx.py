@@ -6,6 +6,7 @@
     mfs bench ucx --contend 8 --size 16m    # an urgent put beside 8 flows
     mfs bench ucx --many 120000 --size 45k  # one transfer of so many puts
     mfs bench ucx --instructions            # added to one small operation
+    mfs bench ucx --trace                   # with MFS_TRACE on and off
     UCX_TLS=rc mfs bench ucx --libucp /usr/lib/libucp.so.0 --transport as-set
 
 With --libucp it is another UCX than that of the libucx wheel, which has no RDMA; `as-set` leaves
@@ -24,6 +25,10 @@ them. 1 is no difference, above 1 is better.
 shaped to --rate; with --connect the network that is there. Reported are the urgent put's time,
 alone and contended, the background's rate before it and from its post on (half a second more),
 and the rate of both together.
+
+--trace: puts of --size, each a flow of its own, with a window of 16, so that the other 16 wait
+in the queue: three events for each of these. A pair is a run with MFS and one with MFS and
+MFS_TRACE, in turn one or the other first.
 """
 
 from __future__ import annotations
@@ -46,7 +51,8 @@ from rich.console import Console
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.native import UCX_SHIM
+from mfs_transport.control import HostCopy
+from mfs_transport.native import UCX_SHIM, lib
 from mfs_transport.terminal import Column, Table, help_of, make_console, status, track
 from mfs_transport.testbed import network
 
@@ -262,6 +268,41 @@ def many(
     }
 
 
+def traced(
+    program: Path, where: Where, transport: str, size: int, pairs: int, budget_ms: int
+) -> dict[str, Any]:
+    """Puts that wait, each a flow of its own: without and with the trace."""
+    segment = program.parent / "segment"
+    queued = {"MFS_WINDOW": str(16 * size), "MFS_TEST_CHUNK": str(size)}
+    rounds: list[dict[str, float]] = []
+    events = 0
+    for number in track(range(pairs), f"trace over {transport}"):
+        one = {}
+        for on in ("0", "1") if number % 2 == 0 else ("1", "0"):
+            variables = {**TRANSPORTS.get(transport, {}), **queued, "MFS_TRACE": on}
+            env = environment(variables, segment, mfs=True)
+            ((_, seconds),) = run(program, env, where, "flows", size, size, 2, budget_ms)
+            one[on] = float(seconds)
+            if on == "1":
+                with HostCopy(str(segment)) as copy:
+                    events = int(lib.mfs_event_count(copy.handle))
+        rounds.append(one)
+    ratios = [one["0"] / one["1"] for one in rounds]
+    off, on_ = (statistics.median(size / one[side] / 1e6 for one in rounds) for side in ("0", "1"))
+    return {
+        "operation": "put, traced",
+        "size_bytes": size,
+        "transport": transport,
+        "off": off,
+        "mfs": on_,
+        "unit": "MB/s",
+        "ratio": statistics.median(ratios),
+        "pairs": pairs,
+        "spread": quartiles(ratios),
+        "events": events,  # of a run, its warming up included
+    }
+
+
 def instructions(program: Path) -> dict[str, Any]:
     """Instructions of the client for one put of 8 bytes over shared memory, off and with MFS,
     by callgrind: the difference of two runs that differ in their number of operations, in the loop
@@ -319,6 +360,11 @@ def table(records: list[dict[str, Any]]) -> Table:
 def show(records: list[dict[str, Any]], console: Console) -> None:
     console.print(table(records))
     for row in records:
+        if "events" in row:
+            console.print(
+                f"{row['transport']}: off without the trace, mfs with it; "
+                f"{row['events']:,} events in a run"
+            )
         if "memory_more_bytes" in row:
             more = row["memory_more_bytes"] / 1e6
             console.print(f"{row['transport']}: {more:+.1f} MB at its peak with MFS")
@@ -374,7 +420,10 @@ def inside(program: Path, link_Bps: float, size: int, flows: int, pairs: int) ->
 @click.option("--budget-ms", type=click.IntRange(1), default=100, show_default=True, help="A size.")
 @click.option("--contend", "flows", type=click.IntRange(1, 64), help="Background flows.")
 @click.option("--many", "count_many", type=click.IntRange(1), help="Puts of one transfer.")
-@click.option("--size", type=Size(), help="Of the urgent put [16m], of the many [45k].")
+@click.option("--trace", "trace", is_flag=True, help="What the trace costs.")
+@click.option(
+    "--size", type=Size(), help="Of the urgent put [16m], of the many [45k], of the traced [64k]."
+)
 @click.option("--rate", default=1000.0, show_default=True, help="Mbit/s of an emulated port.")
 @click.option("--instructions", "count", is_flag=True, help="Count them (valgrind).")
 @click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
@@ -392,6 +441,7 @@ def main(
     budget_ms: int,
     flows: int | None,
     count_many: int | None,
+    trace: bool,
     size: int | None,
     rate: float,
     count: bool,
@@ -412,7 +462,7 @@ def main(
         sys.exit(subprocess.run(command, check=False).returncode)
     console = make_console()
     records: list[dict[str, Any]] = []
-    size = size or (45 << 10 if count_many else 16 << 20)
+    size = size or (45 << 10 if count_many else 64 << 10 if trace else 16 << 20)
     with built(libucp) as program:
         if listen:
             memory = max(largest, size, BACKGROUND_BYTES)
@@ -423,6 +473,10 @@ def main(
             records.append(instructions(program))
             added = records[0]["mfs"] - records[0]["off"]
             console.print(f"8-byte put: {added:.0f} instructions added")
+        elif trace:
+            for transport in [AS_SET] if connect else transports or TRANSPORTS:
+                place_ = Where(connect or place)
+                records.append(traced(program, place_, transport, size, pairs, budget_ms))
         elif count_many:
             where = Where(connect or place)
             for transport in [AS_SET] if connect else transports or TRANSPORTS:

@@ -8,9 +8,9 @@
  * is the CPU time of the process: what the transfer costs, whoever else uses the
  * machine), serve:PORT (the server alone, for one client after the other) or
  * ADDRESS:PORT (the client of such a server). OPERATION: put, get, tag (bandwidth: up to 32
- * operations or 64 MiB in flight) or put_lat, get_lat (one at a time, each with a flush).
- * For each size it runs for about BUDGET_MS (below 0: for that many operations) and prints
- * "size_bytes seconds_per_operation".
+ * operations or 64 MiB in flight), flows (puts, each of a layer of its own) or put_lat, get_lat
+ * (one at a time, each with a flush). For each size it runs for about BUDGET_MS (below 0: for that
+ * many operations) and prints "size_bytes seconds_per_operation".
  *
  * OPERATION many: one transfer of FACTOR puts of MIN_BYTES, all posted before any is waited for,
  * as an engine posts the blocks of a request. Prints "seconds peak_memory_in_bytes" of the
@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "ucx_side.h"
+#include "ucx_tag.h"
 
 #define IN_FLIGHT 32
 #define IN_FLIGHT_BYTES ((size_t)64 << 20)
@@ -53,7 +54,9 @@ static __attribute__((noinline)) double operations_run(char operation, size_t by
 
         if (requests[at])
             wait_for(requests[at], "operation");
-        requests[at] = post(operation, bytes);
+        if (operation == 'f')
+            tagged_layer((unsigned)count);
+        requests[at] = post(operation == 'f' ? 'p' : operation, bytes);
         if (depth == 1)
             wait_for(flush_post(), "flush");
         else if (count % 16 == 0)
@@ -70,6 +73,8 @@ static void measure(const char *name, size_t bytes, double budget_s)
     const size_t fit = IN_FLIGHT_BYTES / bytes;
     const size_t depth = strstr(name, "_lat") || fit < 2 ? 1 : fit < IN_FLIGHT ? fit : IN_FLIGHT;
 
+    if (name[0] == 'f')
+        tagged("flows", 3600);
     if (budget_s > 0)
         (void)operations_run(name[0], bytes, depth, budget_s / 8); /* warm up */
     printf("%zu %.9g\n", bytes, operations_run(name[0], bytes, depth, budget_s));

@@ -8,6 +8,8 @@
 
 #include "host/host.h"
 
+static struct mfs_tag last;
+
 /* What the library offers, if it is loaded. */
 static struct {
     void (*tag_set)(const struct mfs_tag *tag);
@@ -55,6 +57,14 @@ void tagged(const char *request, double due_s)
         exit(1);
     }
     library.tag_set(&tag);
+    last = tag;
+}
+
+void tagged_layer(unsigned layer)
+{
+    last.layer = layer;
+    if (library.tag_set)
+        library.tag_set(&last);
 }
 
 void tagged_drop(const char *request)

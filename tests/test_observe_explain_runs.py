@@ -12,18 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_run import demo
 from ucx import toolbox
 
-from mfs_transport.commands.demo import alone_in_its_batch
-from mfs_transport.control import HostCopy
 from mfs_transport.native import lib
-from mfs_transport.observe import recording
 from mfs_transport.observe.explain import Story, kind_of, story
 from mfs_transport.observe.flows import flows
 from mfs_transport.observe.recording import COMPLETED, LEFT, QUEUED, Recording
-from mfs_transport.testbed import network, schedule, trace
-from mfs_transport.testbed.coordinator import Coordinator, Room, Run
-from mfs_transport.testbed.llama import Llama
 from mfs_transport.testbed.outcome import Outcome
 
 pytestmark = [
@@ -70,21 +65,6 @@ def test_sum__is_the_time_of_nixl(tmp_path: Path):
 
 
 # --- the late requests of a demo ---
-
-
-def demo(folder: Path, policy: str, seconds: float, load: float) -> tuple[Recording, Outcome]:
-    """One policy on one seed; the trace of prefill host 0."""
-    llama = Llama()
-    jobs = schedule.make(trace.read(trace.SHIPPED), llama, load, seconds, 0, 12288)
-    kv = llama.setting.groups * sum(job.shard_bytes for job in jobs)
-    room = Room(kv, max(job.exchange_bytes for job in jobs))
-    hosts = network.Loopback(str(folder))
-    with Coordinator(hosts, llama.setting) as coordinator:
-        coordinator.start(room)
-        outcome = coordinator.run(Run(policy, 0, jobs, alone_in_its_batch))
-        with HostCopy(f"{folder}/prefill0/host") as copy:
-            found = recording.of_host(copy)
-    return found, outcome
 
 
 def rubric(found: Recording, name: str) -> Counter[str]:
