@@ -270,15 +270,18 @@ def classes(where: Where, programs: Programs) -> Iterator[Check]:
     env = {
         **where.tls("rc"),
         "MFS_NCCL_UCX": str(programs.libucp),
-        "MFS_NCCL_CLASSES": "0:104,3:32",
         "NCCL_SOCKET_IFNAME": "lo",
         "UCX_LOG_LEVEL": "fatal",
         "WORLD_NET_DEVICES": "rxa:1,rxb:1,rxa:1",
         "HARNESS_SLOW": "1",
     }
-    wire = (sys.executable, str(HERE / "wire.py"), "--need", "104,32", "--")
-    command = (*wire, str(programs.harness), plugin, "12", "ring", "1")
-    yield Check("on the wire", "wire/classes", command, env, 100, lambda ended: said(ended))
+    for name, classes, more in (
+        ("wire/classes", "104,32", {"MFS_NCCL_CLASSES": "0:104,3:32"}),
+        ("wire/one-class", "32", {"UCX_IB_TRAFFIC_CLASS": "32"}),
+    ):
+        wire = (sys.executable, str(HERE / "wire.py"), "--need", classes, "--")
+        command = (*wire, str(programs.harness), plugin, "12", "ring", "1")
+        yield Check("on the wire", name, command, {**env, **more}, 100, said)
 
 
 def said(ended: dict[str, Any]) -> str:

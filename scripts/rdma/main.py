@@ -22,6 +22,7 @@ import contextlib
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ MISSING = 77
 BUSY = 4.0  # load above which an emulated guest tells nothing
 MEMORY_BYTES = 5 << 30  # the guest's, and QEMU's own
 LIMITS_S = {True: 300, False: 1200}  # by quick: then it hangs
+KEPT_S = 86400  # for which the console of a guest that failed stays
 START = time.monotonic()
 
 
@@ -221,6 +223,9 @@ def checked(options: argparse.Namespace) -> int:
         need_machine(options.busy)
     cache = packages.cache_folder()
     packages.need_room(cache)
+    for old in cache.glob("run-*"):
+        if time.time() - old.stat().st_mtime > KEPT_S:
+            shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=cache))
     kept = False
     try:
@@ -248,8 +253,13 @@ def checked(options: argparse.Namespace) -> int:
     return 1 if run.why or run.failed() else 0
 
 
+def terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, terminated)
     try:
         return checked(options)
     except packages.Missing as missing:

@@ -20,6 +20,8 @@ from pathlib import Path
 NEEDED_BYTES = 400 << 20
 # the kernel that the figures of docs/rdma.md are of
 KERNEL = "linux-image-6.1.0-57-amd64"
+# what apt-get says of a package that is not in the index, or not on the mirror any more
+GONE = re.compile(r"Unable to locate|Can't select|no installation candidate|404 +Not Found")
 OTHER_FLAVOURS = ("cloud", "-rt-", "unsigned", "dbg")
 
 
@@ -117,7 +119,8 @@ class Store:
         return None
 
     def download(self, package: str) -> tuple[Path | None, str]:
-        """The file, or why there is none."""
+        """The file, or what apt-get says if there is no such package. Missing: for another reason,
+        as that there is no network."""
         status, said = ask("apt-get", "download", "-qq", package, cwd=self.folder)
         if status != 0 and not self.updated and os.geteuid() == 0:
             self.updated = True  # the index may be older than the mirror
@@ -125,6 +128,8 @@ class Store:
                 status, said = ask("apt-get", "download", "-qq", package, cwd=self.folder)
         found = sorted(self.folder.glob(f"{package}_*.deb"))
         if status != 0 or not found:
+            if not GONE.search(said):
+                raise Missing(f"the package {package} cannot be downloaded: {last_line(said)}")
             return None, last_line(said)
         path = found[-1]
         digests = {**self.digests(), path.name: digest(path)}
@@ -155,7 +160,7 @@ class Store:
             path, why = self.download(package)
             if path:
                 return path
-        raise Missing(f"no kernel can be downloaded: {why}")
+        raise Missing(f"the mirror has none of the kernels: {why}")
 
 
 def newest_kernels(names: list[str], at_most: int = 3) -> list[str]:
