@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from mfs_transport.sim.engine import Cluster, Model, Requests
@@ -40,6 +41,7 @@ class Reference:
     def __init__(self, cluster: Cluster, model: Model, requests: Requests, policy: str) -> None:
         self.c, self.m, self.r, self.policy = cluster, model, requests, policy
         self.units = [Unit(u) for u in range(cluster.units)]
+        self.seat = self.seats()
         self.outstanding = [0.0] * cluster.units
         self.decode = [0.0] * cluster.decode_hosts
         self.flows: list[Flow] = []
@@ -83,13 +85,32 @@ class Reference:
         c = self.c
         if link[0] in ("out", "in"):
             return c.link_Bps
+        if link[0] in ("zone up", "zone down"):
+            return c.zone_hosts * c.link_Bps / c.zone_oversubscription
         return c.pod_hosts * c.link_Bps / c.oversubscription
 
+    def seats(self) -> list[int]:
+        """Of each host: in order, or blocks of a role at (k + 1/2) / n of the way."""
+        c, size = self.c, self.c.spread_hosts
+        if not size:
+            return list(range(c.hosts))
+        turns, first = [], 0
+        for role, hosts in enumerate((c.units * c.unit_hosts, c.decode_hosts, c.store_hosts)):
+            for host in range(hosts):
+                block, blocks = host // size, hosts // size
+                turns.append((Fraction(2 * block + 1, 2 * blocks), role, first + host))
+            first += hosts
+        order = [host for _, _, host in sorted(turns)]
+        return [order.index(host) for host in range(c.hosts)]
+
     def route(self, source: int, target: int) -> tuple[Any, ...]:
-        pods = self.c.pod_hosts
+        pods, zones = self.c.pod_hosts, self.c.zone_hosts
+        start, end = self.seat[source], self.seat[target]
         middle: tuple[Any, ...] = ()
-        if pods and source // pods != target // pods:
-            middle = (("up", source // pods), ("down", target // pods))
+        if zones and start // zones != end // zones:
+            middle = (("zone up", start // zones), ("zone down", end // zones))
+        if pods and start // pods != end // pods:
+            middle = (("up", start // pods), *middle, ("down", end // pods))
         return (("out", source), *middle, ("in", target))
 
     def add(

@@ -115,6 +115,10 @@ def test_sweep__resumes_after_a_kill(tmp_path: Path):
     assert "4 points, 4 of them kept" in sim(*arguments, "--only", "mfs")
     assert "variants" in sim(*arguments, "--best")
     assert "--only best: not in the file" in sim(*arguments, "--only", "best", status=2)
+    assert "against fair, seed by seed" in sim(*arguments, "--changes", "--base", "fair")
+    assert "beyond mfs" in sim(*arguments, "--base", "fair", "--beyond", "mfs")
+    assert "rate at 90 %" in sim(*arguments, "--ratios")
+    assert "policy 'inf': not in the file" in sim(*arguments, "--beyond", "inf", status=2)
 
 
 def test_sweep__processes_give_what_one_does(tmp_path: Path):

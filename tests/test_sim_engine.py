@@ -112,19 +112,28 @@ def test_without_a_network_only_computing_takes_time() -> None:
 # --- an independent program ---
 
 
-REFERENCE = pytest.mark.parametrize(
-    "cluster",
-    [
-        Cluster(2, 1, 2, link_Bps=2e9),
-        Cluster(2, 2, 3, store_hosts=1, link_Bps=5e9, token_budget=3000),
-        Cluster(1, 4, 2, link_Bps=5e9, pod_hosts=2, oversubscription=2.0),
-    ],
-    ids=["alone", "pairs", "pods"],
-)
+CLUSTERS = {
+    "alone": Cluster(2, 1, 2, link_Bps=2e9),
+    "pairs": Cluster(2, 2, 3, store_hosts=1, link_Bps=5e9, token_budget=3000),
+    "pods": Cluster(1, 4, 2, link_Bps=5e9, pod_hosts=2, oversubscription=2.0),
+    "tree": Cluster(
+        *(2, 1, 4, 2),
+        link_Bps=2e9,
+        pod_hosts=2,
+        oversubscription=2.0,
+        zone_hosts=4,
+        zone_oversubscription=5.0,
+        spread_hosts=1,
+    ),
+}
+
+
+def reference(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("cluster", [CLUSTERS[name] for name in names], ids=names)
 
 
 @pytest.mark.parametrize("policy", ["fair", "fifo", "sjf", "srpt", "edf"])
-@REFERENCE
+@reference(*CLUSTERS)
 def test_an_independent_program_finds_the_same(policy: str, cluster: Cluster) -> None:
     model = model_of("mixtral-8x7b", cluster.unit_hosts, groups=4)
     for seed in range(3):
@@ -135,7 +144,7 @@ def test_an_independent_program_finds_the_same(policy: str, cluster: Cluster) ->
         assert found == pytest.approx(wanted, rel=apart), f"seed {seed}"
 
 
-@REFERENCE
+@reference("alone", "pairs", "pods")
 def test_an_independent_program_finds_the_same_under_mfs(cluster: Cluster) -> None:
     """But for looks at what is served, which are up to 1 ms late, and at those given up, of whom
     bytes leave elsewhere, too, and what follows from one."""

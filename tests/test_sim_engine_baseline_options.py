@@ -51,8 +51,9 @@ def fetch_first(outcome: engine.Outcome) -> bool:
     return bool(outcome.fetch_done_s[1] == before)
 
 
-@pytest.mark.parametrize("policy", BASELINES)
+@pytest.mark.parametrize("policy", sorted({*BASELINES} - {"stall_opt"}))
 def test_stage_first__fetches(policy: str) -> None:
+    """But for stall_opt, where a fetch has no more than it can hide behind its computing."""
     for first, second in (("kv_reuse", "none"), ("collective", "kv_reuse")):
         found = two(Options(policy, stage_first=first, stage_second=second))
         assert fetch_first(found)

@@ -31,6 +31,16 @@ def test_shipped__the_papers_figures():
     assert large.cluster.nics_per_host * large.cluster.link_Bps * 8 == pytest.approx(1.6e12)
 
 
+def test_shipped__other_papers_clusters():
+    tree, store = setting.read("tree"), setting.read("object-store")
+    assert tree.cluster.hosts * tree.gpus_per_host == 64
+    assert tree.cluster.hosts == 2 * tree.cluster.zone_hosts == 4 * tree.cluster.pod_hosts
+    assert store.cluster.decode_hosts == 0
+    # ports: what is fetched, and nothing else
+    rate = store.capacity("llama3-8b", "conversation")
+    assert 0 < rate < 8 / 1e-3
+
+
 def test_read__changes_and_files(tmp_path: Path):
     assert setting.read("small", {"link_Gbps": 100}).cluster.link_Bps == 12.5e9
     path = tmp_path / "mine.toml"
@@ -63,7 +73,7 @@ def test_make__names_what_does_not_fit(table: dict[str, Any], says: str):
 
 
 def test_read__unknown_name():
-    with pytest.raises(InputError, match="cluster 'moon': one of paper-one-nic"):
+    with pytest.raises(InputError, match="cluster 'moon': one of object-store, paper-one-nic"):
         setting.read("moon")
     with pytest.raises(InputError, match="No such file"):
         setting.read("moon.toml")

@@ -63,6 +63,14 @@ def test_make__poisson_gaps():
     assert gaps.std() == pytest.approx(1 / 8, rel=0.03)
 
 
+def test_make__waves_come_at_once_and_at_the_rate():
+    found = workload.make("agent", 2.0, 3, warmup=1, measured=6, times="waves:3").arrival_s
+    assert list(found) == [0.0, 0.0, 0.0, 1.5, 1.5, 1.5, 3.0]
+    for wrong in ("waves", "waves:0", "waves:x", "tide"):
+        with pytest.raises(InputError, match="poisson, trace or waves:N"):
+            workload.make("agent", 2.0, 3, times=wrong)
+
+
 def test_mooncake__reuse_of_an_infinite_prefix_cache(tmp_path: Path):
     name = mooncake(
         tmp_path / "t.jsonl",

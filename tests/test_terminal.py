@@ -24,7 +24,7 @@ from mfs_transport import terminal
 from mfs_transport.commands import doctor, group, info, trace
 from mfs_transport.diagnose import Check
 from mfs_transport.observe.trace import Event
-from mfs_transport.sim import explain, report, study
+from mfs_transport.sim import against, explain, report, study
 from mfs_transport.sim.statistics import Interval
 from mfs_transport.terminal import Column, Table
 from mfs_transport.testbed import report as testbed
@@ -155,6 +155,7 @@ CASE = (
     "sender+pressure",
     0.3,
 )
+CASE_KEYS = ("cluster", "model", "workload", "slo", "enforcement")
 INTERVAL = Interval(0.123456, 0.0123, 5)
 NO_INTERVAL = Interval(NAN, NAN, 0)
 
@@ -366,6 +367,11 @@ TABLES = {
     "sim sweep --judge": lambda width: study.promises(SUMMARIES),
     "sim sweep --judge, counts": lambda width: study.counts([VERDICT, OF_A_TIME]),
     "sim sweep --judge, losses": lambda width: study.losses([VERDICT]),
+    "sim sweep --changes": lambda width: against.changes(sim_rows(), "fair"),
+    "sim sweep --beyond": lambda width: against.changes(sim_rows(), POLICIES[2], "fair"),
+    "sim sweep --ratios": lambda width: against.ratios(
+        [{**row, **dict(zip(CASE_KEYS, CASE, strict=False))} for row in sim_rows()], POLICIES[2]
+    ),
     "sim sweep --best": lambda width: study.tuned(
         [study.Best("mfs", NAN, f"mfs,{LONG}=1,{LONG}=2,{LONG}=3", NAN, 12)]
     ),
@@ -419,6 +425,7 @@ def test_tables__all_are_walked_over():
     walked = {f"bench/{name}:table" for name in BENCH_ROWS} | {
         *(f"mfs_transport/sim/report:{one}" for one in SIM_REPORTS),
         *(f"mfs_transport/sim/study:{one}" for one in ("promises", "counts", "losses", "tuned")),
+        *(f"mfs_transport/sim/against:{one}" for one in ("changes", "ratios")),
         *(f"mfs_transport/sim/explain:{one}" for one in ("table", "delays")),
         *("mfs_transport/testbed/report:table", "mfs_transport/testbed/vllm/report:table"),
         *(f"mfs_transport/testbed/results:{one}" for one in ("measured", "changes", "agreement")),

@@ -78,9 +78,9 @@ uint32_t mfs_baseline_level(const struct mfs_sim *sim, uint32_t stage, uint32_t 
  */
 bool mfs_baseline_shares(const struct mfs_sim *sim, uint32_t level)
 {
-    const uint32_t from = sim->policy                 ? sim->policy->shares_from
-                          : sim->rule == MFS_RULE_WFQ ? 0
-                                                      : MFS_LEVELS_MAX;
+    const uint32_t from = sim->policy                                 ? sim->policy->shares_from
+                          : sim->chained || sim->rule == MFS_RULE_WFQ ? 0
+                                                                      : MFS_LEVELS_MAX;
     uint32_t most = sim->params.levels;
 
     if (from < MFS_LEVELS_MAX)
@@ -109,7 +109,7 @@ double mfs_baseline_stage3_s(struct mfs_sim *sim, uint32_t request)
     double bytes = 0.0;
 
     if (sim->less == MFS_SIM_LESS_GROUP)
-        bytes = mfs_sim_kv_bytes(sim->model, one->tokens);
+        bytes = mfs_sim_p2d_bytes(sim->cluster, sim->model, one->tokens);
     else if (sim->less == MFS_SIM_LESS_STAGE3)
         bytes = mfs_sim_request_p2d_left(sim, request);
     return bytes / sim->cluster->link_Bps * one->estimate;

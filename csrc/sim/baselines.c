@@ -18,6 +18,8 @@
  *   sept, gittins   sizes are known as a distribution only (unknown_sizes.c)
  *   wfq         max-min over all flows, weighted by SLO class
  *   llf_oracle  D - the rest of the request's way on an idle network, clairvoyant
+ *   equal       max-min over requests: each has one share, and in it goes layer by layer
+ *   stall_opt   shares by what hides behind computing: stall.c
  *   inf         no network: flows take no time
  *
  * As their papers have them; baseline_options.c has what somebody who wants them to win would try.
@@ -52,6 +54,8 @@ int mfs_baseline_find(struct mfs_sim *sim, const char *name)
         {"gittins", MFS_RULE_GITTINS},
         {"wfq", MFS_RULE_WFQ},
         {"llf_oracle", MFS_RULE_LLF},
+        {"equal", MFS_RULE_EQUAL},
+        {"stall_opt", MFS_RULE_STALL},
         {"inf", MFS_RULE_INF},
     };
 
@@ -63,6 +67,7 @@ int mfs_baseline_find(struct mfs_sim *sim, const char *name)
         if (strcmp(name, rules[i].name) == 0)
             sim->rule = rules[i].rule;
     }
+    mfs_stall_init(sim);
     return sim->policy || sim->rule != MFS_RULE_CORE ? 0 : -EINVAL;
 }
 
@@ -129,7 +134,8 @@ static double way_left_s(struct mfs_sim *sim, uint32_t index)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
     const uint32_t groups = sim->model->groups, first = request->facts.layer_now;
-    const double p2d_s = mfs_sim_kv_bytes(sim->model, request->tokens) / sim->cluster->link_Bps;
+    const double p2d_s =
+        mfs_sim_p2d_bytes(sim->cluster, sim->model, request->tokens) / sim->cluster->link_Bps;
     const double all_p2d_s = mfs_sim_request_p2d_left(sim, index) / sim->cluster->link_Bps;
     double fetch_s = fetch_left_s(sim, request), now_s = 0.0, paused_s = 0.0, drained_s;
     double compute_s, collective_s, each_s;
@@ -369,6 +375,12 @@ bool mfs_baseline_place(struct mfs_sim *sim, uint32_t index, struct mfs_place *p
     case MFS_RULE_FAIR:
     case MFS_RULE_WFQ:
         place->level = 0;
+        return true;
+    case MFS_RULE_EQUAL:
+    case MFS_RULE_STALL:
+        set_key(place, 0.0);
+        if (sim->portions)
+            mfs_stall_cap(sim, index, cap);
         return true;
     case MFS_RULE_KARUNA:
         if (bundle->stage != MFS_STAGE_P2D)

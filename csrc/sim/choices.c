@@ -74,7 +74,8 @@ bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t index)
     return prefix_unit(sim, index) == sim->requests[index].unit;
 }
 
-/* --- decode host: fewest outstanding stage 3 bytes; or the most slack --- */
+/* --- decode host: fewest outstanding stage 3 bytes, or another rule; of equals the fewest bytes
+ * --- */
 
 static double left_before(struct mfs_sim *sim, const struct mfs_members *there, double deadline_s)
 {
@@ -111,6 +112,33 @@ static double slack_with(struct mfs_sim *sim, uint32_t decode, uint32_t index)
     return slack_s;
 }
 
+uint32_t mfs_sim_decode_host(const struct mfs_sim *sim, uint32_t index)
+{
+    const struct mfs_sim_request *request = &sim->requests[index];
+    const uint32_t hosts = sim->cluster->unit_hosts;
+
+    return sim->cluster->decode_hosts > 0 ? sim->cluster->units * hosts + request->decode
+                                          : request->unit * hosts;
+}
+
+/* From its unit's first host. */
+enum mfs_tier mfs_sim_decode_tier(const struct mfs_sim *sim, uint32_t index)
+{
+    return mfs_cluster_tier(sim->cluster, sim->requests[index].unit * sim->cluster->unit_hosts,
+                            mfs_sim_decode_host(sim, index));
+}
+
+/*
+ * NetKV (arXiv 2606.03910): bytes / (B_t / (1 + n_t)), where B_t is what a host has of tier t and
+ * n_t are the requests whose KV goes that far and has not arrived yet. Their factor for the traffic
+ * of others is 1: there are none.
+ */
+static double netkv_s(const struct mfs_sim *sim, uint32_t index, enum mfs_tier tier)
+{
+    return mfs_sim_kv_bytes(sim->model, sim->requests[index].tokens) * sim->model->groups *
+           (1.0 + sim->tier_requests[tier]) / mfs_cluster_tier_Bps(sim->cluster, tier);
+}
+
 /* More is better; by core/slack.h: `bytes` more that are due at due_s, where `waiting` do wait. */
 static double worth(const struct mfs_sim *sim, uint32_t choice, const struct mfs_slack *slack,
                     double bytes, double due_s, double waiting)
@@ -125,13 +153,23 @@ static double worth(const struct mfs_sim *sim, uint32_t choice, const struct mfs
 
 static double decode_worth(struct mfs_sim *sim, uint32_t decode, uint32_t index)
 {
+    const uint32_t hosts = sim->cluster->unit_hosts;
     struct mfs_slack slack;
+    enum mfs_tier tier;
 
     switch (sim->options->decode_choice) {
     case MFS_SIM_USUAL:
         return -sim->decode_bytes[decode];
     case MFS_SIM_SLACK:
         return slack_with(sim, decode, index);
+    case MFS_SIM_ROUND_ROBIN:
+        return decode == index % sim->cluster->decode_hosts ? 0.0 : -1.0;
+    case MFS_SIM_NEAREST:
+    case MFS_SIM_NETKV:
+        tier = mfs_cluster_tier(sim->cluster, sim->requests[index].unit * hosts,
+                                sim->cluster->units * hosts + decode);
+        return sim->options->decode_choice == MFS_SIM_NEAREST ? -(double)tier
+                                                              : -netkv_s(sim, index, tier);
     default:
         mfs_slack_of_decode(sim, decode, index % sim->cluster->nics, &slack);
         return worth(sim, sim->options->decode_choice, &slack, mfs_sim_request_p2d_left(sim, index),
@@ -155,8 +193,8 @@ uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t index)
     return best;
 }
 
-/* --- KV store: drawn among the hosts that are not the unit's own; or the least loaded replica ---
- */
+/* --- KV store: drawn among the hosts that are not the unit's own, or among those that only store;
+   or the least loaded replica --- */
 
 /* Bytes that wait for the egress port that would send to this request. */
 static double egress_bytes(const struct mfs_sim *sim, uint32_t host, uint32_t index)
@@ -218,6 +256,9 @@ uint32_t mfs_choose_store(struct mfs_sim *sim, uint32_t index)
     uint32_t best = candidate(sim, unit, draw);
     double most;
 
+    if (sim->options->store_choice == MFS_SIM_STORES)
+        return host_count(sim) - sim->cluster->store_hosts +
+               (uint32_t)(draw * sim->cluster->store_hosts);
     if (sim->options->store_choice == MFS_SIM_USUAL)
         return best;
     most = store_worth(sim, best, index);

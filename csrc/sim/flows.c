@@ -42,7 +42,7 @@ static void line_reset(struct mfs_sim_line *line)
 {
     line->group = line->count = 0;
     line->level = MFS_LEVELS_MAX;
-    line->served = line->rate = 0.0;
+    line->served = line->rate = line->portion = 0.0;
     line->passed_s = -INFINITY;
     line->shared = false;
 }
@@ -278,6 +278,8 @@ void mfs_sim_line_end_first(struct mfs_sim *sim, uint32_t index)
     if (sim->moving)
         mfs_bundle_dirty(sim, line->bundle);
     if (line->count == 0) {
+        if (sim->portions && !sim->options->hold_shares)
+            mfs_stall_moved(sim, index);
         if (line->slot != MFS_NONE)
             mfs_slot_leave(&sim->net, line->slot);
         if (line->spare_slot != MFS_NONE)

@@ -58,7 +58,7 @@ static void plan_entry(struct mfs_sim *sim, uint32_t at, uint32_t request,
     facts->layer_now = group->number;
     facts->layer_ns = mfs_sim_span_ns(group->compute_s + group->collective_s);
     facts->collective_ns = mfs_sim_span_ns(group->collective_s);
-    facts->p2d_layer_ns = mfs_sim_span_ns(mfs_sim_kv_bytes(sim->model, one->tokens) /
+    facts->p2d_layer_ns = mfs_sim_span_ns(mfs_sim_p2d_bytes(sim->cluster, sim->model, one->tokens) /
                                           sim->cluster->link_Bps * one->estimate);
     sim->plan_request[at] = request;
 }

@@ -33,6 +33,12 @@ double mfs_sim_kv_bytes(const struct mfs_sim_model *model, double tokens)
     return model->kv_bytes * tokens * model->layers / model->groups;
 }
 
+double mfs_sim_p2d_bytes(const struct mfs_sim_cluster *cluster, const struct mfs_sim_model *model,
+                         double tokens)
+{
+    return cluster->decode_hosts > 0 ? mfs_sim_kv_bytes(model, tokens) : 0.0;
+}
+
 /*
  * Collectives fill all ports of the unit, so nothing else moves meanwhile: fetches and
  * stage 3 advance on a clock of their own, that stands still during collectives. Fetch of
@@ -46,7 +52,7 @@ double mfs_sim_alone_s(const struct mfs_sim_cluster *cluster, const struct mfs_s
         mfs_sim_compute_s(model, new_tokens, new_tokens * (new_tokens + 2.0 * prefix));
     const double collective_s = mfs_sim_collective_s(cluster, model, new_tokens);
     const double fetch_s = mfs_sim_kv_bytes(model, prefix) / cluster->link_Bps;
-    const double p2d_s = mfs_sim_kv_bytes(model, tokens) / cluster->link_Bps;
+    const double p2d_s = mfs_sim_p2d_bytes(cluster, model, tokens) / cluster->link_Bps;
     double now_s = 0.0, paused_s = 0.0, drained_s = 0.0; /* stage 3 done up to, on its clock */
 
     for (uint32_t group = 0; group < model->groups; group++) {

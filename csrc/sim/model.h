@@ -30,12 +30,18 @@ struct mfs_sim_model {
 };
 
 struct mfs_sim_cluster {
-    uint32_t units, unit_hosts, decode_hosts, store_hosts;
+    uint32_t units, unit_hosts, decode_hosts, store_hosts; /* decode_hosts 0: the units decode */
     uint32_t nics;          /* per host */
     double link_Bps;
     uint32_t pod_hosts;     /* 0: no pods */
     double oversubscription;
     uint64_t token_budget;
+    uint32_t
+        node_hosts; /* hosts of a server: among them nothing takes the network; 0, 1: each alone */
+    uint32_t zone_hosts; /* a multiple of pod_hosts; 0: no zones */
+    double zone_oversubscription; /* against the NICs below, as that of a pod */
+    uint32_t
+        spread_hosts; /* blocks of so many prefill, decode, store hosts take turns; 0: in order */
 };
 
 /* Seconds of a group; work = A above. */
@@ -48,6 +54,9 @@ MFS_API double mfs_sim_collective_s(const struct mfs_sim_cluster *cluster,
                                     const struct mfs_sim_model *model, double new_tokens);
 /* KV bytes of one group of so many tokens. */
 MFS_API double mfs_sim_kv_bytes(const struct mfs_sim_model *model, double tokens);
+/* What of them goes to a decode host: nothing where the units decode themselves. */
+MFS_API double mfs_sim_p2d_bytes(const struct mfs_sim_cluster *cluster,
+                                 const struct mfs_sim_model *model, double tokens);
 /*
  * TTFT of a request alone on the cluster, in its own pod. The network serves the collective
  * first, then fetches of earlier groups before later ones; with `together` (fair sharing) all

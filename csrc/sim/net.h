@@ -21,7 +21,7 @@
 
 #include "sim/memory.h"
 
-#define MFS_ROUTE_MAX 4 /* egress, pod uplink, pod downlink, ingress */
+#define MFS_ROUTE_MAX 6 /* egress, pod and zone uplink, zone and pod downlink, ingress */
 #define MFS_TIERS_MAX 36
 #define MFS_TIE_BITS 24 /* of a tie are the slot's number; the others a sequence number */
 #define MFS_CLASSES_MAX 36

@@ -63,6 +63,8 @@ int mfs_order_init(struct mfs_sim *sim)
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
         !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
         options->enforcement > MFS_SIM_EXCHANGE || options->classes < 1 ||
+        options->decode_choice > MFS_SIM_NETKV || options->store_choice > MFS_SIM_STORES ||
+        (options->store_choice == MFS_SIM_STORES && sim->cluster->store_hosts == 0) ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||
         !isfinite(options->pressure_delay_s) || !(options->limits_lost >= 0.0) ||
         !(options->limits_lost < 1.0))
@@ -226,17 +228,19 @@ static void apply(struct mfs_sim *sim, uint32_t index, const struct mfs_place *p
     if (sim->policy == sim->ours && sim->bundles[line->bundle].stage == MFS_STAGE_P2D)
         promote_waiting(sim, line, place->level);
     tier = sim->tier_of_level[level];
-    mfs_sim_line_shared(sim, line, tier > 0);
+    mfs_sim_line_shared(sim, line, tier > 0 && !sim->chained);
     mfs_slot_class(&sim->net, line->slot, fabric_class(sim, line));
     if (tier > 0) {
-        mfs_slot_share(&sim->net, line->slot, tier,
-                       line->count * mfs_baseline_share(
-                                         sim, mfs_bundle_owner(sim, &sim->bundles[line->bundle])));
+        mfs_slot_share(
+            &sim->net, line->slot, tier,
+            (sim->chained ? 1.0 : line->count) *
+                mfs_baseline_share(sim, mfs_bundle_owner(sim, &sim->bundles[line->bundle])));
     } else {
         const uint64_t sequence = line->flows[line->group].sequence;
 
         mfs_slot_order(&sim->net, line->slot, mfs_rank_make(level, place->key), sequence, cap);
-        if (sim->rule == MFS_RULE_KARUNA && isfinite(cap)) {
+        if ((sim->rule == MFS_RULE_KARUNA || sim->portions) && !sim->options->hold_shares &&
+            isfinite(cap)) {
             if (line->spare_slot == MFS_NONE)
                 line->spare_slot = mfs_slot_new(&sim->net, &line->route, index);
             mfs_slot_order(&sim->net, line->spare_slot, mfs_rank_make(scavenger, place->key),

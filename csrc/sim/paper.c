@@ -81,7 +81,7 @@ static void loads_of(struct mfs_sim *sim, uint32_t index, const uint32_t *column
     const struct mfs_sim_request *request = &sim->requests[index];
     const uint32_t hosts = sim->cluster->unit_hosts, nics = sim->cluster->nics;
     const uint32_t nic = index % nics, ports = mfs_cluster_hosts(sim->cluster) * nics;
-    const uint32_t decode = sim->cluster->units * hosts + request->decode;
+    const uint32_t decode = mfs_sim_decode_host(sim, index);
     const double p2d = mfs_sim_request_p2d_left(sim, index);
 
 #define LOAD(port, bytes)                                                                          \

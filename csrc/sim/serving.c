@@ -16,14 +16,14 @@
 void mfs_serving_init(struct mfs_sim *sim)
 {
     const struct mfs_sim_requests *in = sim->input;
+    const uint32_t decode_hosts = sim->cluster->decode_hosts ? sim->cluster->decode_hosts : 1;
 
     sim->requests = mfs_memory_new(&sim->memory, in->count ? in->count : 1, sizeof(*sim->requests));
     sim->units = mfs_memory_new(&sim->memory, sim->cluster->units, sizeof(*sim->units));
-    sim->decode_bytes =
-        mfs_memory_new(&sim->memory, sim->cluster->decode_hosts, sizeof(*sim->decode_bytes));
+    sim->decode_bytes = mfs_memory_new(&sim->memory, decode_hosts, sizeof(*sim->decode_bytes));
     if (sim->options->decode_choice != MFS_SIM_USUAL)
         sim->decode_requests =
-            mfs_memory_new(&sim->memory, sim->cluster->decode_hosts, sizeof(*sim->decode_requests));
+            mfs_memory_new(&sim->memory, decode_hosts, sizeof(*sim->decode_requests));
     for (uint32_t i = 0; i < sim->cluster->units; i++) {
         sim->units[i].bundle = MFS_NONE;
         sim->units[i].sending = MFS_NONE;
@@ -129,6 +129,7 @@ static void first_token(struct mfs_sim *sim, uint32_t index)
         *link = request->next_p2d;
     request->done = true;
     sim->done++;
+    sim->tier_requests[mfs_sim_decode_tier(sim, index)]--;
     sim->out->first_token_s[index] = sim->now_s;
     MFS_TRACE(sim, MFS_SIM_FIRST_TOKEN, (int32_t)index, 0, -1, -1, (int32_t)request->decode, -1,
               (int32_t)request->unit, 0.0);
@@ -151,7 +152,7 @@ static void p2d_begin(struct mfs_sim *sim, uint32_t index, uint32_t group)
 {
     struct mfs_sim_request *request = &sim->requests[index];
     const uint32_t hosts = sim->cluster->unit_hosts;
-    const double bytes = mfs_sim_kv_bytes(sim->model, request->tokens) / hosts;
+    const double bytes = mfs_sim_p2d_bytes(sim->cluster, sim->model, request->tokens) / hosts;
 
     if (request->p2d == MFS_NONE) {
         const uint32_t bundle = mfs_bundle_new(sim, MFS_STAGE_P2D, index, request->unit);
@@ -160,8 +161,7 @@ static void p2d_begin(struct mfs_sim *sim, uint32_t index, uint32_t group)
         request->p2d = bundle;
         for (uint32_t i = 0; i < hosts; i++)
             mfs_sim_line_route(sim, sim->bundles[bundle].first_line + i, request->unit * hosts + i,
-                               sim->cluster->units * hosts + request->decode,
-                               index % sim->cluster->nics);
+                               mfs_sim_decode_host(sim, index), index % sim->cluster->nics);
         while (*link != MFS_NONE)
             link = &sim->requests[*link].next_p2d;
         *link = index;
@@ -176,8 +176,8 @@ static void p2d_begin(struct mfs_sim *sim, uint32_t index, uint32_t group)
 double mfs_sim_request_p2d_left(struct mfs_sim *sim, uint32_t index)
 {
     const struct mfs_sim_request *request = &sim->requests[index];
-    double left =
-        mfs_sim_kv_bytes(sim->model, request->tokens) * (sim->model->groups - request->p2d_groups);
+    double left = mfs_sim_p2d_bytes(sim->cluster, sim->model, request->tokens) *
+                  (sim->model->groups - request->p2d_groups);
 
     if (request->p2d == MFS_NONE)
         return left;
@@ -335,9 +335,10 @@ void mfs_serving_arrive(struct mfs_sim *sim, uint32_t index)
     unit = &sim->units[request->unit];
     unit->outstanding += request->tokens - request->prefix;
     sim->decode_bytes[request->decode] +=
-        mfs_sim_kv_bytes(sim->model, request->tokens) * sim->model->groups;
+        mfs_sim_p2d_bytes(sim->cluster, sim->model, request->tokens) * sim->model->groups;
+    sim->tier_requests[mfs_sim_decode_tier(sim, index)]++;
     sim->out->unit[index] = request->unit;
-    sim->out->decode_host[index] = (int64_t)sim->cluster->units * hosts + request->decode;
+    sim->out->decode_host[index] = mfs_sim_decode_host(sim, index);
     sim->out->store_host[index] = request->store == MFS_NONE ? -1 : (int64_t)request->store;
     request->fetched = request->store == MFS_NONE;
     if (request->fetched)

@@ -38,6 +38,10 @@ enum mfs_sim_choice { /* of a decode host, of the host that has the KV */
                       MFS_SIM_ROOM = 2, /* core/slack.h: most can be added by when they are due */
                       MFS_SIM_FIT = 3, /* fewest bytes wait, of those that can take them by when
                                           they are due */
+                      MFS_SIM_STORES = 4,      /* KV: as drawn, of those that only store */
+                      MFS_SIM_ROUND_ROBIN = 4, /* decode hosts: in turn */
+                      MFS_SIM_NEAREST = 5,     /* of the nearest tier */
+                      MFS_SIM_NETKV = 6,       /* by what the way costs: choices.c */
 };
 
 enum mfs_sim_trace_kind {
@@ -84,6 +88,7 @@ struct mfs_sim_options {
     double karuna_margin;
     double class_weight;
     bool weigh_deadline;
+    bool hold_shares; /* stall.c */
 };
 
 /* Arrays of `count`, in order of arrival. estimate: what estimates are multiplied with. */
@@ -102,7 +107,7 @@ struct mfs_sim_outcome {
     double *first_token_s, *fetch_done_s, *compute_start_s, *compute_done_s; /* infinity: never */
     int64_t *unit, *decode_host, *store_host;
     uint8_t *given_up;
-    double *port_bytes; /* between first and last arrival; egress, ingress, pod up, pod down */
+    double *port_bytes; /* between first and last arrival; in the order of cluster.c */
     double collective_sum_s;
     uint64_t collectives, events, flows, visited;
     double bytes;
@@ -128,9 +133,9 @@ MFS_API void mfs_sim_trace_free(struct mfs_sim_event *trace);
 
 /*
  * Flows alone, all starting at start_s: finish times, for tests and benches. Flow i uses
- * links route[first[i]] .. route[first[i+1]-1] (at most 4). tier 0: in order of (level, key),
+ * links route[first[i]] .. route[first[i+1]-1] (at most 6). tier 0: in order of (level, key),
  * else shared in that tier. rates_at_0 (may be NULL): rates of those that start at 0.
- * -EINVAL: a link that is not there, or more than 4; MFS_SIM_CHUNKS.
+ * -EINVAL: a link that is not there, or more than 6; MFS_SIM_CHUNKS.
  */
 MFS_API int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows,
                           const uint32_t *first, const uint32_t *route, const double *bytes,

@@ -47,6 +47,7 @@ struct mfs_sim_line {
     double served, since_s;
     double rate;    /* of each flow (shared), or of the first (chain); as of since_s */
     double look_gap_s; /* while it is served: least time to its next look */
+    double portion; /* stall.c: of its port, in bytes/s; 0: to be worked out */
     double passed_s, pass_gap_s; /* by_bytes: last time it was about to pass another; least time */
     uint64_t watched; /* by_bytes: sim->settlings when it was */
     bool shared;
@@ -99,6 +100,9 @@ struct mfs_batch {
     double compute_s, collective_s; /* of a group, the collective on idle ports */
 };
 
+/* How far it is from one host to another: same server, same pod, same zone, further. */
+enum mfs_tier { MFS_TIER_NODE, MFS_TIER_POD, MFS_TIER_ZONE, MFS_TIER_CORE, MFS_TIERS };
+
 /* What the policy is, in the simulator's words. */
 enum mfs_rule {
     MFS_RULE_CORE, /* csrc/core places */
@@ -113,6 +117,8 @@ enum mfs_rule {
     MFS_RULE_SEPT,
     MFS_RULE_GITTINS,
     MFS_RULE_WFQ,
+    MFS_RULE_EQUAL,
+    MFS_RULE_STALL,
     MFS_RULE_INF,
 };
 
@@ -129,6 +135,8 @@ struct mfs_sim {
     struct mfs_params params;
     enum mfs_rule rule;
     bool hopeless, shed, plans, paper;
+    bool chained; /* a line in a shared tier has one share, for its first flow */
+    bool portions; /* fetches have shares of their port: stall.c */
     bool by_bytes; /* keys are bytes left: lines pass each other at known times */
     bool moving; /* keys move as bytes leave, these or others: order.c */
     double look_s; /* and what is served is looked at so often; 0: it is not */
@@ -168,6 +176,7 @@ struct mfs_sim {
     bool paper_due; /* a batch came or went */
     double *decode_bytes; /* outstanding, by decode host */
     struct mfs_members *decode_requests; /* by decode host, if choices ask for it */
+    uint32_t tier_requests[MFS_TIERS]; /* not delivered yet, by how far their KV goes */
     double *link_bytes; /* by link, up to window_end_s */
     uint32_t *pressed; /* by link: level announced; pressure */
     uint64_t sequence;
@@ -219,6 +228,9 @@ double mfs_cluster_capacity(const struct mfs_sim_cluster *cluster, uint32_t link
 void mfs_cluster_route(const struct mfs_sim_cluster *cluster, uint32_t from, uint32_t to,
                        uint32_t nic, struct mfs_route *route);
 uint32_t mfs_cluster_hosts(const struct mfs_sim_cluster *cluster);
+enum mfs_tier mfs_cluster_tier(const struct mfs_sim_cluster *cluster, uint32_t from, uint32_t to);
+/* What a host has of a port's rate there if all hosts send as far. */
+double mfs_cluster_tier_Bps(const struct mfs_sim_cluster *cluster, enum mfs_tier tier);
 
 /* --- flows.c --- */
 uint32_t mfs_bundle_new(struct mfs_sim *sim, uint32_t stage, uint32_t request, uint32_t unit);
@@ -263,6 +275,9 @@ double mfs_sim_request_p2d_left(struct mfs_sim *sim, uint32_t request);
 /* --- choices.c --- */
 uint32_t mfs_choose_unit(struct mfs_sim *sim, uint32_t request);
 uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t request);
+/* Where it decodes: its first own host, where the units do. */
+uint32_t mfs_sim_decode_host(const struct mfs_sim *sim, uint32_t request);
+enum mfs_tier mfs_sim_decode_tier(const struct mfs_sim *sim, uint32_t request);
 uint32_t mfs_choose_store(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t request); /* the unit has the prefix */
@@ -320,6 +335,11 @@ double mfs_baseline_stage3_s(struct mfs_sim *sim, uint32_t request);
 double mfs_baseline_deadline_s(struct mfs_sim *sim, const struct mfs_sim_line *line,
                                uint32_t request);
 double mfs_baseline_weight(struct mfs_sim *sim, uint32_t bundle, uint32_t request);
+
+/* --- stall.c --- */
+void mfs_stall_init(struct mfs_sim *sim);
+void mfs_stall_cap(struct mfs_sim *sim, uint32_t line, double *cap);
+void mfs_stall_moved(struct mfs_sim *sim, uint32_t line); /* it came or ended: others' shares */
 
 /* --- pressure.c --- */
 uint32_t mfs_pressure_class(const struct mfs_sim *sim, const struct mfs_sim_line *line);

@@ -35,7 +35,7 @@ _POINT = (
     click.option("--load", type=float, help="Of what the units can do.  [default: 0.7]"),
     click.option("--rate", type=float, help="Requests a second, instead of --load."),
     click.option("--slo", default="3x", show_default=True, help="3x, 500ms, tight=2x:0.3,loose=5x"),
-    click.option("--times", default="poisson", show_default=True, help="poisson, or trace."),
+    click.option("--times", default="poisson", show_default=True, help="poisson, trace, waves:N."),
     click.option("--enforcement", default="global", show_default=True, help="Who keeps order."),
     click.option("--warmup", default=512, show_default=True, help="Requests before them."),
     click.option("--requests", default=1024, show_default=True, help="Requests measured."),

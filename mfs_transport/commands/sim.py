@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 
 from .. import output_file
-from ..native import InputError
-from ..sim import engine, explain, models, plots, report, setting, study, sweep
+from ..native import InputError, shown
+from ..sim import against, engine, explain, models, plots, report, setting, study, sweep
 from ..sim import point as points
 from ..sim.sweep import Store
 from ..terminal import Column, Table, make_console, status
@@ -170,6 +170,9 @@ def compare(
 @click.option("--pareto", type=PictureFile(), help="Attained over mean and over tail.")
 @click.option("--only", default="", help="Of the file's policies these, by name or label.")
 @click.option("--judge", is_flag=True, help="Where --base is better, even or worse.")
+@click.option("--changes", is_flag=True, help="What --base's attained, mean and p99 become.")
+@click.option("--beyond", default="", help="And the mean TTFT beyond that policy's, as inf.")
+@click.option("--ratios", is_flag=True, help="What --base attains, and its rate, over others'.")
 @click.option("--best", is_flag=True, help="Of each policy the variant that attains most.")
 @click.option("--seeds", type=click.IntRange(1), help="Instead of the file's.")
 @_sim.where_options
@@ -183,6 +186,9 @@ def run_sweep(
     pareto: Path | None,
     only: str,
     judge: bool,
+    changes: bool,
+    beyond: str,
+    ratios: bool,
     best: bool,
     seeds: int | None,
     jobs: int,
@@ -203,6 +209,10 @@ def run_sweep(
         output_file.remove(store_path)
     store = Store(store_path)
     wanted = _only(plan.points, only)
+    known = dict.fromkeys(one.name for one in wanted)
+    for name in (beyond, base if changes or beyond or ratios else ""):
+        if name and name not in known:
+            raise InputError(f"policy {shown(name)}: not in the file, which has {', '.join(known)}")
     for one in sweep.distinct(wanted):
         points.make(one)
     kept = len(wanted) - len(store.missing(wanted))
@@ -218,6 +228,10 @@ def run_sweep(
     if best:
         done = [(one, store.rows[one.key()]["result"]["attainment"]) for one in wanted]
         console.print(study.tuned(study.bests(done)))
+    elif changes or beyond:
+        _changes(console, rows, base, beyond)
+    elif ratios:
+        console.print(against.ratios(rows, base))
     elif judge:
         _judge(console, rows, base)
     else:
@@ -250,6 +264,12 @@ def _judge(console: Console, rows: list[dict[str, Any]], base: str) -> None:
     console.print(study.counts(every))
     console.print()
     console.print(study.losses(found[study.ATTAINED]))
+
+
+def _changes(console: Console, rows: list[dict[str, Any]], base: str, beyond: str) -> None:
+    for title, group in against.cases(rows).items():
+        console.print(f"\n{title}; against {base}, seed by seed", style="bold")
+        console.print(against.changes(group, base, beyond))
 
 
 def _show(console: Console, rows: list[dict[str, Any]], base: str) -> None:

@@ -23,7 +23,8 @@ from .interface import (
 )
 
 _POSITIVE = {
-    *("units", "unit_hosts", "decode_hosts", "nics_per_host", "link_Bps", "oversubscription"),
+    *("units", "unit_hosts", "nics_per_host", "link_Bps", "oversubscription"),
+    *("node_hosts", "zone_oversubscription"),
     *("layers", "groups", "flops", "mfu_max"),
     *("interval_s", "mlu_top", "replicas", "class_weight"),
 }
@@ -51,6 +52,9 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
         raise InputError(
             f"cluster of {cluster.hosts} hosts: at most {1 << 20}, 256 a unit, 64 NICs a host"
         )
+    _tree(cluster)
+    if options.store_choice == "stores" and cluster.store_hosts == 0:
+        raise InputError("store_choice 'stores': the cluster has no store_hosts")
     if cluster.hosts - cluster.unit_hosts < 1:
         raise InputError("cluster: no host but the unit's own could store KV")
     if not 0 <= options.estimate_error[0] < 1:
@@ -58,6 +62,20 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
     if options.limits_lost >= 1:
         raise InputError(f"limits_lost {options.limits_lost}: 0 or more, less than 1")
     _requests(requests)
+
+
+def _tree(cluster: Cluster) -> None:
+    """Servers fill pods, pods fill zones, and blocks that take turns are whole."""
+    if cluster.node_hosts > 1 and cluster.pod_hosts % cluster.node_hosts:
+        raise InputError(f"pod_hosts {cluster.pod_hosts}: a multiple of node_hosts")
+    if cluster.zone_hosts and (not cluster.pod_hosts or cluster.zone_hosts % cluster.pod_hosts):
+        raise InputError(f"zone_hosts {cluster.zone_hosts}: a multiple of pod_hosts, which is > 0")
+    roles = (cluster.units * cluster.unit_hosts, cluster.decode_hosts, cluster.store_hosts)
+    if cluster.spread_hosts and any(hosts % cluster.spread_hosts for hosts in roles):
+        raise InputError(
+            f"spread_hosts {cluster.spread_hosts}: prefill, decode and store hosts are "
+            f"{', '.join(map(str, roles))}; each a multiple of it"
+        )
 
 
 def _stages(options: Options) -> None:

@@ -238,5 +238,9 @@ def _utilisation(cluster: Cluster, port_bytes: Floats, span_s: float) -> Floats:
         return np.zeros(len(port_bytes))
     capacity = np.full(len(port_bytes), float(cluster.link_Bps))
     ports = 2 * cluster.hosts * cluster.nics_per_host
-    capacity[ports:] *= cluster.pod_hosts * cluster.nics_per_host / cluster.oversubscription
+    zones = len(port_bytes) - (
+        2 * -(-cluster.hosts // cluster.zone_hosts) if cluster.zone_hosts else 0
+    )
+    capacity[ports:zones] *= cluster.pod_hosts * cluster.nics_per_host / cluster.oversubscription
+    capacity[zones:] *= cluster.zone_hosts * cluster.nics_per_host / cluster.zone_oversubscription
     return np.asarray(port_bytes / (capacity * span_s))

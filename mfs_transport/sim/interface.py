@@ -34,6 +34,8 @@ POLICIES = (
     "wfq",
     "mfs_paper",
     "mfs",
+    "equal",
+    "stall_opt",
     "inf",
 )
 MOST_CLASSES = 36
@@ -57,6 +59,7 @@ class Cluster:
     units: int
     unit_hosts: int
     decode_hosts: int
+    """0: the units decode what they have computed, and there is no stage 3."""
     store_hosts: int = 0
     nics_per_host: int = 1
     """N > 1: a request's KV is on one GPU (request mod N), which has its own NIC; collectives use
@@ -69,6 +72,15 @@ class Cluster:
     """A pod's up- and downlink have pod_hosts * nics_per_host * link_Bps / oversubscription."""
     token_budget: int = 8192
     """New tokens that a batch may have; a batch has at least one request."""
+    node_hosts: int = 1
+    """So many neighbouring hosts are one server: what goes from one to another takes no network."""
+    zone_hosts: int = 0
+    """A multiple of pod_hosts: pods of a zone have a core that never blocks. 0: all pods have."""
+    zone_oversubscription: float = 1.0
+    """A zone's up- and downlink have zone_hosts * nics_per_host * link_Bps / this."""
+    spread_hosts: int = 0
+    """b: servers, pods and zones are filled with b prefill, then b decode, then b store hosts in
+    turn, so that each pod has its share of all. 0: in order of their numbers."""
 
     @property
     def hosts(self) -> int:
@@ -169,13 +181,16 @@ class Options:
     unit_order: str = "fifo"
     """Of a unit's queue: fifo or edf."""
     decode_choice: str = "bytes"
-    """Decode host with the fewest outstanding bytes, or slack: the one where the least time to
-    spare, its own and that of those due later, is most. room, fit: by core/slack.h, as
-    `store_choice`."""
+    """Decode host with the fewest outstanding bytes. slack: the one where the least time to spare,
+    its own and that of those due later, is most. room, fit: by core/slack.h, as `store_choice`.
+    round_robin: in turn. nearest: of the nearest tier. netkv: of the tier where size / rate, shared
+    with those that go as far, takes least. Of equal ones the one with the fewest outstanding
+    bytes."""
     store_choice: str = "draw"
-    """draw: the host that store_draw names. Of `replicas` hosts drawn: slack: the less loaded.
-    room: the one whose port can be given most by when the prefix is due (core/slack.h). fit: of
-    those that can take the prefix by then the less loaded."""
+    """draw: the host that store_draw names, of all but the unit's own. stores: the one that it
+    names of those that only store. Of `replicas` hosts drawn: slack: the less loaded. room: the one
+    whose port can be given most by when the prefix is due (core/slack.h). fit: of those that can
+    take the prefix by then the less loaded."""
     replicas: int = 2
     recompute: bool = False
     """Compute a prefix anew when that is estimated to be sooner than to fetch it."""
@@ -205,12 +220,15 @@ class Options:
     class_weight: float = 4.0
     """wfq: a flow has so many times the share of one of the SLO class behind its own; of the last
     class it weighs 1, and all weights are whole numbers."""
+    shares: str = "renewed"
+    """equal, stall_opt: a fetch's share grows when another one has ended. held: it is what it was
+    when the last one came, and what is left over is nobody's."""
 
 
 STAGES = ("none", "kv_reuse", "collective", "p2d")
 DEADLINE_LESS = ("nothing", "computing", "group", "stage3")
-DECODE_CHOICES = ("bytes", "slack", "room", "fit")
-STORE_CHOICES = ("draw", "slack", "room", "fit")
+DECODE_CHOICES = ("bytes", "slack", "room", "fit", "round_robin", "nearest", "netkv")
+STORE_CHOICES = ("draw", "slack", "room", "fit", "stores")
 DEFAULT = Options()
 
 
@@ -262,8 +280,8 @@ class Outcome:
     """Of a batch's collective of one group, from its start to its last byte; 0 without any."""
     collective_count: int
     port_utilisation: Floats
-    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks; from the
-    first to the last arrival."""
+    """[links]: egress of every NIC, ingress of every NIC, pod uplinks, pod downlinks, those of
+    zones; from the first to the last arrival."""
     seconds: float
     """Wall time of the run."""
     events: int

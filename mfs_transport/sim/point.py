@@ -262,7 +262,10 @@ def _port_groups(case: Case, utilisation: NDArray[np.float64]) -> dict[str, floa
         "decode_egress": utilisation[units:decode],
         "decode_ingress": utilisation[nics + units : nics + decode],
     }
-    return {f"utilisation_{name}": float(part.mean()) for name, part in parts.items()}
+    return {
+        f"utilisation_{name}": float(part.mean()) if len(part) else 0.0
+        for name, part in parts.items()
+    }
 
 
 def measure(case: Case, outcome: engine.Outcome) -> Run:

@@ -44,7 +44,7 @@ def flows(
     key: ArrayLike = 0,
     enforcement: str = "global",
 ) -> FlowsOutcome:
-    """Flows on links and nothing else; a route has 1 to 4 links, the egress first. Tier 0 is
+    """Flows on links and nothing else; a route has 1 to 6 links, the egress first. Tier 0 is
     ordered by (level, key, place in the list); 1 and more are shared max-min, each from what the
     tiers before it leave."""
     count = len(routes)

@@ -10,8 +10,9 @@
     link_Gbps = 200      # of one NIC, each direction
     models = ["dbrx"]    # what it is meant for; the first is the default
 
-and, where the defaults do not fit: store_hosts, nics_per_host, pod_hosts, oversubscription,
-token_budget, groups, across. Any of them can be set on the command line: --set link_Gbps=100.
+and, where the defaults do not fit: store_hosts, nics_per_host, node_hosts, pod_hosts,
+oversubscription, zone_hosts, zone_oversubscription, spread_hosts, token_budget, groups, across.
+Any of them can be set on the command line: --set link_Gbps=100.
 """
 
 from __future__ import annotations
@@ -33,17 +34,21 @@ SHIPPED = Path(__file__).parent / "clusters"
 _NUMBERS: dict[str, tuple[float | None, float, float]] = {
     "units": (None, 1, 100_000),
     "unit_hosts": (1, 1, 64),
-    "decode_hosts": (None, 1, 100_000),
+    "decode_hosts": (None, 0, 100_000),
     "store_hosts": (0, 0, 100_000),
     "gpus_per_host": (8, 1, 64),
     "nics_per_host": (1, 1, 64),
     "link_Gbps": (200, 1e-3, 1e6),
     "pod_hosts": (0, 0, 100_000),
     "oversubscription": (1, 1, 1000),
+    "node_hosts": (1, 1, 100_000),
+    "zone_hosts": (0, 0, 100_000),
+    "zone_oversubscription": (1, 1, 1000),
+    "spread_hosts": (0, 0, 100_000),
     "token_budget": (8192, 1, 10_000_000),
     "groups": (8, 1, 1000),
 }
-_FRACTIONS = ("link_Gbps", "oversubscription")
+_FRACTIONS = ("link_Gbps", "oversubscription", "zone_oversubscription")
 _WORDS = {"about": "", "gpu": "a100", "across": "auto"}
 SAMPLE = 4096  # requests that stand for a workload when its capacity is worked out
 
@@ -85,6 +90,8 @@ class Setting:
         cluster = self.cluster
         kv = model.kv_bytes_per_token_layer * model.layers
         deliver, fetch = kv * float(found.tokens.mean()), kv * float(found.prefix.mean())
+        if cluster.decode_hosts == 0:
+            deliver = 0.0
         new = float((found.tokens - found.prefix).mean())
         sent = engine.collective_bytes(model, 1, cluster.unit_hosts) * new * model.groups
         exchange = sent * cluster.unit_hosts
@@ -95,7 +102,7 @@ class Setting:
         return port / max(
             (exchange + deliver + stored) / prefill,
             (exchange + fetch) / prefill,
-            deliver / cluster.decode_hosts,
+            deliver / max(1, cluster.decode_hosts),
             fetch / stores,
         )
 
@@ -165,6 +172,10 @@ def make(name: str, table: Mapping[str, Any]) -> Setting:
         link_Bps=numbers["link_Gbps"] * 1e9 / 8,
         pod_hosts=whole["pod_hosts"],
         oversubscription=float(numbers["oversubscription"]),
+        node_hosts=whole["node_hosts"],
+        zone_hosts=whole["zone_hosts"],
+        zone_oversubscription=float(numbers["zone_oversubscription"]),
+        spread_hosts=whole["spread_hosts"],
         token_budget=whole["token_budget"],
     )
     return Setting(

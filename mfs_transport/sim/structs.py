@@ -36,6 +36,7 @@ _FLAGS = {
     "batching": ("batch_deadline", "fifo", "deadline"),
     "routing": ("route_prefix", "tokens", "prefix"),
     "coflow_weight": ("weigh_deadline", "one", "deadline"),
+    "shares": ("hold_shares", "renewed", "held"),
 }
 
 

@@ -15,7 +15,7 @@ some prompts are all new and some nearly all cached.
 Arrivals are Poisson at a rate, or the file's own times (stretched to the rate when one is
 given, and spread inside the buckets into which the file has rounded them). Of a file, `seed`
 chooses where to begin; it goes round at its end. The first `warmup` requests fill the
-cluster and are not measured.
+cluster and are not measured. With `waves:N` N requests come at once, then nothing, at that rate.
 """
 
 from __future__ import annotations
@@ -237,6 +237,16 @@ def spread(time_s: Floats, draw: np.random.Generator) -> Floats:
     return np.sort(np.where(counts[which] > 1, moved, time_s))
 
 
+def _wave(times: str) -> int:
+    """Requests that come at once, of `waves:N`; 0 of the other kinds."""
+    kind, _, size = times.partition(":") if isinstance(times, str) else ("", "", "")
+    if kind == "waves" and _COUNT.fullmatch(size) and int(size) > 0:
+        return int(size)
+    if times not in ("poisson", "trace"):
+        raise InputError(f"times {shown(times)}: poisson, trace or waves:N")
+    return 0
+
+
 def make(
     name: str,
     rate: float | None,
@@ -252,7 +262,7 @@ def make(
     """
     checked.whole(warmup, "warm-up", MOST_REQUESTS)
     checked.whole(measured, "requests", MOST_REQUESTS - warmup, 1)
-    checked.word(times, ("poisson", "trace"), "times")
+    wave = _wave(times)
     if rate is not None and not (isinstance(rate, Real) and 1e-6 <= rate <= MOST_RATE):
         raise InputError(f"rate {shown(rate)}: requests a second, from 1e-6 to {MOST_RATE:g}")
     count = warmup + measured
@@ -267,5 +277,8 @@ def make(
     else:
         if rate is None:
             raise InputError("a rate above 0 is needed: --rate, or --load")
-        arrival = np.cumsum(draw.exponential(1.0, count)) / rate
+        if wave:
+            arrival = np.arange(count) // wave * (wave / rate)
+        else:
+            arrival = np.cumsum(draw.exponential(1.0, count)) / rate
     return Prompts(arrival, found.tokens, found.prefix, np.arange(count) >= warmup)

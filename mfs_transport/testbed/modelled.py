@@ -144,6 +144,9 @@ def make(point: Point, scale: Scale) -> Modelled:
     )
     if cluster.pod_hosts:
         raise InputError(f"cluster {point.cluster}: pods are not emulated (pod_hosts)")
+    if cluster.node_hosts > 1 or cluster.decode_hosts == 0:
+        what = "servers of several hosts, and units that decode themselves"
+        raise InputError(f"cluster {point.cluster}: {what}, are not emulated")
     if case.setting.gpus_per_host % cluster.nics_per_host:
         raise InputError(
             f"cluster {point.cluster}: {case.setting.gpus_per_host} GPUs of a host cannot be "
