@@ -62,6 +62,7 @@ def kept(modelled: Modelled, outcome: Outcome, point: Point) -> Run:
         "cpu_bound": outcome.cpu_bound,
         **{f"predicted_{name}": said.result[name] for name in PREDICTED},
         "predicted_utilisation": said.details["utilisation"],
+        "collectives": outcome.collectives,
         "time_scale": modelled.scale.time,
         "bytes": outcome.bytes,
         "bytes_expected": expected_bytes(modelled.setting, modelled.jobs),
