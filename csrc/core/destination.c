@@ -131,6 +131,20 @@ static inline uint32_t judge(destination_t *at, const struct mfs_patience *patie
                : MFS_DESTINATION_SLOW;
 }
 
+/* What was in flight at the mark has left. */
+static void note_delay(struct mfs_destinations *all, const destination_t *at,
+                       const struct mfs_patience *patience, int64_t now_ns)
+{
+    const int64_t took_ns = now_ns - at->mark_ns - patience->gap_ns;
+
+    if (at->mark_ns == 0 || now_ns == 0 || took_ns <= 0)
+        return;
+    if (all->delay_ns == 0 || took_ns < all->delay_ns)
+        all->delay_ns = took_ns;
+    if (now_ns - all->delay_since_ns >= MFS_DELAY_NS)
+        all->news |= MFS_NEWS_DELAY;
+}
+
 void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
                            const struct mfs_patience *patience, int64_t now_ns)
 {
@@ -157,9 +171,11 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
     at->inflight_bytes -= bytes;
     at->mark_bytes -= marked ? at->mark_bytes : bytes;
     at->moved_ns = now_ns;
-    if (marked)
+    if (marked) {
+        note_delay(all, at, patience, now_ns);
         state = judge(at, patience, now_ns);
-    else if (state == MFS_DESTINATION_STALLED)
+    }
+    if (!marked && state == MFS_DESTINATION_STALLED)
         state = MFS_DESTINATION_SLOW;
     if (marked) {
         at->mark_bytes = at->mark_total = at->inflight_bytes;

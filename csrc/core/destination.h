@@ -38,6 +38,7 @@
 
 #define MFS_SLOW_DUES 3 /* so many times as long as is due: slow */
 #define MFS_OPEN_DUES 2 /* no longer than this: it takes more */
+#define MFS_DELAY_NS INT64_C(20000000) /* for which a delay stands */
 
 struct mfs_destination {
     struct mfs_voq voq;       /* first: what waits for it */
@@ -74,6 +75,7 @@ enum mfs_destination_state {
 enum mfs_destination_news {
     MFS_NEWS_STALLED = 1, /* `unsaid` is somebody */
     MFS_NEWS_LIMIT = 2, /* a limit has changed what can be sent */
+    MFS_NEWS_DELAY = 4, /* delay_ns stands for another MFS_DELAY_NS */
 };
 
 struct mfs_destinations {
@@ -89,6 +91,9 @@ struct mfs_destinations {
     uint32_t busy; /* with bytes in flight */
     uint32_t stalled; /* of them */
     uint64_t stalls; /* ever */
+    /* How long what is in flight takes, as long as more of it stays: the least of all destinations,
+     * since one alone may be slow. Of the time from delay_since_ns on; 0: of none. */
+    int64_t delay_ns, delay_since_ns;
 };
 
 /* How long bytes may take. */

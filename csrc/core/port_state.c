@@ -18,6 +18,11 @@
  * others waited, less than half the estimate is not the port's. Else the rate of a slow receiver
  * whose traffic is the most urgent would become that of the port, and by that rate it would not be
  * slow. Whoever moves the start of the interval owns the sample.
+ *
+ * BEST: what the port has shown that it can carry, to know by it that others use it now: it goes
+ * up as the rate does, and down by a 4096th of the difference with each full interval of 20 ms, so
+ * that a port which has become slower is forgotten in minutes. It begins with what was measured:
+ * the speed of a link is not what a virtual one has, or a switch behind it.
  */
 #include "core/port_state.h"
 
@@ -29,6 +34,7 @@
 /* A chunk takes no longer, at any pace that is meant. */
 #define PACE_AHEAD_NS INT64_C(60000000000)
 #define PACE_CHUNK_BYTES (UINT64_C(4) << 20) /* the largest that others send, at the same pace */
+#define BEST_SAMPLES 4096 /* after so many the best is forgotten by two thirds */
 #define CREDIT_MAX (UINT64_C(1) << 43) /* bytes; its products below stay in 64 bits */
 
 bool mfs_share_due(const struct mfs_port_state *port, uint64_t share, uint64_t bytes)
@@ -114,6 +120,18 @@ static uint64_t rate_after(enum mfs_sample kind, uint64_t rate_Bps, uint64_t byt
     return sample_Bps > known_Bps ? (uint64_t)sample_Bps : rate_Bps;
 }
 
+static uint64_t best_after(enum mfs_sample kind, uint64_t best_Bps, uint64_t bytes, int64_t span_ns)
+{
+    const bool full = kind == MFS_SAMPLE_FULL;
+    const double sample_Bps = (double)bytes * 1e9 / (double)span_ns;
+
+    if (sample_Bps > (double)MFS_RATE_MAX_BPS || best_Bps > MFS_RATE_MAX_BPS)
+        return 0;
+    if (best_Bps == 0 || sample_Bps > (double)best_Bps)
+        return mfs_rate_next(best_Bps, bytes, span_ns, full);
+    return full ? best_Bps - (best_Bps - (uint64_t)sample_Bps) / BEST_SAMPLES : best_Bps;
+}
+
 void mfs_sample_take(struct mfs_port_state *port, uint64_t done_bytes, int64_t now_ns)
 {
     int64_t since_ns = mfs_get(&port->sample_since_ns);
@@ -125,6 +143,8 @@ void mfs_sample_take(struct mfs_port_state *port, uint64_t done_bytes, int64_t n
         return;
     bytes = done_bytes - mfs_swap(&port->sample_base, done_bytes);
     kind = mfs_swap(&port->sample_full, MFS_SAMPLE_ASKED);
-    if (span_ns > 0)
-        mfs_set(&port->rate_Bps, rate_after(kind, mfs_get(&port->rate_Bps), bytes, span_ns));
+    if (span_ns <= 0)
+        return;
+    mfs_set(&port->rate_Bps, rate_after(kind, mfs_get(&port->rate_Bps), bytes, span_ns));
+    mfs_set(&port->best_Bps, best_after(kind, mfs_get(&port->best_Bps), bytes, span_ns));
 }

@@ -37,6 +37,7 @@ struct mfs_port_state {
     _Atomic int64_t sample_since_ns; /* start of the busy interval that is being measured */
     _Atomic uint64_t sample_base; /* the senders' done_bytes when it began */
     _Atomic uint32_t sample_full; /* enum mfs_sample: what it says of the port */
+    _Atomic uint64_t best_Bps; /* that was seen in the last minutes; 0: nothing was */
 };
 
 /* Is an untagged chunk of so many bytes paid for? share: thousandths, 0..1000. */

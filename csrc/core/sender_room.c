@@ -10,9 +10,9 @@ void mfs_sender_patience(struct mfs_sender *sender)
     const struct mfs_window_state *window = &sender->window;
     int64_t due_ns = window->drain_ns;
 
-    if (due_ns > 0 && window->more_bytes > 0)
-        due_ns +=
-            (int64_t)((double)due_ns * (double)window->more_bytes / (double)window->window_bytes);
+    if (due_ns > 0 && mfs_window_state_added(window) > 0)
+        due_ns += (int64_t)((double)due_ns * (double)mfs_window_state_added(window) /
+                            (double)window->window_bytes);
     if (due_ns < window->config.depth_ns) /* also while the rate is not known */
         due_ns = window->config.depth_ns;
     sender->patience.due_ns = due_ns;
@@ -38,12 +38,26 @@ static void say(struct mfs_sender *sender, int64_t now_ns)
         sender->transport.stalled(sender->transport.ctx, stalled, now_ns - stalled->moved_ns);
 }
 
+/* How long what is in flight takes is known anew. */
+static void beside(struct mfs_sender *sender, int64_t now_ns)
+{
+    struct mfs_destinations *all = &sender->destinations;
+
+    if (sender->learns)
+        mfs_window_state_beside(&sender->window, mfs_get(&sender->port->best_Bps), all->delay_ns);
+    mfs_sender_patience(sender);
+    all->delay_ns = 0;
+    all->delay_since_ns = now_ns;
+}
+
 bool mfs_sender_news(struct mfs_sender *sender, int64_t now_ns)
 {
     const bool limit = sender->destinations.news & MFS_NEWS_LIMIT;
 
     if (sender->destinations.unsaid)
         say(sender, now_ns);
+    if (sender->destinations.news & MFS_NEWS_DELAY)
+        beside(sender, now_ns);
     sender->destinations.news = sender->destinations.unsaid ? MFS_NEWS_STALLED : 0;
     return limit;
 }

@@ -7,6 +7,9 @@
 
 #define MORE_TIMES 4 /* what the port carries in an absence */
 #define FADE_NS 200e6
+#define BESIDE_SHARE 2  /* of what lies in the queue one part in so many may be ours */
+#define BESIDE_DEPTHS                                                                              \
+    4 /* at the rates of now and of ever: no more than leaves in so many depth_ns */
 
 void mfs_window_config_init(struct mfs_window_config *config)
 {
@@ -81,6 +84,20 @@ uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns)
         return more_bytes;
     return gap_ns < FADE_NS ? more_bytes - (uint64_t)((double)more_bytes * (double)gap_ns / FADE_NS)
                             : 0;
+}
+
+uint64_t mfs_window_beside(const struct mfs_window_config *config, uint64_t window_bytes,
+                           uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns)
+{
+    const double both_Bps = (double)rate_Bps + (double)best_Bps;
+    const uint64_t most = whole(both_Bps * BESIDE_DEPTHS * (double)config->depth_ns * 1e-9);
+    uint64_t wanted = delay_ns > 0 ? bytes_in(best_Bps, delay_ns) / BESIDE_SHARE : 0;
+
+    if (config->window_bytes)
+        return 0;
+    if (wanted > most)
+        wanted = most;
+    return wanted > window_bytes ? wanted - window_bytes : 0;
 }
 
 uint64_t mfs_rate_next(uint64_t rate_Bps, uint64_t bytes, int64_t span_ns, bool full)

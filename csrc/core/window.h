@@ -2,7 +2,7 @@
 /*
  * How far ahead of the wire we send, and how fast the wire is.
  *
- *   window = max(2 * chunk, rate * depth_ns, floor) + more   bytes in flight on a port
+ *   window = max(2 * chunk, rate * depth_ns, floor) + more + beside     bytes in flight on a port
  *   chunk  = clamp(rate * chunk_ns, min, max)     cut to whole pages, a small one to 128 bytes;
  *            with a fixed window, the rate is window / depth_ns until it is known
  *
@@ -61,6 +61,25 @@ MFS_API uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_
                                  uint64_t window_bytes, uint64_t rate_Bps, int64_t away_ns);
 /* What it still adds gap_ns later, if it was in time: about a third in 200 ms. */
 MFS_API uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns);
+
+/*
+ * BESIDE: bytes that no sender of the port knows of lie in the same queue of the network: reads of
+ * this host's memory that it serves, programs without us, other hosts that send to the same
+ * receiver. Who serves a queue in order gives each the share that it has in it, so that next to
+ * them a window of rate * depth_ns gets next to nothing, and learns a rate that makes it smaller
+ * still. What is in flight takes delay_ns, and the port has carried best_Bps: so best * delay bytes
+ * lie there, ours among them, and half of that may be ours. On a port that is ours alone this is
+ * what is on its way in the time that an empty queue takes; it adds nothing there.
+ *
+ *   beside = min(best * delay / 2, (rate + best) * 4 * depth) - window, at least 0
+ *
+ * The bound keeps the order where nobody is beside us and the port has become slower (to a tenth:
+ * what was handed over has left in 44 times depth_ns, until that best is forgotten). It grows less
+ * than the rate does, so that several who all go by this rule come to equal shares. 0 for a fixed
+ * window.
+ */
+MFS_API uint64_t mfs_window_beside(const struct mfs_window_config *config, uint64_t window_bytes,
+                                   uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns);
 
 /*
  * The next estimate from the last (0: none yet) and an interval of span_ns > 0 in which the port

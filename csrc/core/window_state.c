@@ -81,6 +81,12 @@ void mfs_window_state_yield(struct mfs_window_state *state)
     state->left_bytes = 0;
 }
 
+void mfs_window_state_beside(struct mfs_window_state *state, uint64_t best_Bps, int64_t delay_ns)
+{
+    state->beside_bytes =
+        mfs_window_beside(&state->config, state->window_bytes, state->rate_Bps, best_Bps, delay_ns);
+}
+
 int64_t mfs_window_state_away(const struct mfs_window_state *state, int64_t now_ns)
 {
     const int64_t gap_ns = now_ns - state->looked_ns;
@@ -91,5 +97,6 @@ int64_t mfs_window_state_away(const struct mfs_window_state *state, int64_t now_
 bool mfs_window_state_fits(const struct mfs_window_state *state, uint64_t inflight_bytes,
                            uint64_t bytes)
 {
-    return inflight_bytes == 0 || inflight_bytes + bytes <= state->window_bytes + state->more_bytes;
+    return inflight_bytes == 0 ||
+           inflight_bytes + bytes <= state->window_bytes + mfs_window_state_added(state);
 }

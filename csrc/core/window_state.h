@@ -14,6 +14,7 @@ struct mfs_window_state {
     int64_t drain_ns;     /* a full window has left after so long (at most 1 s); 0: no rate is
                            * known */
     uint64_t more_bytes;  /* that the window is larger, since its owner has looked late */
+    uint64_t beside_bytes; /* that it is larger, since others are in the network's queue */
     int64_t looked_ns;    /* when it looked last */
     int64_t gap_ns;       /* how long it had not looked, as of the longest time of late */
     int64_t gap_seen_ns;  /* when that ended */
@@ -39,6 +40,14 @@ void mfs_window_state_look(struct mfs_window_state *state, uint64_t done_bytes, 
 void mfs_window_state_full(struct mfs_window_state *state, uint64_t sent_bytes);
 /* Somebody more urgent waits elsewhere: from here on no more than the window. */
 void mfs_window_state_yield(struct mfs_window_state *state);
+/* What is in flight has taken delay_ns lately (0: not known), and the port carried best_Bps before.
+ */
+void mfs_window_state_beside(struct mfs_window_state *state, uint64_t best_Bps, int64_t delay_ns);
+/* What may be in flight beyond window_bytes. */
+static inline uint64_t mfs_window_state_added(const struct mfs_window_state *state)
+{
+    return state->more_bytes + state->beside_bytes;
+}
 /* As long as this the owner itself may not have seen what went on. */
 int64_t mfs_window_state_away(const struct mfs_window_state *state, int64_t now_ns);
 /* Does a chunk of so many bytes fit beside what is in flight? A chunk alone always does. */

@@ -109,6 +109,7 @@ static void state_reset(struct mfs_port_state *state, uint64_t rate_Bps)
     mfs_set(&state->sample_since_ns, 0);
     mfs_set(&state->sample_base, 0);
     mfs_set(&state->sample_full, 0);
+    mfs_set(&state->best_Bps, 0);
 }
 
 static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,

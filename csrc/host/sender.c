@@ -116,7 +116,7 @@ static uint32_t microseconds(int64_t span_ns)
 static void duty_tell(const struct place *place, int64_t now_ns)
 {
     const struct mfs_window_state *window = &place->sender->window;
-    const double full = (double)window->window_bytes, more = (double)window->more_bytes;
+    const double full = (double)window->window_bytes, more = (double)mfs_window_state_added(window);
     const uint64_t before = mfs_get(&place->cell->away_us);
     const int64_t away_ns = window->full ? now_ns - window->looked_ns : 0;
     const double covers_ns = full > 0 ? (double)window->drain_ns * (full + more) / full : 0;

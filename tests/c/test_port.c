@@ -61,7 +61,7 @@ static void open__a_port_that_nobody_has_open_gives_way(void)
     host->segment->ports[5].senders_high = 77;
     host->segment->ports[5].reap_next_ns = INT64_MAX / 2;
     host->segment->ports[5].state =
-        (struct mfs_port_state){1000, 2000, 3000, 4000, 5000, MFS_SAMPLE_SLOW};
+        (struct mfs_port_state){1000, 2000, 3000, 4000, 5000, MFS_SAMPLE_SLOW, 6000};
     last = port_open(host, "one more");
     CHECK(last->cell == &host->segment->ports[5]);
     CHECK_EQ(last->cell->senders_high, 0);
@@ -72,6 +72,7 @@ static void open__a_port_that_nobody_has_open_gives_way(void)
     CHECK_EQ(last->cell->state.sample_since_ns, 0);
     CHECK_EQ(last->cell->state.sample_base, 0);
     CHECK_EQ(last->cell->state.sample_full, MFS_SAMPLE_ASKED);
+    CHECK_EQ(last->cell->state.best_Bps, 0);
     CHECK_EQ(mfs_port_name_at(host, 5, name), 0);
     CHECK(strcmp(name, "one more") == 0);
     CHECK_EQ(mfs_port_find(host, "nic5", MFS_EGRESS, &twice), -ENOENT);

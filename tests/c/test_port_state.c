@@ -167,6 +167,39 @@ static void sample__over_its_interval(void)
     CHECK_EQ(port.rate_Bps, 87500000 + 62500000 / 4);
 }
 
+/* What the port has carried is known for minutes, whatever others take of it meanwhile. */
+static void sample__the_best_is_kept(void)
+{
+    struct mfs_port_state port = {.rate_Bps = 1000 * MB}; /* a virtual link's speed says nothing */
+    int64_t now_ns = SECOND;
+    uint64_t done = 0;
+
+    mfs_sample_begin(&port, done, now_ns);
+    for (int i = 0; i < 100; i++) { /* 2 s at 100 MB/s */
+        mfs_sample_is(&port, MFS_SAMPLE_FULL);
+        mfs_sample_take(&port, done += 2 * MB, now_ns += MFS_RATE_SAMPLE_NS);
+    }
+    CHECK(port.best_Bps >= 99 * MB && port.best_Bps <= 100 * MB);
+    for (int i = 0; i < 100; i++) { /* 2 s at 10 MB/s */
+        mfs_sample_is(&port, MFS_SAMPLE_FULL);
+        mfs_sample_take(&port, done += 200 * KB, now_ns += MFS_RATE_SAMPLE_NS);
+    }
+    CHECK(port.rate_Bps < 11 * MB);
+    CHECK(port.best_Bps >= 95 * MB);
+    for (int i = 0; i < 100; i++) /* asked for no more, or kept by a slow peer: that says nothing */
+        mfs_sample_take(&port, done += 20 * KB, now_ns += MFS_RATE_SAMPLE_NS);
+    CHECK(port.best_Bps >= 95 * MB);
+    for (int i = 0; i < 30000; i++) { /* 10 minutes */
+        mfs_sample_is(&port, MFS_SAMPLE_FULL);
+        mfs_sample_take(&port, done += 200 * KB, now_ns += MFS_RATE_SAMPLE_NS);
+    }
+    CHECK(port.best_Bps < 11 * MB);
+    port.best_Bps = UINT64_MAX; /* somebody has written over it */
+    mfs_sample_is(&port, MFS_SAMPLE_FULL);
+    mfs_sample_take(&port, done += 200 * KB, now_ns += MFS_RATE_SAMPLE_NS);
+    CHECK(port.best_Bps <= 100 * MB);
+}
+
 /* Somebody has written over what it began with: no port has sent so much. */
 static void sample__that_no_port_can_have(void)
 {
@@ -347,6 +380,7 @@ static const struct test tests[] = {
     TEST(pace__huge_chunk_at_a_low_pace),
     TEST(pace__several_senders_share_it),
     TEST(sample__over_its_interval),
+    TEST(sample__the_best_is_kept),
     TEST(sample__that_no_port_can_have),
     TEST(sample__begun_in_a_future_that_nobody_meant),
     TEST(rate__is_learned_and_followed),

@@ -48,6 +48,35 @@ static void chunk__of_a_fixed_window(void)
     CHECK_EQ(mfs_window_chunk(&config, 0), 4194304);
 }
 
+/* Alone on the way its own bytes are what takes the time; beside others half of the queue is ours.
+ */
+static void beside__by_the_formula(void)
+{
+    static const struct {
+        uint64_t rate_Bps, best_Bps;
+        int64_t delay_ns;
+        uint64_t beside;
+    } rows[] = {
+        {125000000, 125000000, 2 * MS, 0}, /* 250 kB that leave in 2 ms: nobody else's */
+        {125000000, 125000000, 4 * MS, 0}, /* 2 ms of it are the way's: 250 kB cover them */
+        {20000000, 125000000, 12 * MS, 750000 - 131072}, /* of 1.5 MB the half */
+        {20000000, 125000000, 100 * MS, 1160000 - 131072}, /* no more than 145 MB/s in 8 ms */
+        {125000000, 0, 12 * MS, 0}, /* nothing was measured yet */
+        {125000000, 125000000, 0, 0},
+        {125000000, 125000000, -MS, 0},
+    };
+    struct mfs_window_config config;
+
+    mfs_window_config_init(&config);
+    for (size_t i = 0; i < COUNT(rows); i++)
+        CHECK_EQ_AT(mfs_window_beside(&config, mfs_window_bytes(&config, rows[i].rate_Bps),
+                                      rows[i].rate_Bps, rows[i].best_Bps, rows[i].delay_ns),
+                    rows[i].beside, i);
+    CHECK(mfs_window_beside(&config, 1000, UINT64_MAX, UINT64_MAX, INT64_MAX) > 1 << 30);
+    config.window_bytes = 100000; /* chosen by hand */
+    CHECK_EQ(mfs_window_beside(&config, 100000, 20000000, 125000000, 12 * MS), 0);
+}
+
 static void bytes__by_the_formula(void)
 {
     struct mfs_window_config config;
@@ -149,6 +178,7 @@ static void next__finds_the_rate(void)
 static const struct test tests[] = {
     TEST(chunk__by_the_formula),
     TEST(chunk__of_a_fixed_window),
+    TEST(beside__by_the_formula),
     TEST(bytes__by_the_formula),
     TEST(away__half_as_long_as_the_window),
     TEST(soon__a_quarter_of_what_the_port_takes),

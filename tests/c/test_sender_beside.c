@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A sender whose port serves bytes of others that it does not know of: one queue, in order, at
+ * 100 MB/s, in which they always have 1.5 MB, as readers of a host's memory do.
+ */
+#include "core/sender.h"
+
+#include "test.h"
+
+#include "rivals.h"
+
+#define MS INT64_C(1000000)
+#define SECOND (1000 * MS)
+#define MB UINT64_C(1000000)
+#define KB UINT64_C(1000)
+#define STEP_NS (MS / 10)
+#define STEP_BYTES (10 * KB) /* that the port carries in a step */
+#define OTHERS_BYTES (1500 * KB)
+#define QUEUE_MAX 1024
+
+static struct rivals all;
+
+/* The network's queue: stretches of bytes, ours and theirs by turns as they came. */
+static struct {
+    uint64_t bytes[QUEUE_MAX];
+    bool ours[QUEUE_MAX];
+    unsigned first, count;
+    uint64_t ours_inflight;
+} queue;
+
+static void enter(uint64_t bytes, bool ours)
+{
+    const unsigned at = (queue.first + queue.count) % QUEUE_MAX;
+
+    CHECK(queue.count < QUEUE_MAX);
+    queue.bytes[at] = bytes;
+    queue.ours[at] = ours;
+    queue.count++;
+    queue.ours_inflight += ours ? bytes : 0;
+}
+
+/* A step of the port; what of theirs has left comes again at the end. Returns our bytes. */
+static uint64_t carry(uint64_t port_bytes, int64_t now_ns)
+{
+    uint64_t ours = 0;
+
+    while (port_bytes > 0 && queue.count > 0) {
+        const unsigned at = queue.first;
+        const uint64_t left = queue.bytes[at] < port_bytes ? queue.bytes[at] : port_bytes;
+
+        queue.bytes[at] -= left;
+        port_bytes -= left;
+        if (queue.ours[at])
+            ours += left;
+        else
+            enter(left, false);
+        if (queue.bytes[at] > 0)
+            break;
+        queue.first = (queue.first + 1) % QUEUE_MAX;
+        queue.count--;
+    }
+    queue.ours_inflight -= ours;
+    if (ours > 0)
+        rival_done(&all.of[0], ours, now_ns);
+    return ours;
+}
+
+/* Our share of the port in so long, in thousandths. */
+static uint64_t share(int64_t *now_ns, int64_t span_ns)
+{
+    const int64_t until_ns = *now_ns + span_ns;
+    uint64_t ours = 0, steps = 0;
+
+    for (; *now_ns < until_ns; *now_ns += STEP_NS, steps++) {
+        all.now_ns = *now_ns;
+        while (rival_next(&all.of[0], 64 * KB, *now_ns) == 0)
+            enter(all.of[0].chunk.length, true);
+        ours += carry(STEP_BYTES, *now_ns);
+    }
+    return ours * 1000 / (steps * STEP_BYTES);
+}
+
+static void set_up(bool rate_known)
+{
+    struct mfs_sender_config config;
+
+    memset(&queue, 0, sizeof(queue));
+    mfs_sender_config_init(&config);
+    config.window.window_bytes = 0;
+    config.queue.params.rate_Bps = rate_known ? 100 * MB : 0;
+    config.rate_known = rate_known;
+    rivals_create(&all, 1, &config);
+    rival_waits(&all.of[0], 10, UINT64_C(1) << 50, SECOND);
+}
+
+static void beside__others_in_the_networks_queue_leave_us_a_share(void)
+{
+    int64_t now_ns = SECOND;
+
+    set_up(false);
+    CHECK(share(&now_ns, SECOND) >= 950); /* alone; the rate is learned from nothing */
+    CHECK(queue.ours_inflight <= 200 * KB);
+    enter(OTHERS_BYTES, false);
+    (void)share(&now_ns, SECOND);
+    CHECK(share(&now_ns, SECOND) >= 300); /* a window of 2 ms would have 90 */
+    rivals_destroy(&all);
+}
+
+static void beside__as_before_when_they_have_gone(void)
+{
+    int64_t now_ns = SECOND;
+
+    set_up(false);
+    (void)share(&now_ns, SECOND);
+    enter(OTHERS_BYTES, false);
+    (void)share(&now_ns, SECOND);
+    memset(&queue.bytes, 0, sizeof(queue.bytes)); /* theirs, and what ours had of it */
+    rival_done(&all.of[0], queue.ours_inflight, now_ns);
+    queue.ours_inflight = 0;
+    (void)share(&now_ns, SECOND);
+    CHECK(queue.ours_inflight <= 250 * KB);
+    CHECK(share(&now_ns, SECOND) >= 950);
+    rivals_destroy(&all);
+}
+
+/* Of a port whose rate was configured the window is what was asked for. */
+static void beside__not_where_the_rate_is_known(void)
+{
+    int64_t now_ns = SECOND;
+
+    set_up(true);
+    (void)share(&now_ns, SECOND);
+    enter(OTHERS_BYTES, false);
+    (void)share(&now_ns, SECOND);
+    CHECK(queue.ours_inflight <= 200 * KB);
+    rivals_destroy(&all);
+}
+
+static const struct test tests[] = {
+    TEST(beside__others_in_the_networks_queue_leave_us_a_share),
+    TEST(beside__as_before_when_they_have_gone),
+    TEST(beside__not_where_the_rate_is_known),
+};
+
+TEST_MAIN(tests)
