@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of bench/contend.py or bench/pods.py that sends or receives, driven by JSON lines on a
-socket.
+"""A process of bench/contend.py, pods.py or nics.py that sends or receives, driven by JSON lines on
+a socket.
 
-python bench/_party.py SYSTEM NAME DESCRIPTOR [MIB of memory for each write in the background]
+python bench/_party.py SYSTEM NAME DESCRIPTOR [MIB of memory for each write in the background
+    [SECONDS between two looks]]
 """
 
 from __future__ import annotations
@@ -133,9 +134,13 @@ class Mooncake:
 class Party:
     """Does what it is told, on top of any of them."""
 
-    def __init__(self, system: str, name: str, channel: Channel, block: int) -> None:
+    def __init__(
+        self, system: str, name: str, channel: Channel, block: int, pause_s: float | None
+    ) -> None:
         self.channel = channel
         self.block = block
+        self.pause_s = pause_s or PAUSE_S
+        self.serve_pause_s = pause_s or 2 * PAUSE_S
         self.data = np.full(BACKGROUND * block + URGENT_BYTES, 7, np.uint8)
         self.peer: Peer = (Mooncake if system == "mooncake" else Nixl)(name, self.data)
 
@@ -154,7 +159,7 @@ class Party:
 
     def wait(self, handle: Any) -> None:
         while not self.peer.done(handle):
-            time.sleep(PAUSE_S)
+            time.sleep(self.pause_s)
 
     def urgent(self, order: dict[str, Any]) -> dict[str, Any]:
         begun = time.monotonic()
@@ -226,7 +231,7 @@ class Party:
         while True:
             while not self.channel.ended():
                 self.peer.progress()  # transfers of others end here
-                time.sleep(0.0002)
+                time.sleep(self.serve_pause_s)
             message = self.channel.receive()
             if message["order"] == "end":
                 os._exit(0)
@@ -236,5 +241,6 @@ class Party:
 if __name__ == "__main__":
     with contextlib.suppress(EOFError):
         block = int(sys.argv[4]) * MIB if len(sys.argv) > 4 else BACKGROUND_BYTES
-        Party(sys.argv[1], sys.argv[2], Channel(int(sys.argv[3])), block).serve()
+        pause_s = float(sys.argv[5]) if len(sys.argv) > 5 else None
+        Party(sys.argv[1], sys.argv[2], Channel(int(sys.argv[3])), block, pause_s).serve()
     os._exit(0)
