@@ -16,7 +16,7 @@ import pytest
 
 import mfs_transport as mfs
 from mfs_transport import __version__
-from mfs_transport.commands.info import _version_lines
+from mfs_transport.commands.info import _segment_lines, _version_lines
 from mfs_transport.config_page import markdown
 from mfs_transport.engines.vllm.estimate import Estimates
 from mfs_transport.native import LIBRARY, UCX_SHIM, config_rows, ffi, lib, policies
@@ -102,6 +102,7 @@ def test_segment__live_one_is_read(tmp_path: Path):
     assert (found["state"], found["policy"], found["requests"]) == ("live", "edf", 1)
     assert found["counters"]["calls"] == 0
     assert found["egress_Bps"] == {"nic0": 0}
+    assert found["link_Bps"] == {"nic0": 0}  # no such device
 
 
 def test_live__estimates_of_the_engines(tmp_path: Path):
@@ -236,3 +237,18 @@ def test_far_ports__what_waits_and_what_is_let_through(tmp_path: Path):
         assert "decode-1 eth0 out" in shown
         assert max(map(len, shown.splitlines())) <= 80
     lib.mfs_host_close(host[0])
+
+
+def test_segment__a_port_with_the_speed_of_its_link():
+    segment = {
+        "path": "",
+        "state": "live",
+        "reason": "",
+        "policy": "mfs",
+        "requests": 0,
+        "counters": {},
+    }
+    segment |= {"egress_Bps": {"eth0": 99_000_000, "nic": 0}, "stalled": {"eth0": 0, "nic": 0}}
+    lines = dict(_segment_lines(segment | {"link_Bps": {"eth0": 125_000_000, "nic": 0}}))
+    assert lines["port eth0"] == "99.0 MB/s out, of a link of 125 MB/s"
+    assert lines["port nic"] == "not known yet"

@@ -16,6 +16,10 @@ SETTINGS = {
     "arm_is_busy_when_paced": {"MFS_PACE": "1000"},
     "order_untagged_share": {"MFS_UNTAGGED_SHARE": "500"},
     "port_is_said": {"UCX_NET_DEVICES": "eth7"},
+    "port_of_rails": {"UCX_MAX_RMA_RAILS": "2"},
+    "port_of_all_rails": {"UCX_MAX_RMA_RAILS": "inf"},
+    "port_of_survivor": {"UCX_MAX_RMA_RAILS": "2"},
+    "port_of_no_survivor": {"UCX_MAX_RMA_RAILS": "2"},
 }
 CASES = [
     "order_off",
@@ -81,8 +85,14 @@ CASES = [
     "faults_of_set_up",
     "port_by_rdma",
     "port_of_rails",
+    "port_of_one_rail",
+    "port_of_all_rails",
+    "port_of_survivor",
+    "port_of_no_survivor",
     "port_not_of_loopback",
-    "port_stays",
+    "port_of_each_endpoint",
+    "port_when_connected",
+    "port_of_memory",
     "port_of_old_ucx",
     "port_is_said",
 ]

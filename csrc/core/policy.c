@@ -149,7 +149,8 @@ static const struct mfs_policy policies[] = {
     {"fair", "equal shares", .defers = true, .shares_from = 0, .place = place_fair},
     {"sjf", "smallest flow first", ORDERED, .sizes = true, .place = place_sjf},
     {"srpt", "fewest remaining bytes first", ORDERED, .sizes = true, .place = place_srpt},
-    {"edf", "earliest request deadline first, every stage", ORDERED, .place = place_edf},
+    {"edf", "earliest request deadline first, every stage", ORDERED, .weighs = true,
+     .place = place_edf},
     {"edf_paper", "stage 3 by deadline first, the rest share", .defers = true, .shares_from = 1,
      .place = place_edf_paper},
     {"karuna", "least rate for deadlines (stage 3), the rest smallest flow first", ORDERED,
@@ -157,7 +158,7 @@ static const struct mfs_policy policies[] = {
     {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", ORDERED, .plan = MFS_PLAN_PAPER,
      .place = mfs_place_paper},
     {"mfs", "defer and promote by latest finish time, with inherited urgency", ORDERED,
-     .place = mfs_place_mfs, .why = mfs_why_mfs},
+     .weighs = true, .place = mfs_place_mfs, .why = mfs_why_mfs},
 };
 
 const struct mfs_policy *mfs_policy_at(size_t index)

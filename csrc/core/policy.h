@@ -146,6 +146,8 @@ struct mfs_policy {
     uint32_t shares_from; /* flows of this level and of those behind it have equal shares of what
                            * the levels in front leave; MFS_LEVELS_MAX: none do, keys order all */
     bool sizes; /* some of its keys are bytes, and no times */
+    bool weighs; /* in level K-1 is what has no deadline and nothing else: the members of a port
+                  * share that by weight (core/weigh.h) */
     /* *place comes as {K-1, STILL, 0, NEVER}: last of all but the scavengers */
     void (*place)(const struct mfs_params *params, const struct mfs_flow_info *flow,
                   const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place);

@@ -60,6 +60,19 @@ void mfs_share_spend(struct mfs_port_state *port, uint64_t bytes)
         ;
 }
 
+void mfs_share_move(struct mfs_port_state *from, struct mfs_port_state *to, uint64_t bytes)
+{
+    uint64_t credit = mfs_get(&from->untagged_credit);
+
+    while (bytes > 0 && credit / 1000 >= bytes &&
+           mfs_get(&to->untagged_credit) / 1000 < CREDIT_MAX) {
+        if (mfs_replace(&from->untagged_credit, &credit, credit - bytes * 1000)) {
+            mfs_add(&to->untagged_credit, bytes * 1000);
+            break;
+        }
+    }
+}
+
 static int64_t pace_span_ns(uint64_t bytes, uint64_t pace_Bps)
 {
     const int64_t span_ns = mfs_span_bytes(bytes, pace_Bps);

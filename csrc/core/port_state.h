@@ -46,6 +46,9 @@ bool mfs_share_due(const struct mfs_port_state *port, uint64_t share, uint64_t b
 void mfs_share_earn(struct mfs_port_state *port, uint64_t share, uint64_t bytes);
 /* Untagged bytes were sent; also by their rank alone: they have had it. */
 void mfs_share_spend(struct mfs_port_state *port, uint64_t bytes);
+/* Of two ports that have a device in common: what pays for so many bytes goes from one to the
+ * other, if it is there. */
+void mfs_share_move(struct mfs_port_state *from, struct mfs_port_state *to, uint64_t bytes);
 
 /* May a chunk leave now, at no more than pace_Bps? Then its time is taken. */
 bool mfs_pace_take(struct mfs_port_state *port, uint64_t pace_Bps, uint64_t bytes, int64_t now_ns);

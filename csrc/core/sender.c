@@ -173,6 +173,9 @@ int mfs_sender_next(struct mfs_sender *sender, uint64_t max_bytes, int64_t now_n
         return sender->blocked = error;
     mfs_sender_book(sender, &others, mfs_destination_of(head.voq), kind == MFS_UNTAGGED, head.bytes,
                     now_ns);
+    if (others.best != MFS_RANK_NONE && mfs_rank_level(head.rank) == sender->weigher.level)
+        mfs_weigh_sent(sender->weigher.clock, sender->weigher.mark, sender->weigher.weight,
+                       head.bytes);
     mfs_rmlq_take(sender->queue, head.voq, kind, max_bytes, chunk);
     sender->blocked = 0;
     if (mfs_rmlq_operations(sender->queue) == 0) /* nobody need wait for us */

@@ -27,6 +27,7 @@
 #include "core/destination.h"
 #include "core/port_state.h"
 #include "core/rmlq.h"
+#include "core/weigh.h"
 #include "core/window_state.h"
 
 /* What the other senders of a port hold and want, as far as they move. */
@@ -84,6 +85,15 @@ struct mfs_transport_ops {
     void (*under_way)(void *ctx, mfs_under_way each, void *found);
 };
 
+#define MFS_WEIGH_NO_LEVEL 64u /* no rank has it */
+
+/* As which member of its port a sender sends; clock NULL: the port has none. */
+struct mfs_weigher {
+    _Atomic uint64_t *clock, *mark; /* of the port, and of the member */
+    uint32_t weight;
+    uint32_t level; /* what is shared by weight; MFS_WEIGH_NO_LEVEL: nothing, by this policy */
+};
+
 struct mfs_sender_config {
     struct mfs_rmlq_config queue;
     struct mfs_window_config window;
@@ -92,6 +102,7 @@ struct mfs_sender_config {
     int64_t lease_ns; /* after which bytes that have not moved do not count [20 ms] */
     bool rate_known; /* that of `queue` was configured for the port: none is learned [false] */
     struct mfs_port_state *port; /* of all senders of the port; NULL: of this one alone [NULL] */
+    struct mfs_weigher weigher; /* its level is the sender's own business [none] */
     struct mfs_port_ops others;
     struct mfs_transport_ops transport;
 };
@@ -108,6 +119,7 @@ struct mfs_sender {
     struct mfs_port_state *port, own_port;
     struct mfs_port_ops others;
     struct mfs_transport_ops transport;
+    struct mfs_weigher weigher;
     struct mfs_window_state window;
     uint64_t rate_Bps; /* of the port, as the queue and the window have it */
     struct mfs_patience patience; /* with what is in flight, as of the last look */

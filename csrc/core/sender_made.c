@@ -14,6 +14,13 @@ void mfs_sender_config_init(struct mfs_sender_config *config)
     config->lease_ns = 20000000;
 }
 
+static void weigher_follow(struct mfs_sender *sender, const struct mfs_policy *policy,
+                           const struct mfs_params *params)
+{
+    sender->weigher.level =
+        sender->weigher.clock && policy->weighs ? params->levels - 1 : MFS_WEIGH_NO_LEVEL;
+}
+
 int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender **out)
 {
     struct mfs_sender *sender;
@@ -38,6 +45,8 @@ int mfs_sender_create(const struct mfs_sender_config *config, struct mfs_sender 
     }
     sender->others = config->others;
     sender->transport = config->transport;
+    sender->weigher = config->weigher;
+    weigher_follow(sender, config->queue.policy, &config->queue.params);
     sender->destinations.queue = sender->queue;
     sender->told = (struct mfs_told){.rank = MFS_RANK_NONE, .untagged_rank = MFS_RANK_NONE};
     sender->untagged_permille = config->untagged_permille;
@@ -85,9 +94,13 @@ int mfs_sender_set_policy(struct mfs_sender *sender, const struct mfs_policy *po
                           const struct mfs_params *params, int64_t now_ns)
 {
     struct mfs_params here = *params;
+    int error;
 
     here.rate_Bps = mfs_sender_port_rate(sender);
-    return mfs_rmlq_set_policy(sender->queue, policy, &here, now_ns);
+    error = mfs_rmlq_set_policy(sender->queue, policy, &here, now_ns);
+    if (!error)
+        weigher_follow(sender, policy, params);
+    return error;
 }
 
 uint64_t mfs_sender_promotions(struct mfs_sender *sender)

@@ -6,6 +6,8 @@
 #include "host/attach.h"
 #include "host/waits.h"
 
+_Static_assert(MFS_SENDERS_MAX <= UINT8_MAX, "a member's number is a byte");
+
 /* The segment's lock is held. */
 static struct mfs_sender_cell *cell_free(struct mfs_port_cell *port)
 {
@@ -26,9 +28,36 @@ void mfs_cell_clear(struct mfs_sender_cell *cell)
     mfs_publish(&cell->owner, 0);
 }
 
-int mfs_cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
-                  struct mfs_sender_cell **out)
+static bool member_used(const struct mfs_port_cell *port, uint32_t member)
 {
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
+        if (mfs_get(&port->senders[i].owner) && mfs_get(&port->member_of[i]) == member + 1)
+            return true;
+    }
+    return false;
+}
+
+/* There is one for each sender. The segment's lock is held. */
+static uint8_t member_take(struct mfs_port_cell *port, uint64_t key)
+{
+    uint32_t at = 0;
+
+    while (at < MFS_SENDERS_MAX && mfs_get(&port->members[at].key) != key)
+        at++;
+    if (at < MFS_SENDERS_MAX)
+        return (uint8_t)(at + 1);
+    at = 0;
+    while (at < MFS_SENDERS_MAX - 1 && member_used(port, at))
+        at++;
+    mfs_set(&port->members[at].mark, 0);
+    mfs_set(&port->members[at].key, key);
+    return (uint8_t)(at + 1);
+}
+
+int mfs_cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
+                  uint64_t key, uint8_t *member, struct mfs_sender_cell **out)
+{
+    uint8_t number;
     struct mfs_sender_cell *cell;
     uint32_t next;
     int error = mfs_segment_lock(host);
@@ -43,6 +72,10 @@ int mfs_cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_
     if (cell) {
         mfs_cell_clear(cell);
         mfs_set(&cell->stamp_ns, mfs_now_ns());
+        number = key ? member_take(port, key) : 0;
+        if (member)
+            *member = number;
+        mfs_set(&port->member_of[cell - port->senders], number);
         mfs_publish(&cell->owner, host->process + 1);
         next = (uint32_t)(cell - port->senders) + 1;
         if (mfs_get(&port->senders_high) < next)

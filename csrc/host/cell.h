@@ -8,9 +8,10 @@
 #include "host/segment.h"
 
 /* Free, or what the dead held; ours from here on. waits: NULL: it tells of nothing that waits.
+ * key: of the member that it sends as, *member is its number on the port then; 0: as none.
  * -ENOSPC: too many senders; -EAGAIN: see mfs_segment_lock. */
 int mfs_cell_take(struct mfs_host *host, struct mfs_port_cell *port, struct mfs_waits *waits,
-                  struct mfs_sender_cell **out);
+                  uint64_t key, uint8_t *member, struct mfs_sender_cell **out);
 /* It is free. */
 void mfs_cell_clear(struct mfs_sender_cell *cell);
 

@@ -25,7 +25,7 @@ int mfs_guest_join(struct mfs_port *port, struct mfs_guest **out)
 
     if (!guest)
         return -ENOMEM;
-    error = mfs_cell_take(port->host, port->cell, NULL, &guest->cell);
+    error = mfs_cell_take(port->host, port->cell, NULL, 0, NULL, &guest->cell);
     if (error) {
         free(guest);
         return error;

@@ -39,7 +39,7 @@ static double number_in(const char *path)
     return number > 0.0 ? number : 0.0; /* -1: unknown */
 }
 
-uint64_t mfs_link_rate_Bps(const char *sysfs, const char *name)
+static uint64_t device_rate_Bps(const char *sysfs, const char *name)
 {
     const char *colon = strchr(name, ':');
     const int length = colon ? (int)(colon - name) : (int)strlen(name);
@@ -57,4 +57,23 @@ uint64_t mfs_link_rate_Bps(const char *sysfs, const char *name)
         gbit = number_in(path) / 1000.0;
     }
     return gbit > 0.0 && gbit <= GBIT_MAX ? (uint64_t)(gbit * 1e9 / 8.0) : 0;
+}
+
+uint64_t mfs_link_rate_Bps(const char *sysfs, const char *name)
+{
+    uint64_t sum_Bps = 0;
+    char device[256];
+
+    do {
+        const size_t length = strcspn(name, "+");
+        uint64_t rate_Bps;
+
+        snprintf(device, sizeof(device), "%.*s", (int)length, name);
+        rate_Bps = device_rate_Bps(sysfs, device);
+        if (rate_Bps == 0)
+            return 0;
+        sum_Bps += rate_Bps;
+        name += length;
+    } while (*name++ == '+');
+    return sum_Bps;
 }

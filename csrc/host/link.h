@@ -7,6 +7,7 @@
  *   eth0       SYSFS/class/net/eth0/speed                    Mbit/s
  *   mlx5_0     SYSFS/class/infiniband/mlx5_0/ports/1/rate    Gbit/s
  *   mlx5_0:2   the same, port 2
+ *   mlx5_0+mlx5_1   both together
  *
  * An interface without hardware behind it (a container's veth, a VLAN) tells a speed that is made
  * up: what is behind it may be slower or faster. Then nothing is known either.

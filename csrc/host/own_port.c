@@ -36,7 +36,7 @@ static _Atomic uint32_t learned_state; /* NOTHING, WRITING or THERE */
 
 enum { NOTHING, WRITING, THERE };
 
-static bool environment_says(void)
+bool mfs_port_said(void)
 {
     const char *devices = getenv("UCX_NET_DEVICES");
 
@@ -45,7 +45,7 @@ static bool environment_says(void)
 
 void mfs_port_own(char *name)
 {
-    if (!environment_says() && mfs_see(&learned_state) == THERE)
+    if (!mfs_port_said() && mfs_see(&learned_state) == THERE)
         memcpy(name, learned, sizeof(learned));
     else
         mfs_port_name_of(mfs_config_get()->port, getenv("UCX_NET_DEVICES"), name);
@@ -88,29 +88,33 @@ static uint32_t sort(const char *const *names, uint32_t count, struct device *de
 
 bool mfs_port_learns(void)
 {
-    return mfs_get(&learned_state) == NOTHING && !environment_says();
+    return mfs_get(&learned_state) == NOTHING && !mfs_port_said();
 }
 
-bool mfs_port_learn(const char *const *devices, uint32_t count)
+bool mfs_port_name_join(const char *const *devices, uint32_t count, char *name)
 {
     struct device found[DEVICES_MAX + 1];
-    char name[MFS_PORT_NAME_MAX + 1];
-    uint32_t state = NOTHING, known;
+    const uint32_t known = sort(devices, count, found);
     size_t length = 0;
 
-    if (!mfs_port_learns())
-        return false;
-    known = sort(devices, count, found);
-    memset(name, 0, sizeof(name));
+    memset(name, 0, MFS_PORT_NAME_MAX + 1);
     for (uint32_t i = 0; i < known; i++) {
         if (length + 1 + found[i].length > MFS_PORT_NAME_MAX)
             break;
-        length += (size_t)snprintf(name + length, sizeof(name) - length, "%s%.*s", i ? "+" : "",
-                                   (int)found[i].length, found[i].name);
+        length += (size_t)snprintf(name + length, MFS_PORT_NAME_MAX + 1 - length, "%s%.*s",
+                                   i ? "+" : "", (int)found[i].length, found[i].name);
     }
-    if (!*name || !mfs_replace(&learned_state, &state, WRITING))
+    return *name != '\0';
+}
+
+bool mfs_port_learn(const char *name)
+{
+    uint32_t state = NOTHING;
+
+    if (!*name || strlen(name) > MFS_PORT_NAME_MAX || !mfs_port_learns() ||
+        !mfs_replace(&learned_state, &state, WRITING))
         return false;
-    memcpy(learned, name, sizeof(learned));
+    strcpy(learned, name);
     mfs_publish(&learned_state, THERE);
     return true;
 }

@@ -16,6 +16,7 @@
 #include "host/config.h"
 #include "host/link.h"
 #include "host/name.h"
+#include "host/overlap.h"
 #include "host/port.h"
 #include "host/attach.h"
 
@@ -122,6 +123,9 @@ static struct mfs_port_cell *cell_make(struct mfs_host *host, const char *name,
     mfs_set(&cell->used, 0);
     mfs_set(&cell->senders_high, 0);
     mfs_set(&cell->reap_next_ns, 0);
+    mfs_set(&cell->weigh_clock, 0);
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++)
+        mfs_set(&cell->members[i].key, 0);
     state_reset(&cell->state, rate_Bps);
     name_write(cell, name);
     mfs_set(&cell->direction, direction);
@@ -178,8 +182,10 @@ int mfs_port_open(struct mfs_host *host, const char *name, enum mfs_direction di
     if (error)
         return error;
     cell = cell_find(host->segment, clean, direction);
-    if (!cell)
+    if (!cell) {
         cell = cell_make(host, clean, direction, rate_Bps);
+        mfs_overlaps_tell(host);
+    }
     error = cell ? port_make(host, cell, true, out) : -ENOSPC;
     if (!error)
         use(host, (uint32_t)(cell - host->segment->ports), clean, direction);
@@ -250,6 +256,7 @@ void mfs_ports_mend(struct mfs_host *host)
             mfs_publish(&cell->used, 1);
         }
     }
+    mfs_overlaps_tell(host);
 }
 
 /* --- what is said of a port --- */
@@ -272,6 +279,11 @@ void mfs_port_window_config(const struct mfs_port *port, struct mfs_window_confi
     window->depth_ns = config->window_time;
     window->window_min_bytes = config->port_rate > 0 ? 0 : (gets ? 4 : 1) * WINDOW_MIN_BYTES;
     window->window_bytes = config->window;
+}
+
+uint64_t mfs_port_link_Bps(const char *name)
+{
+    return mfs_link_rate_Bps("/sys", name);
 }
 
 uint64_t mfs_port_rate_Bps(const struct mfs_port *port)

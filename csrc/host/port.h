@@ -9,7 +9,7 @@
 #include "core/window.h"
 #include "host/host.h"
 
-#define MFS_PORTS_MAX 16u /* open at one time on a host */
+#define MFS_PORTS_MAX 40u /* open at one time on a host: of 16 NICs, and of some of them joined */
 
 enum mfs_direction { MFS_EGRESS = 0, MFS_INGRESS = 1 };
 
@@ -36,16 +36,22 @@ MFS_API void mfs_port_close(struct mfs_port *port);
 MFS_API void mfs_port_name_of(const char *port, const char *devices, char *name);
 /* Of this process: by its environment, or else what it has learned, or else "default". */
 MFS_API void mfs_port_own(char *name);
+/* Does the environment say it, for all of its traffic? */
+MFS_API bool mfs_port_said(void);
 /* Does the environment say nothing, and has nothing been learned yet? */
 MFS_API bool mfs_port_learns(void);
 /*
- * The devices that a connection of this process really uses, as a transport tells. They are the
- * name of its port from now on if the environment says nothing; the first that are told stay.
- * Several carry it together: their names in order, with a + between, as many as fit. Returns
- * whether the name has changed.
+ * The port of what several devices carry together: their names in order, with a + between, as many
+ * as fit. name: MFS_PORT_NAME_MAX + 1 bytes. False: none of them is the name of a device.
  */
-MFS_API bool mfs_port_learn(const char *const *devices, uint32_t count);
+MFS_API bool mfs_port_name_join(const char *const *devices, uint32_t count, char *name);
+/* A connection of this process really uses that port. It is the process's own from now on if the
+ * environment says nothing; the first stays. Returns whether the name has changed. */
+MFS_API bool mfs_port_learn(const char *name);
 
+/* What the system says of the speed of its device, or of all of them together; 0: it does not say,
+ * or the port has no device's name. Reads files. */
+MFS_API uint64_t mfs_port_link_Bps(const char *name);
 MFS_API uint64_t mfs_port_rate_Bps(const struct mfs_port *port);  /* 0: unknown yet */
 /* How many times faster the port may be: 1 when its rate is configured, 2 when it is learned. */
 MFS_API double mfs_port_rate_margin(const struct mfs_port *port);

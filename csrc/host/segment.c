@@ -243,6 +243,7 @@ static void ports_copy(struct mfs_segment *to, const struct mfs_segment *from)
         for (size_t k = 0; k < MFS_PORT_NAME_WORDS; k++)
             mfs_set(&to->ports[i].name[k], mfs_get(&from->ports[i].name[k]));
         mfs_set(&to->ports[i].state.rate_Bps, mfs_get(&from->ports[i].state.rate_Bps));
+        mfs_set(&to->ports[i].beside, mfs_get(&from->ports[i].beside));
         mfs_publish(&to->ports[i].used, mfs_get(&from->ports[i].used));
     }
 }

@@ -22,7 +22,7 @@
 #include "host/waits.h"
 #include "host/warned.h"
 
-#define MFS_LAYOUT_VERSION 19u
+#define MFS_LAYOUT_VERSION 20u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -70,14 +70,24 @@ struct mfs_sender_cell {
     _Atomic uint32_t covers_us; /* and how long its window keeps the port busy */
 };
 
+/* A member of a port, as its senders name it: core/weigh.h. */
+struct mfs_member_cell {
+    _Atomic uint64_t key; /* 0: free */
+    _Atomic uint64_t mark;
+};
+
 struct mfs_port_cell {
     _Atomic uint32_t used; /* 1 publishes name and direction */
     _Atomic uint32_t direction; /* enum mfs_direction */
     _Atomic uint64_t name[MFS_PORT_NAME_WORDS];
     _Alignas(64) _Atomic uint32_t senders_high; /* cells ever used: bound of scans */
+    _Atomic uint64_t beside; /* ports that have a device in common with it: overlap.h */
     struct mfs_port_state state;
     _Atomic int64_t reap_next_ns; /* look for dead owners not before */
+    _Atomic uint64_t weigh_clock;
     struct mfs_sender_cell senders[MFS_SENDERS_MAX];
+    _Atomic uint8_t member_of[MFS_SENDERS_MAX]; /* of a sender, from 1 on; 0: of none */
+    struct mfs_member_cell members[MFS_SENDERS_MAX];
 };
 
 /* Which processes have the port of the same index open: a bit each. */

@@ -29,6 +29,8 @@
 #include "host/attach.h"
 #include "host/cell.h"
 #include "host/claims.h"
+#include "host/member.h"
+#include "host/overlap.h"
 #include "host/remember.h"
 #include "host/waits.h"
 
@@ -42,8 +44,10 @@ struct place {
     struct mfs_port *port;
     struct mfs_sender_cell *cell;
     struct mfs_remember remember;
+    struct mfs_overlaps overlaps;
     uint32_t owner; /* what stands in the cell */
     uint32_t number; /* of the cell, from 1 on */
+    uint8_t member; /* that stands there */
     int64_t lease_ns;
     int64_t chores_ns; /* not before: the first of the next two */
     int64_t waits_ns, claims_ns;
@@ -59,9 +63,29 @@ static void publish(void *ctx, const struct mfs_told *told, int64_t now_ns)
     mfs_cell_tell(((struct place *)ctx)->cell, told, now_ns);
 }
 
-/* False: somebody in the way does not move. */
-static inline bool look_around(const struct mfs_port_cell *port, const struct mfs_sender_cell *self,
-                               int64_t lease_ns, int64_t now_ns, struct mfs_others *others)
+/* A rank of the port's i-th sender, as it is to be compared with ours. */
+static inline mfs_rank_t weighed(const struct place *place, uint32_t i, mfs_rank_t rank)
+{
+    const struct mfs_port_cell *port = place->port->cell;
+    uint32_t member;
+    uint64_t clock;
+
+    if (!place->sender || mfs_rank_level(rank) != place->sender->weigher.level)
+        return rank;
+    member = mfs_get(&port->member_of[i]);
+    if (member == place->member || member == 0 || member > MFS_SENDERS_MAX)
+        return rank;
+    clock = mfs_get(&port->weigh_clock);
+    return mfs_weigh_rank(rank, mfs_weigh_turn(clock, mfs_get(&port->members[member - 1].mark)),
+                          mfs_weigh_turn(clock, mfs_get(place->sender->weigher.mark)));
+}
+
+/* place: who looks, from a cell of the port; NULL: from beside it. False: somebody in the way does
+ * not move. */
+static inline __attribute__((always_inline)) bool look_around(const struct mfs_port_cell *port,
+                                                              const struct place *place,
+                                                              int64_t lease_ns, int64_t now_ns,
+                                                              struct mfs_others *others)
 {
     const uint32_t high = mfs_at_most(mfs_see(&port->senders_high), MFS_SENDERS_MAX);
     bool all_move = true;
@@ -71,7 +95,7 @@ static inline bool look_around(const struct mfs_port_cell *port, const struct mf
         mfs_rank_t rank, untagged_rank;
         uint64_t inflight;
 
-        if (cell == self)
+        if (place && cell == place->cell)
             continue;
         others->done_bytes += mfs_get(&cell->done_bytes);
         if (!mfs_see(&cell->owner))
@@ -85,15 +109,27 @@ static inline bool look_around(const struct mfs_port_cell *port, const struct mf
             continue;
         }
         others->inflight_bytes += inflight < HELD_MAX ? inflight : HELD_MAX;
+        untagged_rank = mfs_get(&cell->untagged_rank);
+        if (place) {
+            rank = weighed(place, i, rank);
+            untagged_rank = weighed(place, i, untagged_rank);
+        }
         if (rank < others->best)
             others->best = rank;
-        untagged_rank = mfs_get(&cell->untagged_rank);
         if (untagged_rank < others->untagged_best) {
             others->untagged_best = untagged_rank;
             others->untagged_bytes = mfs_get(&cell->untagged_bytes);
         }
     }
     return all_move;
+}
+
+/* From beside the port. */
+static __attribute__((noinline)) bool look_at(const struct mfs_port_cell *port, int64_t lease_ns,
+                                              int64_t now_ns, struct mfs_others *others)
+{
+    *others = (struct mfs_others){.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
+    return look_around(port, NULL, lease_ns, now_ns, others);
 }
 
 static void chores_set(struct place *place)
@@ -139,6 +175,7 @@ static __attribute__((noinline, cold)) void chores(struct place *place, bool all
         mfs_process_reap(place->host);
     if (!place->sender || now_ns < place->chores_ns)
         return;
+    mfs_set(&port->member_of[place->number - 1], place->member);
     if (now_ns >= place->waits_ns) {
         duty_tell(place, now_ns);
         place->waits_ns = mfs_waits_tell(&place->waits, place->sender, now_ns);
@@ -158,12 +195,58 @@ static __attribute__((noinline, cold)) void place_again(const struct place *plac
         mfs_publish(&place->port->cell->senders_high, place->number);
 }
 
+/*
+ * Untagged traffic here has waited beside tagged traffic of that port, where its share was earned:
+ * what pays for its next chunk is taken over from there.
+ */
+static void share_take(const struct place *place, struct mfs_port_cell *from)
+{
+    const struct mfs_told *told = &place->sender->told;
+    struct mfs_port_state *own = &place->port->cell->state;
+    const uint64_t share = mfs_config_get()->untagged_share;
+
+    if (told->untagged_rank != MFS_RANK_NONE && !mfs_share_due(own, share, told->untagged_bytes))
+        mfs_share_move(&from->state, own, told->untagged_bytes);
+}
+
+/* The senders of ports that have a device in common with this one. False: as look_around(). */
+static __attribute__((noinline, cold)) bool look_beside(struct place *place, uint64_t word,
+                                                        int64_t now_ns, struct mfs_others *others)
+{
+    struct mfs_port_cell *ports = place->host->segment->ports;
+    struct mfs_overlaps *overlaps = &place->overlaps;
+    struct mfs_beside beside = {0};
+    bool all_move = true;
+
+    if (overlaps->word != word)
+        mfs_overlaps_read(place->host, (uint32_t)(place->port->cell - ports), word, overlaps);
+    for (uint32_t i = 0; i < overlaps->count; i++) {
+        struct mfs_port_cell *port = &ports[overlaps->with[i].port];
+        struct mfs_others theirs;
+
+        all_move = look_at(port, place->lease_ns, now_ns, &theirs) && all_move;
+        mfs_beside_add(&beside, &overlaps->with[i], &theirs);
+        if (theirs.best < others->best)
+            others->best = theirs.best;
+        if (theirs.untagged_best < others->untagged_best) {
+            others->untagged_best = theirs.untagged_best;
+            others->untagged_bytes = theirs.untagged_bytes;
+        }
+        if (place->sender)
+            share_take(place, port);
+    }
+    mfs_beside_sum(&beside, overlaps, others);
+    return all_move;
+}
+
 static void look(void *ctx, int64_t now_ns, struct mfs_others *others)
 {
     struct place *place = ctx;
-    const bool all_move =
-        look_around(place->port->cell, place->cell, place->lease_ns, now_ns, others);
+    const uint64_t word = mfs_get(&place->port->cell->beside);
+    bool all_move = look_around(place->port->cell, place, place->lease_ns, now_ns, others);
 
+    if (!MFS_LIKELY(!mfs_overlaps_any(word)))
+        all_move = look_beside(place, word, now_ns, others) && all_move;
     if (mfs_get(&place->cell->owner) != place->owner ||
         mfs_get(&place->port->cell->senders_high) < place->number)
         place_again(place);
@@ -184,9 +267,9 @@ static int64_t now(void *ctx, bool exact)
 
 uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)
 {
-    struct mfs_others others = {.best = MFS_RANK_NONE, .untagged_best = MFS_RANK_NONE};
+    struct mfs_others others;
 
-    (void)look_around(port->cell, NULL, mfs_config_get()->lease, now_ns, &others);
+    (void)look_at(port->cell, mfs_config_get()->lease, now_ns, &others);
     return others.inflight_bytes;
 }
 
@@ -225,8 +308,9 @@ static bool facts_read(void *ctx, uint64_t request, struct mfs_facts *facts)
 }
 
 static int sender_make(struct place *place, const struct mfs_transport_ops *transport,
-                       struct mfs_sender **sender)
+                       uint32_t weight, struct mfs_sender **sender)
 {
+    struct mfs_port_cell *port = place->port->cell;
     const struct mfs_config *settings = mfs_config_get();
     struct mfs_sender_config config;
 
@@ -244,6 +328,9 @@ static int sender_make(struct place *place, const struct mfs_transport_ops *tran
     config.lease_ns = settings->lease;
     config.rate_known = settings->port_rate > 0;
     config.port = &place->port->cell->state;
+    config.weigher = (struct mfs_weigher){.clock = &port->weigh_clock,
+                                          .mark = &port->members[place->member - 1].mark,
+                                          .weight = weight};
     config.others = (struct mfs_port_ops){look, publish, now, place};
     if (transport)
         config.transport = *transport;
@@ -254,19 +341,22 @@ int mfs_sender_join(struct mfs_host *host, const char *port, enum mfs_direction 
                     const struct mfs_transport_ops *transport, struct mfs_sender **sender)
 {
     struct place *place = calloc(1, sizeof(*place));
+    struct mfs_member member;
     int error;
 
     if (!place)
         return -ENOMEM;
+    mfs_member_read("/proc/self", "/sys/fs/cgroup", (uint32_t)mfs_config_get()->weight, &member);
     place->host = host;
     place->lease_ns = mfs_config_get()->lease;
     error = mfs_port_open(host, port, direction, &place->port);
     if (!error)
-        error = mfs_cell_take(host, place->port->cell, &place->waits, &place->cell);
+        error = mfs_cell_take(host, place->port->cell, &place->waits, member.key, &place->member,
+                              &place->cell);
     if (!error) {
         place->owner = host->process + 1;
         place->number = (uint32_t)(place->cell - place->port->cell->senders) + 1;
-        error = sender_make(place, transport, sender);
+        error = sender_make(place, transport, member.weight, sender);
     }
     if (!error) {
         (*sender)->told.done_bytes = mfs_get(&place->cell->done_bytes);

@@ -44,7 +44,7 @@ struct mfs_ucx_request *mfs_ucx_request_of_operation(struct mfs_ucx_ep *ep,
 
 struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request)
 {
-    return &request->worker->lanes[request->lane];
+    return mfs_ucx_lane(request->ep, request->lane);
 }
 
 void mfs_ucx_end_if_over(struct mfs_ucx_request *request)

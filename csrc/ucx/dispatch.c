@@ -79,11 +79,20 @@ static void lane_post(void *ctx, const struct mfs_chunk *next)
     issue_between(worker);
 }
 
-static __attribute__((noinline, cold)) int lane_join_port(struct mfs_ucx_worker *worker,
-                                                          struct mfs_ucx_lane *lane)
+/* Among those of the worker that have a sender. */
+static void lane_list(struct mfs_ucx_lane *lane, enum mfs_direction direction)
 {
-    const enum mfs_direction direction =
-        lane == &worker->lanes[MFS_UCX_EGRESS] ? MFS_EGRESS : MFS_INGRESS;
+    struct mfs_ucx_lane **at = &lane->worker->lanes;
+
+    while (direction == MFS_INGRESS && *at)
+        at = &(*at)->next;
+    lane->next = *at;
+    *at = lane;
+}
+
+static __attribute__((noinline, cold)) int lane_make(struct mfs_ucx_lane *lane, const char *port,
+                                                     enum mfs_direction direction)
+{
     const struct mfs_transport_ops transport = {
         .ready = lane_may_post,
         .post = lane_post,
@@ -92,16 +101,22 @@ static __attribute__((noinline, cold)) int lane_join_port(struct mfs_ucx_worker 
         .describe = mfs_ucx_lane_describe,
         .under_way = mfs_ucx_lane_under_way,
     };
-    char port[MFS_PORT_NAME_MAX + 1];
+    const int error =
+        mfs_sender_join(lane->worker->host, port, direction, &transport, &lane->sender);
 
-    lane->worker = worker;
-    mfs_port_own(port);
-    return mfs_sender_join(worker->host, port, direction, &transport, &lane->sender);
+    if (!error)
+        lane_list(lane, direction);
+    return error;
 }
 
-int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane)
+int mfs_ucx_lane_ready(struct mfs_ucx_ep *ep, uint8_t number)
 {
-    return MFS_LIKELY(lane->sender != NULL) ? 0 : lane_join_port(worker, lane);
+    struct mfs_ucx_port *port = mfs_get(&ep->port);
+
+    if (MFS_LIKELY(port->lanes[number].sender != NULL))
+        return 0;
+    return lane_make(&port->lanes[number], port->name,
+                     number == MFS_UCX_EGRESS ? MFS_EGRESS : MFS_INGRESS);
 }
 
 static __attribute__((noinline, cold)) struct mfs_destination *lane_open(struct mfs_ucx_ep *ep,
@@ -109,7 +124,7 @@ static __attribute__((noinline, cold)) struct mfs_destination *lane_open(struct 
 {
     struct mfs_destination *to = &ep->to[lane];
 
-    if (mfs_sender_open(ep->worker->lanes[lane].sender, to, ep) != 0) {
+    if (mfs_sender_open(mfs_ucx_lane(ep, lane)->sender, to, ep) != 0) {
         to->user = NULL;
         return NULL;
     }
@@ -152,7 +167,7 @@ static int enqueue(struct mfs_ucx_request *request, const struct mfs_tag *tag, i
     lane_join(request, tag);
     lane = mfs_ucx_lane_of(request);
     mfs_ucx_lane_settings(worker);
-    error = mfs_ucx_lane_ready(worker, lane);
+    error = mfs_ucx_lane_ready(request->ep, request->lane);
     if (error)
         return error;
     to = mfs_ucx_lane_to(request->ep, request->lane);
@@ -177,10 +192,10 @@ static unsigned dispatch(struct mfs_ucx_worker *worker, int64_t now_ns)
     unsigned sent = 0;
 
     mfs_ucx_lane_settings(worker);
-    for (int i = 0; i < MFS_UCX_LANES; i++) {
-        struct mfs_sender *sender = worker->lanes[i].sender;
+    for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next) {
+        struct mfs_sender *sender = lane->sender;
 
-        if (!sender || mfs_sender_operations(sender) == 0)
+        if (mfs_sender_operations(sender) == 0)
             continue;
         sent += mfs_sender_send(sender, now_ns);
         promotions += mfs_sender_promotions(sender);
@@ -366,6 +381,14 @@ bool mfs_ucx_cancel(struct mfs_ucx_request *request)
     return canceled;
 }
 
+/* What waits in it can go without an event of UCX's: where our own bytes must move first, that
+ * tells; else nobody will. */
+static bool sender_restless(const struct mfs_ucx_worker *worker, const struct mfs_sender *sender)
+{
+    return mfs_sender_operations(sender) > 0 &&
+           (mfs_sender_restless(sender) || mfs_sender_inflight(sender) == 0 || worker->sleepless);
+}
+
 bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
 {
     bool restless = false;
@@ -377,18 +400,10 @@ bool mfs_ucx_restless(struct mfs_ucx_worker *worker)
         return false;
     }
     mfs_ucx_lock(worker);
-    for (int i = 0; i < MFS_UCX_LANES; i++) {
-        const struct mfs_sender *sender = worker->lanes[i].sender;
-
-        /* where our own bytes must move first, UCX's event tells; else nobody will */
-        if (sender && mfs_sender_operations(sender) > 0 &&
-            (mfs_sender_restless(sender) || mfs_sender_inflight(sender) == 0 || worker->sleepless))
-            restless = true;
-    }
-    for (int i = 0; !restless && i < MFS_UCX_LANES; i++) { /* the caller may sleep for long */
-        if (worker->lanes[i].sender)
-            mfs_sender_tell_waits(worker->lanes[i].sender, mfs_now_ns());
-    }
+    for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next)
+        restless = restless || sender_restless(worker, lane->sender);
+    for (struct mfs_ucx_lane *lane = worker->lanes; lane && !restless; lane = lane->next)
+        mfs_sender_tell_waits(lane->sender, mfs_now_ns()); /* the caller may sleep for long */
     mfs_ucx_unlock(worker);
     return restless;
 }

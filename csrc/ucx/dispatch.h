@@ -25,8 +25,9 @@ static inline void mfs_ucx_leave(const struct mfs_ucx_worker *worker)
         mfs_ucx_inside--;
 }
 
-/* The sender of a lane, made at first use. -errno: it cannot be (pass through). Mutex held. */
-int mfs_ucx_lane_ready(struct mfs_ucx_worker *worker, struct mfs_ucx_lane *lane);
+/* The sender of a lane of the endpoint's port, made at first use. -errno: it cannot be (pass
+ * through). Mutex held. */
+int mfs_ucx_lane_ready(struct mfs_ucx_ep *ep, uint8_t lane);
 /* The endpoint as a destination of the lane's sender, which is ready. NULL: no memory. Mutex held.
  */
 struct mfs_destination *mfs_ucx_lane_to(struct mfs_ucx_ep *ep, uint8_t lane);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ucx/device.h"
 #include "ucx/far.h"
 #include "ucx/map.h"
 
@@ -41,17 +40,42 @@ static void peer_name(const ucp_ep_params_t *params, char *name, size_t size)
     }
 }
 
+/* The first port that an endpoint of this process uses is the process's own. */
+static void learn(struct mfs_ucx_worker *worker, const char *port)
+{
+    if (mfs_port_learn(port))
+        mfs_ucx_far_move(worker);
+}
+
+void mfs_ucx_ep_find_port(struct mfs_ucx_ep *ep)
+{
+    struct mfs_ucx_worker *worker = ep->worker;
+    char name[MFS_PORT_NAME_MAX + 1];
+    const bool known = mfs_ucx_port_of(worker->api, ep->handle, &ep->made, name);
+
+    if (known)
+        learn(worker, name);
+    mfs_ucx_lock(worker);
+    if (!mfs_get(&ep->port)) /* else another thread was first */
+        mfs_publish(&ep->port, known ? mfs_ucx_port_get(&worker->own, name) : &worker->own);
+    mfs_ucx_unlock(worker);
+}
+
 void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep_params_t *params)
 {
     struct mfs_ucx_ep *ep = calloc(1, sizeof(*ep));
+    char port[MFS_PORT_NAME_MAX + 1];
 
     if (!ep)
         return;
     ep->handle = handle;
     ep->worker = worker;
     peer_name(params, ep->peer, sizeof(ep->peer));
-    if (mfs_ucx_device_learn(worker->api, handle))
-        mfs_ucx_far_move(worker);
+    ep->made.rails = worker->rails;
+    ep->made.survives = (params->field_mask & UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE) &&
+                        params->err_mode == UCP_ERR_HANDLING_MODE_PEER;
+    if (mfs_port_learns() && mfs_ucx_port_of(worker->api, handle, &ep->made, port))
+        learn(worker, port);
     ep->far_peer = mfs_ucx_far_peer(worker, params);
     if (mfs_ucx_map_add(&eps, handle, ep) != 0) {
         free(ep);
@@ -80,7 +104,7 @@ void mfs_ucx_ep_free(struct mfs_ucx_ep *ep)
         ep->next->prev = ep->prev;
     for (int lane = 0; lane < MFS_UCX_LANES; lane++) {
         if (ep->to[lane].user)
-            mfs_sender_close(ep->worker->lanes[lane].sender, &ep->to[lane]);
+            mfs_sender_close(mfs_ucx_lane(ep, (unsigned)lane)->sender, &ep->to[lane]);
     }
     mfs_ucx_epochs_end(&ep->epochs, &ep->worker->epoch_memory);
     free(ep);

@@ -16,6 +16,17 @@
 struct mfs_ucx_ep *mfs_ucx_ep_find(ucp_ep_h handle);
 /* params: that it was made with, which may name its peer. */
 void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep_params_t *params);
+/* Finds out which port it uses. Calls UCX; no mutex may be held. */
+void mfs_ucx_ep_find_port(struct mfs_ucx_ep *ep);
+
+/* Before each operation of it. The first asks: an endpoint that is made with a socket address has
+ * its devices when it is connected. */
+static inline void mfs_ucx_ep_port(struct mfs_ucx_ep *ep)
+{
+    if (!MFS_LIKELY(mfs_see(&ep->port) != NULL))
+        mfs_ucx_ep_find_port(ep);
+}
+
 /* The handle is unknown from now on. */
 void mfs_ucx_ep_forget(struct mfs_ucx_ep *ep);
 /* Freed, if it is closed and no request refers to it. Mutex held. */

@@ -13,6 +13,7 @@
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 #include "ucx/map.h"
+#include "ucx/rails.h"
 #include "ucx/shim.h"
 #include "ucx/watch.h"
 
@@ -41,9 +42,9 @@ bool mfs_ucx_set_up(void)
 
 /* Remember how large an area of its own the program wants in each request, and how to set that
  * up: our requests must have one, too. */
-static void area_keep(ucp_context_h context, const ucp_params_t *params)
+static void area_keep(ucp_context_h context, const ucp_params_t *params, unsigned rails)
 {
-    struct mfs_ucx_area area = {0, NULL, NULL};
+    struct mfs_ucx_area area = {.rails = (uint8_t)rails};
     struct mfs_ucx_area *kept;
 
     if (params->field_mask & UCP_PARAM_FIELD_REQUEST_SIZE)
@@ -68,7 +69,7 @@ MFS_UCX_EXPORT ucs_status_t ucp_init_version(unsigned major, unsigned minor,
     const ucs_status_t status = caller.api->ucp_init_version(major, minor, params, config, context);
 
     if (status == UCS_OK && !caller.inner && mfs_ucx_enabled())
-        area_keep(*context, params);
+        area_keep(*context, params, mfs_ucx_rails(caller.api, config));
     return status;
 }
 

@@ -104,6 +104,7 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
         mfs_ucx_count(worker, MFS_COUNT_STRAIGHT, 1);
         return false;
     }
+    mfs_ucx_ep_port(ep);
     if (mfs_ucx_express(ep, &operation, &tag, result)) {
         mfs_ucx_count(worker, MFS_COUNT_DEFERRED, 1);
         mfs_ucx_count(worker, MFS_COUNT_CHUNKS, 1);

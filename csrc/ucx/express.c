@@ -61,12 +61,12 @@ static struct mfs_ucx_express *take(struct mfs_ucx_ep *ep,
     const uint8_t own = mfs_ucx_own_lane(operation);
     const ucp_request_param_t *param = operation->param;
     const uint64_t free = ~used(&worker->express);
-    struct mfs_ucx_lane *lane = &worker->lanes[own];
+    struct mfs_ucx_lane *lane = mfs_ucx_lane(ep, own);
     struct mfs_ucx_express *express;
     struct mfs_destination *to;
 
     mfs_ucx_lane_settings(worker);
-    if (free == 0 || mfs_ucx_lane_ready(worker, lane) != 0 || ep->untagged[!own] > 0)
+    if (free == 0 || mfs_ucx_lane_ready(ep, own) != 0 || ep->untagged[!own] > 0)
         return NULL;
     to = mfs_ucx_lane_to(ep, own);
     if (!to || mfs_sender_express(lane->sender, to, operation->bytes, 0) != 0)
@@ -89,7 +89,7 @@ static void over(struct mfs_ucx_express *express, ucs_status_t status)
 {
     struct mfs_ucx_ep *ep = express->ep;
 
-    mfs_sender_done_now(express->worker->lanes[express->lane].sender, &ep->to[express->lane],
+    mfs_sender_done_now(mfs_ucx_lane(ep, express->lane)->sender, &ep->to[express->lane],
                         express->bytes, true);
     if (status != UCS_OK)
         mfs_ucx_ep_outcome(ep, status);

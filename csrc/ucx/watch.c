@@ -74,14 +74,13 @@ void mfs_ucx_lane_under_way(void *ctx, mfs_under_way each, void *found)
 
 static bool all_in_flight(const struct mfs_sender *sender)
 {
-    return sender && mfs_sender_operations(sender) == 0 && mfs_sender_inflight(sender) > 0;
+    return mfs_sender_operations(sender) == 0 && mfs_sender_inflight(sender) > 0;
 }
 
 __attribute__((noinline, cold)) void mfs_ucx_watch(struct mfs_ucx_worker *worker)
 {
     mfs_ucx_lock(worker);
-    for (int i = 0; i < MFS_UCX_LANES; i++) {
-        struct mfs_ucx_lane *lane = &worker->lanes[i];
+    for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next) {
         struct mfs_sender *sender = lane->sender;
         uint64_t stalls;
         int64_t now_ns;
@@ -103,9 +102,9 @@ __attribute__((noinline, cold)) void mfs_ucx_watch(struct mfs_ucx_worker *worker
 void mfs_ucx_watch_sleep(struct mfs_ucx_worker *worker)
 {
     mfs_ucx_lock(worker);
-    for (int i = 0; i < MFS_UCX_LANES; i++) {
-        if (all_in_flight(worker->lanes[i].sender))
-            mfs_sender_tell_waits(worker->lanes[i].sender, mfs_now_ns());
+    for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next) {
+        if (all_in_flight(lane->sender))
+            mfs_sender_tell_waits(lane->sender, mfs_now_ns());
     }
     mfs_ucx_unlock(worker);
 }

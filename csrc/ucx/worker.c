@@ -34,6 +34,7 @@ struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_wor
         (params->field_mask & UCP_WORKER_PARAM_FIELD_EVENTS) && !(params->events & sends);
     worker->shared = (params->field_mask & UCP_WORKER_PARAM_FIELD_THREAD_MODE) &&
                      params->thread_mode == UCS_THREAD_MODE_MULTI;
+    worker->rails = area->rails;
     worker->config = mfs_config_get();
     worker->host = mfs_host_get();
     if (!worker->host ||
@@ -44,6 +45,7 @@ struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_wor
         return NULL;
     }
     worker->settings = mfs_host_settings_word(worker->host);
+    mfs_ucx_port_init(&worker->own, worker);
     mfs_ucx_settings_follow(worker);
     if (!worker->shared)
         worker->counts = mfs_count_row_get(worker->host);
@@ -72,8 +74,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
     }
     while (worker->eps)
         mfs_ucx_ep_free(worker->eps);
-    for (int i = 0; i < MFS_UCX_LANES; i++)
-        mfs_sender_leave(worker->lanes[i].sender);
+    mfs_ucx_ports_free(&worker->own);
     mfs_ucx_far_leave(worker);
     mfs_ucx_pool_free(&worker->requests);
     mfs_ucx_copies_free(&worker->copies);
@@ -120,12 +121,8 @@ void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
 
     mfs_set(&worker->defers, defers);
     mfs_set(&worker->settings_version, version);
-    for (int i = 0; i < MFS_UCX_LANES; i++) {
-        struct mfs_ucx_lane *lane = &worker->lanes[i];
-
-        if (lane->sender)
-            mfs_sender_follow(lane->sender);
-    }
+    for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next)
+        mfs_sender_follow(lane->sender);
 }
 
 /* --- chunks --- */

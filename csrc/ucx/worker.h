@@ -2,12 +2,13 @@
 /*
  * What we keep for each UCX worker and endpoint.
  *
- *   worker --+-- lane egress  (puts):  a sender on the port
- *            +-- lane ingress (gets):  a sender on the port
+ *   worker --+-- ports, each with a lane egress  (puts):  a sender on it
+ *            |                and a lane ingress (gets):  a sender on it
  *            +-- queued operations, in the order of posting
  *            +-- ready:  flushes and closes that wait for nothing more
  *            +-- done:   callbacks to deliver
- *            +-- endpoints, each with its queued operations, and a destination of each lane
+ *            +-- endpoints, each of one port, with its queued operations, and a destination of each
+ *                lane
  *
  * THREADS: All of it is guarded by the worker's mutex, which is never held across
  * a call into UCX or of the caller's callback: both may come back to us. A worker that
@@ -25,20 +26,13 @@
 #include "host/host.h"
 #include "host/sender.h"
 #include "ucx/copies.h"
+#include "ucx/port.h"
 #include "ucx/request.h"
 
 #define MFS_UCX_TAG_BUCKETS 64u
 #define MFS_UCX_EXPRESS_MAX 64u /* of a worker at one time; what is more takes the queue */
 
 struct mfs_ucx_tag_epochs;
-
-enum { MFS_UCX_EGRESS, MFS_UCX_INGRESS, MFS_UCX_LANES };
-
-struct mfs_ucx_lane {
-    struct mfs_sender *sender; /* NULL until the first operation is deferred */
-    struct mfs_ucx_worker *worker;
-    int64_t watch_ns; /* not before: ucx/watch.h */
-};
 
 /* A chunk on its way; from a list of the worker's. */
 struct mfs_ucx_chunk {
@@ -86,7 +80,8 @@ struct mfs_ucx_worker {
     bool shared; /* several threads may be in it at a time: UCS_THREAD_MODE_MULTI */
     bool sleepless; /* its events do not tell of sends */
     bool ending; /* in ucp_worker_destroy */
-    struct mfs_ucx_lane lanes[MFS_UCX_LANES];
+    struct mfs_ucx_lane *lanes; /* that have a sender: egress first */
+    struct mfs_ucx_port own; /* of endpoints that are known to use no other; the first of all */
     struct mfs_ucx_express_pool express;
     struct mfs_host *host;
     pthread_mutex_t mutex;
@@ -107,6 +102,7 @@ struct mfs_ucx_worker {
     struct mfs_ucx_chunk *slabs; /* element 0 of each slab, chained */
     _Atomic bool far_asked; /* one thread enters it, or has: ucx/far.h */
     uint32_t far_place; /* by that one; MFS_FAR_NONE: other hosts do not know of it */
+    uint8_t rails; /* of its context: rails.h */
     struct mfs_ucx_ep *eps; /* also those closed that a request still refers to */
     int lost; /* error of an operation that nobody watched, to be told by the
                * next flush of the worker; UCS_OK: none */
@@ -115,6 +111,7 @@ struct mfs_ucx_worker {
 struct mfs_ucx_ep {
     ucp_ep_h handle;
     struct mfs_ucx_worker *worker;
+    _Atomic(struct mfs_ucx_port *) port; /* NULL until its first operation; then it stays */
     struct mfs_ucx_epochs epochs;
     struct mfs_ucx_list queued;
     uint32_t untagged[MFS_UCX_LANES]; /* of the queued ones, by lane */
@@ -124,15 +121,17 @@ struct mfs_ucx_ep {
     struct mfs_ucx_request *close; /* a close that waits for the last pin */
     int lost; /* error of an operation that nobody watched: its flushes fail */
     int failed; /* error of a chunk that says that the peer is gone */
+    struct mfs_ucx_made made;
     bool closed; /* the caller's handle is no longer ours */
     uint64_t far_peer; /* who is there, for other hosts; 0: not known */
     char peer[MFS_PEER_NAME_MAX + 1]; /* its name for people; "": nobody has said it */
     struct mfs_ucx_ep *next, *prev; /* of the worker */
 };
 
-/* What a context asked of its requests. */
+/* What a context asked of its requests, and what is known of it. */
 struct mfs_ucx_area {
     size_t bytes;
+    uint8_t rails; /* ucx/rails.h */
     void (*init)(void *handle);
     void (*cleanup)(void *handle);
 };
@@ -154,6 +153,12 @@ static inline void mfs_ucx_count(struct mfs_ucx_worker *worker, enum mfs_counter
                                  uint64_t amount)
 {
     mfs_count_by(worker->host, worker->counts, counter, amount);
+}
+
+/* Of an endpoint whose port is known. */
+static inline struct mfs_ucx_lane *mfs_ucx_lane(const struct mfs_ucx_ep *ep, unsigned lane)
+{
+    return &mfs_get(&ep->port)->lanes[lane];
 }
 
 /* NULL: not one of those we schedule for. */

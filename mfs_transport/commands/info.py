@@ -15,7 +15,7 @@ import click
 from .. import config_page, installation
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
-from ..native import policies
+from ..native import lib, policies
 from ..observe import health
 from ..observe.far import far_ports
 from ..observe.segment import Look, look
@@ -49,9 +49,15 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
         "settings_file": str(settings.file) if settings.file else None,
         "remarks": list(settings.remarks),
         "policies": [dataclasses.asdict(row) for row in policies()],
-        "segment": segment.as_dict(),
+        "segment": segment_as_dict(segment),
         "far_ports": far_as_dicts(segment),
     }
+
+
+def segment_as_dict(segment: Look) -> dict[str, Any]:
+    """With what the system says of the devices of each port; 0: nothing."""
+    links = {port.name: int(lib.mfs_port_link_Bps(port.name.encode())) for port in segment.ports}
+    return {**segment.as_dict(), "link_Bps": links}
 
 
 def far_as_dicts(segment: Look) -> list[dict[str, Any]] | None:
@@ -92,6 +98,8 @@ def _segment_lines(segment: dict[str, Any]) -> list[tuple[str, str]]:
     if segment["state"] == "live":
         for name, rate in segment["egress_Bps"].items():
             state = f"{rate / 1e6:.1f} MB/s out" if rate else "not known yet"
+            link = segment["link_Bps"][name]
+            state += f", of a link of {link / 1e6:.0f} MB/s" if link else ""
             count = segment["stalled"][name]
             if count:
                 who = "1 destination takes" if count == 1 else f"{count} destinations take"
@@ -199,7 +207,7 @@ def gather_live(segment: Look) -> dict[str, Any]:
     """The segment, and what the engines of this host have learned of times and bandwidth."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "segment": segment.as_dict(),
+        "segment": segment_as_dict(segment),
         "far_ports": far_as_dicts(segment),
         "engines": read_reports(segment.path),
     }

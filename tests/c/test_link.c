@@ -49,6 +49,10 @@ static void rate__as_the_system_says(void)
          UINT64_C(50000000000)},
         {"class/infiniband/mlx5_0/ports/2/rate", "2.5 Gb/sec (1X SDR)\n", "mlx5_0:2", 312500000},
         {"class/infiniband/mlx5_1/ports/2/rate", "100 Gb/sec\n", "mlx5_1", 0},
+        {"class/infiniband/mlx5_2/ports/1/rate", "200 Gb/sec\n", "mlx5_0+mlx5_2",
+         UINT64_C(75000000000)},
+        {"class/net/other/speed", "1000\n", "mlx5_0+other", 0}, /* of one it is not known */
+        {"class/net/other/speed", "1000\n", "mlx5_0+", 0},
         {"class/net/other/speed", "1000\n", "default", 0},
         {"class/net/other/speed", "1000\n", "", 0},
         {"class/net/other/speed", "1000\n", "../net/other", 0},

@@ -36,10 +36,14 @@ static const char *learn(const char *a, const char *b, const char *c)
     static char name[MFS_PORT_NAME_MAX + 1];
     const char *const devices[] = {a, b, c};
 
+    char joined[MFS_PORT_NAME_MAX + 1];
+
     unsetenv("UCX_NET_DEVICES");
     CHECK(mfs_port_learns());
-    CHECK(mfs_port_learn(devices, 3));
+    CHECK(mfs_port_name_join(devices, 3, joined));
+    CHECK(mfs_port_learn(joined));
     mfs_port_own(name);
+    CHECK(strcmp(name, joined) == 0);
     return name;
 }
 
@@ -62,20 +66,23 @@ static void learned__names_of_devices_alone(void)
 
 static void learned__not_where_the_environment_says(void)
 {
-    const char *const devices[] = {"eth0"};
-
     setenv("UCX_NET_DEVICES", "eth1", 1);
+    CHECK(mfs_port_said());
     CHECK(!mfs_port_learns());
-    CHECK(!mfs_port_learn(devices, 1));
+    CHECK(!mfs_port_learn("eth0"));
 }
 
 static void learned__nothing_of_nothing(void)
 {
     const char *const devices[] = {"all", "a b"};
+    char name[MFS_PORT_NAME_MAX + 1];
 
     unsetenv("UCX_NET_DEVICES");
-    CHECK(!mfs_port_learn(devices, 0));
-    CHECK(!mfs_port_learn(devices, 2));
+    CHECK(!mfs_port_said());
+    CHECK(!mfs_port_name_join(devices, 0, name));
+    CHECK(!mfs_port_name_join(devices, 2, name));
+    CHECK(!mfs_port_learn(name));
+    CHECK(!mfs_port_learn("a-port-whose-name-is-much-too-long"));
     CHECK(mfs_port_learns());
 }
 

@@ -234,6 +234,28 @@ API ucs_status_t ucp_ep_create(ucp_worker_h worker, const ucp_ep_params_t *param
     return UCS_OK;
 }
 
+API ucs_status_t ucp_config_read(const char *prefix, const char *file, ucp_config_t **config)
+{
+    (void)prefix, (void)file;
+    *config = (ucp_config_t *)&fake_mode; /* any address: there is nothing in it */
+    return UCS_OK;
+}
+
+API void ucp_config_release(ucp_config_t *config)
+{
+    (void)config;
+}
+
+API void ucp_config_print(const ucp_config_t *config, FILE *stream, const char *title,
+                          ucs_config_print_flags_t flags)
+{
+    const char *rails = getenv("UCX_MAX_RMA_RAILS");
+
+    (void)config, (void)title, (void)flags;
+    fprintf(stream, "UCX_MAX_RNDV_RAILS=2\nUCX_MAX_RMA_RAILS=%s\nUCX_RMA_MAX=inf\n",
+            rails ? rails : "1");
+}
+
 API ucs_status_t ucp_ep_query(ucp_ep_h ep, ucp_ep_attr_t *attr)
 {
     (void)ep;
