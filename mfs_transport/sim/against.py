@@ -130,12 +130,12 @@ def rate_over(ours: Sequence[Row], theirs: Sequence[Row], target: float) -> floa
 
 
 def ratios(rows: Sequence[Row], base: str) -> Table:
-    """A line a case and other policy."""
+    """A line a case and other policy: attained over its, and rates over its at so much attained."""
     table = Table(
         Column("case", fold=True),
         Column("over", left=True),
-        Column("attains, times"),
-        *(Column(f"rate at {100 * target:.0f} %", 2) for target in EQUAL),
+        "attains",
+        *(f"at {100 * target:.0f} %" for target in EQUAL),
     )
     for title, group in cases(rows).items():
         policies = {name: here for (name,), here in by(group, "policy").items()}
