@@ -135,7 +135,7 @@ def short(case: Case, sizes: tuple[int, ...], rounds: int, seconds: float) -> li
     """All sizes over one transport; the server has what the machine gives."""
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        program = stack.enter_context(ucx.built())
+        program = stack.enter_context(ucx.built(None))
         command: tuple[str, ...] = ()
         by = "a spinning program on each core"
         if case.scene == "spin":
