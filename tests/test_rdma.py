@@ -241,6 +241,8 @@ def test_guest__that_ends_too_early(folder: Path):
 def test_guest__does_not_outlive_us(how: signal.Signals, folder: Path):
     script = (
         f"import sys, time; sys.path.insert(0, {str(FOLDER)!r}); import guest, pathlib\n"
+        # a job of a shell ignores it
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"with guest.started(['sleep', '1000'], pathlib.Path({str(folder / 'log')!r})) as one:\n"
         "    print(one.pid, flush=True); time.sleep(1000)\n"
     )
@@ -253,7 +255,7 @@ def test_guest__does_not_outlive_us(how: signal.Signals, folder: Path):
         while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
             time.sleep(0.01)  # it asks for its end with ours before it becomes what it is to be
         us.send_signal(how)
-        us.wait()
+        us.wait(60)
     await_gone(pid)
 
 
