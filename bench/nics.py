@@ -6,7 +6,7 @@ a host at the other end of all cables. NIXL over UCX's TCP, all processes in one
 
     plain  no shim
     own    the shim; the port of each process is the NIC that it uses
-    one    the shim, and one name for all ports (MFS_PORT): what a host without names of NICs is
+    one    the shim, and one name for all ports (MFS_PORT)
 
 A round measures each write alone, one after the other, and then all at once. `times alone` is the
 median over the rounds, of the worker where it is the largest; `used` is what has left by the NICs

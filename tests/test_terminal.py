@@ -287,6 +287,19 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             "link_share": 1.0,
         }
     ],
+    "nics": [
+        {
+            "system": system,
+            "rounds": 5,
+            "alone_ms": 699.4,
+            "together_ms": 701.25,
+            "times_alone": [1.002] * 8,
+            "worst_times_alone": 7.913,
+            "used": 0.9938,
+            "senders": senders,
+        }
+        for system, senders in (("plain", {}), ("own", dict.fromkeys("abcdefgh", 1)))
+    ],
     "pods": [
         {
             "system": "shared",

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 from . import network
 from .network import Place, run
 
+RUNNING_S = 30.0
 NETWORK = "198.19"  # reserved for benchmarks of networks; a subnet for each cable
 
 
@@ -35,6 +37,7 @@ class Host:
         for number, device in enumerate(self.devices):
             self._cable(number, device)
             self._shape(device, f"{round(link_Bps * 8)}bit")
+        self._await_running()
 
     def _cable(self, number: int, device: str) -> None:
         ends = ["type", "veth", "peer", "name", device, "netns", "peer"]
@@ -43,6 +46,17 @@ class Host:
             inside = ["ip", "netns", "exec", name, "ip"]
             run(*inside, "address", "add", f"{NETWORK}.{number}.{last}/24", "dev", device)
             run(*inside, "link", "set", device, "up")
+
+    def _await_running(self) -> None:
+        """The kernel says up to a second later that a cable is in, and before that UCX does not use
+        a device."""
+        until = time.monotonic() + RUNNING_S
+        for name in ("host", "peer"):
+            for device in self.devices:
+                while self._read(name, device, "operstate") != "up":
+                    if time.monotonic() > until:
+                        raise OSError(f"{device} of {name} is not up after {RUNNING_S:.0f} s")
+                    time.sleep(0.02)
 
     def _shape(self, device: str, rate: str) -> None:
         tc = ["ip", "netns", "exec", "host", "tc"]
@@ -66,9 +80,9 @@ class Host:
 
     def sent_bytes(self) -> list[int]:
         """That have left by each NIC ever, with their headers."""
-        counted = []
-        for device in self.devices:
-            path = f"/sys/class/net/{device}/statistics/tx_bytes"
-            command = ["ip", "netns", "exec", "host", "cat", path]
-            counted.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
-        return counted
+        return [int(self._read("host", device, "statistics/tx_bytes")) for device in self.devices]
+
+    def _read(self, name: str, device: str, what: str) -> str:
+        """What the kernel says of a device of a namespace."""
+        command = ["ip", "netns", "exec", name, "cat", f"/sys/class/net/{device}/{what}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

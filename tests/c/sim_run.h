@@ -30,7 +30,14 @@ static void run_init(struct run *run)
     uint64_t seed = 11;
 
     memset(run, 0, sizeof(*run));
-    run->cluster = (struct mfs_sim_cluster){2, 2, 4, 0, 1, 4e9, 4, 2.0, 4096};
+    run->cluster = (struct mfs_sim_cluster){.units = 2,
+                                            .unit_hosts = 2,
+                                            .decode_hosts = 4,
+                                            .nics = 1,
+                                            .link_Bps = 4e9,
+                                            .pod_hosts = 4,
+                                            .oversubscription = 2.0,
+                                            .token_budget = 4096};
     run->model =
         (struct mfs_sim_model){32, 4, 4096.0, 0.0, 32768.0, 8e8, 8192.0, 2.5e15, 0.74, 100.0, 0.05};
     run->options = (struct mfs_sim_options){.policy = "mfs",
