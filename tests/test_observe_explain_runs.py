@@ -154,7 +154,7 @@ def test_cause__of_the_late_requests_of_a_demo(folder: Path):
 @pytest.mark.long
 @pytest.mark.parametrize("policy", ["mfs", "fifo"])
 def test_cause__of_twenty_late_requests(folder: Path, policy: str):
-    found, outcome = demo(folder, policy, seconds=9.0, load=1.3)
+    found, outcome = demo(folder, policy, seconds=9.0, load=2.0)
     assert check(found, outcome) >= 20
     given_up = [one for one in flows(found) if any("given up" in row[2] for row in one.levels)]
     assert bool(given_up) == (policy == "mfs")
