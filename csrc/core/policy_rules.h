@@ -71,6 +71,17 @@ static inline int64_t mfs_span_bytes(uint64_t bytes, uint64_t rate_Bps)
     return span_ns < (double)MFS_SPAN_MAX ? (int64_t)span_ns : MFS_SPAN_MAX;
 }
 
+/* Bytes that are sent in a span at a rate, 9e18 at most; 0 for a span that is over. The inverse of
+ * mfs_span_bytes(). */
+static inline uint64_t mfs_bytes_span(int64_t span_ns, uint64_t rate_Bps)
+{
+    const double bytes = (double)rate_Bps * (double)span_ns * 1e-9;
+
+    if (span_ns <= 0)
+        return 0;
+    return bytes < 9e18 ? (uint64_t)bytes : UINT64_C(9000000000000000000);
+}
+
 static inline int64_t mfs_key_bytes(uint64_t bytes)
 {
     return bytes < (uint64_t)MFS_KEY_MAX ? (int64_t)bytes : MFS_KEY_MAX;

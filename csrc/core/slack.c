@@ -10,16 +10,6 @@ static uint64_t plus(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-/* What a port sends in a span; the inverse of mfs_span_bytes(). */
-static uint64_t bytes_in(int64_t span_ns, uint64_t rate_Bps)
-{
-    const double bytes = (double)span_ns * 1e-9 * (double)rate_Bps;
-
-    if (span_ns <= 0)
-        return 0;
-    return bytes < 0x1p63 ? (uint64_t)bytes : (uint64_t)1 << 63;
-}
-
 int mfs_slack_add(struct mfs_slack *slack, int64_t due_ns, uint64_t bytes)
 {
     uint32_t at = slack->count;
@@ -73,7 +63,7 @@ uint64_t mfs_slack_bytes(const struct mfs_slack *slack, int64_t due_ns)
             least_ns = walk.spare_ns;
     }
     own_ns = mfs_time_minus(due_ns, mfs_span_bytes(before, slack->rate_Bps));
-    return bytes_in(own_ns < least_ns ? own_ns : least_ns, slack->rate_Bps);
+    return mfs_bytes_span(own_ns < least_ns ? own_ns : least_ns, slack->rate_Bps);
 }
 
 int64_t mfs_slack_soonest(const struct mfs_slack *slack, uint64_t bytes)

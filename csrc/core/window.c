@@ -25,14 +25,9 @@ static uint64_t whole(double bytes)
     return bytes < 9e18 ? (uint64_t)bytes : UINT64_C(9000000000000000000);
 }
 
-static uint64_t bytes_in(uint64_t rate_Bps, int64_t span_ns)
-{
-    return whole((double)rate_Bps * (double)span_ns * 1e-9);
-}
-
 uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64_t rate_Bps)
 {
-    uint64_t chunk = bytes_in(rate_Bps, config->chunk_ns);
+    uint64_t chunk = mfs_bytes_span(config->chunk_ns, rate_Bps);
 
     /* until the rate is known: the smallest chunk, to be gentle to others; or what the rate would
      * be for which a fixed window was chosen (one that never fills teaches none) */
@@ -54,7 +49,7 @@ uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_
 
     if (config->window_bytes)
         return config->window_bytes;
-    window = bytes_in(rate_Bps, config->depth_ns);
+    window = mfs_bytes_span(config->depth_ns, rate_Bps);
     if (window < config->window_min_bytes)
         window = config->window_min_bytes;
     return window > 2 * chunk ? window : 2 * chunk;
@@ -69,7 +64,7 @@ int64_t mfs_window_soon_ns(const struct mfs_window_config *config, uint64_t rate
 uint64_t mfs_window_more(const struct mfs_window_config *config, uint64_t more_bytes,
                          uint64_t window_bytes, uint64_t rate_Bps, int64_t away_ns)
 {
-    const uint64_t carries = bytes_in(rate_Bps, away_ns);
+    const uint64_t carries = mfs_bytes_span(away_ns, rate_Bps);
     const uint64_t more = 2 * more_bytes + window_bytes;
     const uint64_t most = carries < UINT64_MAX / MORE_TIMES ? MORE_TIMES * carries : UINT64_MAX;
 
@@ -91,7 +86,7 @@ uint64_t mfs_window_beside(const struct mfs_window_config *config, uint64_t wind
 {
     const double both_Bps = (double)rate_Bps + (double)best_Bps;
     const uint64_t most = whole(both_Bps * BESIDE_DEPTHS * (double)config->depth_ns * 1e-9);
-    uint64_t wanted = delay_ns > 0 ? bytes_in(best_Bps, delay_ns) / BESIDE_SHARE : 0;
+    uint64_t wanted = mfs_bytes_span(delay_ns, best_Bps) / BESIDE_SHARE;
 
     if (config->window_bytes)
         return 0;
