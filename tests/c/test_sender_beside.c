@@ -15,6 +15,7 @@
 #define KB UINT64_C(1000)
 #define STEP_NS (MS / 10)
 #define STEP_BYTES (10 * KB) /* that the port carries in a step */
+#define SLOW_BYTES (1 * KB)  /* the same, when it has become slower */
 #define OTHERS_BYTES (1500 * KB)
 #define QUEUE_MAX 1024
 
@@ -65,8 +66,8 @@ static uint64_t carry(uint64_t port_bytes, int64_t now_ns)
     return ours;
 }
 
-/* Our share of the port in so long, in thousandths. */
-static uint64_t share(int64_t *now_ns, int64_t span_ns)
+/* Our share of the port in so long, in thousandths; it carries so much in a step. */
+static uint64_t share_of(uint64_t step_bytes, int64_t *now_ns, int64_t span_ns)
 {
     const int64_t until_ns = *now_ns + span_ns;
     uint64_t ours = 0, steps = 0;
@@ -75,9 +76,14 @@ static uint64_t share(int64_t *now_ns, int64_t span_ns)
         all.now_ns = *now_ns;
         while (rival_next(&all.of[0], 64 * KB, *now_ns) == 0)
             enter(all.of[0].chunk.length, true);
-        ours += carry(STEP_BYTES, *now_ns);
+        ours += carry(step_bytes, *now_ns);
     }
-    return ours * 1000 / (steps * STEP_BYTES);
+    return ours * 1000 / (steps * step_bytes);
+}
+
+static uint64_t share(int64_t *now_ns, int64_t span_ns)
+{
+    return share_of(STEP_BYTES, now_ns, span_ns);
 }
 
 static void set_up(bool rate_known)
@@ -123,6 +129,20 @@ static void beside__as_before_when_they_have_gone(void)
     rivals_destroy(&all);
 }
 
+/* It is not known whether others are there, so more is handed over; but within the bound. */
+static void beside__a_port_that_has_become_slower(void)
+{
+    int64_t now_ns = SECOND;
+
+    set_up(false);
+    (void)share(&now_ns, SECOND);
+    for (int i = 0; i < 50; i++) {
+        CHECK(share_of(SLOW_BYTES, &now_ns, SECOND / 10) >= 950);
+        CHECK(queue.ours_inflight <= (all.port.rate_Bps + all.port.best_Bps) * 8 / 1000 + 64 * KB);
+    }
+    rivals_destroy(&all);
+}
+
 /* Of a port whose rate was configured the window is what was asked for. */
 static void beside__not_where_the_rate_is_known(void)
 {
@@ -139,6 +159,7 @@ static void beside__not_where_the_rate_is_known(void)
 static const struct test tests[] = {
     TEST(beside__others_in_the_networks_queue_leave_us_a_share),
     TEST(beside__as_before_when_they_have_gone),
+    TEST(beside__a_port_that_has_become_slower),
     TEST(beside__not_where_the_rate_is_known),
 };
 
