@@ -70,6 +70,23 @@ def test_an_urgent_request_waits_for_the_window_and_no_more() -> None:
     assert late[0] == pytest.approx(0, abs=CHUNK_S)
 
 
+def test_on_a_slow_link_smaller_chunks_let_an_urgent_request_in_sooner() -> None:
+    """Of the window of two chunks, since 2 ms of the link are less."""
+    requests = sending([0.0, 0.1], [3000, 500], [9.0, 2.0])
+    cluster = Cluster(1, 1, 2, link_Bps=LINK_BPS / 1000)
+    model = dataclasses.replace(SENDING, kv_bytes_per_token_layer=LINK_BPS / 1e6)
+    for chunk_bytes in (65536, 16384):
+        options = chunks("edf", chunk_bytes=chunk_bytes)
+        late = simulate(cluster, model, requests, options).ttft_s[1] - 0.5
+        chunk_s = chunk_bytes / cluster.link_Bps
+        assert chunk_s < late <= 3 * chunk_s
+    as_shipped, the_same = (
+        simulate(cluster, model, requests, chunks("edf", chunk_bytes=chunk_bytes)).ttft_s
+        for chunk_bytes in (0, 65536)
+    )
+    assert as_shipped.tolist() == the_same.tolist()
+
+
 def test_a_receivers_port_is_shared_by_who_sends() -> None:
     """Four hosts of a unit send a quarter each at full speed: the port takes as long as for all."""
     cluster = Cluster(1, 4, 1, link_Bps=LINK_BPS)

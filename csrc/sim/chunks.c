@@ -144,6 +144,8 @@ static void sender_new(struct mfs_sim *sim, struct port *port)
     config.queue.params = sim->params;
     config.queue.facts = (struct mfs_facts_source){port, facts_version, facts_read};
     mfs_window_config_init(&config.window);
+    if (sim->options->chunk_bytes > 0)
+        config.window.chunk_min_bytes = sim->options->chunk_bytes;
     config.rate_known = true;
     port->sim = sim;
     if (mfs_sender_create(&config, &port->sender) != 0)

@@ -69,6 +69,7 @@ struct mfs_sim_options {
     uint32_t enforcement; /* enum mfs_sim_enforcement */
     uint32_t classes;
     double pressure_delay_s;
+    uint64_t chunk_bytes; /* least chunk of a sender that ships; 0: as it ships */
     double limits_lost; /* share of limits that do not arrive, 0 to less than 1 */
     uint32_t levels;
     int32_t patience; /* -1: csrc/core's default */

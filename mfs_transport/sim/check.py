@@ -33,6 +33,7 @@ _POSITIVE = {
 _FLOATS = ("arrival_s", "deadline_s", "store_draw")
 MOST_WHOLE = 2**31 - 1
 MOST_SLO_CLASSES = 64
+MOST_CHUNK = 4 << 20  # of a sender that ships
 
 
 def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
@@ -59,6 +60,8 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
         raise InputError("cluster: no host but the unit's own could store KV")
     if not 0 <= options.estimate_error[0] < 1:
         raise InputError(f"estimate_error {options.estimate_error[0]}: 0 or more, less than 1")
+    if options.chunk_bytes and not 128 <= options.chunk_bytes <= MOST_CHUNK:
+        raise InputError(f"chunk_bytes {options.chunk_bytes}: 0, or 128 to {MOST_CHUNK}")
     if options.limits_lost >= 1:
         raise InputError(f"limits_lost {options.limits_lost}: 0 or more, less than 1")
     _requests(requests)

@@ -150,6 +150,8 @@ class Options:
     without options that change csrc/core's rules. chunks+exchange: and receivers tell senders,
     `pressure_delay_s` late, down to which rank they may send."""
     classes: int = 4
+    chunk_bytes: int = 0
+    """chunks: the least chunk of a sender, at most 4 MiB. 0: as it ships, 64 KiB."""
     pressure_delay_s: float = 1e-3
     limits_lost: float = 0.0
     """chunks+exchange: the share of limits that do not arrive. A sender then keeps the one that it

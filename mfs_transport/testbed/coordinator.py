@@ -108,7 +108,7 @@ class Coordinator:
         """Of one host: our own, with the shim in the way. What the user set comes first."""
         defaults = {
             "MFS_PORT_RATE": str(round(self.setting.payload_Bps)),
-            **({"MFS_TEST_CHUNK": self.setting.chunk} if self.setting.chunk else {}),
+            "MFS_TEST_CHUNK": str(self.setting.chunk_bytes),
             "NCCL_SOCKET_IFNAME": place.device,
             "OMP_NUM_THREADS": "1",
             "NIXL_LOG_LEVEL": "ERROR",

@@ -47,9 +47,9 @@ class Setting:
     """Stage 1: the prefill host reads, or the store writes."""
     deliver: str = "push"
     """Stage 3: the prefill host writes, or the decode host reads."""
-    chunk: str = "16k"
-    """Least chunk of a port; "": as it ships, 64 KiB. On a slow link that takes long, and a hook of
-    the tests makes it smaller."""
+    chunk_bytes: int = 16384
+    """Least chunk of a port. As it ships it is 64 KiB, which takes 2.6 ms on so slow a link: a hook
+    of the tests makes it smaller."""
     idle_s: float = 0.0003
     """A process that finds nothing to do looks again after this long."""
 
