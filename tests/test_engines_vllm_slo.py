@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_engines_vllm_interface import (
+from small_connector import (
     CONFIG,
     SCHEDULER,
     VLLM_CONFIG,
@@ -33,6 +33,7 @@ from test_engines_vllm_interface import (
 
 from mfs_transport import control
 from mfs_transport.engines.vllm import connector, interface, slo
+from mfs_transport.native import now_ns
 
 OURS, LLM_D, DYNAMO = b"x-mfs-ttft-ms", b"x-llm-d-slo-ttft-ms", b"x-dynamo-request-priority"
 Pairs = list[tuple[bytes, bytes]]
@@ -390,7 +391,7 @@ def test_wire__each_request_with_the_routers_header_alone_is_tagged(
         scheduler.recv = {name: name[:-1] + "b"}  # its id at the prefill server
         worker.bind_connector_metadata(scheduler.build_connector_meta(output()))
         worker.start_load_kv()
-    left_s = [(facts(name).deadline_ns - control.now_ns()) / 1e9 for name in names]
+    left_s = [(facts(name).deadline_ns - now_ns()) / 1e9 for name in names]
     assert [math.ceil(one / 1000) for one in left_s] == list(range(1, 101))
     keys = [int(control.tag_make(name, "p2d").request) for name in names]
     assert worker.connector_worker.nixl_wrapper.posted == [(key, "p2d") for key in keys]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -35,6 +36,20 @@ def test_row_that_is_not_there__is_named():
     done = matrix("nccl", "mpi")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("mpi: no such row; --list shows them")
+
+
+def test_tests_of_the_rows__are_all_there():
+    spec = importlib.util.spec_from_file_location("rows", ROOT / "scripts" / "matrix_rows.py")
+    assert spec
+    assert spec.loader
+    rows = importlib.util.module_from_spec(spec)
+    sys.modules["rows"] = rows  # its dataclass looks itself up
+    try:
+        spec.loader.exec_module(rows)
+    finally:
+        del sys.modules["rows"]
+    names = (*rows.PACKAGE_TESTS, *rows.UCX_TESTS, *rows.NIXL_TESTS)
+    assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
 
 
 @pytest.mark.long

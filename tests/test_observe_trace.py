@@ -8,10 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import mfs_transport as mfs
 from mfs_transport.control import Host, tag_make
@@ -20,12 +17,6 @@ from mfs_transport.observe.segment import look
 from mfs_transport.observe.trace import Event, Trace
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    with Host(str(tmp_path / "segment")) as opened:
-        yield opened
 
 
 EACH = 4

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,6 @@ ANYTHING = st.one_of(
     st.dictionaries(st.one_of(st.none(), st.integers(), st.text(max_size=2)), SCALARS, max_size=2),
     st.tuples(SCALARS, SCALARS),
 )
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[mfs.Host]:
-    with mfs.Host(str(tmp_path / "segment")) as opened:
-        yield opened
 
 
 def survives(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:

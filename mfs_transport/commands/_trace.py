@@ -14,7 +14,7 @@ import click
 
 from .. import output_file
 from ..config import resolve
-from ..control import Host, HostCopy
+from ..host import Host, HostCopy
 from ..native import InputError
 from ..observe import recording, view
 from ..observe.export import chrome

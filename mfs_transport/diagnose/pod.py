@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__, shared_segment
 from ..config import string
-from ..control import Host
+from ..host import Host
 from ..native import PACKAGE, UCX_SHIM, InputError
 from ..observe.segment import look
 from . import Check

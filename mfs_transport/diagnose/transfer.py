@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..control import default_host
+from ..host import default_host
 
 BYTES = 256 * 1024  # too many to go straight on, and soon done even on a port that is paced
 TIMEOUT_S = 30.0

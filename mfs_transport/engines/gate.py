@@ -27,8 +27,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..config import flag, own_port, string
-from ..control import abort, default_host
+from ..host import default_host
 from ..native import UCX_SHIM, InputError, check, encoded, ffi, lib
+from ..tags import abort
 from .cut import Piece
 
 WHOLE = (1 << 63) - 1  # a piece is what the queue hands out

@@ -27,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from ..control import Request, abort, peer_set, tag_current, tag_is, tag_make, tag_set
 from ..native import InputError, shown
+from ..requests import Request
+from ..tags import abort, peer_set, tag_current, tag_is, tag_make, tag_set
 from . import cut, gate
 
 Tagger = Callable[[str, str, bytes], Any]

@@ -14,8 +14,8 @@ import importlib.util
 from typing import Any
 
 from ..config import flag
-from ..control import tag_make
 from ..native import lib
+from ..tags import tag_make
 from .nixl import wrap_agents
 
 WORKER = "sglang.srt.disaggregation.nixl.conn.NixlKVManager.transfer_worker"

@@ -28,7 +28,7 @@ from typing import Any
 
 from .. import output_file
 from ..config import Settings
-from ..control import Host
+from ..host import Host
 from ..native import InputError, lib, now_ns
 from ..observe.segment import look, place_of
 from . import loop, roster

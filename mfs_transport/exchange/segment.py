@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..control import Host
+from ..host import Host
 from ..native import check, ffi, lib, text
 
 OTHER = "another agent of this segment"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..control import Host
+from ..host import Host
 from ..native import NEVER, InputError, ffi, lib
 
 FORMAT = "mfs-trace 2"

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import checked
-from ..control import Host
+from ..host import Host
 from ..native import NEVER, ffi, lib, text
 from . import why
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...control import Host, batch, progress_of_keys
+from ...host import Host
 from ...native import NEVER, ffi, lib
+from ...requests import progress_of_keys
+from ...tags import batch
 
 
 class Batch:

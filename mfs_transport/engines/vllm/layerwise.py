@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from ...control import tag
+from ...tags import tag
 from .connector import Worker, base_id, faults
 
 Ids = Any  # numpy array of descriptor numbers

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from ... import json_report, native
 from ...__main__ import fail
 from ...commands._files import PictureFile, ResultFile
-from ...control import Host
+from ...host import Host
 from ...native import InputError
 from ...terminal import make_console
 from .. import network

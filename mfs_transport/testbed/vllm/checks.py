@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...control import Host
+from ...host import Host
 from ...observe.trace import Event, Trace
 from . import cost, replay
 from .cluster import Cluster, ServerDied
