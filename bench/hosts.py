@@ -32,7 +32,6 @@ and link_share what its datagrams are of a link.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -51,10 +50,9 @@ from _talk import Talk
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.exchange.seal import new_key
 from mfs_transport.native import UCX_SHIM
 from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
-from mfs_transport.testbed import network
+from mfs_transport.testbed import agents, network
 from mfs_transport.ucx_env import modules_environment
 
 LINK_BPS = 125e6
@@ -105,7 +103,7 @@ class Scene:
         self, hosts: dict[str, network.Place], folder: Path, variant: str, named: str
     ) -> None:
         self.hosts, self.folder, self.variant, self.named = hosts, folder, variant, named
-        self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        self.agents = agents.Agents()
         if variant not in ("off", "local"):
             for name in named:
                 self.start_agent(name)
@@ -133,44 +131,23 @@ class Scene:
         if self.variant != "off":
             env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
         if self.variant not in ("off", "local"):
-            env["MFS_PEERS"] = ",".join(self.hosts[other].address for other in self.named)
-            env["MFS_AGENT_KEY_FILE"] = str(self.folder / "key")
-            env["MFS_AGENT_ADDRESS"] = self.hosts[name].address
+            places = [self.hosts[other] for other in self.named]
+            env |= agents.environment(self.hosts[name], places, self.folder / "key")
         return env
 
     def start_agent(self, name: str) -> None:
         place = self.hosts[name]
         hooks = HOOKS.get(self.variant, ("0", "0"))
         kind = "liar" if self.variant == "liar" and name == self.named[-1] else "honest"
-        self.agents[name] = subprocess.Popen(
-            [*place.command, sys.executable, str(HERE / "_hosts_agent.py"), *hooks, kind],
-            env=self.environment(name),
-        )
+        command = [sys.executable, str(HERE / "_hosts_agent.py"), *hooks, kind]
+        self.agents.start(place, self.environment(name), command)
 
     def meet(self, name: str, other: str) -> None:
         one = self.told[other]
         self.parties[name].ask("meet", peers={other: (one["metadata"], one["at"])})
 
-    def state(self, name: str) -> dict[str, Any]:
-        """What its agent has written last."""
-        path = self.segment(name)
-        with contextlib.suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(
-                path.with_name(path.name + ".agent.json").read_text()
-            )
-            return found
-        return {}
-
     def wait_for_agents(self) -> None:
-        """Until all know each other's workers; 20 s at most, then it is said."""
-        ends = time.monotonic() + 20
-        missing = set(self.agents)
-        while missing and time.monotonic() < ends:
-            time.sleep(0.2)
-            for name in list(missing):
-                peers = self.state(name).get("peers", [])
-                if sum(one["ports"] > 0 for one in peers) >= len(self.agents) - 1:
-                    missing.discard(name)
+        missing = self.agents.meet()
         if missing:
             print(f"agents that know too few peers: {', '.join(missing)}", file=sys.stderr)
 
@@ -178,7 +155,7 @@ class Scene:
         """Of the busiest agent since then: share of a core, and of a link."""
         shares = []
         for name, was in before.items():
-            now = self.state(name)
+            now = self.agents.state(name)
             if not was or not now or now["seconds"] <= was["seconds"]:
                 continue
             span = now["seconds"] - was["seconds"]
@@ -188,14 +165,12 @@ class Scene:
         return max(shares, default=None)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        return {name: self.state(name) for name in self.agents}
+        return {name: self.agents.state(name) for name in self.agents.processes}
 
     def end(self) -> None:
         for party in self.parties.values():
             party.end()
-        for agent in self.agents.values():
-            agent.kill()
-            agent.wait()
+        self.agents.close()
         for path in self.folder.glob(f"{self.variant}-*"):
             path.unlink(missing_ok=True)
 
@@ -236,7 +211,7 @@ def pull(one: Scene, seconds: float) -> dict[str, Any]:
     before = one.states()
     for reader in readers:
         reader.tell("mark")
-    killer = one.agents["A"] if one.variant == "killed" else None
+    killer = one.agents.processes["A"] if one.variant == "killed" else None
     one.parties["A"].tell("stream", **stream, seconds=seconds)
     if killer:
         time.sleep(seconds / 2)
@@ -295,7 +270,7 @@ def incast(one: Scene, jobs: list[Job], seconds: float) -> dict[str, Any]:
         sender.tell("jobs", to="A", slot=index, start=start, jobs=own)
     if one.variant == "killed":
         time.sleep(seconds / 2)
-        one.agents["A"].send_signal(signal.SIGKILL)
+        one.agents.processes["A"].send_signal(signal.SIGKILL)
     took: list[tuple[Job, float]] = []
     for index, sender in enumerate(senders):
         own_jobs = [job for job in jobs if job.sender == index]
@@ -378,9 +353,7 @@ def inside(
     made = network.Namespaces(LINK_BPS)
     hosts = {name: made.add(name) for name in HOSTS}
     folder = Path(made.folder)
-    key = folder / "key"
-    key.write_text(new_key())
-    key.chmod(0o600)
+    agents.make_key(folder)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     plan = [(n, case, variant) for n in range(rounds) for case in cases for variant in variants]
     for n, case, variant in track(plan, "scenes"):

@@ -139,6 +139,7 @@ DEEP = "[" * 5000
         (("testbed", "compare", "--policies", "best"), "policy 'best': one of off, fair"),
         (("testbed", "compare", "--policies", ","), "--policies ','"),
         (("testbed", "compare", "--base", "edf_paper"), "--base 'edf_paper': one of off, fifo"),
+        (("testbed", "compare", "--exchange"), "cannot agree by karuna, whose ranks are no times"),
         (("testbed", "compare", "--rates", "1,-1"), "--rates '1,-1': numbers from 0.001"),
         (("testbed", "compare", "--time-scale", "nan"), "--time-scale nan: from 0.1"),
         (("testbed", "compare", "--link", "0"), "link 0.0: from 1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,25 @@ def test_compare__every_byte_once_and_the_simulators_figure_beside(tmp_path: Pat
     assert "every byte arrived once, and unchanged" in other.stdout
 
 
+def test_compare__hosts_agree_by_their_agents(tmp_path: Path):
+    pytest.importorskip("nacl", reason="PyNaCl is not installed")
+    log = tmp_path / "log"
+    options = ("--policies", "mfs", "--exchange", "--log", str(log))
+    done = run(*command(tmp_path, *options, requests=8))
+    assert done.returncode == 0, done.stderr + log.read_text()
+    assert "every byte arrived once, and unchanged" in done.stdout
+    assert "exchange" in kept(tmp_path)
+    # it is another run than one in which each host decides alone
+    alone = run(*command(tmp_path, "--policies", "mfs", requests=8))
+    assert "1 runs, 1 of them to do" in alone.stdout
+
+
+def kept(folder: Path) -> str:
+    """Of the runs that are over."""
+    path = folder / "kept.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
 def ranks(mark: str) -> dict[int, str]:
     """Processes with this mark in their environment: pid, command line."""
     found = {}
@@ -86,20 +106,38 @@ def ranks(mark: str) -> dict[int, str]:
     return found
 
 
-@pytest.mark.parametrize("victim", ["prefill 1", "decode 0"])
-def test_compare__a_killed_rank_ends_it_and_leaves_nothing(tmp_path: Path, victim: str):
-    mark = f"testbed-{os.getpid()}-{victim}"
+def started(arguments: list[str], mark: str) -> subprocess.Popen[str]:
+    """A test bed whose first run is under way, as its progress says."""
     process = subprocess.Popen(
-        command(tmp_path, "--policies", "mfs"),
+        arguments,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"BED_MARK": mark},
     )
     assert process.stderr
-    for line in process.stderr:  # progress: the first run is under way
+    for line in process.stderr:
         if "run 1 of" in line:
             break
+    return process
+
+
+def test_compare__what_a_killed_agent_leaves_is_no_result(tmp_path: Path):
+    pytest.importorskip("nacl", reason="PyNaCl is not installed")
+    mark = f"testbed-{os.getpid()}-agent"
+    process = started(command(tmp_path, "--policies", "mfs", "--exchange", requests=8), mark)
+    pid = next(pid for pid, line in ranks(mark).items() if "mfs_transport agent" in line)
+    os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.search(r"the agent of host \w+ was killed by SIGKILL", errors)
+    assert not kept(tmp_path)
+
+
+@pytest.mark.parametrize("victim", ["prefill 1", "decode 0"])
+def test_compare__a_killed_rank_ends_it_and_leaves_nothing(tmp_path: Path, victim: str):
+    mark = f"testbed-{os.getpid()}-{victim}"
+    process = started(command(tmp_path, "--policies", "mfs"), mark)
     pid = next(pid for pid, line in ranks(mark).items() if f"testbed.worker {victim}" in line)
     os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
@@ -109,4 +147,4 @@ def test_compare__a_killed_rank_ends_it_and_leaves_nothing(tmp_path: Path, victi
     while ranks(mark) and time.monotonic() < until:
         time.sleep(0.02)
     assert not ranks(mark)
-    assert not (tmp_path / "kept.jsonl").exists() or not (tmp_path / "kept.jsonl").read_text()
+    assert not kept(tmp_path)

@@ -51,6 +51,15 @@ def test_make__policies_are_those_that_ship():
         modelled.make(dataclasses.replace(POINT, policy="varys"), SCALE)
 
 
+def test_make__hosts_that_agree_are_simulated_so():
+    point = dataclasses.replace(POINT, policy="mfs", measured=3)
+    alone, agreed = (
+        modelled.make(point, Scale(exchange=exchange)).case.options for exchange in (False, True)
+    )
+    assert (alone.enforcement, agreed.enforcement) == ("chunks", "chunks+exchange")
+    assert alone.chunk_bytes == agreed.chunk_bytes == 16384
+
+
 def test_make__what_a_host_cannot_hold_is_refused():
     point = dataclasses.replace(POINT, workload="lognormal:131072:0.1")
     with pytest.raises(InputError, match=r"one transfer would have .* MiB"):

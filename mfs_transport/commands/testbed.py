@@ -16,7 +16,8 @@ import click
 from rich.console import Console
 
 from .. import json_report
-from ..native import InputError, shown
+from ..exchange import seal
+from ..native import InputError, ffi, lib, shown
 from ..sim import models, setting
 from ..sim.point import Point
 from ..sim.report import by
@@ -73,6 +74,7 @@ def command() -> None:
 @click.option("--link", default=200.0, show_default=True, help="Mbit/s of each emulated NIC.")
 @click.option("--fetch", type=click.Choice(WAYS), default="pull", show_default=True)
 @click.option("--deliver", type=click.Choice(WAYS), default="push", show_default=True)
+@click.option("--exchange", is_flag=True, help="Hosts agree on what goes first, by mfs agent.")
 @click.option(
     "--results",
     "store_path",
@@ -118,6 +120,8 @@ def compare(
     if base not in names:
         raise InputError(f"--base {shown(base)}: one of {', '.join(names)}")
     scale = make_scale(given)
+    if scale.exchange:
+        needs_agents(names)
     plan = make_plan(names, rates, range(first_seed, first_seed + seeds), scale, given)
     if inside is None:
         reason = network.why_not_namespaces()
@@ -138,11 +142,21 @@ def needs_nixl() -> None:
         )
 
 
+def needs_agents(policies: Sequence[str]) -> None:
+    """The library for the agents' key, and policies by which hosts can agree; InputError."""
+    seal.Seal(bytes(seal.KEY_BYTES))
+    for name in policies:
+        policy = lib.mfs_policy_find(name.encode())
+        if name != "off" and policy != ffi.NULL and not lib.mfs_policy_keys_are_times(policy):
+            raise InputError(f"--exchange: hosts cannot agree by {name}, whose ranks are no times")
+
+
 def make_scale(given: dict[str, Any]) -> Scale:
     times = given["time_scale"]
     if not 0.1 <= times <= 1000:
         raise InputError(f"--time-scale {times:g}: from 0.1 to 1000")
-    return Scale(times, network.check_link(given["link"]), given["fetch"], given["deliver"])
+    link_Bps = network.check_link(given["link"])
+    return Scale(times, link_Bps, given["fetch"], given["deliver"], given["exchange"])
 
 
 @dataclass(frozen=True)

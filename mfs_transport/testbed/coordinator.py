@@ -24,7 +24,7 @@ from ..launch import preload
 from ..native import UCX_SHIM
 from ..nccl_env import nccl_environment
 from ..ucx_env import modules_environment
-from . import exchange_nccl, exchange_nixl
+from . import agents, exchange_nccl, exchange_nixl
 from .cpu import Usage
 from .job import Job
 from .network import Network, Place
@@ -94,6 +94,8 @@ class Coordinator:
         self.network = network
         self.setting = setting
         self.hosts: dict[str, Host] = {}
+        self._agents = agents.Agents()
+        self._agreeing: dict[str, dict[str, str]] = {}  # what they and their hosts have to know
         self._room = Room(0, 0)
         self._selector = selectors.DefaultSelector()
         self._log = output_file.open_log(log) if log else None
@@ -107,6 +109,7 @@ class Coordinator:
     def environment(self, place: Place) -> dict[str, str]:
         """Of one host: our own, with the shim in the way. What the user set comes first."""
         defaults = {
+            **self._agreeing.get(place.name, {}),
             "MFS_PORT_RATE": str(round(self.setting.payload_Bps)),
             "MFS_TEST_CHUNK": str(self.setting.chunk_bytes),
             "NCCL_SOCKET_IFNAME": place.device,
@@ -132,8 +135,12 @@ class Coordinator:
     def start(self, room: Room, pool_seed: int = 2603) -> None:
         """Start every host and introduce them to each other."""
         self._room = room
-        for name in self.setting.processes:
-            self._start_host(name)
+        places = [self.network.add(name) for name in self.setting.processes]
+        if self.setting.exchange:
+            key = agents.make_key(Path(self.network.folder))
+            self._agreeing = {one.name: agents.environment(one, places, key) for one in places}
+        for place in places:
+            self._start_host(place)
         setting = self.setting
         ours = {"nixl": exchange_nixl, "nccl": exchange_nccl}[setting.stage2]
         exchanged = ours.region_bytes(setting.units_per_set, setting.unit_hosts, room.exchange)
@@ -148,16 +155,29 @@ class Coordinator:
             others = {other: answers[other] for other in answers if other != name}
             self.tell([name], {"order": "peers", "peers": others})
         self.gather(self.hosts, GRACE_S)
+        if self.setting.exchange:
+            self._meet_by_agents(places)
 
-    def _start_host(self, name: str) -> None:
-        place = self.network.add(name)
+    def _meet_by_agents(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._agents.start(place, self.environment(place), log=self._log)
+        missing = self._agents.meet()
+        self._check_agents()
+        if missing:
+            raise HostDied(f"the agents of {', '.join(missing)} did not find all the others")
+
+    def _check_agents(self) -> None:
+        for name, code in self._agents.ended().items():
+            raise HostDied(f"the agent of host {name} {describe_end(code)}")
+
+    def _start_host(self, place: Place) -> None:
         os.makedirs(f"{self.network.folder}/{place.name}", mode=0o700, exist_ok=True)
         ours, theirs = socket.socketpair()
         process = subprocess.Popen(
             [
                 *place.command,
                 *(sys.executable, "-m", "mfs_transport.testbed.worker"),
-                *(*split_name(name), str(theirs.fileno())),
+                *(*split_name(place.name), str(theirs.fileno())),
             ],
             env=self.environment(place),
             pass_fds=[theirs.fileno()],
@@ -170,6 +190,7 @@ class Coordinator:
         self._selector.register(ours, selectors.EVENT_READ, place.name)
 
     def close(self) -> None:
+        self._agents.close()
         for host in self.hosts.values():
             host.process.kill()
         for host in self.hosts.values():
@@ -265,6 +286,7 @@ class Coordinator:
         used = usage.end()
         answers = self.ask(self.hosts, {"order": "stop"}, GRACE_S)
         self.tell(self.hosts, {"order": "next"})
+        self._check_agents()
         return outcome(run.policy, run.seed, self.setting, run.jobs, router, answers, used)
 
     def _replay(self, router: Router, run: Run, start_ns: int, progress: Progress | None) -> None:

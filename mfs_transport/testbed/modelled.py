@@ -41,6 +41,8 @@ class Scale:
     """Of an emulated NIC, headers included."""
     fetch: str = "pull"
     deliver: str = "push"
+    exchange: bool = False
+    """Hosts agree on what goes first, by their agents."""
     chunk_bytes: int = 16384
     """Least chunk of a port, here and simulated: one of 64 KiB, as it ships, would take 2.8 ms."""
 
@@ -49,6 +51,7 @@ class Scale:
         return (
             ("chunk_bytes", self.chunk_bytes),
             ("deliver", self.deliver),
+            *((("exchange", True),) if self.exchange else ()),
             ("fetch", self.fetch),
             ("link_Mbps", self.link_Bps / 125e3),
             ("time_scale", self.time),
@@ -124,7 +127,8 @@ class Modelled:
 
 def make(point: Point, scale: Scale) -> Modelled:
     """InputError for what does not fit."""
-    policy, enforcement = SIMULATED.get(point.policy, (point.policy, "chunks"))
+    sent = "chunks+exchange" if scale.exchange else "chunks"
+    policy, enforcement = SIMULATED.get(point.policy, (point.policy, sent))
     if point.policy not in POLICIES:
         raise InputError(f"policy {point.policy!r}: one of {', '.join(POLICIES)}")
     case = points.make(
@@ -172,6 +176,7 @@ def make(point: Point, scale: Scale) -> Modelled:
         stage2="nccl" if cluster.unit_hosts > 1 else "nixl",
         fetch=scale.fetch,
         deliver=scale.deliver,
+        exchange=scale.exchange,
         chunk_bytes=scale.chunk_bytes,
         idle_s=1e-4 * scale.time,
     )

@@ -47,6 +47,8 @@ class Setting:
     """Stage 1: the prefill host reads, or the store writes."""
     deliver: str = "push"
     """Stage 3: the prefill host writes, or the decode host reads."""
+    exchange: bool = False
+    """The hosts' agents agree on what goes first where transfers meet."""
     chunk_bytes: int = 16384
     """Least chunk of a port. As it ships it is 64 KiB, which takes 2.6 ms on so slow a link: a hook
     of the tests makes it smaller."""
