@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,14 +30,12 @@ from typing import Any
 
 import click
 from _party import MIB
-from _talk import Talk
+from _process import DESCRIPTOR, Process, environment
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.native import UCX_SHIM
 from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
 from mfs_transport.testbed import network
-from mfs_transport.ucx_env import modules_environment
 
 LINK_BPS = 125e6
 SYSTEMS = ("plain", "gate", "mfs", "mooncake")
@@ -49,33 +46,12 @@ SCENES = {"process": 0, "beside": 1, "four": 3}  # processes in the background
 # --- the bench ---
 
 
-class Process(Talk):
-    def __init__(self, name: str, place: network.Place, system: str, folder: str) -> None:
-        ours, theirs = socket.socketpair()
-        env = {
-            **os.environ,
-            **modules_environment(os.environ),
-            "UCX_TLS": "tcp",
-            "UCX_NET_DEVICES": place.device,
-            "NIXL_LOG_LEVEL": "ERROR",
-            "GLOG_minloglevel": "3",  # Mooncake's
-            "OMP_NUM_THREADS": "1",
-            "NIXL_UCX_DEEPBIND": "0",
-            "MFS_SEGMENT": f"{folder}/{place.name}-{system}",
-            "MFS_BENCH_ADDRESS": place.address,
-        }
-        env.pop("MFS_ENABLE", None)
-        if system in ("gate", "mfs"):
-            env["MFS_ENABLE"] = "1"
-            if system == "mfs":
-                env["LD_PRELOAD"] = str(UCX_SHIM)
-        self.process = subprocess.Popen(
-            [*place.command, sys.executable, str(PARTY), system, name, str(theirs.fileno())],
-            env=env,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        super().__init__(name, ours)
+def party(name: str, place: network.Place, system: str, folder: str) -> Process:
+    command = [sys.executable, str(PARTY), system, name, DESCRIPTOR]
+    env = environment(place.device, f"{folder}/{place.name}-{system}")
+    env |= {"MFS_BENCH_ADDRESS": place.address, "GLOG_minloglevel": "3"}  # both Mooncake's
+    enabled = system in ("gate", "mfs")
+    return Process(name, place, command, env, enabled=enabled, shim=system == "mfs")
 
 
 def measure(senders: list[Process], scene: str, size: int) -> dict[str, float]:
@@ -108,11 +84,11 @@ def inside(
     senders: dict[str, list[Process]] = {}
     receivers = []
     for system in track(systems, "starting agents"):
-        receiver = Process(f"receiver-{system}", places[1], system, hosts.folder)
+        receiver = party(f"receiver-{system}", places[1], system, hosts.folder)
         receivers.append(receiver)  # its channel's end would end it
         target = receiver.ask("metadata")
         senders[system] = [
-            Process(f"sender{i}-{system}", places[0], system, hosts.folder)
+            party(f"sender{i}-{system}", places[0], system, hosts.folder)
             for i in range(1 + max(SCENES[scene] for scene in scenes))
         ]
         for sender in senders[system]:

@@ -35,7 +35,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -46,14 +45,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from _talk import Talk
+from _process import DESCRIPTOR, Process, environment
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.native import UCX_SHIM
 from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
 from mfs_transport.testbed import agents, network
-from mfs_transport.ucx_env import modules_environment
 
 LINK_BPS = 125e6
 MIB = 1 << 20
@@ -70,30 +67,10 @@ TIGHT, LOOSE = 4.0, 30.0  # deadlines, in times alone
 ROUND_TRIP_S = 0.005
 
 
-class Process(Talk):
-    """A host's party."""
-
-    def __init__(self, name: str, place: network.Place, variant: str, env: dict[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        preload: list[str] = []
-        if variant != "off":
-            env = {**env, "MFS_ENABLE": "1"}
-            preload = [f"LD_PRELOAD={UCX_SHIM}"]
-        self.process = subprocess.Popen(
-            [
-                *(*place.command, "env", *preload),
-                *(sys.executable, str(HERE / "_hosts_party.py"), name, str(theirs.fileno())),
-            ],
-            env=env,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        super().__init__(name, ours)
-
-    def end(self) -> None:
-        self.file.close()
-        self.process.kill()
-        self.process.wait()
+def party(name: str, place: network.Place, variant: str, env: dict[str, str]) -> Process:
+    command = [sys.executable, str(HERE / "_hosts_party.py"), name, DESCRIPTOR]
+    with_mfs = variant != "off"
+    return Process(name, place, command, env, enabled=with_mfs, shim=with_mfs)
 
 
 class Scene:
@@ -108,7 +85,7 @@ class Scene:
             for name in named:
                 self.start_agent(name)
         self.parties = {
-            name: Process(name, hosts[name], variant, self.environment(name)) for name in named
+            name: party(name, hosts[name], variant, self.environment(name)) for name in named
         }
         self.told = {name: one.ask("hello") for name, one in self.parties.items()}
 
@@ -116,20 +93,9 @@ class Scene:
         return self.folder / f"{self.variant}-{name}"
 
     def environment(self, name: str) -> dict[str, str]:
-        env = {
-            **os.environ,
-            **modules_environment(os.environ),
-            "UCX_TLS": "tcp",
-            "UCX_NET_DEVICES": self.hosts[name].device,
-            "NIXL_LOG_LEVEL": "ERROR",
-            "OMP_NUM_THREADS": "1",
-            "NIXL_UCX_DEEPBIND": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "MFS_SEGMENT": str(self.segment(name)),
-        }
-        env.pop("MFS_ENABLE", None)
+        env = environment(self.hosts[name].device, str(self.segment(name)))
         if self.variant != "off":
-            env.setdefault("UCX_TCP_SNDBUF", "512k")  # as `mfs run` does
+            env.setdefault("UCX_TCP_SNDBUF", "512k")  # as the figures of docs/hosts.md have it
         if self.variant not in ("off", "local"):
             places = [self.hosts[other] for other in self.named]
             env |= agents.environment(self.hosts[name], places, self.folder / "key")
@@ -168,8 +134,8 @@ class Scene:
         return {name: self.agents.state(name) for name in self.agents.processes}
 
     def end(self) -> None:
-        for party in self.parties.values():
-            party.end()
+        for one in self.parties.values():
+            one.end()
         self.agents.close()
         for path in self.folder.glob(f"{self.variant}-*"):
             path.unlink(missing_ok=True)

@@ -21,7 +21,6 @@ once in a millisecond are what two cores carry.
 from __future__ import annotations
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,51 +30,25 @@ from typing import Any
 
 import click
 from _party import MIB
-from _talk import Talk
+from _process import DESCRIPTOR, Process, environment
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.native import UCX_SHIM
 from mfs_transport.observe.segment import look
 from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
 from mfs_transport.testbed import network, nics
-from mfs_transport.ucx_env import modules_environment
 
 SYSTEMS = ("plain", "own", "one")
 PARTY = Path(__file__).with_name("_party.py")
 PAUSE_S = 0.001  # between two looks of a process
 
 
-class Process(Talk):
+def party(place: network.Place, system: str, segment: str) -> Process:
     """A worker with a NIC, or the peer with all of them."""
-
-    def __init__(self, place: network.Place, system: str, segment: str) -> None:
-        ours, theirs = socket.socketpair()
-        env = {
-            **{name: text for name, text in os.environ.items() if not name.startswith("MFS_")},
-            **modules_environment(os.environ),
-            "UCX_TLS": "tcp",
-            "UCX_NET_DEVICES": place.device,
-            "NIXL_LOG_LEVEL": "ERROR",
-            "OMP_NUM_THREADS": "1",
-            "NIXL_UCX_DEEPBIND": "0",
-            "MFS_SEGMENT": segment,
-        }
-        if system != "plain":
-            env |= {"MFS_ENABLE": "1", "LD_PRELOAD": str(UCX_SHIM)}
-        if system == "one":
-            env["MFS_PORT"] = "nic"
-        party = [sys.executable, str(PARTY), system, place.name, str(theirs.fileno())]
-        self.process = subprocess.Popen(
-            [*place.command, *party, "1", str(PAUSE_S)], env=env, pass_fds=[theirs.fileno()]
-        )
-        theirs.close()
-        super().__init__(place.name, ours)
-
-    def end(self) -> None:
-        self.file.close()
-        self.process.kill()
-        self.process.wait()
+    command = [sys.executable, str(PARTY), system, place.name, DESCRIPTOR, "1", str(PAUSE_S)]
+    env = environment(place.device, segment) | ({"MFS_PORT": "nic"} if system == "one" else {})
+    with_mfs = system != "plain"
+    return Process(place.name, place, command, env, enabled=with_mfs, shim=with_mfs)
 
 
 class Scene:
@@ -83,11 +56,10 @@ class Scene:
 
     def __init__(self, host: nics.Host, system: str) -> None:
         self.host, self.segment = host, f"{host.segment}-{system}"
-        self.receiver = Process(host.peer(), "plain", self.segment)
+        self.receiver = party(host.peer(), "plain", self.segment)
         target = self.receiver.ask("metadata")
         self.workers = [
-            Process(host.worker(number), system, self.segment)
-            for number in range(len(host.devices))
+            party(host.worker(number), system, self.segment) for number in range(len(host.devices))
         ]
         for worker in self.workers:
             worker.ask("connect", **target)

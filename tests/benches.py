@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benches as modules. Folders of the tests have the names of some of them (ucx, nccl)."""
+"""The benches: as modules (folders of the tests have the names of some of them), and run."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 BENCH = Path(__file__).parent.parent / "bench"
 NAMES = {path.stem for path in BENCH.glob("*.py")}
@@ -27,3 +30,18 @@ def load(name: str) -> ModuleType:
 
 
 _loaded: dict[str, ModuleType] = {}
+
+
+def measured(name: str, folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """What bench/NAME.py writes to its file, and what it says on stderr; it must end well."""
+    path = folder / f"{name}.json"
+    done = subprocess.run(
+        [sys.executable, str(BENCH / f"{name}.py"), *arguments, "--json", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document, done.stderr

@@ -4,9 +4,6 @@ The bench itself compares what has come with what was sent."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -49,13 +46,10 @@ def test_scene__all_arrives_and_the_agents_have_spoken(case: str, variant: str, 
     reason = network.why_not_namespaces()
     if reason:
         pytest.skip(f"no namespaces: {reason}")
-    path = tmp_path / "hosts.json"
-    command = [sys.executable, str(benches.BENCH / "hosts.py"), "--case", case]
-    command += ["--variant", variant, "--rounds", "1", "--seconds", "3", "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "too few peers" not in done.stderr
-    one = json.loads(path.read_text())["results"][0]
+    arguments = ("--case", case, "--variant", variant, "--rounds", "1", "--seconds", "3")
+    document, said = benches.measured("hosts", tmp_path, *arguments)
+    assert "too few peers" not in said
+    one = document["results"][0]
     assert (one["case"], one["variant"]) == (case, variant)
     assert one["link_share"] > 0
     if case == "pull":

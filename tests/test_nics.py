@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
+import benches
 import pytest
 
 from mfs_transport.testbed import network
 
 REASON = network.why_not_namespaces()
-BENCH = Path(__file__).parent.parent / "bench" / "nics.py"
 
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no network namespaces: {REASON}")
 
@@ -21,17 +18,19 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no network namespac
 def test_bench(tmp_path: Path) -> None:
     """bench/nics.py, short: that it runs, and what its file says."""
     pytest.importorskip("nixl")
-    path = tmp_path / "nics.json"
-    command = [sys.executable, str(BENCH), "--nics", "2", "--rounds", "1", "--size", "1"]
-    done = subprocess.run(
-        [*command, "--system", "own", "--system", "one", "--json", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    arguments = (
+        "--nics",
+        "2",
+        "--rounds",
+        "1",
+        "--size",
+        "1",
+        "--system",
+        "own",
+        "--system",
+        "one",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(path.read_text())
+    document, _ = benches.measured("nics", tmp_path, *arguments)
     own, one = document["results"]
     assert own["senders"] == {"eth0": 1, "eth1": 1}  # nobody else is in the order of either
     assert one["senders"] == {"nic": 2}
