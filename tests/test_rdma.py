@@ -26,6 +26,7 @@ import checks  # noqa: E402
 import guest  # noqa: E402
 import image  # noqa: E402
 import packages  # noqa: E402
+import runner  # noqa: E402
 
 BUSY_WITH_A_GUEST = 6.0  # load: 4, above which none is started, and its two processors
 MAIN = [sys.executable, str(FOLDER / "main.py")]
@@ -133,6 +134,14 @@ def test_program__is_missing_and_may_not_be_installed(monkeypatch: pytest.Monkey
         packages.need_program("qemu-system-none", "qemu-none", said_to([]))
 
 
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="no dpkg-deb")
+def test_package__that_cannot_be_unpacked__is_one_line(tmp_path: Path):
+    package = tmp_path / "busybox-static_1.deb"
+    package.write_text("half of i")
+    with pytest.raises(packages.Missing, match=r"busybox-static_1\.deb cannot be unpacked"):
+        packages.one_file(package, "bin/busybox")
+
+
 # --- the image ---
 
 
@@ -149,6 +158,12 @@ def test_modules__stand_behind_what_they_need():
     }
     order = image.in_order(modules, ("rdma_rxe", "virtio_pci"))  # the last one is built in
     assert order == ["ib_core", "ib_uverbs", "rdma_rxe"]
+
+
+def test_modules__that_are_compressed_in_another_way__are_named():
+    assert image.plain("lib/modules/6/kernel/a.ko", b"x") == b"x"
+    with pytest.raises(packages.Missing, match=r"a\.ko\.zst: compressed in a way"):
+        image.plain("lib/modules/6/kernel/a.ko.zst", b"x")
 
 
 def test_archive__has_parts_of_whole_words():
@@ -210,6 +225,32 @@ def test_runner__one_that_hangs_is_killed_with_what_it_has_started(folder: Path)
     await_gone(int(pid.read_text()))
     check = checks.Check("group", "step0", ("x",), limit_s=0.5)
     assert checks.judged(check, told[-1])[0] == "failed"
+
+
+def test_runner__one_that_leaves_its_group_with_its_output__holds_up_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "CLOSES_S", 0.1)
+    script = f"setsid sleep 1000 & echo $! >{folder / 'pid'}; echo said; wait"
+    (step,) = steps(["sh", "-c", script], limit_s=0.5)
+    try:
+        told = runner.run(step)
+    finally:
+        os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+    assert (told["status"], told["out"]) == (None, "said\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [("true", None), ("echo '{\"faults\": 1}' >$MFS_STATS", {"faults": 1}),
+     ("echo '{\"faul' >$MFS_STATS", None)],
+)  # fmt: skip
+def test_runner__counters_are_those_of_this_run(folder: Path, command: str, told: Any):
+    stats = folder / "stats"
+    stats.write_text('{"faults": 0}\n')  # of another run, in which the shim was in the way
+    (step,) = steps(["sh", "-c", command])
+    step["env"]["MFS_STATS"] = str(stats)
+    assert runner.run(step)["stats"] == told
 
 
 def fails(folder: Path, command: list[str], limit_s: float) -> str:

@@ -45,7 +45,12 @@ def module_name(path: str) -> str:
 
 
 def plain(path: str, content: bytes) -> bytes:
-    return lzma.decompress(content) if path.endswith(".xz") else content
+    """A module as the guest's insmod takes it."""
+    if path.endswith(".xz"):
+        return lzma.decompress(content)
+    if not path.endswith(".ko"):
+        raise packages.Missing(f"{path}: compressed in a way that cannot be undone here")
+    return content
 
 
 def depends(content: bytes) -> list[str]:

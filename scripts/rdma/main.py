@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import os
 import shutil
@@ -103,6 +104,10 @@ def memory_bytes() -> int:
 
 def need_machine(busy: float) -> None:
     """Missing, where an emulated guest cannot run, or would tell nothing."""
+    if " " in str(guest.HERE):
+        raise packages.Missing(
+            f"{guest.HERE}: the guest's kernel takes no path with a space; clone it elsewhere"
+        )
     if os.uname().machine != "x86_64":
         raise packages.Missing(f"the guest is for x86_64, and this is {os.uname().machine}")
     load = os.getloadavg()[0]
@@ -209,7 +214,7 @@ def arguments() -> argparse.Namespace:
 
 def checked(options: argparse.Namespace) -> int:
     in_guest = options.guest or not ucx_env.rdma_devices()
-    where = checks.Where(in_guest, environment(in_guest), "/dev/shm" if in_guest else "/tmp")
+    where = checks.Where(in_guest, environment(in_guest), "/dev/shm")
     none = Path("-")
     every = checks.all_of(where, checks.Programs(none, none, none), options.quick)
     chosen = chosen_of(every, options.only)
@@ -234,6 +239,8 @@ def checked(options: argparse.Namespace) -> int:
         command = guest.here_command(folder)
         if in_guest:
             command = guest_command(cache, folder, lib, versions)
+        else:  # of this run alone: what another one, or another user, has left says nothing
+            where = dataclasses.replace(where, scratch=str(folder / "out"))
         every = checks.all_of(where, programs(libucp_in(lib)), options.quick)
         run = Run(chosen_of(every, options.only), where, versions)
         say("starting the guest" if in_guest else f"on {', '.join(ucx_env.rdma_devices())}")

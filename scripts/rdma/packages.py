@@ -179,17 +179,22 @@ def newest_kernels(names: list[str], at_most: int = 3) -> list[str]:
 def files(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """Names (as usr/bin/x) and contents of a package's files."""
     command = ["dpkg-deb", "--fsys-tarfile", str(package)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as unpacked:
-        with tarfile.open(fileobj=unpacked.stdout, mode="r|") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                content = archive.extractfile(member) if member.isreg() and wanted(name) else None
-                if content:
-                    yield name, content.read()
+    wrong = Missing(f"{package} cannot be unpacked by dpkg-deb")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacked:
+        try:
+            with tarfile.open(fileobj=unpacked.stdout, mode="r|") as archive:
+                for member in archive:
+                    name = member.name.removeprefix("./")
+                    taken = member.isreg() and wanted(name)
+                    content = archive.extractfile(member) if taken else None
+                    if content:
+                        yield name, content.read()
+        except tarfile.TarError:
+            raise wrong from None
         if unpacked.stdout:
             unpacked.stdout.read()  # what tar pads with
     if unpacked.returncode != 0:
-        raise Missing(f"{package} cannot be unpacked by dpkg-deb")
+        raise wrong
 
 
 def one_file(package: Path, name: str) -> bytes:

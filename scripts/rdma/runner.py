@@ -18,14 +18,24 @@ from pathlib import Path
 from typing import Any
 
 KEPT = 8000  # characters of what a command says, from its end
+CLOSES_S = 10  # after the end of one that was late, for its output: what it started may hold that
 
 
 def text(output: bytes | None) -> str:
     return (output or b"").decode(errors="replace")[-KEPT:]
 
 
+def counters(path: Path) -> Any:
+    """The last line that the shim has written; None: there is none, or half of one."""
+    try:
+        return json.loads(path.read_text().splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def run(step: dict[str, Any]) -> dict[str, Any]:
     stats = Path(step["env"].get("MFS_STATS", "/nonexistent"))
+    stats.unlink(missing_ok=True)  # of another run: they would say that the shim was in the way
     start = time.monotonic()
     with subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *step["command"]],
@@ -36,6 +46,7 @@ def run(step: dict[str, Any]) -> dict[str, Any]:
         start_new_session=True,
     ) as process:
         late = False
+        out = err = None
         try:
             out, err = process.communicate(timeout=step["limit_s"])
         except subprocess.TimeoutExpired:
@@ -44,15 +55,17 @@ def run(step: dict[str, Any]) -> dict[str, Any]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         if late:
-            out, err = process.communicate()
-    lines = stats.read_text().splitlines() if stats.exists() else []
+            try:
+                out, err = process.communicate(timeout=CLOSES_S)
+            except subprocess.TimeoutExpired as error:
+                out, err = error.stdout, error.stderr
     return {
         "end": step["name"],
         "s": time.monotonic() - start,
         "status": None if late else process.returncode,
         "out": text(out),
         "err": text(err),
-        "stats": json.loads(lines[-1]) if lines else None,
+        "stats": counters(stats),
     }
 
 
