@@ -141,6 +141,55 @@ def test_an_old_answer_says_nothing() -> None:
     assert world.router.counts.turns == 4
 
 
+def test_choose__what_is_no_size_and_no_deadline() -> None:
+    world = World(host1=answer(), host2=answer())
+    world.look(A, B)
+    for size, deadline_s in ((-1, 1.0), (1, math.nan)):
+        with pytest.raises(InputError, match="bytes, 0 or more, and seconds"):
+            world.choose(size, deadline_s)
+    assert world.router.counts == router.Counts()
+
+
+def test_hosts_that_are_in_no_list_any_more__are_forgotten() -> None:
+    world = World(host1=answer(), host2=answer())
+    world.look(A, B)
+    world.choose(MB, math.inf, A)
+    (known,) = world.router.watch([A], start=False)
+    world.now_s += router.FORGET_S
+    assert not world.router.forget(known)
+    world.router.watch([B], start=False)
+    world.now_s += 0.1
+    assert world.router.forget(known)
+    (other,) = world.router.watch([A], start=False)
+    assert other is not known
+    assert list(world.router._known) == [B.place(), A.place()]
+    assert A not in world.router._chosen
+
+
+def test_hosts_that_are_in_no_list_any_more__are_asked_no_more() -> None:
+    now_s, asked = 100.0, threading.Event()
+
+    def ask(place: tuple[str, int], limit_s: float) -> bytes:
+        asked.set()
+        return answer()
+
+    with Router(ask=ask, clock=lambda: now_s, every_s=0.001) as one:
+        one.watch([A])
+        assert asked.wait(60)
+        now_s += router.FORGET_S + 1
+        wait_for(lambda: not one._known)
+
+
+def test_lists_of_hosts_that_change__are_not_kept_for_ever() -> None:
+    world = World(host1=answer(), host2=answer())
+    world.look(A, B)
+    for length in range(2, 2 + 2 * router.MOST_LISTS):
+        world.choose(MB, math.inf, *[A] * length, B)
+        world.choose(MB, math.inf, A, B)
+    assert len(world.router._turn) == router.MOST_LISTS
+    assert world.router._turn[(A, B)] == 2 * router.MOST_LISTS  # one that is in use has its turns
+
+
 def test_curve__by_hand() -> None:
     curve = Curve(1e9, 0.0, ((0.01, 10e6), (0.1, 10e6), (0.2, 60e6)))
     assert curve.bytes_by(0.005) == pytest.approx(5e6)

@@ -35,7 +35,7 @@ import math
 import threading
 import time
 import urllib.parse
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -48,6 +48,8 @@ from .connector import say
 EVERY_S = 0.05  # between two questions to a host
 BOUND_S = 0.5  # an answer that is older says nothing any more; nobody is waited for longer
 HOLD_S = 0.25  # what was chosen counts for so long: by then a host's answer has it
+FORGET_S = 60.0  # a host that was in no list for so long is asked no more: it may have gone
+MOST_LISTS = 256  # of hosts, whose turns are kept
 MOST_BYTES = 1 << 20  # of an answer
 SLACK_PORT = 9655
 TOKEN_LETTERS = 4  # of a prompt that comes as text, a guess
@@ -170,7 +172,7 @@ class Known:
 
     place: tuple[str, int]
     told: tuple[float, Curves] = (-math.inf, {})
-    since_s: float = 0.0  # when it was asked first
+    wanted_s: float = 0.0  # when it was in a list of hosts last
     said: bool = False
 
 
@@ -200,7 +202,7 @@ class Router:
         self._every_s, self._bound_s, self._hold_s = every_s, bound_s, hold_s
         self._known: dict[tuple[str, int], Known] = {}
         self._chosen: dict[Host, deque[tuple[float, int]]] = {}
-        self._turn: dict[tuple[Host, ...], int] = {}
+        self._turn: OrderedDict[tuple[Host, ...], int] = OrderedDict()
         self._lock = threading.Lock()
         self._over = threading.Event()
 
@@ -216,7 +218,8 @@ class Router:
     # --- asking ---
 
     def watch(self, hosts: Sequence[Host], start: bool = True) -> list[Known]:
-        """Ask them from now on. start: False: somebody else calls look()."""
+        """Ask them from now on, until they were in no list for FORGET_S. start: False: somebody
+        else calls look()."""
         found = []
         for host in hosts:
             place = host.place()
@@ -224,16 +227,27 @@ class Router:
                 known = self._known.get(place)
                 fresh = known is None
                 if known is None:
-                    known = self._known[place] = Known(place, since_s=self._clock())
+                    known = self._known[place] = Known(place)
+                known.wanted_s = self._clock()
             if fresh and start:
                 threading.Thread(target=self._follow, args=(known,), daemon=True).start()
             found.append(known)
         return found
 
     def _follow(self, known: Known) -> None:
-        while not self._over.is_set():
+        while not self._over.is_set() and not self.forget(known):
             self.look(known)
             self._over.wait(self._every_s)
+
+    def forget(self, known: Known) -> bool:
+        """Nobody has asked for it for long, and nothing is known of it any more."""
+        with self._lock:
+            if self._clock() - known.wanted_s <= FORGET_S:
+                return False
+            del self._known[known.place]
+            for host in [one for one in self._chosen if one.place() == known.place]:
+                del self._chosen[host]
+            return True
 
     def look(self, known: Known) -> None:
         """Ask it once."""
@@ -259,12 +273,18 @@ class Router:
         """Where `size` bytes that are due in deadline_s go: an index in hosts."""
         if not hosts:
             raise InputError("hosts: at least one")
+        if not (size >= 0 and deadline_s == deadline_s):
+            raise InputError(
+                f"size {shown(size)}, deadline_s {shown(deadline_s)}: bytes, 0 or more, and seconds"
+            )
         every = tuple(hosts)
         known = self.watch(every)
         now_s = self._clock()
         with self._lock:
-            turn = self._turn.get(every, 0)
-            self._turn[every] = turn + 1
+            turn = self._turn.pop(every, 0)
+            self._turn[every] = turn + 1  # the last one: the first is that of longest ago
+            if len(self._turn) > MOST_LISTS:
+                self._turn.popitem(last=False)
             first = turn % len(every)
             least = self._cost(every[first], known[first], size, deadline_s, now_s)
             if least is None:
