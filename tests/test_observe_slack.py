@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import io
 import json
 import socket
@@ -314,6 +315,26 @@ def test_http__other_paths_and_other_talk(tmp_path: Path) -> None:
                 while peer.recv(65536):
                     pass
         assert get(url)[0] == 200
+
+
+def test_http__a_crowd_is_let_go_and_the_next_one_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slack_server, "MOST_CLIENTS", 2)
+    with serving(tmp_path / "none") as url:
+        place = url.removeprefix("http://").partition("/")[0].split(":")
+        there = (place[0], int(place[1]))
+        crowd = [socket.create_connection(there, timeout=60) for _ in range(3)]
+        assert crowd[2].recv(1) == b""  # the first two have the places, and say nothing
+        for peer in crowd:
+            peer.close()
+        until = time.monotonic() + 60
+        while True:  # their threads see that they have gone
+            try:
+                assert get(url)[0] == 200
+                break
+            except (OSError, http.client.HTTPException):
+                assert time.monotonic() < until
 
 
 def test_http__an_address_that_is_none() -> None:

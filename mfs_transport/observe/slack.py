@@ -52,9 +52,8 @@ class PortSlack:
     first_bytes: int  # in flight, and what is waiting and not known better
     undated_bytes: int  # that wait behind all that is in time: without a deadline, or given up
     told_s: float | None  # how old the oldest of what was told is; None: nothing waits
-    stale: (
-        bool  # something waits, and nobody has told of it for STALE_S, or its sender stands still
-    )
+    # something waits, and nobody has told of it for STALE_S, or its sender stands still
+    stale: bool
     dues: tuple[Due, ...] = ()
     raw: Any = field(default=None, repr=False, compare=False)  # struct mfs_slack, and its flows
 

@@ -28,6 +28,7 @@ from . import slack
 PATH = "/slack"
 LOOK_S = 0.01
 IDLE_S = 30.0  # a client that says nothing for so long is let go
+MOST_CLIENTS = 256  # at a time, each with a thread; who comes then is let go at once
 MOST_DEADLINES = 64
 MOST_QUERY = 2048  # characters
 EXPECTED = f"{PATH}?by=SECONDS,SECONDS,...&bytes=N, both of them optional"
@@ -94,6 +95,7 @@ class Server(ThreadingHTTPServer):
         if ":" in address:
             self.address_family = socket.AF_INET6
         self.segment = segment
+        self._places = threading.BoundedSemaphore(MOST_CLIENTS)
         self._lock = threading.Lock()
         self._found: slack.Slack | None = None
         self._looked_s = -math.inf
@@ -109,6 +111,23 @@ class Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Without a bound a crowd takes all descriptors, and then no look at the segment is had."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     @property
     def url(self) -> str:
