@@ -214,6 +214,17 @@ def test_run__says_before_the_program_what_an_agent_lacks(hosts: list[Host]):
     assert "mfs agent --new-key" in done.stderr
 
 
+def test_run__says_before_the_program_that_the_agents_port_is_taken(hosts: list[Host]):
+    host = hosts[0]
+    host.environ["MFS_PEERS"] = f"127.0.0.1:{hosts[1].port}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", host.port))
+        done = run(host, "run", "--", "echo", "hello")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert f"port {host.port}: Address already in use; MFS_AGENT_ADDRESS names" in line
+
+
 def test_others_use__until_the_last_process_has_gone(hosts: list[Host]):
     program = "import sys, mfs_transport.control as c; c.default_host(); print(flush=True); input()"
     user = subprocess.Popen(

@@ -15,10 +15,11 @@ from exchange_world import (
     FarClaim,
     World,
     opened,
+    sealed,
 )
 
 from mfs_transport.exchange.agent import GONE_NS
-from mfs_transport.exchange.message import EGRESS, INGRESS, NO_LEVEL, parse
+from mfs_transport.exchange.message import EGRESS, INGRESS, NO_LEVEL, Message, parse
 from mfs_transport.exchange.segment import NO_FAR
 
 DAY_NS = 86_400 * 10**9
@@ -291,6 +292,26 @@ def test_ports_without_room__the_rest_is_left_alone():
 def between(world: World, source: int, to: int) -> list[int]:
     addresses = world.hosts[source].address, world.hosts[to].address
     return [item[0] for item in world.sent if item[2:] == addresses]
+
+
+def test_nics_without_room__the_rest_is_left_alone():
+    world = meet(2)
+    segment = world.hosts[1].segment
+    segment.workers = [(5000 + n, f"eth{n}") for n in range(9)]
+    segment.version = 1
+    world.run(MET_MS)
+    assert set(world.hosts[0].segment.known) == {5000 + n for n in range(8)}
+    said = [line for line in world.hosts[1].said if "more NICs" in line]
+    assert said == ["more NICs than peers are told of: no order with them by eth8"]
+
+
+def test_start_zero__is_nobodys_and_counts_for_nothing():
+    """Of agents alone: each start has a number of its own, which is not 0."""
+    world = World(1)
+    host = world.hosts[0]
+    body = Message(to_boot=host.agent.boot, policy=0, inventory=1)
+    host.agent.received(sealed((77, 0, 1), body), ("10.0.0.9", 9655), START_NS)
+    assert host.agent.peers == {}
 
 
 def test_quiet_peers__are_told_next_to_nothing():

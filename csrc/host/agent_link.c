@@ -38,7 +38,7 @@ bool mfs_agent_accept(struct mfs_agent *agent, struct mfs_agent_link *link,
 {
     const int64_t age_ns = age_of(agent, body->heard, now_ns);
 
-    if (body->to_boot != agent->setup.boot)
+    if (header->boot == 0 || body->to_boot != agent->setup.boot)
         return false;
     if (header->boot != link->boot) {
         if (age_ns < 0 || age_ns > RECENT_NS || body->heard <= link->floor)

@@ -26,7 +26,7 @@
 #define MFS_MESSAGE_CLEAR_BYTES 4 /* of the header, in front of its 24 bytes that are the nonce */
 #define MFS_MESSAGE_BODY_BYTES 36 /* without sections */
 #define MFS_MESSAGE_NAME_MAX 32
-#define MFS_MESSAGE_PORTS_MAX 16 /* of a host: MFS_PORTS_MAX */
+#define MFS_MESSAGE_PORTS_MAX 16 /* of a host: two of each NIC, so of 8 NICs */
 #define MFS_MESSAGE_WORKERS_MAX 72 /* more than a datagram holds */
 #define MFS_MESSAGE_COUNT_MAX INT64_C(1125899906842624) /* bytes that a claim may name: 2^50 */
 #define MFS_MESSAGE_SPAN_MAX_NS INT64_C(288230376151711744) /* 2^58 */

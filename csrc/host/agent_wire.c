@@ -268,5 +268,7 @@ int mfs_agent_wire_run(struct mfs_agent_wire *wire, int64_t until_ns)
             return MFS_AGENT_FRAMES;
         if (frames > 0)
             mfs_agent_wire_send(wire);
+        if (mfs_now_ns() >= until_ns) /* where every tick is late, none is slept for */
+            return 0;
     }
 }

@@ -10,9 +10,8 @@
 
 #include "host/agent.h"
 
-#define MFS_AGENT_FRAMES                                                                           \
-    65536 /* beside the bits of take(): frames are to be sent by the caller                        \
-           */
+/* Beside the bits of take(): frames are to be sent by the caller. */
+#define MFS_AGENT_FRAMES 65536
 
 struct mfs_agent_wire;
 

@@ -304,6 +304,9 @@ class Agent:
         self._refresh_ns = now_ns
         if self.inventory.refresh(self.segment):
             self._tell_own()
+            if self.inventory.left_out:
+                names = ", ".join(self.inventory.left_out)
+                self._once(f"more NICs than peers are told of: no order with them by {names}")
         self._follow_policy()
         if now_ns - self._peers_ns >= PEERS_NS or not self._peers_ns:
             self._peers_ns = now_ns

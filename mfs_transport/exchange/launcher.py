@@ -145,9 +145,16 @@ def start_if_wanted(settings: Settings, environ: Mapping[str, str]) -> None:
     """For `mfs run`. What an agent would lack is said before the program runs."""
     if not settings["MFS_PEERS"].value:
         return
-    options(settings, 0)
-    if not is_running(settings["MFS_SEGMENT"].value):
-        start(environ)
+    given = options(settings, 0)
+    if is_running(given.segment):
+        return
+    try:
+        loop.bind(given.address, given.port).close()
+    except InputError:
+        if is_running(given.segment):  # which has come meanwhile, and has the lock before the port
+            return
+        raise
+    start(environ)
 
 
 def identity(segment: Path, address: str, port: int) -> int:
@@ -276,5 +283,6 @@ def run(
             peers.end()
             segment.close()
             output_file.remove(watch.path)
+            wire.socket.close()  # who has the lock next finds the port free
             os.close(lock)
     return True

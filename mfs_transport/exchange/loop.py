@@ -62,7 +62,10 @@ def bind(address: str, port: int) -> socket.socket:
         made.bind((address, port))
     except OSError as error:
         made.close()
-        raise InputError(f"address {address or 'any'}, port {port}: {error.strerror}") from None
+        raise InputError(
+            f"address {address or 'any'}, port {port}: {error.strerror}; MFS_AGENT_ADDRESS names "
+            "what this host's agent uses"
+        ) from None
     return made
 
 

@@ -20,6 +20,7 @@ class Inventory:
     version: int = 0
     ports: dict[int, Port] = field(default_factory=dict)  # by number
     workers: list[Worker] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # NICs that there is no room to tell of
     _seen: int | None = None
     _uids: set[int] = field(default_factory=set)
 
@@ -30,7 +31,8 @@ class Inventory:
             return False
         self._seen = seen
         rows = segment.own_workers()[: MOST_WORKERS - len(self.addresses)]
-        names = sorted({name for _, name in rows})[: MOST_PORTS // 2]
+        every = sorted({name for _, name in rows})
+        names, self.left_out = every[: MOST_PORTS // 2], every[MOST_PORTS // 2 :]
         pairs = {name: (Port(EGRESS, name), Port(INGRESS, name)) for name in names}
         if len(names) == 1:  # with several nobody knows which an address leads to
             uids = {uid for one in self.addresses if (uid := segment.address_uid(one))}
