@@ -174,5 +174,10 @@ def test_cost_does_not_grow_with_what_is_elsewhere() -> None:
 def test_what_is_wrong_is_said() -> None:
     with pytest.raises(InputError, match="known links"):
         engine.flows([1.0], [[0, 1]], 1.0)
+    for capacity, size, start_s in ((-1.0, 1.0, 0.0), (np.nan, 1.0, 0.0), (1.0, np.inf, 0.0)):
+        with pytest.raises(InputError, match="size above 0"):
+            engine.flows([capacity], [[0]], size, start_s=start_s)
+    with pytest.raises(InputError, match="start 0 or more"):
+        engine.flows([1.0], [[0]], 1.0, start_s=np.inf)
     with pytest.raises(InputError, match="enforcement 'both': one of global"):
         engine.flows([1.0], [[0]], 1.0, enforcement="both")

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from mfs_transport import InputError
 from mfs_transport.testbed import network, schedule, trace
+from mfs_transport.testbed.channel import Channel
 from mfs_transport.testbed.llama import Llama
 
 GOOD = {"timestamp": 5, "input_length": 1000, "output_length": 3, "hash_ids": [0, 1]}
@@ -169,3 +171,18 @@ def test_link_bounds() -> None:
 def test_missing_tool_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network.shutil, "which", lambda tool: None)
     assert "util-linux" in (network.why_not_namespaces() or "")
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_channel__whose_other_end_has_gone_is_over(unread: bool) -> None:
+    """Also where that one had not read all: then the kernel says that the connection was reset."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours.detach())
+    if unread:
+        channel.send({"event": "left"})
+    theirs.close()
+    assert channel.ended()
+    with pytest.raises(EOFError):
+        channel.receive()
+    with pytest.raises(EOFError):
+        channel.send({})

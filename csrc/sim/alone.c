@@ -112,11 +112,16 @@ int mfs_sim_flows(uint32_t links, const double *capacity, uint32_t flows, const 
 
     if (enforcement >= MFS_SIM_CHUNKS) /* no policy is here, whose queues it would be */
         return -EINVAL;
+    for (uint32_t i = 0; i < links; i++) {
+        if (!(capacity[i] >= 0.0))
+            return -EINVAL;
+    }
     for (uint32_t i = 0; i < flows; i++) {
         const uint32_t hops = first[i + 1] - first[i];
 
         if (hops == 0 || hops > MFS_ROUTE_MAX || tier[i] >= MFS_TIERS_MAX || !(bytes[i] > 0.0) ||
-            (level && level[i] > MFS_LEVELS_MAX) || !(start_s[i] >= 0.0))
+            !isfinite(bytes[i]) || (level && level[i] > MFS_LEVELS_MAX) || !(start_s[i] >= 0.0) ||
+            !isfinite(start_s[i]))
             return -EINVAL;
         for (uint32_t k = first[i]; k < first[i + 1]; k++) {
             if (route[k] >= links)

@@ -82,7 +82,10 @@ def flows(
     )
     seconds = time.perf_counter() - begin
     if result == -errno.EINVAL:
-        raise InputError("flows: 1 to 4 known links a route, size above 0, level to 32, tier to 35")
+        raise InputError(
+            "flows: 1 to 6 known links a route, capacity and start 0 or more, size above 0, both "
+            "finite, level to 32, tier to 35"
+        )
     native.check(result, "flows")
     return FlowsOutcome(finish[:count], rates[:count], int(visited[0]), seconds)
 

@@ -17,7 +17,10 @@ class Channel:
         self._pending = b""
 
     def send(self, message: dict[str, Any]) -> None:
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except ConnectionError:
+            raise EOFError from None
 
     def receive(self) -> dict[str, Any]:
         """The next message, waiting for it."""
@@ -42,7 +45,10 @@ class Channel:
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def _read(self) -> None:
-        data = self._socket.recv(1 << 20)
+        try:
+            data = self._socket.recv(1 << 20)
+        except ConnectionError:  # it had not read all that we had sent
+            data = b""
         if not data:
             raise EOFError
         self._pending += data
