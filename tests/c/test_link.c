@@ -1,28 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <sys/stat.h>
-
 #include "host/link.h"
-#include "test.h"
 
-static char root[256];
-
-/* SYSFS/folders.../file with this text. */
-static void file_make(const char *path, const char *text)
-{
-    char full[512];
-    FILE *file;
-
-    snprintf(full, sizeof(full), "%s/%s", root, path);
-    for (char *at = full + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
-        *at = '\0';
-        CHECK(mkdir(full, 0700) == 0 || errno == EEXIST);
-        *at = '/';
-    }
-    file = fopen(full, "w");
-    CHECK(file != NULL);
-    CHECK(fputs(text, file) >= 0);
-    CHECK_EQ(fclose(file), 0);
-}
+#include "made_up.h"
 
 static void rate__as_the_system_says(void)
 {
@@ -59,8 +38,7 @@ static void rate__as_the_system_says(void)
         {"class/net/speed", "1000\n", ".", 0},
     };
 
-    snprintf(root, sizeof(root), "%s/sysfs-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    CHECK(mkdtemp(root) != NULL);
+    root_make();
     for (size_t row = 0; row < COUNT(rows); row++) {
         file_make(rows[row].path, rows[row].text);
         CHECK_EQ_AT(mfs_link_rate_Bps(root, rows[row].name), rows[row].rate_Bps, row);

@@ -1,36 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "host/member.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "core/weigh.h"
-#include "test.h"
-
-static char root[256];
-
-static void file_make(const char *path, const char *text)
-{
-    char full[512];
-    FILE *file;
-
-    snprintf(full, sizeof(full), "%s/%s", root, path);
-    for (char *at = full + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
-        *at = '\0';
-        CHECK(mkdir(full, 0700) == 0 || errno == EEXIST);
-        *at = '/';
-    }
-    file = fopen(full, "w");
-    CHECK(file != NULL);
-    CHECK(fputs(text, file) >= 0);
-    CHECK_EQ(fclose(file), 0);
-}
-
-static void root_make(void)
-{
-    snprintf(root, sizeof(root), "%s/member-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    CHECK(mkdtemp(root) != NULL);
-}
+#include "made_up.h"
 
 static struct mfs_member member_of(const char *process, uint32_t configured)
 {

@@ -3,20 +3,10 @@
 #ifndef ORDER_H
 #define ORDER_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "check.h"
 #include "fake_ucp.h"
 #include "host/config.h"
 #include "host/host.h"
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* What UCX was told since the last time. */
 #define LOG_IS(expected) log_is(expected, __FILE__, __LINE__)

@@ -7,27 +7,11 @@
 #define PAIR_H
 
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <ucp/api/ucp.h>
 
-#define MEMORY_BYTES ((size_t)4 << 20)
+#include "check.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-#define CHECK_OK(status)                                                                           \
-    do {                                                                                           \
-        ucs_status_t found = (status);                                                             \
-        if (found != UCS_OK) {                                                                     \
-            fprintf(stderr, "%s:%d: %s: status %d\n", __FILE__, __LINE__, #status, (int)found);    \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#define MEMORY_BYTES ((size_t)4 << 20)
 
 struct side {
     ucp_context_h context;

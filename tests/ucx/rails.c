@@ -6,20 +6,13 @@
  *   rails put peer|none FILE...   an endpoint to each, a put of 4 MiB by each; then it says which
  *                                 devices have sent how much, and waits for the end of its input
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <ucp/api/ucp.h>
 #include <unistd.h>
 
+#include "check.h"
+
 #define BYTES ((size_t)4 << 20)
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 struct address { /* of a server, as its file has it */
     uint64_t remote, length, key_length;
@@ -42,9 +35,10 @@ static void set_up(void)
     };
 
     map.address = memory = calloc(1, BYTES);
-    CHECK(memory && ucp_init(&params, NULL, &context) == UCS_OK);
-    CHECK(ucp_worker_create(context, &worker_params, &worker) == UCS_OK);
-    CHECK(ucp_mem_map(context, &map, &memory_handle) == UCS_OK);
+    CHECK(memory);
+    CHECK_OK(ucp_init(&params, NULL, &context));
+    CHECK_OK(ucp_worker_create(context, &worker_params, &worker));
+    CHECK_OK(ucp_mem_map(context, &map, &memory_handle));
 }
 
 static void serve(const char *path)
@@ -57,8 +51,8 @@ static void serve(const char *path)
     void *key;
     FILE *file;
 
-    CHECK(ucp_worker_get_address(worker, &address, &length) == UCS_OK);
-    CHECK(ucp_rkey_pack(context, memory_handle, &key, &key_length) == UCS_OK);
+    CHECK_OK(ucp_worker_get_address(worker, &address, &length));
+    CHECK_OK(ucp_rkey_pack(context, memory_handle, &key, &key_length));
     CHECK(length + key_length <= sizeof(to.bytes));
     to.length = length;
     to.key_length = key_length;
@@ -79,7 +73,7 @@ static void wait_for(ucs_status_ptr_t request)
         return;
     while (ucp_request_check_status(request) == UCS_INPROGRESS)
         ucp_worker_progress(worker);
-    CHECK(ucp_request_check_status(request) == UCS_OK);
+    CHECK_OK(ucp_request_check_status(request));
     ucp_request_free(request);
 }
 
@@ -97,8 +91,8 @@ static void put(const char *path, ucp_err_handling_mode_t mode)
 
     CHECK(file && fread(&to, sizeof(to), 1, file) == 1 && fclose(file) == 0);
     params.address = (const ucp_address_t *)to.bytes;
-    CHECK(ucp_ep_create(worker, &params, &ep) == UCS_OK);
-    CHECK(ucp_ep_rkey_unpack(ep, to.bytes + to.length, &key) == UCS_OK);
+    CHECK_OK(ucp_ep_create(worker, &params, &ep));
+    CHECK_OK(ucp_ep_rkey_unpack(ep, to.bytes + to.length, &key));
     wait_for(ucp_put_nbx(ep, memory, BYTES, to.remote, key, &plain));
     wait_for(ucp_ep_flush_nbx(ep, &plain));
 }
