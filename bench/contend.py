@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from _main import begin
 from _party import MIB
 from _process import DESCRIPTOR, Process, environment
 
@@ -183,4 +182,4 @@ def main(
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()

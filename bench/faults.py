@@ -38,7 +38,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -164,4 +163,4 @@ def main(
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -293,4 +292,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--rank"]:
         rank_main()
     else:
-        begin(main)
+        main()

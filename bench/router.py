@@ -23,8 +23,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from _main import begin
-
 from mfs_transport import output_file
 
 SCHEMA_VERSION = 1
@@ -138,4 +136,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    begin(lambda: sys.exit(main()))
+    sys.exit(main())

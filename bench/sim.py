@@ -17,7 +17,6 @@ from typing import Any
 
 import click
 import numpy as np
-from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -129,4 +128,4 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()

@@ -43,7 +43,6 @@ from typing import Any
 import _soak_judge as judge
 import _soak_world as world
 import click
-from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import PictureFile, ResultFile
@@ -329,4 +328,4 @@ def main(
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()

@@ -53,7 +53,6 @@ from typing import Any
 import click
 import nccl
 import ucx
-from _main import begin
 from _short import APART, quota, spinning
 from _stall_hosts import BYTES, URGENT_BYTES, Case, Cluster
 
@@ -325,4 +324,4 @@ def main(
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()

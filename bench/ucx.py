@@ -47,7 +47,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from _main import begin
 from rich.console import Console
 
 from mfs_transport import json_report
@@ -507,4 +506,4 @@ def main(
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()

@@ -38,6 +38,7 @@ HEADERS = [
     "host/look.h",
     "core/waits.h",
     "host/look_waits.h",
+    "host/verdict.h",
     "host/far.h",
     "host/guest.h",
     "host/look_far.h",

@@ -68,6 +68,10 @@ OWN_CLAIMS = "uint32_t(void *, struct mfs_agent_port *, int64_t, struct mfs_clai
 LIMIT = "void(void *, uint32_t, uint32_t, int64_t, int64_t)"
 GUEST = "void(void *, struct mfs_agent_port *, uint32_t, int64_t, uint64_t, uint64_t, int64_t)"
 SEED = "double(void *, struct mfs_agent_port *)"
+FOLLOWS = "uint32_t(void *, struct mfs_follow *, uint32_t)"
+VERSION = "uint64_t(void *)"
+OWN_VERDICT = "uint32_t(void *, uint64_t)"
+VERDICT = "void(void *, struct mfs_follow *, uint32_t, int64_t)"
 
 
 def write_rows(rows: Any, found: list[FarClaim]) -> int:
@@ -92,6 +96,11 @@ class FakeSegment:
     limits: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # level, key, end
     guests: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     now_ns: int = 0
+    follows: dict[int, tuple[int, int]] = field(default_factory=dict)  # by place: owner, key
+    follows_version: int = 0
+    verdicts: dict[int, int] = field(default_factory=dict)  # of our own requests, by key
+    verdicts_version: int = 0
+    held: dict[int, tuple[int, int]] = field(default_factory=dict)  # by place: verdict, its end
     callbacks: list[Any] = field(default_factory=list)
 
     def fill(self, ops: Any) -> None:
@@ -106,6 +115,11 @@ class FakeSegment:
             "limit": (LIMIT, lambda _, *told: self.limit(*told)),
             "guest": (GUEST, lambda _, port, *told: self.guest(port.number, *told)),
             "seed_Bps": (SEED, lambda _, port: 0.0),
+            "follows": (FOLLOWS, lambda _, rows, room: self.write_follows(rows, room)),
+            "follows_version": (VERSION, lambda _: self.follows_version),
+            "requests_version": (VERSION, lambda _: self.verdicts_version),
+            "own_verdict": (OWN_VERDICT, lambda _, key: self.verdicts.get(key, 0)),
+            "verdict": (VERDICT, lambda _, row, *told: self.verdict(row, *told)),
         }
         for name, (kind, function) in made.items():
             callback = ffi.callback(kind, function)
@@ -161,7 +175,32 @@ class FakeSegment:
     ) -> None:
         self.guests[port] = (level, span_ns, inflight, done)
 
+    def write_follows(self, rows: Any, room: int) -> int:
+        found = sorted(self.follows.items())[:room]
+        for at, (place, (owner, key)) in enumerate(found):
+            rows[at] = (place, owner, key)
+        return len(found)
+
+    def verdict(self, row: Any, verdict: int, for_ns: int) -> None:
+        if self.follows.get(row.place) == (row.owner, row.key):
+            self.held[row.place] = (verdict, self.now_ns + for_ns)
+
     # --- for tests ---
+
+    def follow(self, place: int, owner: int, key: int) -> None:
+        self.follows[place] = (owner, key)
+        self.held.pop(place, None)
+        self.follows_version += 1
+
+    def judge(self, key: int, verdict: int) -> None:
+        """This host says so of a request of its own."""
+        self.verdicts[key] = verdict
+        self.verdicts_version += 1
+
+    def verdict_now(self, place: int) -> int:
+        """That is fresh; 0: this host decides for itself."""
+        verdict, end_ns = self.held.get(place, (0, 0))
+        return verdict if end_ns > self.now_ns else 0
 
     def limit_now(self, far: int) -> tuple[int, int] | None:
         """Level and key that is in force."""

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import mfs_transport as mfs
+from mfs_transport import verdict
 from mfs_transport.exchange import launcher
 from mfs_transport.exchange.seal import new_key
 from mfs_transport.native import ffi, lib
@@ -117,6 +118,41 @@ def test_agents__find_each_other_and_each_others_workers(hosts: list[Host]):
     _, said = second.agent.communicate()
     assert (second.agent.returncode, said) == (0, "")
     assert not second.state()
+
+
+def test_agents__agree_on_who_is_given_up(hosts: list[Host]):
+    """Until the owner's agent is killed: then each host decides for itself."""
+    first, second = hosts
+    first.start(second)
+    second.start(first)
+    first.wait("peers")
+    facts = ffi.new("struct mfs_facts *")
+
+    def until(flags: int, host: mfs.Host, request: mfs.Request) -> None:
+        ends = time.monotonic() + MOST_S
+        while time.monotonic() < ends:
+            assert lib.mfs_request_get(host.handle, request.key, facts) == 0
+            if facts.flags == flags:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"flags {facts.flags}: {second.state()}")
+
+    with mfs.Host(str(first.segment)) as owner, mfs.Host(str(second.segment)) as follower:
+        there = mfs.register("there", ttft_s=100, host=owner)
+        here = mfs.register("here", ttft_s=100, host=follower)
+        assert verdict.follow(here, verdict.words(there))
+        there.facts.flags = lib.MFS_REQUEST_HOPELESS
+        there.publish()
+        until(lib.MFS_REQUEST_HOPELESS, follower, here)
+        there.facts.flags = 0
+        there.publish()
+        until(0, follower, here)
+        there.facts.flags = lib.MFS_REQUEST_SHED
+        there.publish()
+        until(lib.MFS_REQUEST_SHED, follower, here)
+        assert first.agent
+        first.agent.kill()
+        until(0, follower, here)
 
 
 def test_agent__a_segment_has_one(hosts: list[Host]):

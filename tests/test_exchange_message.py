@@ -34,12 +34,18 @@ limits = st.builds(
 )
 ports = st.builds(m.Port, st.integers(0, 1), st.text("abc0_:.", min_size=1, max_size=31))
 workers = st.builds(m.Worker, u64, u32, u32)
+verdicts = st.lists(st.builds(m.Verdict, u64, st.integers(0, lib.MFS_VERDICT_ALL)), max_size=12)
 heads = {
     "to_boot": u64, "heard": u64, "held_us": u32, "policy": u32, "inventory": u32, "have": u32,
     "leaves": st.booleans(),
 }  # fmt: skip
 states = st.builds(
-    m.Message, **heads, claims=st.lists(claims, max_size=12), limits=st.lists(limits, max_size=12)
+    m.Message,
+    **heads,
+    claims=st.lists(claims, max_size=10),
+    limits=st.lists(limits, max_size=10),
+    asks=verdicts,
+    verdicts=verdicts,
 )
 pages = st.builds(
     m.Message,
@@ -96,6 +102,9 @@ def test_parse__takes_any_bytes_for_a_message_or_for_none(data: bytes):
         assert claim.level <= MOST_LEVEL or claim.level == m.NO_LEVEL
         assert abs(claim.span_ns) <= MOST_SPAN_NS
         assert max(claim[3:]) <= MOST_COUNT
+    assert max(len(body.asks), len(body.verdicts)) <= m.VERDICTS_A_MESSAGE
+    for one in body.asks + body.verdicts:
+        assert one.verdict <= lib.MFS_VERDICT_ALL
     for limit in body.limits:
         assert limit.for_ns <= MOST_FOR_NS
 
@@ -159,6 +168,8 @@ def test_pack__more_than_a_datagram_holds():
     workers = [m.Worker(1, 2, 3)] * m.WORKERS_A_MESSAGE
     with pytest.raises(ValueError, match="more than"):
         m.pack(m.Message(page=m.Page(0, 1), workers=workers))
+    with pytest.raises(ValueError, match="more than"):
+        m.pack(m.Message(asks=[m.Verdict(1, 4)] * (m.VERDICTS_A_MESSAGE + 1)))
     full = m.Message(claims=[claim] * m.MOST_PORTS, limits=[m.Limit(1, 0, 0, 0)] * m.MOST_PORTS)
     assert len(m.pack(full)) <= m.MOST_BYTES
 

@@ -23,8 +23,11 @@ int mfs_agent_new(const struct mfs_agent_setup *setup, struct mfs_agent **out)
 
 void mfs_agent_free(struct mfs_agent *agent)
 {
-    if (agent)
-        free(agent->owned);
+    if (!agent)
+        return;
+    for (uint32_t i = 0; i < MFS_AGENT_PEERS_MAX; i++)
+        free(agent->verdicts.askers[i].list);
+    free(agent->owned);
     free(agent);
 }
 
@@ -121,6 +124,7 @@ void mfs_agent_drop(struct mfs_agent *agent, uint32_t place)
         far_drop(agent, peer, 0);
     for (uint32_t i = 0; i < agent->owned_count; i++)
         mfs_owner_forget(&agent->owned[i].owner, place + 1);
+    mfs_agent_verdicts_drop(agent, place);
     *peer = (struct mfs_agent_peer){0};
 }
 

@@ -29,6 +29,7 @@
 #include "core/owner.h"
 #include "host/agent_message.h"
 #include "host/far.h"
+#include "host/verdict.h"
 
 #define MFS_AGENT_PEERS_MAX 256
 #define MFS_AGENT_FRAMES_MAX 320
@@ -78,6 +79,14 @@ struct mfs_agent_ops {
                   uint64_t inflight_bytes, uint64_t done_bytes, int64_t now_ns);
     /* Bytes per second of one of our own ports, as far as our senders know it; 0: they do not. */
     double (*seed_Bps)(void *context, const struct mfs_agent_port *port);
+    /* Verdicts of requests (host/verdict.h); of those that follow others'. NULL: there are none. */
+    uint32_t (*follows)(void *context, struct mfs_follow *rows, uint32_t room);
+    /* They move when follows() or own_verdict() may say something else. */
+    uint64_t (*follows_version)(void *context);
+    uint64_t (*requests_version)(void *context);
+    uint32_t (*own_verdict)(void *context, uint64_t key);
+    void (*verdict)(void *context, const struct mfs_follow *follow, uint32_t verdict,
+                    int64_t for_ns);
 };
 
 /* crypto_aead_xchacha20poly1305_ietf_encrypt() and _decrypt() of libsodium. */
@@ -108,6 +117,7 @@ struct mfs_agent_counts {
     uint64_t page;
     uint64_t limits_told, limits_held;
     uint64_t had_share; /* times that a peer's claims stopped counting as urgent */
+    uint64_t verdicts_told, verdicts_held; /* of requests */
 };
 
 /* What is between us and a peer: is a datagram new, how long does one take? */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside csrc/host only: the agent's state, which agent.c, agent_take.c and agent_tell.c share. */
+/* Inside csrc/host only: the agent's state, which agent.c, agent_take.c, agent_tell.c and
+ * agent_verdict.c share. */
 #ifndef MFS_HOST_AGENT_INSIDE_H
 #define MFS_HOST_AGENT_INSIDE_H
 
@@ -8,6 +9,7 @@
 #define MFS_AGENT_SENT_MAX 4096u /* datagrams of ours whose times are known */
 #define MFS_AGENT_HOLD_NS INT64_C(50000000)
 #define MFS_AGENT_TICK_NS INT64_C(1000000)
+#define MFS_AGENT_ASKED_MAX 256u /* requests of ours that one peer may ask about */
 
 /* One of our ports. */
 struct mfs_agent_owned {
@@ -20,6 +22,39 @@ struct mfs_agent_owned {
 struct mfs_agent_far_place {
     uint32_t peer; /* MFS_AGENT_NO_PEER: nobody's */
     uint32_t number;
+};
+
+/* A request of another host's, of which we have bytes. */
+struct mfs_agent_follow {
+    struct mfs_follow row; /* owner 0: the place is free */
+    uint32_t peer;         /* the owner; MFS_AGENT_NO_PEER: it is none now */
+    uint32_t tries;        /* asks without an answer */
+    uint32_t heard, said;  /* verdicts: what it told last, and what our last ask said of that */
+    int64_t heard_ns, asked_ns;
+    bool held; /* the segment has one, which ends MFS_VERDICT_HOLD_NS after heard_ns */
+};
+
+/* A request of ours that a peer asks about. */
+struct mfs_agent_asked {
+    uint64_t key;
+    int64_t asked_ns, told_ns;
+    bool owes; /* an ask has no answer yet */
+    uint32_t is, told, have; /* verdicts: ours, what it was told last, what it says that it has */
+};
+
+struct mfs_agent_askers {
+    uint32_t count;
+    struct mfs_agent_asked *list; /* of MFS_AGENT_ASKED_MAX; NULL: it has asked nothing */
+};
+
+struct mfs_agent_verdicts {
+    uint64_t version, judged; /* of what we follow, of our own requests */
+    int64_t judged_ns, find_ns;
+    uint32_t high; /* places of `follows` that are looked at */
+    struct mfs_agent_follow follows[MFS_FOLLOWS_MAX]; /* as in the segment's table */
+    struct mfs_agent_askers askers[MFS_AGENT_PEERS_MAX];
+    bool due[MFS_AGENT_PEERS_MAX]; /* there is something to ask or to answer */
+    struct mfs_follow rows[MFS_FOLLOWS_MAX]; /* of one look */
 };
 
 struct mfs_agent {
@@ -39,6 +74,7 @@ struct mfs_agent {
     uint32_t peers_high;
     struct mfs_agent_peer peers[MFS_AGENT_PEERS_MAX];
     struct mfs_agent_far_place fars[MFS_FAR_PORTS_MAX];
+    struct mfs_agent_verdicts verdicts;
     struct mfs_agent_heard heard;
     struct mfs_message body; /* that goes next */
     uint32_t frame_count;
@@ -58,5 +94,18 @@ void mfs_agent_send(struct mfs_agent *agent, const struct mfs_agent_address *to,
 bool mfs_agent_accept(struct mfs_agent *agent, struct mfs_agent_link *link,
                       const struct mfs_message_header *header, const struct mfs_message *body,
                       int64_t now_ns);
+
+/* --- agent_verdict.c --- */
+
+/* What a peer asks and answers. */
+void mfs_agent_verdicts_take(struct mfs_agent *agent, uint32_t place,
+                             const struct mfs_message *body, int64_t now_ns);
+/* At each tick, in front of telling: what is due, and what is not fresh any more. */
+void mfs_agent_verdicts_look(struct mfs_agent *agent, int64_t now_ns);
+/* What is due goes into a body that has all else already. */
+void mfs_agent_verdicts_say(struct mfs_agent *agent, uint32_t place, struct mfs_message *body,
+                            int64_t now_ns);
+/* A peer is none any more: what it told is void. */
+void mfs_agent_verdicts_drop(struct mfs_agent *agent, uint32_t place);
 
 #endif

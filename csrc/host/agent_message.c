@@ -6,15 +6,16 @@
 #include <string.h>
 
 #include "host/far.h"
+#include "host/verdict.h"
 
 #define MAGIC "MFX"
 #define ROOM (MFS_MESSAGE_BYTES_MAX - MFS_MESSAGE_HEADER_BYTES - MFS_MESSAGE_SEAL_BYTES)
 #define SECTION_BYTES 4u
 
 /* Kinds of sections, and the size of an entry as we know it. */
-enum kind { PAGE = 1, PORT, WORKER, CLAIM, LIMIT, KINDS };
-static const uint16_t entry_bytes[KINDS] = {
-    [PAGE] = 4, [PORT] = 36, [WORKER] = 16, [CLAIM] = 40, [LIMIT] = 24};
+enum kind { PAGE = 1, PORT, WORKER, CLAIM, LIMIT, ASK, VERDICT, KINDS };
+static const uint16_t entry_bytes[KINDS] = {[PAGE] = 4,   [PORT] = 36, [WORKER] = 16, [CLAIM] = 40,
+                                            [LIMIT] = 24, [ASK] = 12,  [VERDICT] = 12};
 
 static const char cut[] = "a section that is cut";
 
@@ -107,7 +108,9 @@ static size_t size_of(const struct mfs_message *message)
                                     [PORT] = message->pages > 0 ? message->port_count : 0,
                                     [WORKER] = message->pages > 0 ? message->worker_count : 0,
                                     [CLAIM] = message->claim_count,
-                                    [LIMIT] = message->limit_count};
+                                    [LIMIT] = message->limit_count,
+                                    [ASK] = message->ask_count,
+                                    [VERDICT] = message->verdict_count};
     size_t size = MFS_MESSAGE_BODY_BYTES;
 
     for (int kind = PAGE; kind < KINDS; kind++)
@@ -143,6 +146,16 @@ static uint8_t *limits_pack(const struct mfs_message *message, uint8_t *at)
     return at;
 }
 
+static uint8_t *verdicts_pack(enum kind kind, const struct mfs_message_verdict *verdicts,
+                              uint32_t count, uint8_t *at)
+{
+    if (count > 0)
+        at = section(at, kind, count);
+    for (uint32_t i = 0; i < count; i++)
+        at = put8(put64(at, verdicts[i].key), (uint8_t)verdicts[i].verdict);
+    return at;
+}
+
 static uint8_t *page_pack(const struct mfs_message *message, uint8_t *at)
 {
     if (message->pages == 0)
@@ -168,6 +181,14 @@ static uint8_t *page_pack(const struct mfs_message *message, uint8_t *at)
     return at;
 }
 
+uint32_t mfs_message_room(const struct mfs_message *message)
+{
+    const size_t size = size_of(message) + SECTION_BYTES;
+    const size_t room = size < ROOM ? (ROOM - size) / entry_bytes[VERDICT] : 0;
+
+    return room < MFS_MESSAGE_VERDICTS_MAX ? (uint32_t)room : MFS_MESSAGE_VERDICTS_MAX;
+}
+
 int mfs_message_pack(const struct mfs_message *message, uint8_t *data, size_t room)
 {
     const size_t size = size_of(message);
@@ -181,6 +202,8 @@ int mfs_message_pack(const struct mfs_message *message, uint8_t *data, size_t ro
     at = put8(at, message->leaves);
     at = claims_pack(message, at);
     at = limits_pack(message, at);
+    at = verdicts_pack(ASK, message->asks, message->ask_count, at);
+    at = verdicts_pack(VERDICT, message->verdicts, message->verdict_count, at);
     at = page_pack(message, at);
     return (int)(at - data);
 }
@@ -237,6 +260,15 @@ static bool port_parse(const uint8_t *at, struct mfs_message_port *port)
     return port->direction <= 1 && *port->name;
 }
 
+/* false: they are more than a datagram names. */
+static bool verdict_parse(const uint8_t *at, struct mfs_message_verdict *verdicts, uint32_t *count)
+{
+    if (*count == MFS_MESSAGE_VERDICTS_MAX)
+        return false;
+    verdicts[(*count)++] = (struct mfs_message_verdict){get64(at), at[8] & MFS_VERDICT_ALL};
+    return true;
+}
+
 /* NULL, or what is wrong. */
 static const char *entry_parse(enum kind kind, const uint8_t *at, struct mfs_message *message)
 {
@@ -252,6 +284,14 @@ static const char *entry_parse(enum kind kind, const uint8_t *at, struct mfs_mes
         if (message->limit_count == MFS_MESSAGE_PORTS_MAX)
             return many;
         limit_parse(at, &message->limits[message->limit_count++]);
+        break;
+    case ASK:
+        if (!verdict_parse(at, message->asks, &message->ask_count))
+            return "more requests than a datagram names";
+        break;
+    case VERDICT:
+        if (!verdict_parse(at, message->verdicts, &message->verdict_count))
+            return "more requests than a datagram names";
         break;
     case PORT:
         if (message->port_count == MFS_MESSAGE_PORTS_MAX)
@@ -313,6 +353,7 @@ static const char *body_parse(const uint8_t *data, size_t size, struct mfs_messa
     message->page = message->pages = 0;
     message->port_count = message->worker_count = 0;
     message->claim_count = message->limit_count = 0;
+    message->ask_count = message->verdict_count = 0;
     for (size_t at = MFS_MESSAGE_BODY_BYTES, whole = 0; at < size; at += whole) {
         const char *why = section_parse(data + at, size - at, message, &whole);
 

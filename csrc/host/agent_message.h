@@ -28,6 +28,7 @@
 #define MFS_MESSAGE_NAME_MAX 32
 #define MFS_MESSAGE_PORTS_MAX 16 /* of a host: two of each NIC, so of 8 NICs */
 #define MFS_MESSAGE_WORKERS_MAX 72 /* more than a datagram holds */
+#define MFS_MESSAGE_VERDICTS_MAX 40 /* in one datagram, and as many asks */
 #define MFS_MESSAGE_COUNT_MAX INT64_C(1125899906842624) /* bytes that a claim may name: 2^50 */
 #define MFS_MESSAGE_SPAN_MAX_NS INT64_C(288230376151711744) /* 2^58 */
 #define MFS_MESSAGE_FOR_MAX_NS INT64_C(1000000000) /* that a limit may hold */
@@ -67,6 +68,12 @@ struct mfs_message_limit {
     int64_t for_ns;
 };
 
+/* What is it that the receiver says of its request? And, the other way, what it says. */
+struct mfs_message_verdict {
+    uint64_t key;     /* of the request, where its prefill runs */
+    uint32_t verdict; /* enum mfs_verdict; of who asks: what it has been told last */
+};
+
 struct mfs_message {
     uint64_t to_boot; /* of the receiver, as far as the sender knows: 0 means that it does not */
     uint64_t heard; /* the receiver's newest sequence that has come */
@@ -76,9 +83,11 @@ struct mfs_message {
     uint32_t have; /* that of the receiver's which the sender has whole */
     bool leaves; /* it ends now */
     uint16_t page, pages; /* which part of ports and workers this has; pages 0: none */
-    uint32_t port_count, worker_count, claim_count, limit_count;
+    uint32_t port_count, worker_count, claim_count, limit_count, ask_count, verdict_count;
     struct mfs_message_claim claims[MFS_MESSAGE_PORTS_MAX];
     struct mfs_message_limit limits[MFS_MESSAGE_PORTS_MAX];
+    struct mfs_message_verdict asks[MFS_MESSAGE_VERDICTS_MAX];
+    struct mfs_message_verdict verdicts[MFS_MESSAGE_VERDICTS_MAX];
     struct mfs_message_port ports[MFS_MESSAGE_PORTS_MAX];
     struct mfs_message_worker workers[MFS_MESSAGE_WORKERS_MAX];
 };
@@ -90,6 +99,9 @@ MFS_API int mfs_message_header_parse(const uint8_t *data, size_t size,
                                      struct mfs_message_header *header);
 /* The body; returns its size, or -EMSGSIZE: it is more than `room`, or than a datagram holds. */
 MFS_API int mfs_message_pack(const struct mfs_message *message, uint8_t *data, size_t room);
+/* How many verdicts more fit into it, as asks or as answers, if there are none of their kind yet.
+ */
+MFS_API uint32_t mfs_message_room(const struct mfs_message *message);
 /* A body that was sealed with the shared key. -EBADMSG: it is none, and `why` says it. */
 MFS_API int mfs_message_parse(const uint8_t *data, size_t size, struct mfs_message *message,
                               const char **why);

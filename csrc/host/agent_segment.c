@@ -19,6 +19,7 @@ struct own_port {
 struct mfs_agent_segment {
     struct mfs_host *host;
     int64_t attended_ns;
+    uint64_t identity; /* 0: not known yet */
     int error; /* why this process is not the agent any more */
     uint32_t count;
     struct own_port ports[PORTS_MAX];
@@ -90,6 +91,8 @@ static void attend(void *context, int64_t now_ns)
     error = mfs_far_attend(segment->host, ATTEND_NS);
     if (error && error != -EAGAIN)
         segment->error = error;
+    else if (!error && segment->identity)
+        mfs_verdict_attend(segment->host, segment->identity);
 }
 
 static uint32_t claims(void *context, int64_t now_ns, struct mfs_claim *rows, uint32_t room)
@@ -138,6 +141,47 @@ static double seed_Bps(void *context, const struct mfs_agent_port *port)
     return own ? (double)mfs_port_rate_Bps(own->port) : 0;
 }
 
+static uint32_t follows(void *context, struct mfs_follow *rows, uint32_t room)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    return mfs_verdict_follows(segment->host, rows, room);
+}
+
+static uint64_t follows_version(void *context)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    return mfs_verdict_version(segment->host);
+}
+
+static uint64_t requests_version(void *context)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    return mfs_request_version(segment->host);
+}
+
+static uint32_t own_verdict(void *context, uint64_t key)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    return mfs_verdict_own(segment->host, key);
+}
+
+static void verdict(void *context, const struct mfs_follow *follow, uint32_t says, int64_t for_ns)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    mfs_verdict_tell(segment->host, follow, says, for_ns);
+}
+
+void mfs_agent_segment_name(struct mfs_agent_segment *segment, uint64_t identity)
+{
+    segment->identity = identity;
+    mfs_verdict_attend(segment->host, identity);
+}
+
 void mfs_agent_segment_ops(struct mfs_agent_segment *segment, struct mfs_agent_ops *ops)
 {
     *ops = (struct mfs_agent_ops){.context = segment,
@@ -146,5 +190,10 @@ void mfs_agent_segment_ops(struct mfs_agent_segment *segment, struct mfs_agent_o
                                   .own_claims = own_claims,
                                   .limit = limit,
                                   .guest = guest,
-                                  .seed_Bps = seed_Bps};
+                                  .seed_Bps = seed_Bps,
+                                  .follows = follows,
+                                  .follows_version = follows_version,
+                                  .requests_version = requests_version,
+                                  .own_verdict = own_verdict,
+                                  .verdict = verdict};
 }

@@ -14,6 +14,8 @@ MFS_API int mfs_agent_segment_open(struct mfs_host *host, struct mfs_agent_segme
 MFS_API void mfs_agent_segment_close(struct mfs_agent_segment *segment);
 /* Why it is not any more, or 0. */
 MFS_API int mfs_agent_segment_error(const struct mfs_agent_segment *segment);
+/* Its name among agents, by which requests of this host are followed. */
+MFS_API void mfs_agent_segment_name(struct mfs_agent_segment *segment, uint64_t identity);
 MFS_API void mfs_agent_segment_ops(struct mfs_agent_segment *segment, struct mfs_agent_ops *ops);
 
 #endif

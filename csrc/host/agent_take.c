@@ -88,10 +88,11 @@ static int content_take(struct mfs_agent *agent, struct mfs_agent_peer *peer,
     if (body->pages > 0)
         return MFS_AGENT_PAGE;
     if (peer->policy != agent->policy) {
-        body->claim_count = body->limit_count = 0;
+        body->claim_count = body->limit_count = body->ask_count = body->verdict_count = 0;
         left = MFS_AGENT_POLICY;
     }
     limits_hold(agent, peer, body);
+    mfs_agent_verdicts_take(agent, (uint32_t)(peer - agent->peers), body, now_ns);
     peer->they.claim_count = body->claim_count;
     peer->they.limit_count = body->limit_count;
     for (uint32_t i = 0; i < body->claim_count; i++)

@@ -219,11 +219,11 @@ static bool said_anything(const struct mfs_agent_said *said)
     return said->claim_count > 0 || said->limit_count > 0;
 }
 
-static bool due(const struct mfs_agent_peer *peer, int64_t now_ns)
+static bool due(const struct mfs_agent *agent, const struct mfs_agent_peer *peer, int64_t now_ns)
 {
     const int64_t age_ns = now_ns - peer->told_ns;
 
-    if (peer->owes)
+    if (peer->owes || agent->verdicts.due[peer - agent->peers])
         return true;
     if (said_anything(&peer->now) || said_anything(&peer->told))
         return age_ns >= BEACON_NS || differ(peer, age_ns);
@@ -237,6 +237,7 @@ static void body_begin(struct mfs_agent *agent)
     body->leaves = false;
     body->page = body->pages = 0;
     body->port_count = body->worker_count = body->claim_count = body->limit_count = 0;
+    body->ask_count = body->verdict_count = 0;
 }
 
 static void body_say(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64_t now_ns)
@@ -250,6 +251,7 @@ static void body_say(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64
         body->limits[i] = said->limits[i];
     body->claim_count = said->claim_count;
     body->limit_count = said->limit_count;
+    mfs_agent_verdicts_say(agent, (uint32_t)(peer - agent->peers), body, now_ns);
     agent->counts.limits_told += said->limit_count;
     peer->told = *said;
     peer->told_ns = now_ns;
@@ -287,7 +289,7 @@ static void tell(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64_t n
     int64_t held_us;
 
     body_begin(agent);
-    if (due(peer, now_ns))
+    if (due(agent, peer, now_ns))
         body_say(agent, peer, now_ns);
     else if (page)
         body_page(agent, peer, now_ns);
@@ -312,6 +314,7 @@ uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns)
     claims_gather(agent, now_ns);
     for (uint32_t i = 0; i < agent->owned_count; i++)
         port_judge(agent, &agent->owned[i], now_ns);
+    mfs_agent_verdicts_look(agent, now_ns);
     for (uint32_t i = 0; i < agent->peers_high; i++) {
         struct mfs_agent_peer *peer = &agent->peers[i];
 

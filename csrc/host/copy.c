@@ -129,7 +129,9 @@ static int copy_from(int fd, unsigned parts, struct mfs_segment *copy, struct mf
     if (!error)
         error = tables_copy(fd, copy);
     if (!error && parts & MFS_COPY_REQUESTS)
-        error = part_copy(fd, copy->requests, copy, sizeof(copy->requests));
+        error = part_copy(fd, copy->requests, copy,
+                          offsetof(struct mfs_segment, tracing) -
+                              offsetof(struct mfs_segment, requests));
     if (!error)
         error = part_copy(fd, &copy->tracing, copy, sizeof(copy->tracing));
     if (!error && parts & MFS_COPY_EVENTS)

@@ -83,6 +83,7 @@ void mfs_far_depart(struct mfs_host *host)
         return;
     mfs_publish(&far->until_ns, 0);
     mfs_set(&far->agent, 0);
+    mfs_verdict_reap(host->segment);
 }
 
 /* --- own workers --- */

@@ -112,6 +112,7 @@ static void requests_tell(const struct mfs_segment *segment, const struct mfs_li
         if (!mfs_get(&cell->live) || !mfs_living_owner(living, mfs_get(&cell->owner)))
             continue;
         memcpy(&facts, (const void *)cell->words, sizeof(facts));
+        mfs_verdict_apply(segment, mfs_get(&cell->follows), mfs_get(&cell->key), &facts);
         look->requests[request_state(&facts, look->now_ns)]++;
     }
 }

@@ -124,6 +124,7 @@ static void reap(struct mfs_host *host, uint32_t leaving, bool thorough)
     mfs_ports_reap(host->segment, &living);
     if (thorough)
         mfs_request_reap(host->segment, &living);
+    mfs_verdict_reap(host->segment);
     /* last: if we die before it, the next to look finds the same slots, and begins anew */
     for (uint32_t process = 0; process < MFS_PROCESSES_MAX; process++) {
         if (mfs_living_owner(&gone, process + 1))

@@ -44,8 +44,7 @@ static inline struct mfs_request_cell *cell_at(struct mfs_segment *segment, uint
     return &segment->requests[cell_index(key, probe)];
 }
 
-/* The live cell of key; NULL: none. */
-static struct mfs_request_cell *cell_find(struct mfs_segment *segment, uint64_t key)
+struct mfs_request_cell *mfs_request_cell_find(struct mfs_segment *segment, uint64_t key)
 {
     for (uint32_t probe = 0; probe < PROBES; probe++) {
         struct mfs_request_cell *cell = cell_at(segment, key, probe);
@@ -153,7 +152,7 @@ static struct mfs_request_cell *cell_new(struct mfs_host *host, uint64_t key)
 static int cell_put(struct mfs_host *host, uint64_t key, const char *name,
                     const struct mfs_facts *facts)
 {
-    struct mfs_request_cell *cell = cell_find(host->segment, key);
+    struct mfs_request_cell *cell = mfs_request_cell_find(host->segment, key);
 
     if (!cell) {
         cell = cell_new(host, key);
@@ -214,7 +213,7 @@ int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t cou
     if (result)
         return result;
     for (size_t i = 0; i < count; i++) {
-        struct mfs_request_cell *cell = cell_find(segment, keys[i]);
+        struct mfs_request_cell *cell = mfs_request_cell_find(segment, keys[i]);
         struct mfs_facts facts;
 
         if (!cell)
@@ -237,29 +236,45 @@ int mfs_request_progress(struct mfs_host *host, const uint64_t *keys, size_t cou
     return known;
 }
 
-static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
+bool mfs_request_read_own(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts,
+                          uint32_t *follows)
 {
-    const struct mfs_request_cell *cell = cell_find(segment, key);
+    const struct mfs_request_cell *cell = mfs_request_cell_find(segment, key);
 
     if (!cell)
         return false;
     for (int tries = 0; tries < READ_TRIES; tries++) {
         const uint32_t before = mfs_see(&cell->sequence);
         struct mfs_facts found;
+        uint32_t follow;
         bool ours;
 
         if (before & 1)
             continue;
         facts_read(cell, &found);
+        follow = mfs_get(&cell->follows);
         ours = mfs_get(&cell->key) == key && mfs_get(&cell->live);
         mfs_fence_acquire();
         if (mfs_get(&cell->sequence) != before)
             continue;
-        if (ours)
+        if (ours) {
             *facts = found;
+            *follows = follow;
+        }
         return ours;
     }
     return false;
+}
+
+static bool request_read(struct mfs_segment *segment, uint64_t key, struct mfs_facts *facts)
+{
+    uint32_t follows;
+
+    if (!mfs_request_read_own(segment, key, facts, &follows))
+        return false;
+    if (follows)
+        mfs_verdict_apply(segment, follows, key, facts);
+    return true;
 }
 
 void mfs_request_name_raw(struct mfs_host *host, uint64_t key, char *name)
@@ -321,6 +336,7 @@ static void cells_clean(struct mfs_segment *segment, uint32_t at)
 
 static void cell_drop(struct mfs_segment *segment, struct mfs_request_cell *cell)
 {
+    mfs_verdict_let_go(segment, cell);
     write_begin(cell);
     mfs_set(&cell->live, 0);
     write_end(cell);
@@ -334,6 +350,7 @@ void mfs_request_repair(struct mfs_segment *segment)
         struct mfs_request_cell *cell = &segment->requests[i];
 
         if (mfs_get(&cell->sequence) & 1) {
+            mfs_verdict_let_go(segment, cell);
             mfs_set(&cell->live, 0);
             write_end(cell);
         }
@@ -349,7 +366,7 @@ int mfs_request_drop(struct mfs_host *host, uint64_t key)
 
     if (error)
         return error;
-    cell = cell_find(host->segment, key);
+    cell = mfs_request_cell_find(host->segment, key);
     if (cell) {
         cell_drop(host->segment, cell);
         changed(host->segment);

@@ -19,10 +19,11 @@
 #include "host/far_tables.h"
 #include "host/host.h"
 #include "host/port.h"
+#include "host/verdict_table.h"
 #include "host/waits.h"
 #include "host/warned.h"
 
-#define MFS_LAYOUT_VERSION 20u
+#define MFS_LAYOUT_VERSION 21u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -46,6 +47,7 @@ struct mfs_request_cell {
     _Atomic uint64_t key;      /* MFS_REQUEST_NONE: never used */
     _Atomic uint64_t words[MFS_FACTS_WORDS];
     _Atomic uint32_t owner;    /* process slot + 1 of the last writer */
+    _Atomic uint32_t follows;  /* its place in the table of verdict_table.h + 1; 0: none */
     _Atomic uint64_t name[MFS_NAME_WORDS]; /* for display */
 };
 
@@ -130,6 +132,7 @@ struct mfs_segment {
     struct mfs_port_cell ports[MFS_PORTS_MAX];
     struct mfs_warned_cell warned[MFS_WARNED_MAX];
     struct mfs_request_cell requests[MFS_REQUEST_CELLS];
+    struct mfs_follow_table follows;
     _Atomic uint32_t tracing; /* events are recorded */
     _Atomic uint64_t events_count; /* ever recorded: the next one's number */
     struct mfs_event_cell events[MFS_EVENTS_MAX];

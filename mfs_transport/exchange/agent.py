@@ -107,6 +107,8 @@ class Counts(NamedTuple):
     limits_told: int
     limits_held: int
     had_share: int
+    verdicts_told: int
+    verdicts_held: int
 
 
 class Agent:

@@ -261,10 +261,12 @@ def run(
         wire = loop.Wire(loop.bind(given.address, given.port), given.hooks)
         segment = make(host)
         addresses = (given.address,) if given.address else ()
+        own_identity = identity(Path(host.path), given.address, given.port)
+        segment.name(own_identity)
         agent = Agent(
             segment,
             Seal(given.key),
-            identity(Path(host.path), given.address, given.port),
+            own_identity,
             secrets.randbits(64) | 1,
             wire.send,
             tell,

@@ -17,6 +17,8 @@ EGRESS, INGRESS = 0, 1  # enum mfs_direction
 MOST_PORTS: int = lib.MFS_MESSAGE_PORTS_MAX  # of a host
 MOST_WORKERS: int = lib.MFS_FAR_OWN_MAX  # of a host
 WORKERS_A_MESSAGE: int = lib.MFS_MESSAGE_WORKERS_MAX
+VERDICTS_A_MESSAGE: int = lib.MFS_MESSAGE_VERDICTS_MAX
+MOST = {"worker": WORKERS_A_MESSAGE, "ask": VERDICTS_A_MESSAGE, "verdict": VERDICTS_A_MESSAGE}
 NO_LEVEL: int = lib.MFS_FAR_NO_LEVEL  # nothing waits; no limit
 
 
@@ -63,6 +65,14 @@ class Limit(NamedTuple):
     for_ns: int
 
 
+class Verdict(NamedTuple):
+    """Is a request of the sender's given up (enum mfs_verdict)? As an ask: one of the receiver's,
+    and what the sender has been told of it."""
+
+    key: int
+    verdict: int
+
+
 class Page(NamedTuple):
     """Which part of ports and workers this datagram has, and of how many."""
 
@@ -84,6 +94,8 @@ class Message:
     workers: list[Worker] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
+    asks: list[Verdict] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
 
 CLAIM = ("port", "level", "span_ns", "waiting_bytes", "inflight_bytes", "done_bytes")
@@ -124,6 +136,8 @@ def message_of(body: Any) -> Message:
         ],
         claims=claims_of(body),
         limits=limits_of(body),
+        asks=[Verdict(one.key, one.verdict) for one in body.asks[0 : body.ask_count]],
+        verdicts=[Verdict(one.key, one.verdict) for one in body.verdicts[0 : body.verdict_count]],
     )
 
 
@@ -140,11 +154,13 @@ def pack(message: Message) -> bytes:
     rows: dict[str, list[Any]] = {
         "claim": [tuple(one) for one in message.claims],
         "limit": [tuple(one) for one in message.limits],
+        "ask": [tuple(one) for one in message.asks],
+        "verdict": [tuple(one) for one in message.verdicts],
         "port": [(one.direction, one.name.encode(errors="replace")) for one in message.ports],
         "worker": [tuple(one) for one in message.workers],
     }
     for kind, found in rows.items():
-        if len(found) > (WORKERS_A_MESSAGE if kind == "worker" else MOST_PORTS):
+        if len(found) > MOST.get(kind, MOST_PORTS):
             raise ValueError(f"{len(found)} entries are more than a datagram holds")
         setattr(body, f"{kind}_count", len(found))
         setattr(body, f"{kind}s", found)

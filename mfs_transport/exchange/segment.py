@@ -61,6 +61,10 @@ class HostSegment:
     def close(self) -> None:
         lib.mfs_agent_segment_close(self._handle)
 
+    def name(self, identity: int) -> None:
+        """Of the agent among agents, by which requests of this host are followed."""
+        lib.mfs_agent_segment_name(self._handle, identity)
+
     def fill(self, ops: Any) -> None:
         lib.mfs_agent_segment_ops(self._handle, ops)
 

@@ -99,6 +99,38 @@ static double seed_Bps(void *context, const struct mfs_agent_port *port)
     return 125e6;
 }
 
+static uint32_t follows(void *context, struct mfs_follow *rows, uint32_t room)
+{
+    const uint32_t count = (uint32_t)input_below(claimed, 4);
+
+    (void)context;
+    NEED(room >= 4);
+    for (uint32_t i = 0; i < count; i++)
+        rows[i] = (struct mfs_follow){(uint32_t)input_below(claimed, MFS_FOLLOWS_MAX + 2),
+                                      99 + input_below(claimed, 4), 1 + input_below(claimed, 4)};
+    return count;
+}
+
+static uint64_t version(void *context)
+{
+    (void)context;
+    return input_below(claimed, 2);
+}
+
+static uint32_t own_verdict(void *context, uint64_t key)
+{
+    (void)context, (void)key;
+    return (uint32_t)input_below(claimed, MFS_VERDICT_ALL + 1);
+}
+
+static void verdict(void *context, const struct mfs_follow *follow, uint32_t says, int64_t for_ns)
+{
+    (void)context;
+    NEED(follow->place < MFS_FOLLOWS_MAX && follow->owner != 0);
+    NEED(says <= MFS_VERDICT_ALL);
+    NEED(for_ns >= 0 && for_ns <= MFS_VERDICT_HOLD_NS);
+}
+
 static void frames_check(void)
 {
     static struct mfs_message body;
@@ -180,7 +212,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .boot = BOOT,
         .close = close_fake,
         .open = open_fake,
-        .ops = {NULL, attend, claims, own_claims, limit, guest, seed_Bps},
+        .ops = {NULL, attend, claims, own_claims, limit, guest, seed_Bps, follows, version, version,
+                own_verdict, verdict},
     };
     struct input input = {data, size};
     struct mfs_message raw;

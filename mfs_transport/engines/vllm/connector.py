@@ -8,7 +8,8 @@
     computed, received, sent, gone         <==    the wrapped connector's own answers
 
 A request is registered on the host of its scheduler; workers on that host find it by its
-name, workers on another one register it with the time that the message says is left.
+name, workers on another one register it with the time that the message says is left, and
+follow its verdict (../../verdict.py).
 
     prefill   it computes, and its KV goes (or is fetched) to decode:  stage p2d
     decode    its KV comes from prefill:                               stage p2d
@@ -26,8 +27,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ... import config, control
-from ...native import NEVER, ffi, lib, now_ns
+from ... import config, control, verdict
+from ...native import NEVER, InputError, ffi, lib, now_ns
 from . import deadline
 from .batch import Batch
 from .estimate import Estimates
@@ -90,6 +91,7 @@ class Active:
     kind: str  # prefill or decode
     tokens: int
     slo_class: str
+    owner: dict[str, Any]  # by what the host that decides about it is known; {}: this one does
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class Scheduler:
             hold_s=shape.hold_s,
             host=self.host,
         )
-        self.active[name] = Active(request, kind, tokens, found.slo_class)
+        owner = self._follow(request, params) if kind == "decode" else {}
+        self.active[name] = Active(request, kind, tokens, found.slo_class, owner)
         _carriers[name] += 1
         self._new.append(name)
         if kind == "decode":
@@ -171,6 +174,17 @@ class Scheduler:
             self.arriving.replan()
         else:
             self.unit.enqueue(request)
+
+    def _follow(self, request: control.Request, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The host of its prefill decides about a request whose KV comes from there."""
+        try:
+            if params and verdict.follow(request, params):
+                return {verdict.OWNER: params[verdict.OWNER]}
+        except InputError as error:
+            self.complain(request.name, str(error))
+        except OSError as error:
+            faults.note("verdict", error)
+        return {}
 
     def complain(self, name: str, complaint: str) -> None:
         self.complaints += 1
@@ -195,6 +209,7 @@ class Scheduler:
         _handed_on.add(name)
         params[deadline.LEFT] = round(left, 3)
         params[deadline.CLASS] = active.slo_class
+        params.update(verdict.words(active.request))
 
     def computed(self, name: str) -> None:
         """Its prompt is: those behind it in the queue compute now."""
@@ -259,8 +274,10 @@ class Scheduler:
             for name in self._new
             if name in self.active
         }
+        owners = {name: words for name in new if (words := self._owner(self.active[name]))}
         message = {
             "new": new,
+            "owners": owners,
             "gone": self._gone,
             "prefills": prefills,
             "tokens": tokens,
@@ -268,6 +285,10 @@ class Scheduler:
         }
         self._new, self._gone = [], []
         return {name: value for name, value in message.items() if value}
+
+    def _owner(self, active: Active) -> dict[str, Any]:
+        """For workers on other hosts."""
+        return active.owner or verdict.words(active.request)
 
     def step_ended(self) -> None:
         """Output of the oldest step has come."""
@@ -330,11 +351,19 @@ class Worker:
                     hold_s=self.shape.hold_s,
                     host=self.host,
                 )
+                self._follow(name, message.get("owners", {}).get(name))
         names = [name for name in message.get("prefills", ()) if name in self.kinds]
         if names:
             self.batch = Batch(self.host, names)
         self.tokens = message.get("tokens", 0)
         self.collective_s = message.get("collective_s")
+
+    def _follow(self, name: str, words: Mapping[str, Any] | None) -> None:
+        try:
+            if words:
+                verdict.follow(self.own[name], words)
+        except OSError as error:
+            faults.note("verdict", error)
 
     def _known(self, name: str) -> bool:
         facts = ffi.new("struct mfs_facts *")
