@@ -46,7 +46,7 @@ class Peer(Protocol):
         """Write to that one from now on."""
 
     def post(self, here: int, there: int, size: int, name: str, ttft_s: float | None) -> Any:
-        """Begin to write; what `done` wants to see."""
+        """Begin to write; what `done` wants to see. name "": of no request."""
 
     def done(self, transfer: Any) -> bool:
         """Has it arrived? OSError: it failed."""
@@ -77,9 +77,12 @@ class Nixl:
         local = self.agent.get_xfer_descs([(here, size, 0)], "DRAM")
         remote = self.agent.get_xfer_descs([(there, size, 0)], "DRAM")
         handle = self.agent.initialize_xfer("WRITE", local, remote, self.peer)
-        self.count += 1
-        request = mfs.register(f"{os.getpid()}-{name}-{self.count}", ttft_s=ttft_s)
-        self.agent.tag(handle, request, "p2d")
+        if name:
+            self.count += 1
+            # in each pod it is process 1
+            whose = f"{os.uname().nodename}-{os.getpid()}"
+            request = mfs.register(f"{whose}-{name}-{self.count}", ttft_s=ttft_s)
+            self.agent.tag(handle, request, "p2d")
         self.agent.transfer(handle)
         return handle
 
@@ -190,11 +193,13 @@ class Party:
         }
 
     def background(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Keep the port full until told; bytes that are done since `mark`."""
+        """Keep the port full until told; bytes that are done since `mark`. With deadlines, if not
+        told otherwise: name, ttft_s."""
         pause_s = order.get("pause_s", PAUSE_S)
+        name, ttft_s = order.get("name", "background"), order.get("ttft_s", 60.0)
 
         def post(i: int) -> Any:
-            return self.post(i * self.block, 8 * MIB, "background", 60.0)
+            return self.post(i * self.block, 8 * MIB, name, ttft_s)
 
         handles = [post(i) for i in range(BACKGROUND)]
         self.channel.send({})

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -203,4 +204,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -47,6 +47,7 @@ from typing import Any
 import _soak_world as world
 import click
 from _chaos_scene import SCENES, Hang, Scene, Wrong
+from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -215,4 +216,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

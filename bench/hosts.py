@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 from _process import DESCRIPTOR, Process, environment
 
 from mfs_transport import json_report
@@ -394,4 +395,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

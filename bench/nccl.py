@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 from rich.console import Console
 
 from mfs_transport import json_report
@@ -400,4 +401,4 @@ def main(**options: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

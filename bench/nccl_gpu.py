@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -292,4 +293,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--rank"]:
         rank_main()
     else:
-        main()
+        begin(main)

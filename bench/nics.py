@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 from _party import MIB
 from _process import DESCRIPTOR, Process, environment
 
@@ -193,4 +194,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

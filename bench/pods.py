@@ -21,84 +21,48 @@ each; and, in `shared`, while one of those goes wrong 30 ms after the urgent wri
 headers included, of what its shaper lets through. `cost` is the median with a fault less the median
 beside without one.
 
+With --weights, as many pods as there are weights keep 8 writes without a deadline posted each, and
+what is measured is each one's share of their bytes, over a span. Their weight is MFS_WEIGHT, or the
+io.weight that they see; the last pod goes wrong in the same ways, and in `goes on` it runs again.
+`off` is how far the share that is furthest from its due is from it, and `lost` for how long the
+port has not been used in the span that begins with the fault, by what it carried before.
+
     mfs bench pods --rounds 5 --json out/pods.json
+    mfs bench pods --weights 100:300:200 --rounds 3
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 from _party import MIB
-from _talk import Talk
+from _pods_process import FILLED_S, PAUSE_S, Process
+from _pods_weights import BY, Options, Weights, measure_all
+from _pods_weights import table as weights_table
 
 from mfs_transport import json_report, shared_segment
 from mfs_transport.commands._files import ResultFile
-from mfs_transport.native import UCX_SHIM
 from mfs_transport.observe.segment import look
 from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
 from mfs_transport.testbed import network, pods
-from mfs_transport.ucx_env import modules_environment
 
 LINK_BPS = 125e6
 SYSTEMS = ("plain", "own", "shared")
 FAULTS = ("stopped", "killed", "rubbish")
-PARTY = Path(__file__).with_name("_party.py")
-BLOCK_MIB = 8  # of each write in the background
-FILLED_S = 1.0  # until the port is full, and its speed is known
-PAUSE_S = 0.0005  # between two looks of a pod in the background
 BEFORE_S = 0.5
 FAULT_S = 0.03
 AFTER_S = 1.0
-
-
-class Process(Talk):
-    """A party in a pod, or at the other end."""
-
-    def __init__(self, place: network.Place, system: str, segment: str) -> None:
-        ours, theirs = socket.socketpair()
-        env = {
-            **os.environ,
-            **modules_environment(os.environ),
-            "UCX_TLS": "tcp",
-            "UCX_NET_DEVICES": place.device,
-            "NIXL_LOG_LEVEL": "ERROR",
-            "OMP_NUM_THREADS": "1",
-            "NIXL_UCX_DEEPBIND": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "MFS_SEGMENT": segment,
-        }
-        env.pop("MFS_ENABLE", None)
-        if system != "plain":
-            env |= {"MFS_ENABLE": "1", "LD_PRELOAD": str(UCX_SHIM)}
-        # what enters the pod is started without the shim
-        preload = [f"LD_PRELOAD={env.pop('LD_PRELOAD')}"] if "LD_PRELOAD" in env else []
-        party = [sys.executable, str(PARTY), system, place.name, str(theirs.fileno())]
-        self.launcher = subprocess.Popen(
-            [*place.command, "env", *preload, *party, str(BLOCK_MIB)],
-            env=env,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        super().__init__(place.name, ours)
-        self.place = place
-
-    def hit(self, with_signal: int) -> None:
-        os.kill(pods.first_process(self.launcher.pid), with_signal)
-
-    def end(self) -> None:
-        self.file.close()
-        self.launcher.kill()
-        self.launcher.wait()
 
 
 class Scene:
@@ -167,30 +131,35 @@ class Scene:
             process.end()
 
 
-def measure(scene: Scene, size: int, faults: bool) -> dict[str, tuple[float, float]]:
+def measure(scene: Scene, size: int, faults: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     found = {"alone": (scene.alone(size), 0.0)}
     scene.fill()
     found["beside"] = scene.beside(size)
     scene.drain()
-    for fault in FAULTS if faults else ():
+    for fault in faults:
         found |= scene.wrong(fault, size)
     return found
 
 
 def inside(
-    count: int, users: int, rounds: int, systems: list[str], size: int, json_path: Path | None
+    count: int,
+    users: int,
+    rounds: int,
+    systems: tuple[str, ...],
+    faults: tuple[str, ...],
+    size: int,
+    json_path: Path | None,
 ) -> None:
     console = make_console()
-    node = pods.Node(LINK_BPS)
-    shared_segment.create(node.shared / "host", pods.GROUP)
+    node = made()
     places = [node.add(number % users) for number in range(count)]
     records: list[dict[str, Any]] = []
     processes: list[str] = []
     for system in systems:
-        with_faults = system == "shared"
         scene = Scene(node, places, system)
-        runs = [measure(scene, size, with_faults) for _ in track(range(rounds), f"{system}, round")]
-        if with_faults:
+        wrong = faults if system == "shared" else ()
+        runs = [measure(scene, size, wrong) for _ in track(range(rounds), f"{system}, round")]
+        if system == "shared":
             processes = sorted(look(str(node.shared / "host")).processes)
         scene.end()
         records += summary(system, runs)
@@ -200,8 +169,19 @@ def inside(
     if json_path:
         more = {"pods": count, "users": users, "size_bytes": size, "link_Bps": LINK_BPS}
         json_report.write(json_path, records, processes=processes, **more)
-    sys.stdout.flush()
-    os._exit(0)  # pid 1 of its namespace: everything else ends with it
+
+
+def made() -> pods.Node:
+    node = pods.Node(LINK_BPS)
+    shared_segment.create(node.shared / "host", pods.GROUP)
+    return node
+
+
+def inside_by_weight(options: Options, json_path: Path | None) -> None:
+    records = measure_all(made(), options)
+    make_console().print(weights_table(records))
+    if json_path:
+        json_report.write(json_path, records, **asdict(options))
 
 
 def summary(system: str, runs: list[dict[str, tuple[float, float]]]) -> list[dict[str, Any]]:
@@ -216,6 +196,7 @@ def summary(system: str, runs: list[dict[str, tuple[float, float]]]) -> list[dic
             "ms": medians[case],
             "min_ms": times[case][0],
             "max_ms": times[case][-1],
+            "each_ms": [1e3 * run[case][0] for run in runs],
             "times_alone": statistics.median(run[case][0] / run["alone"][0] for run in runs),
             "cost_ms": None if case in ("alone", "beside") else medians[case] - medians["beside"],
             "wire": None if case == "alone" else statistics.median(run[case][1] for run in runs),
@@ -265,6 +246,34 @@ def table(records: list[dict[str, Any]]) -> Table:
     type=click.IntRange(1, 64),
     help="MiB of the urgent write.",
 )
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=click.Choice(FAULTS),
+    default=FAULTS,
+    help="What goes wrong; all if not given.",
+)
+@click.option(
+    "--weights",
+    type=Weights(),
+    help="Shares by these weights instead, one for each pod.",
+)
+@click.option(
+    "--by",
+    multiple=True,
+    type=click.Choice(BY),
+    default=BY,
+    help="Who says the weights; both if not given.",
+)
+@click.option(
+    "--span",
+    "span_s",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60.0),
+    help="Seconds over which bytes are counted, with --weights.",
+)
 @click.option("--json", "json_path", type=ResultFile(), help="Results as JSON.")
 @click.option("--inside", "is_inside", is_flag=True, hidden=True)
 def main(
@@ -273,11 +282,21 @@ def main(
     rounds: int,
     systems: tuple[str, ...],
     size: int,
+    faults: tuple[str, ...],
+    weights: list[int] | None,
+    by: tuple[str, ...],
+    span_s: float,
     json_path: Path | None,
     is_inside: bool,
 ) -> None:
     if is_inside:
-        inside(count, users, rounds, list(systems), size * MIB, json_path)
+        if weights:
+            options = Options(weights, by, rounds, span_s, faults, users, LINK_BPS)
+            inside_by_weight(options, json_path)
+        else:
+            inside(count, users, rounds, systems, faults, size * MIB, json_path)
+        sys.stdout.flush()
+        os._exit(0)  # pid 1 of its namespace: everything else ends with it
     reason = pods.why_not()
     if reason:
         sys.exit(f"this bench needs namespaces: {reason}")
@@ -286,4 +305,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from _main import begin
+
 from mfs_transport import output_file
 
 SCHEMA_VERSION = 1
@@ -136,4 +138,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    begin(lambda: sys.exit(main()))

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import numpy as np
+from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
@@ -128,4 +129,4 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -43,6 +43,7 @@ from typing import Any
 import _soak_judge as judge
 import _soak_world as world
 import click
+from _main import begin
 
 from mfs_transport import json_report
 from mfs_transport.commands._files import PictureFile, ResultFile
@@ -328,4 +329,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -53,6 +53,7 @@ from typing import Any
 import click
 import nccl
 import ucx
+from _main import begin
 from _short import APART, quota, spinning
 from _stall_hosts import BYTES, URGENT_BYTES, Case, Cluster
 
@@ -324,4 +325,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _main import begin
 from rich.console import Console
 
 from mfs_transport import json_report
@@ -506,4 +507,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -18,6 +18,11 @@ def fail(message: object, status: int) -> int:
     return status
 
 
+def failed(error: OSError) -> int:
+    """The system's line, which names the file that it is about; the exit status."""
+    return fail(f"{error.filename}: {error.strerror}" if error.filename else error, 1)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run `mfs` with `arguments` (those of the process, if not given); the exit status."""
     try:
@@ -63,8 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError:
         return fail("this machine has too little memory for it", 1)
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else error
-        return fail(named, 1)
+        return failed(error)
     return status if isinstance(status, int) else 0
 
 

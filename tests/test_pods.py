@@ -131,5 +131,26 @@ def test_bench(tmp_path: Path) -> None:
     assert all(0 < one["wire"] <= 1.05 for name, one in cases.items() if name != "alone")
 
 
+def test_bench__shares_by_weight(tmp_path: Path) -> None:
+    """bench/pods.py --weights, short: three times the io.weight, three times the bytes."""
+    pytest.importorskip("nixl")
+    if "0::" not in Path("/proc/self/cgroup").read_text():
+        pytest.skip("no cgroups of version 2 here")
+    path = tmp_path / "weights.json"
+    command = [sys.executable, str(BENCH), "--weights", "100:300", "--rounds", "1"]
+    done = subprocess.run(
+        [*command, "--by", "io.weight", "--span", "1", "--json", str(path)],
+        env={**os.environ, "MFS_LEASE": "5s"},  # who is late on a busy machine is waited for
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(path.read_text())["results"]
+    assert (found["by"], found["case"], found["weights"]) == ("io.weight", "all", [100, 300])
+    assert 0.65 < found["shares"][1] < 0.85
+
+
 if __name__ == "__main__":
     three_pods()

@@ -364,6 +364,16 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
+WEIGHTS_ROW = {
+    "by": "MFS_WEIGHT",
+    "traffic": "no deadline",
+    "case": "goes on",
+    "shares": [0.1234] * 8,
+    "off": 12.345,
+    "lost_ms": -12345.6,
+    "wire": 0.987,
+}
+
 VERDICT = study.Verdict(CASE, 0.85, "sincronia-h", 0.1, 0.9, INTERVAL)
 OF_A_TIME = study.Verdict(CASE, 0.85, "sincronia-h", 0.1, 0.9, INTERVAL, "ttft_slos_mean")
 SUMMARIES = [
@@ -400,6 +410,7 @@ TABLES = {
     "vllm-demo": lambda width: vllm.table([vllm_row()]),
     "info": lambda width: info.grid([("MFS_SEGMENT", "/a" * 100, "environment", "words " * 30)]),
     "trace": trace_lines,
+    "bench pods --weights": lambda width: benches.load("_pods_weights").table([WEIGHTS_ROW]),
     **{
         f"bench {name}": lambda width, name=name: benches.load(name).table(BENCH_ROWS[name])
         for name in BENCH_ROWS
@@ -423,7 +434,7 @@ SIM_REPORTS = ("one", "compare", "tails", "over_load", "goodput")
 
 def test_tables__all_are_walked_over():
     made = set()
-    for path in [*(ROOT / "mfs_transport").rglob("*.py"), *BENCHES]:
+    for path in [*(ROOT / "mfs_transport").rglob("*.py"), *(ROOT / "bench").glob("*.py")]:
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "rich.table":
@@ -436,6 +447,7 @@ def test_tables__all_are_walked_over():
             ):
                 made.add(f"{path.relative_to(ROOT).with_suffix('')}:{node.name}")
     walked = {f"bench/{name}:table" for name in BENCH_ROWS} | {
+        "bench/_pods_weights:table",
         *(f"mfs_transport/sim/report:{one}" for one in SIM_REPORTS),
         *(f"mfs_transport/sim/study:{one}" for one in ("promises", "counts", "losses", "tuned")),
         *(f"mfs_transport/sim/against:{one}" for one in ("changes", "ratios")),

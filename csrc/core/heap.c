@@ -33,25 +33,56 @@ static void sift_up(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry en
     put(heap, at, entry);
 }
 
+/* Of the children that begin at `first`, which is one: two pairs, then their winners. */
+static inline uint32_t least_child(const struct mfs_heap_entry *entries, uint32_t count,
+                                   uint32_t first)
+{
+    const struct mfs_heap_entry *child = &entries[first], *left, *right;
+    uint32_t best = first;
+
+    if (first + ARITY <= count) {
+        left = child + before(child + 1, child);
+        right = child + 2 + before(child + 3, child + 2);
+        return (uint32_t)((before(right, left) ? right : left) - entries);
+    }
+    while (++first < count) {
+        if (before(&entries[first], &entries[best]))
+            best = first;
+    }
+    return best;
+}
+
 static void sift_down(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry entry)
 {
-    for (;;) {
-        uint32_t child = at * ARITY + 1, last, best;
+    while (at * ARITY + 1 < heap->count) {
+        const uint32_t best = least_child(heap->entries, heap->count, at * ARITY + 1);
 
-        if (child >= heap->count)
-            break;
-        last = child + ARITY < heap->count ? child + ARITY : heap->count;
-        best = child;
-        while (++child < last) {
-            if (before(&heap->entries[child], &heap->entries[best]))
-                best = child;
-        }
         if (!before(&heap->entries[best], &entry))
             break;
         put(heap, at, heap->entries[best]);
         at = best;
     }
     put(heap, at, entry);
+}
+
+/*
+ * The entry is the last one, and belongs near the end again: so the hole sinks to the end, where
+ * nobody asks on the way whether the entry fits, and rises from there the little that it has to.
+ */
+static void fill_hole(struct mfs_heap *heap, uint32_t at, struct mfs_heap_entry entry)
+{
+    struct mfs_heap_entry *const entries = heap->entries;
+    uint32_t *const where = heap->where;
+    const uint32_t count = heap->count;
+
+    while (at * ARITY + 1 < count) {
+        const uint32_t best = least_child(entries, count, at * ARITY + 1);
+
+        entries[at] = entries[best];
+        where[mfs_heap_item(&entries[at])] = at;
+        at = best;
+    }
+    sift_up(heap, at, entry);
 }
 
 int mfs_heap_init(struct mfs_heap *heap, uint32_t capacity)
@@ -130,12 +161,8 @@ void mfs_heap_remove(struct mfs_heap *heap, uint32_t item)
         return;
     heap->where[item] = MFS_HEAP_NOWHERE;
     last = heap->entries[--heap->count];
-    if (at == heap->count)
-        return;
-    if (at > 0 && before(&last, &heap->entries[(at - 1) / ARITY]))
-        sift_up(heap, at, last);
-    else
-        sift_down(heap, at, last);
+    if (at != heap->count)
+        fill_hole(heap, at, last);
 }
 
 void mfs_heap_rebuild(struct mfs_heap *heap)

@@ -88,7 +88,7 @@ struct mfs_chunk {
 /* What happens to a flow, for records; nothing is decided by it. */
 enum mfs_flow_event {
     MFS_FLOW_QUEUED, /* it became active and has its first level */
-    MFS_FLOW_MOVED,  /* its level changed: a promotion, or to the scavenger and back */
+    MFS_FLOW_MOVED,  /* its level changed: promoted, given up and back, its deadline gone */
     MFS_FLOW_LEFT,   /* its last queued byte has left the queue (or was taken out) */
     MFS_FLOW_COMPLETED, /* its last byte was acknowledged; of senders alone (core/departed.h) */
 };

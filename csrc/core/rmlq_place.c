@@ -11,7 +11,19 @@
 #include "core/policy_rules.h"
 #include "core/rmlq_inside.h"
 
-/* Ask the policy; a level only falls, but to the scavenger and back. */
+/* The policy has placed it where those without a deadline are. */
+static bool undated(const struct mfs_rmlq *queue, const struct mfs_facts *facts,
+                    const struct mfs_place *place)
+{
+    return facts->deadline_ns == MFS_TIME_NEVER && queue->policy->weighs &&
+           place->level == queue->params.levels - 1;
+}
+
+/*
+ * Ask the policy; a level only falls, but to the scavenger and back. And a flow that had a deadline
+ * and has none any more (its request is finished, or who had registered it has died) goes where
+ * those without one are: in its level its time of arrival would be in front of all deadlines.
+ */
 static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int64_t *recheck_ns)
 {
     uint32_t level = flow->info.level;
@@ -22,7 +34,8 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     if (queue->source.read && flow->info.tag.request != MFS_REQUEST_NONE)
         (void)queue->source.read(queue->source.ctx, flow->info.tag.request, &facts);
     queue->policy->place(&queue->params, &flow->info, &facts, queue->now_ns, &place);
-    place.level = mfs_level_next(queue->params.levels, level, place.level);
+    if (!undated(queue, &facts, &place))
+        place.level = mfs_level_next(queue->params.levels, level, place.level);
     if (level < MFS_LEVELS_MAX && place.level < level)
         queue->promotions++;
     flow->info.level = place.level;

@@ -17,8 +17,9 @@
  * chunks in a row; and who goes before whom has no circles, whatever the numbers are.
  *
  * The words lie in memory that the members share. A mark that lies before the clock's quantum, or
- * further ahead than the largest chunk of the least weight moves it, is where that quantum begins:
- * so rubbish costs its member that much of the others' bytes at most.
+ * further ahead than the largest chunk moves it, is where that quantum begins. A member knows its
+ * own weight, so a wrong mark of its own costs it a chunk of 4 MiB over its weight; of the others'
+ * marks it knows less, and takes the least weight. Of two that do not agree, neither waits.
  */
 #ifndef MFS_CORE_WEIGH_H
 #define MFS_CORE_WEIGH_H
@@ -27,14 +28,16 @@
 
 #include "core/types.h"
 
+#define MFS_WEIGHT_LEAST 1u
 #define MFS_WEIGHT_USUAL 100u
 #define MFS_WEIGHT_MAX 10000u /* weights are 1 to 10000, as those of cgroups */
 #define MFS_WEIGH_QUANTUM                                                                          \
     (UINT64_C(1) << 20) /* of a mark: bytes of a member of the usual weight                        \
                          */
 
-/* How many quanta after the clock's it is a member's turn. */
-uint64_t mfs_weigh_turn(uint64_t clock, uint64_t mark);
+/* How many quanta after the clock's it is a member's turn. weight: MFS_WEIGHT_LEAST, where it is
+ * not known. */
+uint64_t mfs_weigh_turn(uint64_t clock, uint64_t mark, uint32_t weight);
 /* A chunk of a member begins. weight: 1..MFS_WEIGHT_MAX. */
 void mfs_weigh_sent(_Atomic uint64_t *clock, _Atomic uint64_t *mark, uint32_t weight,
                     uint64_t bytes);

@@ -67,17 +67,19 @@ static void publish(void *ctx, const struct mfs_told *told, int64_t now_ns)
 static inline mfs_rank_t weighed(const struct place *place, uint32_t i, mfs_rank_t rank)
 {
     const struct mfs_port_cell *port = place->port->cell;
+    const struct mfs_weigher *own = place->sender ? &place->sender->weigher : NULL;
     uint32_t member;
     uint64_t clock;
 
-    if (!place->sender || mfs_rank_level(rank) != place->sender->weigher.level)
+    if (!own || mfs_rank_level(rank) != own->level)
         return rank;
     member = mfs_get(&port->member_of[i]);
     if (member == place->member || member == 0 || member > MFS_SENDERS_MAX)
         return rank;
     clock = mfs_get(&port->weigh_clock);
-    return mfs_weigh_rank(rank, mfs_weigh_turn(clock, mfs_get(&port->members[member - 1].mark)),
-                          mfs_weigh_turn(clock, mfs_get(place->sender->weigher.mark)));
+    return mfs_weigh_rank(
+        rank, mfs_weigh_turn(clock, mfs_get(&port->members[member - 1].mark), MFS_WEIGHT_LEAST),
+        mfs_weigh_turn(clock, mfs_get(own->mark), own->weight));
 }
 
 /* place: who looks, from a cell of the port; NULL: from beside it. False: somebody in the way does

@@ -3,9 +3,9 @@
 
     pod: eth0 ==veth== bridge of the node -- uplink (HTB: the node's port) ==veth== peer: eth0
 
-A pod has its own network, process, mount, IPC, UTS and user namespace and its own /dev/shm, and
-runs as one of the node's users, in a group that all pods are in. What it shares with the others is
-the node's port and the folder `shared`. `Node` is to be used by root, inside
+A pod has its own network, process, mount, IPC, cgroup, UTS and user namespace and its own /dev/shm,
+and runs as one of the node's users, in a group that all pods are in. What it shares with the others
+is the node's port and the folder `shared`. `Node` is to be used by root, inside
 `network.enter_command`; pod.py enters pods.
 """
 
@@ -32,7 +32,8 @@ def why_not() -> str | None:
     reason = network.why_not_namespaces()
     if reason:
         return reason
-    trial = ["unshare", "--user", "--pid", "--ipc", "--uts", "--mount", "--fork", "true"]
+    trial = ["unshare", "--user", "--pid", "--ipc", "--uts", "--mount", "--cgroup"]
+    trial += ["--fork", "true"]
     done = subprocess.run(trial, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
@@ -69,7 +70,7 @@ class Node:
     def __init__(self, link_Bps: float) -> None:
         network.find_tools()
         self._link_Bps = link_Bps
-        self._count = 0
+        self._pods: list[str] = []
         run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
         os.mkdir("/run/netns")
         # what a pod's Python needs; the package may lie elsewhere
@@ -103,17 +104,18 @@ class Node:
         """The host at the other end, which is no pod."""
         return Place("peer", f"{network.PREFIX}254", "eth0", ("ip", "netns", "exec", "peer"))
 
-    def add(self, user: int) -> Place:
-        """One more pod, as the `user`-th user of the node. Its name is its host name."""
-        number = self._count
-        self._count += 1
+    def add(self, user: int, io_weight: int = 0) -> Place:
+        """One more pod, as the `user`-th user of the node. Its name is its host name. io_weight: of
+        the cgroup that it sees; 0: it sees the node's."""
+        number = len(self._pods)
         name = f"pod{number}"
+        self._pods.append(name)
         run("ip", "netns", "add", name)
         run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
         run("ip", "link", "set", name, "master", "bridge", "up")
         place = self._inside(name, number + 1)
         enter = [sys.executable, str(Path(__file__).with_name("pod.py")), name]
-        enter += [str(FIRST_USER + user), str(GROUP)]
+        enter += [str(FIRST_USER + user), str(GROUP), str(io_weight)]
         return Place(name, place.address, place.device, (*place.command, *enter))
 
     def sent_bytes(self) -> int:
@@ -121,6 +123,12 @@ class Node:
         command = ["tc", "-s", "class", "show", "dev", "uplink"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return int(shown.partition(" Sent ")[2].split()[0])
+
+    def sent_by_pod(self) -> dict[str, int]:
+        """Bytes that each pod has handed to its cable ever."""
+        lines = Path("/proc/net/dev").read_text().splitlines()[2:]
+        counters = {name.strip(): rest for name, _, rest in (one.partition(":") for one in lines)}
+        return {name: int(counters[name].split()[0]) for name in self._pods}
 
 
 def first_process(launcher: int) -> int:

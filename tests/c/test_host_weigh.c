@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include "host.h"
+#include "host/config.h"
 #include "host/attach.h"
 #include "rival.h"
 
@@ -217,6 +218,67 @@ static void rubbish__somebody_always_goes(void)
     tear_down();
 }
 
+/* One bit of a mark, which then says that the member has had 256 MiB: it goes on by itself. */
+static void rubbish__in_a_mark_costs_some_chunks(void)
+{
+    uint64_t first, second;
+
+    if (!set_up(&weighing, true))
+        return;
+    rival_waits(&one, undated(5), MUCH, start_ns);
+    rival_waits(&two, undated(9), MUCH, start_ns);
+    run(20 * MB, &first, &second);
+    *one.sender->weigher.mark ^= UINT64_C(1) << 28;
+    run(40 * MB, &first, &second);
+    CHECK(about(first, 20 * MB) && about(second, 20 * MB));
+    tear_down();
+}
+
+static uint64_t take_all(struct rival *rival, int64_t now_ns)
+{
+    uint64_t taken = 0;
+
+    while (taken < 20 * MB && rival_next(rival, KB64, now_ns) == 0) {
+        taken += rival->chunk.length;
+        rival_done(rival, rival->chunk.length, now_ns);
+    }
+    return taken;
+}
+
+/* It is waited for as long as it may only be late, and its share is the others' by their weights.
+ * When it goes on, it has saved nothing up. */
+static void stopped__costs_the_others_a_lease(void)
+{
+    uint64_t first, second, third = 0, taken;
+    struct rival three;
+
+    setenv("MFS_LEASE", "20ms", 1);
+    if (!set_up(&weighing, true) || unshare(CLONE_NEWIPC) != 0)
+        return;
+    join(&three, &weighing);
+    two.sender->weigher.weight = 300;
+    three.sender->weigher.weight = 200;
+    rival_waits(&one, undated(5), MUCH, start_ns);
+    rival_waits(&two, undated(9), MUCH, start_ns);
+    rival_waits(&three, undated(7), MUCH, start_ns);
+    /* now it does not look any more: the others stop where it is its turn, soon */
+    for (first = 0; (taken = take_all(&one, start_ns) + take_all(&two, start_ns)) > 0;)
+        CHECK((first += taken) < 20 * MB);
+    start_ns += mfs_config_get()->lease;
+    CHECK_EQ(take_all(&one, start_ns) + take_all(&two, start_ns), 0);
+    start_ns += 1;
+    run(120 * MB, &first, &second);
+    CHECK(about(first, 30 * MB) && about(second, 90 * MB));
+    for (first = second = 0; first + second + third < 120 * MB;) {
+        first += take_all(&one, start_ns);
+        second += take_all(&two, start_ns);
+        third += take_all(&three, start_ns);
+    }
+    CHECK(about(first, 20 * MB) && about(second, 60 * MB) && about(third, 40 * MB));
+    rival_leave(&three);
+    tear_down();
+}
+
 static const struct test tests[] = {
     TEST(members__share_by_weight),
     TEST(members__share_untagged_traffic),
@@ -225,6 +287,8 @@ static const struct test tests[] = {
     TEST(one_member__in_order_of_arrival),
     TEST(policy__that_does_not_weigh),
     TEST(rubbish__somebody_always_goes),
+    TEST(rubbish__in_a_mark_costs_some_chunks),
+    TEST(stopped__costs_the_others_a_lease),
 };
 
 TEST_MAIN(tests)

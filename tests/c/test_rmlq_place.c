@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When the queue asks its policy, and what it is told. */
-#include "core/rmlq.h"
+#include "core/rmlq_inside.h"
 
 #include "test.h"
 
@@ -196,10 +196,82 @@ static void share__a_late_comer_shares_from_now_on(void)
     tear_down();
 }
 
+static int64_t deadline_ns[3]; /* of each request; 0: it is not known any more */
+static uint64_t facts_version;
+
+static uint64_t version_of_facts(void *ctx)
+{
+    (void)ctx;
+    return facts_version;
+}
+
+static bool facts_of(void *ctx, uint64_t request, struct mfs_facts *facts)
+{
+    (void)ctx;
+    if (deadline_ns[request] == 0)
+        return false;
+    facts->deadline_ns = deadline_ns[request];
+    return true;
+}
+
+static uint64_t request_of_next(void)
+{
+    struct mfs_head head;
+    struct mfs_chunk chunk;
+
+    mfs_rmlq_best(queue, MFS_VOQ_OPEN, MFS_TAGGED, 128, &head);
+    mfs_rmlq_take(queue, head.voq, MFS_TAGGED, 128, &chunk);
+    return chunk.tag.request;
+}
+
+/* Its request is finished, or who had registered it has died: it goes behind those that have a
+ * deadline, and not in front of them by the time at which it came. */
+static void deadline__that_is_gone(const char *policy)
+{
+    const int64_t second = 1000000000, now_ns = 100 * second;
+    struct mfs_rmlq_config config;
+    struct mfs_op first, other;
+
+    mfs_rmlq_config_init(&config);
+    config.policy = mfs_policy_find(policy);
+    config.params.rate_Bps = UINT64_C(1) << 30;
+    config.facts = (struct mfs_facts_source){NULL, version_of_facts, facts_of};
+    CHECK_EQ(mfs_rmlq_create(&config, &queue), 0);
+    CHECK_EQ(mfs_voq_open(queue, &voq), 0);
+    deadline_ns[1] = now_ns + 10 * second;
+    deadline_ns[2] = now_ns + 20 * second;
+    push(&first, 1, 1024);
+    push(&other, 2, 1024);
+    mfs_rmlq_place_due(queue, now_ns);
+    CHECK_EQ(request_of_next(), 1);
+    deadline_ns[1] = 0;
+    facts_version++;
+    mfs_rmlq_place_due(queue, now_ns);
+    CHECK_EQ(request_of_next(), 2);
+    deadline_ns[1] = now_ns + second; /* and back */
+    facts_version++;
+    mfs_rmlq_place_due(queue, now_ns);
+    CHECK_EQ(request_of_next(), 1);
+    CHECK_EQ(mfs_rmlq_remove(queue, &first), 0);
+    CHECK_EQ(mfs_rmlq_remove(queue, &other), 0);
+    tear_down();
+}
+
+static void deadline__that_is_gone_under_mfs(void)
+{
+    deadline__that_is_gone("mfs");
+}
+
+static void deadline__that_is_gone_under_edf(void)
+{
+    deadline__that_is_gone("edf");
+}
+
 static const struct test tests[] = {
     TEST(recheck__of_the_past_and_of_now),        TEST(recheck__at_its_time),
     TEST(rate__small_changes_are_ignored),        TEST(share__a_turn_out_of_order_moves_no_clock),
-    TEST(share__a_late_comer_shares_from_now_on),
+    TEST(share__a_late_comer_shares_from_now_on), TEST(deadline__that_is_gone_under_mfs),
+    TEST(deadline__that_is_gone_under_edf),
 };
 
 TEST_MAIN(tests)

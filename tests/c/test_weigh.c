@@ -15,16 +15,19 @@ struct world {
 };
 
 /* The member among those of the mask whose turn it is; the first of equals. */
-static uint32_t best_of(const struct world *world, uint32_t mask)
+static uint32_t best_of(const struct world *world, uint32_t mask, const uint32_t *weights)
 {
     const uint64_t clock = mfs_get(&world->clock);
-    uint32_t best = UINT32_MAX;
+    uint64_t least = UINT64_MAX;
+    uint32_t best = 0;
 
     for (uint32_t i = 0; i < 4; i++) {
-        if ((mask >> i & 1) &&
-            (best == UINT32_MAX || mfs_weigh_turn(clock, mfs_get(&world->marks[i])) <
-                                       mfs_weigh_turn(clock, mfs_get(&world->marks[best]))))
+        const uint64_t turn = mfs_weigh_turn(clock, mfs_get(&world->marks[i]), weights[i]);
+
+        if ((mask >> i & 1) && turn < least) {
+            least = turn;
             best = i;
+        }
     }
     return best;
 }
@@ -35,7 +38,7 @@ static void send(struct world *world, uint32_t mask, const uint32_t *weights, ui
 {
     memset(world->sent, 0, sizeof(world->sent));
     for (uint64_t sent = 0; sent < bytes; sent += chunk) {
-        const uint32_t i = best_of(world, mask);
+        const uint32_t i = best_of(world, mask, weights);
 
         mfs_weigh_sent(&world->clock, &world->marks[i], weights[i], chunk);
         world->sent[i] += chunk;
@@ -84,8 +87,8 @@ static void idle__saves_nothing_up(void)
     CHECK(world.sent[0] >= 48 * MB && world.sent[0] <= 52 * MB);
 }
 
-/* The order has no circles, whatever stands in the words: a turn is a number. And rubbish costs at
- * most what the largest chunk of the least weight may. */
+/* The order has no circles, whatever stands in the words: a turn is a number. And rubbish in its
+ * own mark costs a member no more than its largest chunk may. */
 static void rubbish__costs_a_chunk(void)
 {
     static const uint32_t weights[4] = {100, 100, 100, 100};
@@ -98,10 +101,28 @@ static void rubbish__costs_a_chunk(void)
             struct world world = {.clock = words[clock], .marks = {words[mark], words[clock]}};
 
             send(&world, 3, weights, 64 * KB, 1000 * MB);
-            CHECK(world.sent[0] >= 295 * MB && world.sent[1] >= 295 * MB);
+            CHECK(world.sent[0] >= 495 * MB && world.sent[1] >= 495 * MB);
             send(&world, 3, weights, 64 * KB, 1000 * MB);
             CHECK(world.sent[0] >= 498 * MB && world.sent[0] <= 502 * MB);
         }
+    }
+}
+
+/* The largest chunk is none, also of the least weight and with the clock at the end of a quantum.
+ */
+static void mark__of_the_largest_chunk_is_believed(void)
+{
+    static const uint32_t weights[] = {MFS_WEIGHT_LEAST, MFS_WEIGHT_USUAL, MFS_WEIGHT_MAX};
+
+    for (size_t i = 0; i < COUNT(weights); i++) {
+        const uint64_t step = 4 * MB * MFS_WEIGHT_USUAL / weights[i];
+        _Atomic uint64_t clock = MB - 1, mark = MB - 1;
+
+        mfs_weigh_sent(&clock, &mark, weights[i], 4 * MB);
+        CHECK_EQ_AT(mark, MB - 1 + step, i);
+        CHECK_EQ_AT(mfs_weigh_turn(clock, mark, weights[i]), (MB - 1 + step) / MB, i);
+        mfs_set(&mark, mfs_get(&mark) + 2 * MB);
+        CHECK_EQ_AT(mfs_weigh_turn(clock, mark, weights[i]), 0, i);
     }
 }
 
@@ -120,6 +141,7 @@ static const struct test tests[] = {
     TEST(shares__by_weight),
     TEST(idle__saves_nothing_up),
     TEST(rubbish__costs_a_chunk),
+    TEST(mark__of_the_largest_chunk_is_believed),
     TEST(rank__among_equals_is_as_it_was),
 };
 
