@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +33,14 @@ def load(name: str) -> ModuleType:
 _loaded: dict[str, ModuleType] = {}
 
 
-def measured(name: str, folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+def measured(
+    name: str, folder: Path, *arguments: str, **variables: str
+) -> tuple[dict[str, Any], str]:
     """What bench/NAME.py writes to its file, and what it says on stderr; it must end well."""
     path = folder / f"{name}.json"
     done = subprocess.run(
         [sys.executable, str(BENCH / f"{name}.py"), *arguments, "--json", str(path)],
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=300,

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benches
 import pytest
 
 from mfs_transport import node as node_folder
@@ -18,7 +19,6 @@ from mfs_transport.observe.segment import Look, look
 from mfs_transport.testbed import network, pods
 
 REASON = pods.why_not()
-BENCH = Path(__file__).parent.parent / "bench" / "pods.py"
 
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no pods here: {REASON}")
 
@@ -113,17 +113,19 @@ def test_segment__is_shared_by_pods_of_two_users() -> None:
 def test_bench(tmp_path: Path) -> None:
     """bench/pods.py, short: that it runs, and what its file says."""
     pytest.importorskip("nixl")
-    path = tmp_path / "pods.json"
-    command = [sys.executable, str(BENCH), "--pods", "3", "--users", "2", "--rounds", "1"]
-    done = subprocess.run(
-        [*command, "--size", "4", "--system", "shared", "--json", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    arguments = (
+        "--pods",
+        "3",
+        "--users",
+        "2",
+        "--rounds",
+        "1",
+        "--size",
+        "4",
+        "--system",
+        "shared",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(path.read_text())
+    document, _ = benches.measured("pods", tmp_path, *arguments)
     assert document["processes"] == ["1@pod0", "1@pod1", "1@pod2"]
     cases = {one["case"]: one for one in document["results"]}
     assert list(cases) == ["alone", "beside", "stopped", "killed", "rubbish", "after"]
@@ -136,18 +138,10 @@ def test_bench__shares_by_weight(tmp_path: Path) -> None:
     pytest.importorskip("nixl")
     if "0::" not in Path("/proc/self/cgroup").read_text():
         pytest.skip("no cgroups of version 2 here")
-    path = tmp_path / "weights.json"
-    command = [sys.executable, str(BENCH), "--weights", "100:300", "--rounds", "1"]
-    done = subprocess.run(
-        [*command, "--by", "io.weight", "--span", "1", "--json", str(path)],
-        env={**os.environ, "MFS_LEASE": "5s"},  # who is late on a busy machine is waited for
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = json.loads(path.read_text())["results"]
+    arguments = ("--weights", "100:300", "--rounds", "1", "--by", "io.weight", "--span", "1")
+    patient = {"MFS_LEASE": "5s"}  # who is late on a busy machine is waited for
+    document, _ = benches.measured("pods", tmp_path, *arguments, **patient)
+    (found,) = document["results"]
     assert (found["by"], found["case"], found["weights"]) == ("io.weight", "all", [100, 300])
     assert 0.65 < found["shares"][1] < 0.85
 
