@@ -193,6 +193,7 @@ static __attribute__((noinline, cold)) void place_again(const struct place *plac
 {
     (void)mfs_process_overwritten(place->host);
     mfs_set(&place->cell->owner, place->owner);
+    mfs_set(&place->port->cell->member_of[place->number - 1], place->member);
     if (mfs_get(&place->port->cell->senders_high) < place->number)
         mfs_publish(&place->port->cell->senders_high, place->number);
 }

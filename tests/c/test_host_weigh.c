@@ -234,6 +234,31 @@ static void rubbish__in_a_mark_costs_some_chunks(void)
     tear_down();
 }
 
+/* All over a sender's place: it says at its next look who it is. */
+static void rubbish__over_a_place_is_put_right_at_a_look(void)
+{
+    struct mfs_port_cell *port;
+    uint64_t first, second;
+    uint8_t members[2];
+
+    if (!set_up(&weighing, true))
+        return;
+    port = &host->segment->ports[0];
+    rival_waits(&one, undated(5), MUCH, start_ns);
+    rival_waits(&two, undated(9), MUCH, start_ns);
+    run(20 * MB, &first, &second);
+    for (int i = 0; i < 2; i++) {
+        members[i] = port->member_of[i];
+        port->member_of[i] = 77;
+        port->senders[i].owner = 123456;
+    }
+    (void)rival_next(&one, KB64, start_ns); /* for that look neither may go */
+    (void)rival_next(&two, KB64, start_ns);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ_AT(port->member_of[i], members[i], i);
+    tear_down();
+}
+
 static uint64_t take_all(struct rival *rival, int64_t now_ns)
 {
     uint64_t taken = 0;
@@ -288,6 +313,7 @@ static const struct test tests[] = {
     TEST(policy__that_does_not_weigh),
     TEST(rubbish__somebody_always_goes),
     TEST(rubbish__in_a_mark_costs_some_chunks),
+    TEST(rubbish__over_a_place_is_put_right_at_a_look),
     TEST(stopped__costs_the_others_a_lease),
 };
 
