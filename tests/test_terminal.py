@@ -300,6 +300,17 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
         }
         for system, senders in (("plain", {}), ("own", dict.fromkeys("abcdefgh", 1)))
     ],
+    "ns3": [
+        {
+            "case": "incast",
+            "variant": "exchange",
+            "tcp": "TcpLinuxReno",
+            "collective_p99_ratio": 1234.5,
+            "reads_share": 0.9876,
+            "on_time": 0.9876,
+            "link_share": 0.12345,
+        }
+    ],
     "pods": [
         {
             "system": "shared",
