@@ -95,8 +95,6 @@ class Scene:
 
     def environment(self, name: str) -> dict[str, str]:
         env = environment(self.hosts[name].device, str(self.segment(name)))
-        if self.variant != "off":
-            env.setdefault("UCX_TCP_SNDBUF", "512k")  # as the figures of docs/hosts.md have it
         if self.variant not in ("off", "local"):
             places = [self.hosts[other] for other in self.named]
             env |= agents.environment(self.hosts[name], places, self.folder / "key")
