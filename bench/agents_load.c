@@ -75,6 +75,7 @@ static void claim_begin(struct load *load, uint32_t to, int64_t ends_ns)
     mfs_set(&row->waiting_bytes, 1 << 20);
     mfs_set(&row->inflight_bytes, 256 << 10);
     mfs_publish(&row->owner, load->host->process + 1);
+    mfs_far_row_used(&load->host->segment->far, row);
     load->rows[load->count++] = row;
 }
 

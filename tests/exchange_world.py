@@ -19,7 +19,9 @@ from mfs_transport.native import ffi, lib
 KEY = bytes(range(32))
 MS = 1_000_000
 TICK_NS = MS
-BEACON_NS = 5 * MS
+BEACON_NS = 8 * MS
+CAREFUL_NS = 5 * MS  # where a datagram was lost
+LOSS_MS = 2000  # that one is remembered for
 HOLD_NS = 50 * MS
 START_NS = 10**12
 RATE_BPS = 125e6

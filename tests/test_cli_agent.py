@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mfs_transport import verdict
 from mfs_transport.exchange import launcher
 from mfs_transport.exchange.seal import new_key
 from mfs_transport.native import ffi, lib
+from mfs_transport.observe.far import far_ports
 
 MFS = [sys.executable, "-m", "mfs_transport"]
 MOST_S = 60.0  # that anything here may take
@@ -155,6 +156,42 @@ def test_agents__agree_on_who_is_given_up(hosts: list[Host]):
         until(0, follower, here)
 
 
+def attended(host: Host) -> bool:
+    return far_ports(str(host.segment)) is not None
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    ends = time.monotonic() + MOST_S
+    while not true():
+        assert time.monotonic() < ends, what
+        time.sleep(0.005)
+
+
+def hears(host: Host) -> None:
+    """Something comes from now on."""
+    came = host.wait("counts")["counts"]["received"]
+    wait_until(lambda: host.wait("counts")["counts"]["received"] > came, "its peer is heard")
+
+
+def test_agent__that_is_stopped_is_not_waited_for_and_comes_back(hosts: list[Host]):
+    first, second = hosts
+    first.start(second)
+    second.start(first)
+    with mfs.Host(str(second.segment)):
+        second.wait("peers")
+        wait_until(lambda: attended(second), "the agent is there")
+        assert second.agent
+        second.agent.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not attended(second), "nobody waits for it")
+        before = second.wait("seconds")["seconds"]
+        second.agent.send_signal(signal.SIGCONT)
+        wait_until(lambda: attended(second), "it is there again")
+        wait_until(lambda: second.wait("seconds")["seconds"] > before, "it goes on")
+        hears(first)
+        hears(second)
+    assert second.agent.poll() is None
+
+
 def test_agent__a_segment_has_one(hosts: list[Host]):
     first, second = hosts
     first.start(second)
@@ -272,6 +309,7 @@ def test_others_use__until_the_last_process_has_gone(hosts: list[Host]):
     )
     assert user.stdout
     user.stdout.readline()
-    assert launcher.others_use(str(hosts[0].segment))
-    user.communicate("\n")
-    assert not launcher.others_use(str(hosts[0].segment))
+    with mfs.Host(str(hosts[0].segment)) as host:
+        assert launcher.others_use(host)
+        user.communicate("\n")
+        assert not launcher.others_use(host)

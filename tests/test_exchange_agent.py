@@ -6,8 +6,10 @@ from __future__ import annotations
 import pytest
 from exchange_world import (
     BEACON_NS,
+    CAREFUL_NS,
     HOLD_NS,
     IN,
+    LOSS_MS,
     MS,
     OUT,
     START_NS,
@@ -325,6 +327,79 @@ def test_quiet_peers__are_told_next_to_nothing():
     assert len(between(world, 1, 0)) >= 1000 * MS // BEACON_NS - 2
 
 
+def told_in_a_second(world: World, source: int, to: int) -> int:
+    world.sent.clear()
+    world.run(1000)
+    return len(between(world, source, to))
+
+
+def test_beacon__is_slower_where_nothing_is_lost():
+    world = meet(3)
+    contended(world)
+    assert told_in_a_second(world, 0, 1) >= 1000 * MS // CAREFUL_NS - 2
+    world.run(LOSS_MS)
+    few = 1000 * MS // BEACON_NS
+    assert few - 2 <= told_in_a_second(world, 0, 1) <= few + 2
+    assert few - 2 <= told_in_a_second(world, 1, 0) <= few + 2
+    world.loss = 0.1
+    world.run(1000)
+    assert told_in_a_second(world, 0, 1) >= 1000 * MS // CAREFUL_NS - 2
+
+
+def test_beacon__a_limit_outlives_one_lost_datagram():
+    world = meet(3)
+    far = contended(world)[1]
+    world.run(LOSS_MS + 100)
+    for _ in range(20):
+        world.sent.clear()
+        world.loss = 1.0
+        while not between(world, 0, 2):
+            world.run(1)
+        world.loss = 0.0
+        for _ in range(LOSS_MS + 100):
+            world.run(1)
+            assert world.hosts[2].segment.limit_now(far)
+
+
+def test_fresh__bytes_that_move_under_a_limit_are_told_soon():
+    world = meet(3)
+    fars = contended(world)
+    world.run(LOSS_MS + 100)
+    world.sent.clear()
+    for step in range(400):
+        for number, far in enumerate(fars):
+            want = world.hosts[number + 1].segment.wants[far]
+            moved = want._replace(inflight=400_000 + step, done=step) if number == 1 else want
+            world.hosts[number + 1].segment.wants[far] = moved
+        world.run(1)
+    still, moves = len(between(world, 1, 0)), len(between(world, 2, 0))
+    assert still <= 400 * MS // BEACON_NS + 2
+    assert moves >= 400 // 5
+
+
+def test_limits__that_hold_a_peer_back_as_the_last_one_did_can_wait():
+    world = meet(4)
+    fars = [world.far(number, 0, INGRESS) for number in (1, 2, 3)]
+    for number, far in enumerate(fars):
+        world.hosts[number + 1].segment.want(far, 2, (1 + number) * 500 * MS, inflight=400_000)
+    world.run(LOSS_MS + 100)
+    first, last = world.hosts[1].segment, world.hosts[3].segment
+    world.sent.clear()
+    for step in range(200):  # its key moves
+        key_ns = first.now_ns + step * 2 * MS
+        first.wants[fars[0]] = first.wants[fars[0]]._replace(span_ns=key_ns)
+        world.run(1)
+    assert len(between(world, 0, 3)) <= 200 * MS // BEACON_NS + 2
+    assert len(between(world, 1, 0)) >= 190
+    # what lets it send, or would hold it back, is told at once
+    last.want(fars[2], 0, 0, inflight=400_000)
+    world.run(5)
+    for segment, far in ((last, fars[2]), (first, fars[0])):
+        limit = segment.limit_now(far)
+        assert limit
+        assert limit[0] == 0
+
+
 def test_busy_peers__one_datagram_a_tick_at_most():
     world = meet(3)
     contended(world)
@@ -343,6 +418,24 @@ def test_datagrams__fit_into_an_ethernet_frame():
     world.run(1000)
     assert len(world.hosts[0].segment.known) == 999
     assert max(len(datagram) for _, datagram, _, _ in world.sent) <= 1200
+
+
+def test_late_reader__what_lay_unread_for_long_is_over():
+    world = meet(3)
+    far = contended(world)[1]
+    world.loss = 1.0
+    world.sent.clear()
+    world.run(30)
+    assert world.hosts[2].segment.limit_now(far) is None
+    addresses = world.hosts[0].address, world.hosts[2].address
+    first, *_, last = [item for item in world.sent if item[2:] == addresses]
+    agent = world.hosts[2].agent
+    for at_ns, datagram, source, _ in (first, last):
+        waited_ns = world.now_ns - at_ns
+        agent.received(datagram, source, world.clock(world.hosts[2]) - waited_ns, waited_ns)
+        late = waited_ns > 20 * MS
+        assert (world.hosts[2].segment.limit_now(far) is None) == late
+    assert agent.counts.aged == 1
 
 
 # --- liars ---

@@ -8,9 +8,10 @@
  *
  * A datagram without a page has all that its sender has to say to its receiver: a claim or a limit
  * that is not in it is gone. It is sent when something has changed that matters, at most one a peer
- * and tick, again every 5 ms while there is anything to say, and every second otherwise. So a lost
+ * and tick, again every 8 ms while there is anything to say, and every second otherwise. So a lost
  * datagram is made good by the next one, and whoever is silent for 50 ms has neither claims nor
- * limits any more: hosts then decide for themselves.
+ * limits any more: hosts then decide for themselves. A limit ends by itself after 20 ms, so it
+ * outlives one lost datagram; where some were lost in the last two seconds it is told every 5 ms.
  *
  * What happens seldom is the caller's: who the peers are, their ports and workers, what people are
  * told. take() says by MFS_AGENT_ bits what that is.
@@ -116,6 +117,7 @@ struct mfs_agent_counts {
     uint64_t stale; /* replays, or of a start that is over */
     uint64_t page;
     uint64_t limits_told, limits_held;
+    uint64_t aged; /* that we have read too late: what they say of claims and limits is over */
     uint64_t had_share; /* times that a peer's claims stopped counting as urgent */
     uint64_t verdicts_told, verdicts_held; /* of requests */
 };
@@ -130,6 +132,9 @@ struct mfs_agent_link {
     int64_t base_ns; /* the least of late; 0: not known */
     int64_t least_ns[2]; /* of this span of 10 s and the one before; 0: none */
     int64_t turned_ns;
+    uint64_t told; /* our last sequence that went to it */
+    int64_t told_ns;
+    int64_t lost_ns; /* when one of ours was missed last, or the boot was new */
 };
 
 /* What one side has said to the other. */
@@ -198,9 +203,10 @@ MFS_API void mfs_agent_drop(struct mfs_agent *agent, uint32_t peer);
 
 /* --- what comes and what goes --- */
 
-/* MFS_AGENT_ bits of what is left to do; what was heard stays until the next one. */
+/* MFS_AGENT_ bits of what is left to do; what was heard stays until the next one. It came at
+ * now_ns, and was read so much later. */
 MFS_API int mfs_agent_take(struct mfs_agent *agent, const uint8_t *data, size_t size,
-                           const struct mfs_agent_address *from, int64_t now_ns);
+                           const struct mfs_agent_address *from, int64_t now_ns, int64_t waited_ns);
 /* Says what is to be said; returns with how many peers there is traffic. */
 MFS_API uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns);
 /* A frame with nothing in it, to somebody who may be no peer yet. */

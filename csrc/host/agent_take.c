@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#define AGED_NS INT64_C(20000000) /* unread for so long: we were stopped, or short of a core */
+
 static int open_sealed(const struct mfs_agent *agent, const uint8_t *data, size_t size,
                        uint8_t text[MFS_MESSAGE_BYTES_MAX])
 {
@@ -52,9 +54,14 @@ static bool limit_named(const struct mfs_message *body, uint32_t port)
     return false;
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* What its ports let us send; a limit that it does not name any more is none. */
 static void limits_hold(struct mfs_agent *agent, struct mfs_agent_peer *peer,
-                        const struct mfs_message *body)
+                        const struct mfs_message *body, int64_t waited_ns)
 {
     const struct mfs_agent_ops *ops = &agent->setup.ops;
 
@@ -70,14 +77,14 @@ static void limits_hold(struct mfs_agent *agent, struct mfs_agent_peer *peer,
 
         if (far == MFS_FAR_NONE)
             continue;
-        ops->limit(ops->context, far, limit->level, limit->span_ns,
-                   limit->for_ns < MFS_AGENT_HOLD_NS ? limit->for_ns : MFS_AGENT_HOLD_NS);
+        ops->limit(ops->context, far, limit->level, limit->span_ns - waited_ns,
+                   least(limit->for_ns, MFS_AGENT_HOLD_NS) - waited_ns);
         agent->counts.limits_held++;
     }
 }
 
 static int content_take(struct mfs_agent *agent, struct mfs_agent_peer *peer,
-                        struct mfs_message *body, int64_t now_ns)
+                        struct mfs_message *body, int64_t now_ns, int64_t waited_ns)
 {
     int left = 0;
 
@@ -91,7 +98,11 @@ static int content_take(struct mfs_agent *agent, struct mfs_agent_peer *peer,
         body->claim_count = body->limit_count = body->ask_count = body->verdict_count = 0;
         left = MFS_AGENT_POLICY;
     }
-    limits_hold(agent, peer, body);
+    if (waited_ns > AGED_NS) {
+        body->claim_count = body->limit_count = 0; /* verdicts hold for longer */
+        agent->counts.aged++;
+    }
+    limits_hold(agent, peer, body, waited_ns);
     mfs_agent_verdicts_take(agent, (uint32_t)(peer - agent->peers), body, now_ns);
     peer->they.claim_count = body->claim_count;
     peer->they.limit_count = body->limit_count;
@@ -115,7 +126,7 @@ static void peer_begin(struct mfs_agent *agent, uint32_t place, uint64_t identit
 }
 
 int mfs_agent_take(struct mfs_agent *agent, const uint8_t *data, size_t size,
-                   const struct mfs_agent_address *from, int64_t now_ns)
+                   const struct mfs_agent_address *from, int64_t now_ns, int64_t waited_ns)
 {
     struct mfs_agent_heard *heard = &agent->heard;
     struct mfs_agent_link link = {0};
@@ -162,5 +173,5 @@ int mfs_agent_take(struct mfs_agent *agent, const uint8_t *data, size_t size,
     agent->peers[heard->peer].link = link;
     agent->peers[heard->peer].address = *from;
     agent->counts.received++;
-    return left | content_take(agent, &agent->peers[heard->peer], &heard->body, now_ns);
+    return left | content_take(agent, &agent->peers[heard->peer], &heard->body, now_ns, waited_ns);
 }

@@ -5,7 +5,10 @@
 #include "core/exchange.h"
 
 #define FEW 3u /* peers with traffic; with more of them a tick is twice as long */
-#define BEACON_NS INT64_C(5000000) /* a quarter of the lease, after which a limit is forgotten */
+/* A limit is forgotten after a lease of 20 ms: what is told this often outlives one loss, ... */
+#define BEACON_NS INT64_C(7500000)
+#define CAREFUL_NS INT64_C(5000000) /* ... and two, where one was seen in the last ... */
+#define LOSS_NS INT64_C(2000000000) /* ... so long */
 #define IDLE_NS INT64_C(1000000000)
 #define PAGE_NS INT64_C(5000000)   /* between two pages to one peer */
 #define MOVED_NS INT64_C(1000000)  /* a key that has moved by less is the same */
@@ -188,14 +191,41 @@ static bool moved(uint32_t level, int64_t span_ns, uint32_t was_level, int64_t w
     return level < MFS_FAR_NO_LEVEL && (by_ns > MOVED_NS || by_ns < -MOVED_NS);
 }
 
-/* Has anything changed that the peer should know before the next beacon? */
-static bool differ(const struct mfs_agent_peer *peer, int64_t age_ns)
+/* All that it has waiting for that port was held back by the one limit and is by the other. */
+static bool held_by_both(const struct mfs_agent_peer *peer, const struct mfs_message_limit *was,
+                         const struct mfs_message_limit *now, int64_t now_ns)
 {
+    const struct mfs_message_claim *claim = claim_on(peer, now->port);
+    mfs_rank_t rank;
+
+    if (!claim || claim->waiting_bytes == 0)
+        return false;
+    rank = mfs_exchange_rank(claim->level, claim->span_ns, peer->they_ns);
+    return rank != MFS_RANK_NONE &&
+           rank > mfs_exchange_rank(was->level, was->span_ns, peer->told_ns) &&
+           rank > mfs_exchange_rank(now->level, now->span_ns, now_ns);
+}
+
+/* Has anything left, or come, that the owner of a port should know of? */
+static bool bytes_differ(const struct mfs_agent_said *now, const struct mfs_agent_said *told)
+{
+    for (uint32_t i = 0; i < now->claim_count; i++) {
+        if (now->claims[i].inflight_bytes != told->claims[i].inflight_bytes ||
+            now->claims[i].done_bytes != told->claims[i].done_bytes)
+            return true;
+    }
+    return false;
+}
+
+/* Has anything changed that the peer should know before the next beacon? */
+static bool differ(const struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    const int64_t age_ns = now_ns - peer->told_ns;
     const struct mfs_agent_said *now = &peer->now, *told = &peer->told;
 
     if (told->claim_count != now->claim_count || told->limit_count != now->limit_count)
         return true;
-    if (peer->they.limit_count > 0 && age_ns >= FRESH_NS)
+    if (peer->they.limit_count > 0 && age_ns >= FRESH_NS && bytes_differ(now, told))
         return true;
     for (uint32_t i = 0; i < now->claim_count; i++) {
         const struct mfs_message_claim *one = &now->claims[i], *was = &told->claims[i];
@@ -208,7 +238,8 @@ static bool differ(const struct mfs_agent_peer *peer, int64_t age_ns)
         const struct mfs_message_limit *one = &now->limits[i], *was = &told->limits[i];
 
         if (one->port != was->port ||
-            moved(one->level, one->span_ns, was->level, was->span_ns, age_ns))
+            (moved(one->level, one->span_ns, was->level, was->span_ns, age_ns) &&
+             !held_by_both(peer, was, one, now_ns)))
             return true;
     }
     return false;
@@ -222,11 +253,12 @@ static bool said_anything(const struct mfs_agent_said *said)
 static bool due(const struct mfs_agent *agent, const struct mfs_agent_peer *peer, int64_t now_ns)
 {
     const int64_t age_ns = now_ns - peer->told_ns;
+    const bool careful = now_ns - peer->link.lost_ns < LOSS_NS;
 
     if (peer->owes || agent->verdicts.due[peer - agent->peers])
         return true;
     if (said_anything(&peer->now) || said_anything(&peer->told))
-        return age_ns >= BEACON_NS || differ(peer, age_ns);
+        return age_ns >= (careful ? CAREFUL_NS : BEACON_NS) || differ(peer, now_ns);
     return age_ns >= IDLE_NS;
 }
 
@@ -301,6 +333,8 @@ static void tell(struct mfs_agent *agent, struct mfs_agent_peer *peer, int64_t n
     body->held_us = held_us < 0 ? 0 : held_us > UINT32_MAX ? UINT32_MAX : (uint32_t)held_us;
     body->have = peer->version;
     mfs_agent_send(agent, &peer->address, body, now_ns);
+    peer->link.told = agent->sequence;
+    peer->link.told_ns = now_ns;
 }
 
 uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns)

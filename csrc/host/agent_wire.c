@@ -13,7 +13,6 @@
 #define FLOOD 512u /* datagrams of one tick at most: a flood does not keep us from our own */
 #define IDLE_NS INT64_C(5000000)
 #define BUSY_NS INT64_C(200000000) /* after the last traffic */
-#define WAITED_MAX_NS INT64_C(1000000000)
 #define SECOND_NS INT64_C(1000000000)
 
 struct mfs_agent_wire {
@@ -24,6 +23,8 @@ struct mfs_agent_wire {
     int64_t busy_ns; /* when there was some last */
     int64_t next_ns; /* when the next tick is */
     uint64_t lost;
+    int64_t emptied_ns; /* when the socket was seen empty last */
+    int64_t since_ns; /* the same, of those that have come: none of them is older */
     uint32_t taken; /* datagrams since the last tick */
     /* what has come: of count datagrams those in front of `next` are done with */
     uint32_t count, next;
@@ -66,6 +67,7 @@ int mfs_agent_wire_open(struct mfs_agent *agent, int socket, bool six, bool hold
                                                  .msg_control = wire->more[i].bytes};
     }
     places_ready(wire, AT_ONCE);
+    wire->emptied_ns = mfs_now_ns();
     *out = wire;
     return 0;
 }
@@ -169,15 +171,20 @@ static int64_t real_ns(void)
 static bool some_read(struct mfs_agent_wire *wire)
 {
     const bool all = wire->count > 0 && wire->count < AT_ONCE; /* since the last tick */
+    int64_t asked_ns;
     int done;
 
     places_ready(wire, wire->count);
     wire->next = wire->count = 0;
     if (all)
         return false;
+    asked_ns = mfs_now_ns();
+    wire->since_ns = wire->emptied_ns;
     do { /* an error of an earlier datagram */
         done = recvmmsg(wire->socket, wire->heads, AT_ONCE, MSG_DONTWAIT, NULL);
     } while (done < 0 && errno != EAGAIN && errno != EINTR && wire->taken++ < FLOOD);
+    if (done < 0 ? errno == EAGAIN : done < (int)AT_ONCE)
+        wire->emptied_ns = asked_ns;
     if (done <= 0)
         return false;
     wire->count = (uint32_t)done;
@@ -186,8 +193,9 @@ static bool some_read(struct mfs_agent_wire *wire)
     return true;
 }
 
-/* How long a datagram has lain in the socket, as the kernel says it. */
-static int64_t waited_ns(struct msghdr *head, int64_t now_ns)
+/* How long a datagram has lain in the socket, as the kernel says it: by a clock that may have been
+ * set meanwhile. */
+static int64_t waited_ns(struct msghdr *head, int64_t now_ns, int64_t most_ns)
 {
     for (struct cmsghdr *one = CMSG_FIRSTHDR(head); one; one = CMSG_NXTHDR(head, one)) {
         struct timespec came;
@@ -197,7 +205,7 @@ static int64_t waited_ns(struct msghdr *head, int64_t now_ns)
             continue;
         memcpy(&came, CMSG_DATA(one), sizeof(came));
         waited = now_ns - (came.tv_sec * SECOND_NS + came.tv_nsec);
-        return waited >= 0 && waited < WAITED_MAX_NS ? waited : 0; /* the clock was set meanwhile */
+        return waited < 0 ? 0 : waited < most_ns ? waited : most_ns;
     }
     return 0;
 }
@@ -205,11 +213,13 @@ static int64_t waited_ns(struct msghdr *head, int64_t now_ns)
 static int next_take(struct mfs_agent_wire *wire)
 {
     const uint32_t at = wire->next++;
+    const int64_t waited =
+        waited_ns(&wire->heads[at].msg_hdr, wire->real_ns, wire->came_ns - wire->since_ns);
     struct mfs_agent_address from;
 
     address_from(&wire->from[at], &from);
     return mfs_agent_take(wire->agent, wire->data[at], wire->heads[at].msg_len, &from,
-                          wire->came_ns - waited_ns(&wire->heads[at].msg_hdr, wire->real_ns));
+                          wire->came_ns - waited, waited);
 }
 
 /* All that has come, until something is left to do. */

@@ -34,8 +34,7 @@ static void row_give_back(struct mfs_host *host, struct mfs_claim_cell *cell)
 {
     if (!cell || mfs_get(&cell->owner) != host->process + 1)
         return;
-    mfs_set(&cell->stamp_ns, 0);
-    mfs_publish(&cell->owner, 0);
+    mfs_far_row_free(&host->segment->far, cell);
 }
 
 /* all_bytes: of its sender, queued or in flight or done. */
@@ -55,6 +54,7 @@ static void row_write(struct mfs_host *host, const struct mfs_claim_own *own, ui
     mfs_set(&cell->inflight_bytes, own->inflight_bytes);
     mfs_set(&cell->done_bytes, own->done_bytes);
     mfs_publish(&cell->stamp_ns, now_ns);
+    mfs_far_row_used(&host->segment->far, cell);
 }
 
 /* NULL: no memory. */

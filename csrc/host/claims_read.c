@@ -3,7 +3,12 @@
  * Claims as others read them. A sender tells them every 0.5 ms while it has something queued; what
  * it told last may have left a moment later, and then nobody is to wait for it: that is seen by
  * what its cell has told since, with each chunk.
+ *
+ * An agent reads them a thousand times a second, and there are few of many: only rows whose bit is
+ * set are looked at, and only ports that some row names are put to zero.
  */
+#include <string.h>
+
 #include "core/atomic.h"
 #include "core/exchange.h"
 #include "host/attach.h"
@@ -57,21 +62,42 @@ static bool row_told(const struct mfs_claim_cell *row, int64_t lease_ns, int64_t
     return mfs_see(&row->owner) != 0 && mfs_stamp_fresh(mfs_see(&row->stamp_ns), now_ns, lease_ns);
 }
 
-void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,
-                 mfs_rank_t rank[MFS_FAR_PORTS_MAX], struct mfs_claim sum[MFS_FAR_PORTS_MAX])
+/* The first of these bits, which are not 0. */
+static uint32_t bit_first(uint64_t bits)
 {
-    for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX; i++) {
-        rank[i] = MFS_RANK_NONE;
-        sum[i] = (struct mfs_claim){.far = MFS_FAR_NONE};
-    }
-    for (uint32_t i = 0; i < MFS_CLAIMS_MAX; i++) {
-        const struct mfs_claim_cell *row = &segment->far.claims[i];
-        const uint32_t port = mfs_get(&row->far);
+    return (uint32_t)__builtin_ctzll(bits);
+}
 
-        if (!mfs_far_port_known(&segment->far, port) || !row_told(row, lease_ns, now_ns))
-            continue;
-        sum[port].far = port;
-        row_add(segment, row, &rank[port], &sum[port]);
+bool mfs_far_summed(const struct mfs_far_sums *sums, uint32_t port)
+{
+    return sums->seen[port / 64] >> port % 64 & 1;
+}
+
+static void sum_add(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
+                    uint32_t port, struct mfs_far_sums *sums)
+{
+    if (!mfs_far_summed(sums, port)) {
+        sums->seen[port / 64] |= UINT64_C(1) << port % 64;
+        sums->rank[port] = MFS_RANK_NONE;
+        sums->claim[port] = (struct mfs_claim){.far = port};
+    }
+    row_add(segment, row, &sums->rank[port], &sums->claim[port]);
+}
+
+void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,
+                 struct mfs_far_sums *sums)
+{
+    const struct mfs_far_tables *far = &segment->far;
+
+    memset(sums->seen, 0, sizeof(sums->seen));
+    for (uint32_t word = 0; word < MFS_CLAIMED_WORDS; word++) {
+        for (uint64_t bits = mfs_get(&far->claimed[word]); bits; bits &= bits - 1) {
+            const struct mfs_claim_cell *row = &far->claims[word * 64 + bit_first(bits)];
+            const uint32_t port = mfs_get(&row->far);
+
+            if (mfs_far_port_known(far, port) && row_told(row, lease_ns, now_ns))
+                sum_add(segment, row, port, sums);
+        }
     }
 }
 
@@ -91,21 +117,32 @@ static bool told(struct mfs_host *host)
 uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim *claims,
                         uint32_t room)
 {
-    mfs_rank_t rank[MFS_FAR_PORTS_MAX];
-    struct mfs_claim sum[MFS_FAR_PORTS_MAX];
+    struct mfs_far_sums sums;
     uint32_t count = 0;
 
     if (!told(host))
         return 0;
-    mfs_far_sum(host->segment, mfs_config_get()->lease, now_ns, rank, sum);
-    for (uint32_t i = 0; i < MFS_FAR_PORTS_MAX && count < room; i++) {
-        if (sum[i].far == MFS_FAR_NONE)
-            continue;
-        claims[count] = sum[i];
-        mfs_far_rank_tell(rank[i], now_ns, &claims[count].level, &claims[count].span_ns);
-        count++;
+    mfs_far_sum(host->segment, mfs_config_get()->lease, now_ns, &sums);
+    for (uint32_t word = 0; word < MFS_FAR_PORTS_MAX / 64; word++) {
+        for (uint64_t bits = sums.seen[word]; bits && count < room; bits &= bits - 1) {
+            const uint32_t port = word * 64 + bit_first(bits);
+            struct mfs_claim *claim = &claims[count++];
+
+            *claim = sums.claim[port];
+            mfs_far_rank_tell(sums.rank[port], now_ns, &claim->level, &claim->span_ns);
+        }
     }
     return count;
+}
+
+static void own_add(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
+                    int64_t now_ns, struct mfs_claim *claim)
+{
+    mfs_rank_t rank = MFS_RANK_NONE;
+
+    *claim = (struct mfs_claim){.far = MFS_FAR_NONE};
+    row_add(segment, row, &rank, claim);
+    mfs_far_rank_tell(rank, now_ns, &claim->level, &claim->span_ns);
 }
 
 uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
@@ -116,17 +153,16 @@ uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim
     const int64_t lease_ns = mfs_config_get()->lease;
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < MFS_CLAIMS_MAX && count < room && told(port->host); i++) {
-        const struct mfs_claim_cell *row = &segment->far.claims[i];
-        struct mfs_claim *claim = &claims[count];
-        mfs_rank_t rank = MFS_RANK_NONE;
+    if (!told(port->host))
+        return 0;
+    for (uint32_t word = 0; word < MFS_CLAIMED_WORDS; word++) {
+        for (uint64_t bits = mfs_get(&segment->far.claimed[word]); bits && count < room;
+             bits &= bits - 1) {
+            const struct mfs_claim_cell *row = &segment->far.claims[word * 64 + bit_first(bits)];
 
-        if (mfs_get(&row->far) != own || !row_told(row, lease_ns, now_ns))
-            continue;
-        *claim = (struct mfs_claim){.far = MFS_FAR_NONE};
-        row_add(segment, row, &rank, claim);
-        mfs_far_rank_tell(rank, now_ns, &claim->level, &claim->span_ns);
-        count++;
+            if (mfs_get(&row->far) == own && row_told(row, lease_ns, now_ns))
+                own_add(segment, row, now_ns, &claims[count++]);
+        }
     }
     return count;
 }

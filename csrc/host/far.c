@@ -387,6 +387,26 @@ mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, in
     return mfs_get(&far->ports[port].limit);
 }
 
+/* --- claims --- */
+
+void mfs_far_row_used(struct mfs_far_tables *far, const struct mfs_claim_cell *row)
+{
+    const uint32_t at = (uint32_t)(row - far->claims);
+    const uint64_t bit = UINT64_C(1) << at % 64;
+
+    if (!(mfs_get(&far->claimed[at / 64]) & bit))
+        mfs_bits_add(&far->claimed[at / 64], bit);
+}
+
+void mfs_far_row_free(struct mfs_far_tables *far, struct mfs_claim_cell *row)
+{
+    const uint32_t at = (uint32_t)(row - far->claims);
+
+    mfs_set(&row->stamp_ns, 0);
+    mfs_bits_keep(&far->claimed[at / 64], ~(UINT64_C(1) << at % 64));
+    mfs_publish(&row->owner, 0); /* whoever takes it now sets the bit behind us */
+}
+
 /* --- the dead --- */
 
 void mfs_far_reap(struct mfs_far_tables *far, const struct mfs_living *living)
@@ -414,6 +434,6 @@ void mfs_far_reap(struct mfs_far_tables *far, const struct mfs_living *living)
         const uint32_t owner = mfs_get(&far->claims[i].owner);
 
         if (owner && !mfs_living_owner(living, owner))
-            mfs_publish(&far->claims[i].owner, 0);
+            mfs_far_row_free(far, &far->claims[i]);
     }
 }

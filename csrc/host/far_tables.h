@@ -9,6 +9,9 @@
  *              end, so that an old limit never has a new end
  *   claims[]   one of a sender and a far port, or its own port, taken by the sender; the dead's are
  *              reaped
+ *   claimed[]  a bit of each row that is taken, so that readers look at no other. It is set as
+ * often as the row is written, and gone before the row is free: one that is missing comes back, and
+ * one too many only costs a look.
  */
 #ifndef MFS_HOST_FAR_TABLES_H
 #define MFS_HOST_FAR_TABLES_H
@@ -18,6 +21,7 @@
 #include "host/far.h"
 
 #define MFS_CLAIMS_MAX 1024u
+#define MFS_CLAIMED_WORDS (MFS_CLAIMS_MAX / 64)
 #define MFS_CLAIM_OF_OWN(port) (MFS_FAR_PORTS_MAX + (port)) /* by its index in the segment */
 #define MFS_FAR_ATTEND_MAX_NS INT64_C(10000000000)
 #define MFS_FAR_NAME_WORDS ((MFS_FAR_NAME_MAX + 1) / sizeof(uint64_t))
@@ -61,6 +65,7 @@ struct mfs_far_tables {
     struct mfs_far_own_cell own[MFS_FAR_OWN_MAX];
     struct mfs_far_worker_cell workers[MFS_FAR_WORKERS_MAX];
     struct mfs_far_port_cell ports[MFS_FAR_PORTS_MAX];
+    _Alignas(64) _Atomic uint64_t claimed[MFS_CLAIMED_WORDS];
     struct mfs_claim_cell claims[MFS_CLAIMS_MAX];
 };
 
@@ -81,8 +86,17 @@ bool mfs_far_name(const struct mfs_far_tables *far, uint32_t port, char name[MFS
 bool mfs_far_port_known(const struct mfs_far_tables *far, uint32_t port);
 /* What all the host's senders want of each: added up, as told within the lease. */
 struct mfs_segment;
+struct mfs_far_sums {
+    uint64_t seen[MFS_FAR_PORTS_MAX / 64]; /* a bit of each port that somebody wants something of */
+    mfs_rank_t rank[MFS_FAR_PORTS_MAX]; /* of those, the best */
+    struct mfs_claim claim[MFS_FAR_PORTS_MAX];
+};
 void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,
-                 mfs_rank_t rank[MFS_FAR_PORTS_MAX], struct mfs_claim sum[MFS_FAR_PORTS_MAX]);
+                 struct mfs_far_sums *sums);
+bool mfs_far_summed(const struct mfs_far_sums *sums, uint32_t port);
+/* The row is written to from now on; it is free. */
+void mfs_far_row_used(struct mfs_far_tables *far, const struct mfs_claim_cell *row);
+void mfs_far_row_free(struct mfs_far_tables *far, struct mfs_claim_cell *row);
 /* What nobody alive owns; the lock is held. */
 void mfs_far_reap(struct mfs_far_tables *far, const struct mfs_living *living);
 

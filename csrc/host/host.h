@@ -56,6 +56,8 @@ MFS_API struct mfs_host *mfs_host_get(void);
 MFS_API const char *mfs_host_path(const struct mfs_host *host); /* "" when private */
 /* Why it is private, though a file was asked for; "" otherwise. */
 MFS_API const char *mfs_host_reason(const struct mfs_host *host);
+/* Does another process, or another user of the library in this one, use it? Nobody can say: yes. */
+MFS_API bool mfs_host_others(struct mfs_host *host);
 /*
  * The file that `path`, as above, stands for in this process; nothing is made. In a time namespace
  * it is another one: see place.c. 0, -ENAMETOOLONG; -EACCES: the default places are others'.

@@ -40,6 +40,22 @@ bool mfs_process_alive(struct mfs_host *host, uint32_t process)
     return byte_asked(host->fd, MFS_BYTE_SLOTS + process, 1, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
+static bool any_between(int fd, off_t first, off_t end)
+{
+    struct flock lock;
+
+    return first < end && (byte_asked(fd, MFS_BYTE_SLOTS + first, end - first, &lock) != 0 ||
+                           lock.l_type != F_UNLCK);
+}
+
+bool mfs_host_others(struct mfs_host *host)
+{
+    if (host->fd < 0)
+        return false; /* private */
+    return !mfs_host_file_is(host, host->fd) || any_between(host->fd, 0, host->process) ||
+           any_between(host->fd, host->process + 1, MFS_PROCESSES_MAX);
+}
+
 /* Mark the slots from `first` on, before `end`, that others hold. The kernel tells of one lock in
  * a range, not of the first. */
 static int living_between(int fd, off_t first, off_t end, struct mfs_living *living)

@@ -39,7 +39,9 @@ GREET_NS = 200_000_000  # between two attempts to reach an address
 GONE_NS = 5_000_000_000  # a peer that is silent for so long is forgotten
 REFRESH_NS = 50_000_000  # between two looks at our own workers
 PEERS_NS = 100_000_000  # between two looks for peers that are gone, or are to be asked
+MET_NS = 1_000_000_000  # as long as all were known, and none has gone
 ANSWER_NS = 1_000_000  # between two answers to a stranger
+LATE = 20  # datagrams that were read too late, of which it is said: fewer are a hiccup
 
 
 # --- addresses ---
@@ -106,6 +108,7 @@ class Counts(NamedTuple):
     page: int
     limits_told: int
     limits_held: int
+    aged: int
     had_share: int
     verdicts_told: int
     verdicts_held: int
@@ -134,6 +137,9 @@ class Agent:
         self.answered_ns: dict[Address, int] = {}  # when it was last told who we are
         self.asked_ns: dict[Address, int] = {}  # when an address was last asked who it is
         self._refresh_ns = self._peers_ns = 0
+        self._met: list[Address] | None = None  # addresses that were all of peers ...
+        self._met_ns = 0  # ... then
+        self._counted = (0, 0)  # datagrams that had come when they were counted last, and too late
         self._policy = ""
         self._said: set[str] = set()
         self.handle = self._made(seal, rate_Bps)
@@ -161,9 +167,11 @@ class Agent:
 
     # --- what comes ---
 
-    def received(self, datagram: bytes, address: Address, now_ns: int) -> None:
+    def received(self, datagram: bytes, address: Address, now_ns: int, waited_ns: int = 0) -> None:
+        """It came at now_ns, and is read so much later."""
         source = address_to(address)
-        left = lib.mfs_agent_take(self.handle, datagram, len(datagram), source, now_ns)
+        size = len(datagram)
+        left = lib.mfs_agent_take(self.handle, datagram, size, source, now_ns, waited_ns)
         self.look_after(left, now_ns)
         self.send_frames()
 
@@ -284,6 +292,7 @@ class Agent:
         self._forget(who, peer)
         lib.mfs_agent_drop(self.handle, peer.place)
         del self.peers[who]
+        self._met = None
 
     def _once(self, line: str) -> None:
         if line not in self._said and len(self._said) < 1000:
@@ -314,6 +323,20 @@ class Agent:
             self._peers_ns = now_ns
             self._look_for_gone(now_ns)
             self._ask(addresses, now_ns)
+
+    def look_for_late(self) -> None:
+        """Each second: is this agent short of a core?"""
+        counts = self.counts
+        came, late = (
+            now - was
+            for now, was in zip((counts.received, counts.aged), self._counted, strict=True)
+        )
+        self._counted = (counts.received, counts.aged)
+        if late >= LATE and late * 2 >= came:
+            self._once(
+                "short of a core: most of what came in a second lay unread for 20 ms and more; "
+                "meanwhile this host decides for itself"
+            )
 
     def leave(self, now_ns: int) -> None:
         """We end: nobody has to wait until we are missed."""
@@ -349,11 +372,16 @@ class Agent:
                 )
 
     def _ask(self, addresses: list[Address], now_ns: int) -> None:
+        if addresses is self._met and now_ns - self._met_ns < MET_NS:
+            return
         if len(self.asked_ns) > 4 * MOST:
             self.asked_ns.clear()
         known = {peer.address for peer in self.peers.values()} | self.own
-        for address in addresses:
-            if address not in known and now_ns - self.asked_ns.get(address, -GREET_NS) >= GREET_NS:
+        missing = [address for address in addresses if address not in known]
+        if not missing:
+            self._met, self._met_ns = addresses, now_ns
+        for address in missing:
+            if now_ns - self.asked_ns.get(address, -GREET_NS) >= GREET_NS:
                 self.asked_ns[address] = now_ns
                 self._greet(address, now_ns)
 

@@ -30,7 +30,7 @@ from .. import output_file
 from ..config import Settings
 from ..host import Host
 from ..native import InputError, lib, now_ns
-from ..observe.segment import look, place_of
+from ..observe.segment import place_of
 from . import loop, roster
 from .agent import Agent
 from .seal import Seal, read_key
@@ -168,18 +168,18 @@ def identity(segment: Path, address: str, port: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def others_use(segment: str) -> bool:
+def others_use(host: Host) -> bool:
     """Does any process but this one?"""
-    return any(name != str(os.getpid()) for name in look(segment).processes)
+    return bool(lib.mfs_host_others(host.handle))
 
 
 class Watch:
     """Once a second: is anybody there, and what do we know?"""
 
     def __init__(
-        self, agent: Agent, wire: loop.Wire, segment: str, stays: bool, lines: deque[str]
+        self, agent: Agent, host: Host, segment: str, stays: bool, lines: deque[str]
     ) -> None:
-        self.agent, self.wire, self.segment, self.stays = agent, wire, segment, stays
+        self.agent, self.host, self.stays = agent, host, stays
         self.lines = lines
         self.began_s = time.monotonic()
         self.until_s = self.began_s + FIRST_S
@@ -189,10 +189,10 @@ class Watch:
 
     def __call__(self) -> bool:
         now_s = time.monotonic()
-        if others_use(self.segment):
+        if others_use(self.host):
             self.until_s = now_s + LAST_S
         try:
-            output_file.write(self.path, json.dumps(self.state(), indent=1) + "\n")
+            output_file.write(self.path, json.dumps(self.state()) + "\n")
         except OSError as error:
             self.agent.say(f"{error.filename}: {error.strerror}")
         return not self.ended and (self.stays or now_s < self.until_s)
@@ -276,7 +276,7 @@ def run(
         own = (given.address, given.port)
         peers = roster.Roster(given.peers, wire.socket.family, tell, own)
         peers.start()
-        watch = Watch(agent, wire, given.segment, given.stays, lines)
+        watch = Watch(agent, host, given.segment, given.stays, lines)
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, watch.end)
         try:

@@ -117,6 +117,7 @@ def run(
         agent.refresh(roster.addresses, now)
         if now - second_ns >= EVERY_NS:
             second_ns = now
+            agent.look_for_late()
             if not each_second():
                 break
         _go_on(agent, wire, handle, now + (HOOKS_NS if wire.hooks.used else ROUND_NS))

@@ -41,6 +41,8 @@ static void tear_down(void)
     rival_leave(&one);
     for (uint32_t i = 0; i < MFS_CLAIMS_MAX; i++)
         CHECK_EQ_AT(mfs_get(&host->segment->far.claims[i].owner), 0, i);
+    for (uint32_t i = 0; i < MFS_CLAIMED_WORDS; i++)
+        CHECK_EQ_AT(mfs_get(&host->segment->far.claimed[i]), 0, i);
     mfs_host_close(host);
 }
 
@@ -108,6 +110,34 @@ static void tell__what_has_been_sent_since(void)
     rival_done(&one, 90000, now_ns);
     CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
     CHECK_EQ(claims[0].inflight_bytes, 0);
+    tear_down();
+}
+
+/* Which rows are read is said by words that anybody may have written over. */
+static void tell__rows_that_rubbish_has_hidden_come_back(void)
+{
+    struct mfs_far_tables *far;
+    struct mfs_claim claims[2];
+
+    set_up();
+    far = &host->segment->far;
+    CHECK_EQ(rival_take(&one, URGENT, 60000, now_ns), 0);
+    rival_waits(&one, LATER, 50000, now_ns);
+    CHECK_EQ(next_in(MS), -ENOBUFS);
+    for (uint32_t i = 0; i < MFS_CLAIMED_WORDS; i++)
+        mfs_set(&far->claimed[i], 0);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 0);
+    CHECK_EQ(next_in(MS), -ENOBUFS);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
+    for (uint32_t i = 0; i < MFS_CLAIMED_WORDS; i++)
+        mfs_set(&far->claimed[i], UINT64_MAX);
+    CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
+    CHECK_EQ(claims[0].waiting_bytes, 50000);
+    CHECK_EQ(claims[0].inflight_bytes, 60000);
+    for (uint32_t i = 0; i < MFS_CLAIMED_WORDS; i++)
+        mfs_set(&far->claimed[i], 0);
+    CHECK_EQ(next_in(MS), -ENOBUFS);
+    rival_rest(&one, now_ns);
     tear_down();
 }
 
@@ -368,6 +398,7 @@ static void limit__of_a_destination_that_is_closed(void)
 static const struct test tests[] = {
     TEST(tell__what_waits_and_is_in_flight),
     TEST(tell__what_has_been_sent_since),
+    TEST(tell__rows_that_rubbish_has_hidden_come_back),
     TEST(tell__nothing_without_an_agent),
     TEST(tell__own_senders_of_a_port),
     TEST(limit__holds_back_what_is_worse),

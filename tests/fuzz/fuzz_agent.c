@@ -171,7 +171,7 @@ static int datagram(struct input *input, int64_t now_ns)
     size += MFS_MESSAGE_BODY_BYTES;
     for (size_t i = 0; i < more; i++)
         data[size++] = (uint8_t)input_number(input, 1);
-    left = mfs_agent_take(agent, data, size + MFS_MESSAGE_SEAL_BYTES, &from, now_ns);
+    left = mfs_agent_take(agent, data, size + MFS_MESSAGE_SEAL_BYTES, &from, now_ns, 0);
     free(data);
     return left;
 }
