@@ -131,16 +131,23 @@ static inline uint32_t judge(destination_t *at, const struct mfs_patience *patie
                : MFS_DESTINATION_SLOW;
 }
 
-/* What was in flight at the mark has left. */
-static void note_delay(struct mfs_destinations *all, const destination_t *at,
+/*
+ * What was in flight at the mark has left. Chunks that were posted together leave together, so the
+ * mark that is set when the first of them has left is reached soon, whatever lies in the network's
+ * queue. The next one is set when the last has, and stands for what was posted since: of two marks
+ * in a row the longer one tells the way. And what leaves is seen half a look late in the mean.
+ */
+static void note_delay(struct mfs_destinations *all, destination_t *at,
                        const struct mfs_patience *patience, int64_t now_ns)
 {
-    const int64_t took_ns = now_ns - at->mark_ns - patience->gap_ns;
+    const int64_t took_ns = now_ns - at->mark_ns - patience->gap_ns / 2;
+    const int64_t longer_ns = took_ns > at->took_ns ? took_ns : at->took_ns;
 
-    if (at->mark_ns == 0 || now_ns == 0 || took_ns <= 0)
+    if (at->mark_ns == 0 || now_ns == 0 || longer_ns <= 0)
         return;
-    if (all->delay_ns == 0 || took_ns < all->delay_ns)
-        all->delay_ns = took_ns;
+    at->took_ns = took_ns;
+    if (all->delay_ns == 0 || longer_ns < all->delay_ns)
+        all->delay_ns = longer_ns;
     if (now_ns - all->delay_since_ns >= MFS_DELAY_NS)
         all->news |= MFS_NEWS_DELAY;
 }

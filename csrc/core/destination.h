@@ -49,6 +49,7 @@ struct mfs_destination {
     uint64_t allowed_bytes;   /* while it is slow: in flight, whatever the port has room for */
     int64_t mark_ns;          /* when it was set; 0: at the next look */
     int64_t moved_ns;         /* when a byte left last, or the first was sent; 0: as above */
+    int64_t took_ns;          /* that the last mark was waited for; 0: there was none */
     struct mfs_destination *next, *prev; /* of those with bytes in flight in its state */
     uint32_t queues;          /* 0: an operation may go without the queue; else it is not open, or
                                * has a limit */

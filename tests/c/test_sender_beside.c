@@ -41,7 +41,7 @@ static void enter(uint64_t bytes, bool ours)
 }
 
 /* A step of the port; what of theirs has left comes again at the end. Returns our bytes. */
-static uint64_t carry(uint64_t port_bytes, int64_t now_ns)
+static uint64_t carry(uint64_t port_bytes)
 {
     uint64_t ours = 0;
 
@@ -61,29 +61,35 @@ static uint64_t carry(uint64_t port_bytes, int64_t now_ns)
         queue.count--;
     }
     queue.ours_inflight -= ours;
-    if (ours > 0)
-        rival_done(&all.of[0], ours, now_ns);
     return ours;
 }
 
-/* Our share of the port in so long, in thousandths; it carries so much in a step. */
-static uint64_t share_of(uint64_t step_bytes, int64_t *now_ns, int64_t span_ns)
+/* Our share of the port in so long, in thousandths; it carries so much in a step, and the sender
+ * looks every so many steps. */
+static uint64_t share_of(uint64_t step_bytes, uint64_t look, int64_t *now_ns, int64_t span_ns)
 {
     const int64_t until_ns = *now_ns + span_ns;
-    uint64_t ours = 0, steps = 0;
+    uint64_t ours = 0, unseen = 0, steps = 0;
 
     for (; *now_ns < until_ns; *now_ns += STEP_NS, steps++) {
-        all.now_ns = *now_ns;
-        while (rival_next(&all.of[0], 64 * KB, *now_ns) == 0)
-            enter(all.of[0].chunk.length, true);
-        ours += carry(step_bytes, *now_ns);
+        if (steps % look == 0) {
+            all.now_ns = *now_ns;
+            if (unseen > 0)
+                rival_done(&all.of[0], unseen, *now_ns);
+            ours += unseen;
+            unseen = 0;
+            while (rival_next(&all.of[0], 64 * KB, *now_ns) == 0)
+                enter(all.of[0].chunk.length, true);
+        }
+        unseen += carry(step_bytes);
     }
-    return ours * 1000 / (steps * step_bytes);
+    rival_done(&all.of[0], unseen, *now_ns);
+    return (ours + unseen) * 1000 / (steps * step_bytes);
 }
 
 static uint64_t share(int64_t *now_ns, int64_t span_ns)
 {
-    return share_of(STEP_BYTES, now_ns, span_ns);
+    return share_of(STEP_BYTES, 1, now_ns, span_ns);
 }
 
 static void set_up(bool rate_known)
@@ -112,6 +118,22 @@ static void beside__others_in_the_networks_queue_leave_us_a_share(void)
     rivals_destroy(&all);
 }
 
+/* Whether it looks every tenth of a millisecond or every three: chunks that leave together, and the
+ * time that it does not look, hide how long the way is. */
+static void beside__however_often_it_looks(void)
+{
+    for (uint64_t look = 1; look < 30; look += 2) {
+        int64_t now_ns = SECOND;
+
+        set_up(false);
+        (void)share_of(STEP_BYTES, look, &now_ns, SECOND);
+        enter(OTHERS_BYTES / 2, false);
+        (void)share_of(STEP_BYTES, look, &now_ns, SECOND);
+        CHECK(share_of(STEP_BYTES, look, &now_ns, SECOND) >= 350);
+        rivals_destroy(&all);
+    }
+}
+
 static void beside__as_before_when_they_have_gone(void)
 {
     int64_t now_ns = SECOND;
@@ -137,7 +159,7 @@ static void beside__a_port_that_has_become_slower(void)
     set_up(false);
     (void)share(&now_ns, SECOND);
     for (int i = 0; i < 50; i++) {
-        CHECK(share_of(SLOW_BYTES, &now_ns, SECOND / 10) >= 950);
+        CHECK(share_of(SLOW_BYTES, 1, &now_ns, SECOND / 10) >= 950);
         CHECK(queue.ours_inflight <= (all.port.rate_Bps + all.port.best_Bps) * 8 / 1000 + 64 * KB);
     }
     rivals_destroy(&all);
@@ -158,6 +180,7 @@ static void beside__not_where_the_rate_is_known(void)
 
 static const struct test tests[] = {
     TEST(beside__others_in_the_networks_queue_leave_us_a_share),
+    TEST(beside__however_often_it_looks),
     TEST(beside__as_before_when_they_have_gone),
     TEST(beside__a_port_that_has_become_slower),
     TEST(beside__not_where_the_rate_is_known),
