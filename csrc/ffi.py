@@ -70,6 +70,9 @@ def declarations(text: str) -> str:
     # no pointer to it
     text = re.sub(r"^(?!.*MFS_API)[a-z][\w ]*\*?\w+\([^;{]*\);", "", text, flags=re.M)
     text = re.sub(r"^MFS_API [^;(]*\b_Atomic\b[^;(]*\([^;]*\);", "", text, flags=re.M)
+    # clang lets no pointer to such a word be one to a plain word; Python needs none of them
+    field = r"(struct \w+ \{[^{}]*?)\n +_Atomic \w+ \*[^;{}]*;([^{}]*)\n\};"
+    text = re.sub(field, r"\1\2\n    ...;\n};", text)
     text = re.sub(r"\b(?:const )?_Atomic\b ?", "", text)
     text = re.sub(r"\bMFS_API\s+", "", text)
     text = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", text)
