@@ -3,6 +3,9 @@
 
     host ns: eth0 (HTB: egress port) ==veth== bridge port (HTB: ingress port)
 
+With `classes` each of those ports has a queue for each DSCP, and one with a smaller index is served
+before all others, as NICs and switches do that are told to.
+
 Everything is made inside a network, mount and process namespace of the demo's own
 (`enter_command`), so that it is gone with the demo's last process, however that ends.
 As an ordinary user a user namespace comes first. Where neither is allowed, `Loopback`
@@ -14,11 +17,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..native import InputError
 
 PREFIX = "198.18.0."  # reserved for benchmarks of networks
+FIRST_QUEUE = 10  # number of a port's first queue, where it has several; tc reads them as hex
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,12 @@ class Namespaces:
     kind = "network namespaces, HTB-shaped ports"
     paced = False
 
-    def __init__(self, link_Bps: float) -> None:
+    def __init__(self, link_Bps: float, classes: Sequence[int] = ()) -> None:
+        """classes: DSCP values, the first one served first; what has another one goes with the
+        last. None: one queue a port."""
         find_tools()
         self._link_Bps = link_Bps
+        self._classes = list(classes)
         self._count = 0
         self._ports: dict[str, str] = {}  # of the bridge, by the host's name
         self._reaches = False
@@ -133,9 +141,30 @@ class Namespaces:
 
     def _shape(self, inside: list[str], device: str) -> None:
         tc = [*inside, "tc"]
-        run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "1")
+        leaves = [f"1:{FIRST_QUEUE + index:x}" for index in range(len(self._classes))] or ["1:1"]
+        rest = leaves[-1].removeprefix("1:")
+        run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", rest)
         self._class(inside, device, "add", 1)
-        run(*tc, "qdisc", "add", "dev", device, "parent", "1:1", "bfifo", "limit", "1m")
+        if self._classes:
+            self._queues(tc, device, leaves)
+        for leaf in leaves:
+            run(*tc, "qdisc", "add", "dev", device, "parent", leaf, "bfifo", "limit", "1m")
+
+    def _queues(self, tc: list[str], device: str, leaves: list[str]) -> None:
+        """What HTB lends of the port's rate goes to the least `prio` that has something; of its own
+        each queue has next to nothing."""
+        most = f"{round(self._link_Bps * 8)}bit"
+        for prio, leaf in enumerate(leaves):
+            limits = ["rate", "8kbit", "ceil", most, "burst", "32k", "cburst", "32k"]
+            limits += ["prio", str(prio), "quantum", "3000"]
+            place = ["dev", device, "parent", "1:1", "classid", leaf]
+            run(*tc, "class", "add", *place, "htb", *limits)
+        by = ["filter", "add", "dev", device, "parent", "1:"]
+        for dscp, leaf in list(zip(self._classes, leaves, strict=True))[:-1]:
+            match = ["match", "ip", "dsfield", f"{dscp << 2:#x}", "0xfc"]
+            run(*tc, *by, "protocol", "ip", "prio", "1", "u32", *match, "flowid", leaf)
+        every = ["match", "u32", "0", "0"]
+        run(*tc, *by, "protocol", "arp", "prio", "2", "u32", *every, "flowid", leaves[0])
 
     def _class(self, inside: list[str], device: str, verb: str, times: float) -> None:
         rate = f"{round(self._link_Bps * 8 / times)}bit"
