@@ -96,8 +96,22 @@ class Party:
         return {"crc": [zlib.crc32(self.data[start : start + size]) for start in starts]}
 
     def stream(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Urgent puts, one after the other, each so long after the one before."""
+        """Urgent puts, one after the other, each so long after the one before; beside them, on the
+        same connection, so many loose ones."""
         times = []
+        loose: dict[int, Any] = dict.fromkeys(range(1, order.get("beside", 0) + 1))
+        came = 0
+
+        def keep_loose() -> None:
+            nonlocal came
+            for slot, transfer in loose.items():
+                if transfer is not None and not self.done(transfer):
+                    continue
+                came += size if transfer else 0
+                at = slot * SLOT_BYTES
+                to = order["to"]
+                loose[slot] = self.post("WRITE", to, self.out + at, at, size, LOOSE_S, "p2d")
+
         size, ends = order["bytes"], time.monotonic() + order["seconds"]
         begun = time.monotonic()
         while time.monotonic() < ends:
@@ -105,22 +119,35 @@ class Party:
             start = time.monotonic()
             transfer = self.post("WRITE", order["to"], self.out, 0, size, 0.05, "collective")
             while not self.done(transfer):
+                keep_loose()
                 time.sleep(PAUSE_S)
             times.append(time.monotonic() - start)
             while time.monotonic() < due:
                 self.agent.get_new_notifs()  # what others read of us goes on
+                keep_loose()
                 time.sleep(PAUSE_S)
-        return {"seconds": times, "rate_Bps": size * len(times) / (time.monotonic() - begun)}
+        span = time.monotonic() - begun
+        while loose:
+            loose = {slot: one for slot, one in loose.items() if not self.done(one)}
+            time.sleep(PAUSE_S)
+        return {
+            "seconds": times,
+            "rate_Bps": size * len(times) / span,
+            "loose_Bps": came / span,
+        }
 
     def reads(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Keep so many reads posted until told; bytes that came since `mark`."""
-        size = order["bytes"]
+        """Keep so many reads, or loose puts, posted until told; bytes that came since `mark`."""
+        size, way = order["bytes"], order.get("way", "READ")
 
         def post(slot: int) -> Any:
-            here = slot * SLOT_BYTES
-            return self.post("READ", order["of"], here, self.out + here, size, LOOSE_S, "p2d")
+            mine, its = slot * SLOT_BYTES, self.out + slot * SLOT_BYTES
+            if way == "WRITE":
+                mine, its = its, mine
+            return self.post(way, order["of"], mine, its, size, LOOSE_S, "p2d")
 
-        transfers = {slot: post(slot) for slot in range(order["depth"])}
+        slots = range(order.get("first", 0), order.get("first", 0) + order["depth"])
+        transfers = {slot: post(slot) for slot in slots}
         self.channel.send({})
         begun, came, rate = time.monotonic(), 0, None
         while transfers:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts that agree on what goes first: reads beside urgent puts, many senders to one.
+With --classes networks that serve some packets first, by their DSCP.
 
 Emulated hosts (network namespaces, ports of 1 Gbit/s), NIXL over UCX's TCP:
 
@@ -8,6 +9,10 @@ Emulated hosts (network namespaces, ports of 1 Gbit/s), NIXL over UCX's TCP:
     incast  seven hosts put 1 to 8 MiB each to an eighth, at random times, a
             third of them with a tight deadline, so that its port is used for
             --load of the time
+    push    host A puts 8 MiB, urgent, to host E every 200 ms; three others
+            put to E all the time, without haste
+    own     the same, and A puts to E without haste as well, by the same
+            connection
 
 Variants:
 
@@ -18,15 +23,21 @@ Variants:
     delay      each datagram takes 50 ms
     killed     the agent of the contended host is killed halfway
     liar       one sender's agent says that all is urgent
+    classes    as local, with MFS_CLASSES=46,26,0
+    all        as exchange, with MFS_CLASSES=46,26,0
     global     incast, computed: one queue by deadline
     cap        incast, computed: the best cap by count
 
 collective_p99_ratio is the p99 of a put beside the reads over that of one alone;
-reads_share what the reads get of what the puts leave; on_time the share of puts
-that meet their deadlines. agent_cpu_share is of one core, for the busiest agent,
-and link_share what its datagrams are of a link.
+reads_share what the reads, or the puts without haste, get of what the urgent ones
+leave; on_time the share of puts that meet their deadlines. agent_cpu_share is of
+one core, for the busiest agent, and link_share what its datagrams are of a link.
+
+With --classes, or one of the last two variants, the ports of NICs and switch serve
+DSCP 46 first, then 26, then all else.
 
     mfs bench hosts --json out/hosts.json
+    mfs bench hosts --case push --case own --classes
 """
 
 from __future__ import annotations
@@ -62,6 +73,10 @@ READ_BYTES, READ_DEPTH = 8 * MIB, 4
 FILLED_S = 1.5
 MEASURED = ("off", "local", "exchange")
 BAD = ("loss", "delay", "killed", "liar")
+MARKED = ("classes", "all")
+ALONE = ("local", "classes")  # without agents
+CLASSES = (46, 26, 0)
+PUSHES = {"push": 0, "own": 1}  # and how many puts without haste are A's own
 HOOKS = {"loss": ("0.3", "0"), "delay": ("0", "0.05")}
 FRAME_BYTES = 400  # of a datagram on the wire, with its headers: most have one or two claims
 TIGHT, LOOSE = 4.0, 30.0  # deadlines, in times alone
@@ -82,7 +97,7 @@ class Scene:
     ) -> None:
         self.hosts, self.folder, self.variant, self.named = hosts, folder, variant, named
         self.agents = agents.Agents()
-        if variant not in ("off", "local"):
+        if variant not in ("off", *ALONE):
             for name in named:
                 self.start_agent(name)
         self.parties = {
@@ -95,7 +110,9 @@ class Scene:
 
     def environment(self, name: str) -> dict[str, str]:
         env = environment(self.hosts[name].device, str(self.segment(name)))
-        if self.variant not in ("off", "local"):
+        if self.variant in MARKED:
+            env["MFS_CLASSES"] = ",".join(map(str, CLASSES))
+        if self.variant not in ("off", *ALONE):
             places = [self.hosts[other] for other in self.named]
             env |= agents.environment(self.hosts[name], places, self.folder / "key")
         return env
@@ -185,6 +202,39 @@ def pull(one: Scene, seconds: float) -> dict[str, Any]:
     for reader in readers:
         reader.tell("stop")
     rate = sum(float(reader.hear()["rate_Bps"]) for reader in readers)
+    return {
+        "p99_alone_s": percentile(alone, 0.99),
+        "p50_alone_s": statistics.median(alone),
+        "p99_s": percentile(beside["seconds"], 0.99),
+        "p50_s": statistics.median(beside["seconds"]),
+        "collective_p99_ratio": percentile(beside["seconds"], 0.99) / percentile(alone, 0.99),
+        "reads_share": rate / (LINK_BPS - beside["rate_Bps"]),
+        "cost": one.cost(before),
+    }
+
+
+# --- push, own ---
+
+
+def push(one: Scene, seconds: float, own: int) -> dict[str, Any]:
+    """A's urgent puts to E, beside those of B, C and D, and so many of its own."""
+    others = [one.parties[name] for name in "BCD"]
+    for name in "ABCD":
+        one.meet(name, "E")
+    one.wait_for_agents()
+    stream = {"to": "E", "bytes": PUT_BYTES, "every_s": PUT_EVERY_S}
+    alone = one.parties["A"].ask("stream", **stream, seconds=seconds / 2)["seconds"]
+    for index, other in enumerate(others):
+        first = 2 * index + 2  # E's memory: the first two places are A's
+        other.ask("reads", way="WRITE", of="E", bytes=READ_BYTES, depth=2, first=first)
+    one.parties["A"].ask("stream", **stream, seconds=FILLED_S)
+    before = one.states()
+    for other in others:
+        other.tell("mark")
+    beside = one.parties["A"].ask("stream", **stream, seconds=seconds, beside=own)
+    for other in others:
+        other.tell("stop")
+    rate = sum(float(other.hear()["rate_Bps"]) for other in others) + beside["loose_Bps"]
     return {
         "p99_alone_s": percentile(alone, 0.99),
         "p50_alone_s": statistics.median(alone),
@@ -315,16 +365,27 @@ def inside(
     json_path: Path | None,
 ) -> None:
     console = make_console()
-    made = network.Namespaces(LINK_BPS)
+    made = network.Namespaces(LINK_BPS, CLASSES if set(variants) & set(MARKED) else ())
     hosts = {name: made.add(name) for name in HOSTS}
     folder = Path(made.folder)
     agents.make_key(folder)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    plan = [(n, case, variant) for n in range(rounds) for case in cases for variant in variants]
+    plan = [
+        (n, case, variant)
+        for n in range(rounds)
+        for case in cases
+        for variant in variants
+        if not (case in PUSHES and variant == "killed")  # there is no owner to be killed
+    ]
     for n, case, variant in track(plan, "scenes"):
         jobs = arrivals(load, seconds, n)
-        with scene(hosts, folder, variant, "ABCDE" if case == "pull" else "ABCDEFGH") as one:
-            run = pull(one, seconds) if case == "pull" else incast(one, jobs, seconds)
+        with scene(hosts, folder, variant, HOSTS if case == "incast" else HOSTS[:5]) as one:
+            if case == "pull":
+                run = pull(one, seconds)
+            elif case == "incast":
+                run = incast(one, jobs, seconds)
+            else:
+                run = push(one, seconds, PUSHES[case])
         found.setdefault((case, variant), []).append(run)
     records = [record(case, variant, runs) for (case, variant), runs in found.items()]
     if "incast" in cases:
@@ -363,10 +424,11 @@ def table(records: list[dict[str, Any]]) -> Table:
 
 
 @click.command(help=help_of(__doc__))
-@click.option("--case", "cases", multiple=True, type=click.Choice(("pull", "incast")),
-              default=("pull", "incast"), help="Which; both if not given.")  # fmt: skip
-@click.option("--variant", "variants", multiple=True, type=click.Choice((*MEASURED, *BAD)),
-              default=(*MEASURED, *BAD), help="Which; all if not given.")  # fmt: skip
+@click.option("--case", "cases", multiple=True, type=click.Choice(("pull", "incast", *PUSHES)),
+              default=("pull", "incast"), help="Which; the first two if not given.")  # fmt: skip
+@click.option("--variant", "variants", multiple=True, type=click.Choice((*MEASURED, *BAD, *MARKED)),
+              help="Which; all but the last two if not given.")  # fmt: skip
+@click.option("--classes", is_flag=True, help="With the last two variants as well.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(2, 600),
               help="Of a scene.")  # fmt: skip
@@ -377,12 +439,15 @@ def table(records: list[dict[str, Any]]) -> Table:
 def main(
     cases: tuple[str, ...],
     variants: tuple[str, ...],
+    classes: bool,
     rounds: int,
     seconds: float,
     load: float,
     json_path: Path | None,
     is_inside: bool,
 ) -> None:
+    variants = variants or (*MEASURED, *BAD)
+    variants = tuple(dict.fromkeys((*variants, *(MARKED if classes else ()))))
     if is_inside:
         inside(list(cases), list(variants), rounds, seconds, load, json_path)
     reason = network.why_not_namespaces()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import classes
 from .config import FILE_VARIABLE, Settings
 from .native import UCX_SHIM, InputError
 from .nccl_env import nccl_environment
@@ -47,5 +48,6 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
     changes["LD_PRELOAD"] = preload(environ.get("LD_PRELOAD", ""), UCX_SHIM)
     changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
     changes.update(modules_environment(environ))
+    changes.update(classes.environment(settings["MFS_CLASSES"].value, environ))
     changes.update(nccl_environment(environ, changes))
     return changes

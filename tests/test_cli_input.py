@@ -90,6 +90,7 @@ DEEP = "[" * 5000
         (("run", "--config", "a\0b", "--", "true"), "MFS_CONFIG"),
         (("run", "--set", "x" * 10_000, "--", "true"), "NAME=VALUE is expected"),
         (("run", "--set", "MFS_SLO=garbage", "--", "true"), "MFS_SLO=garbage"),
+        (("run", "--set", "MFS_CLASSES=46,64", "--", "true"), "MFS_CLASSES=46,64"),
         (("run", "--set", "MFS_NCCL_CLASSES=garbage", "--", "true"), "MFS_NCCL_CLASSES=garbage"),
         (("run", "--set", "MFS_NCCL_STAGES=garbage", "--", "true"), "MFS_NCCL_STAGES=garbage"),
         (("run", "--policy", "\udcff", "--", "true"), "one of off"),

@@ -9,8 +9,9 @@
 #include <string.h>
 
 #include "core/policy.h"
+#include "host/classes.h"
 
-#define CLASSES_MAX 4 /* rows of MFS_NCCL_CLASSES */
+#define NCCL_CLASSES_MAX 4 /* rows of MFS_NCCL_CLASSES */
 #define SLO_MOST 1e9  /* seconds, or times the TTFT alone */
 
 /* A part of a text: it has no end of its own. */
@@ -206,13 +207,20 @@ static bool one_header_is_right(const char *text)
 
 static bool classes_are_right(const char *text)
 {
+    struct mfs_classes classes;
+
+    return mfs_classes_parse(text, &classes) == 0;
+}
+
+static bool nccl_classes_are_right(const char *text)
+{
     unsigned long level, traffic_class, last = 0;
     struct span part, left, right;
     size_t count = 0;
 
     while (span_next(&text, &part)) {
         if (!span_cut(part, ':', &left, &right) || !span_number(left, MFS_LEVELS_MAX - 1, &level) ||
-            !span_number(right, 255, &traffic_class) || count == CLASSES_MAX ||
+            !span_number(right, 255, &traffic_class) || count == NCCL_CLASSES_MAX ||
             (count == 0 ? level != 0 : level <= last))
             return false;
         last = level;
@@ -250,7 +258,9 @@ static const struct {
     {"MFS_TTFT_HEADERS", headers_are_right,
      "names of headers, with commas between them: x-mfs-ttft-ms,x-llm-d-slo-ttft-ms"},
     {"MFS_PRIORITY_HEADER", one_header_is_right, "the name of a header: x-dynamo-request-priority"},
-    {"MFS_NCCL_CLASSES", classes_are_right,
+    {"MFS_CLASSES", classes_are_right,
+     "up to 8 DSCP values from 0 to 63, the most urgent first, with commas between them: 46,26,0"},
+    {"MFS_NCCL_CLASSES", nccl_classes_are_right,
      "up to 4 of LEVEL:CLASS with levels that ascend from 0 and classes up to 255: 0:106,2:34"},
     {"MFS_NCCL_STAGES", stages_are_right,
      "CLASS:STAGE or p2p:STAGE, a stage being kv_reuse, collective or p2d: 1:kv_reuse,p2p:p2d"},

@@ -12,6 +12,8 @@
 #include "ucx/finish.h"
 #include "ucx/flush.h"
 
+#define LOOK_BYTES 4096u /* of a chunk, the socket takes so much at once or nothing */
+
 /* Only what the mask says was set: the rest of the caller's struct may be garbage. */
 static void param_copy(struct mfs_ucx_request *request, const ucp_request_param_t *param)
 {
@@ -73,6 +75,10 @@ static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
         if (request->queued) /* the rest would be lost anyway */
             mfs_ucx_dequeue(request);
     }
+    if (!MFS_LIKELY(chunk->carries == MFS_UCX_CLASS_NONE)) {
+        mfs_ucx_class_over(&request->ep->classes, chunk->carries);
+        chunk->carries = MFS_UCX_CLASS_NONE;
+    }
     request->inflight--;
     mfs_ucx_chunk_put(request->worker, chunk);
 }
@@ -101,10 +107,16 @@ void mfs_ucx_chunk_begin(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *re
     mfs_ucx_pin(request->ep);
 }
 
-/* Without the mutex. */
-static ucs_status_ptr_t hand_to_ucx(struct mfs_ucx_chunk *chunk,
-                                    const struct mfs_ucx_request *request, uint64_t offset,
-                                    uint64_t length)
+void mfs_ucx_chunk_class(struct mfs_ucx_chunk *chunk, unsigned level)
+{
+    if (chunk->request->kind == MFS_UCX_PUT)
+        chunk->carries = mfs_ucx_class_begin(&chunk->request->ep->classes, level);
+}
+
+/* Without the mutex. On the way of each chunk: not a call of its own. */
+static inline __attribute__((always_inline)) ucs_status_ptr_t
+hand_to_ucx(struct mfs_ucx_chunk *chunk, const struct mfs_ucx_request *request, uint64_t offset,
+            uint64_t length)
 {
     const struct mfs_ucx_api *api = request->worker->api;
     const ucp_ep_h ep = request->ep->handle;
@@ -122,6 +134,34 @@ static ucs_status_ptr_t hand_to_ucx(struct mfs_ucx_chunk *chunk,
     if (request->kind == MFS_UCX_PUT)
         return api->ucp_put_nbx(ep, buffer, length, remote_addr, request->rkey, &param);
     return api->ucp_get_nbx(ep, buffer, length, remote_addr, request->rkey, &param);
+}
+
+/* The same of a chunk with a class, and which of UCX's sockets was given its bytes, if that is not
+ * known. */
+static __attribute__((noinline, cold)) ucs_status_ptr_t
+hand_and_look(struct mfs_ucx_chunk *chunk, const struct mfs_ucx_request *request, uint64_t offset,
+              uint64_t length)
+{
+    struct mfs_ucx_worker *worker = request->worker;
+    struct mfs_ucx_ep *ep = request->ep;
+    struct mfs_ucx_sockets before;
+    struct mfs_ucx_socket grown;
+    ucs_status_ptr_t result;
+    bool looks;
+
+    mfs_ucx_lock(worker);
+    looks = mfs_ucx_class_wants_socket(&ep->classes);
+    mfs_ucx_unlock(worker);
+    if (looks)
+        mfs_ucx_sockets_look(&before);
+    result = hand_to_ucx(chunk, request, offset, length);
+    if (!looks)
+        return result;
+    grown = mfs_ucx_sockets_grown(&before, length < LOOK_BYTES ? length : LOOK_BYTES);
+    mfs_ucx_lock(worker);
+    mfs_ucx_class_saw(&ep->classes, grown);
+    mfs_ucx_unlock(worker);
+    return result;
 }
 
 /* One more or less on that side of worker->posting. */
@@ -144,7 +184,10 @@ void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *req
     posting_add(worker, side, 1);
     mfs_ucx_unlock(worker);
     mfs_ucx_enter(worker);
-    result = hand_to_ucx(chunk, request, offset, length);
+    if (MFS_LIKELY(chunk->carries == MFS_UCX_CLASS_NONE))
+        result = hand_to_ucx(chunk, request, offset, length);
+    else
+        result = hand_and_look(chunk, request, offset, length);
     mfs_ucx_leave(worker);
     posting_add(worker, side, -1);
     mfs_ucx_lock(worker);

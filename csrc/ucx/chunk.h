@@ -38,6 +38,8 @@ struct mfs_ucx_lane *mfs_ucx_lane_of(const struct mfs_ucx_request *request);
 /* For a chunk that is about to be posted; bytes: as counted in the window. */
 void mfs_ucx_chunk_begin(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *request,
                          uint64_t bytes);
+/* It is of that level: its traffic class, if it is a put. */
+void mfs_ucx_chunk_class(struct mfs_ucx_chunk *chunk, unsigned level);
 /*
  * Hand it to UCX. The mutex is released around the call; the request may be gone
  * afterwards. Then see mfs_ucx_issue.

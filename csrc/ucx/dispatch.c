@@ -73,6 +73,8 @@ static void lane_post(void *ctx, const struct mfs_chunk *next)
     struct mfs_ucx_chunk *chunk = mfs_ucx_chunk_get(worker); /* lane_may_post has seen one */
 
     mfs_ucx_chunk_begin(chunk, request, next->length);
+    if (!MFS_LIKELY(!worker->classes))
+        mfs_ucx_chunk_class(chunk, mfs_rank_level(next->rank));
     if (next->last)
         list_remove(request);
     mfs_ucx_chunk_post(chunk, request, next->offset, next->length);

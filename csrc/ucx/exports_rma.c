@@ -87,7 +87,7 @@ static bool defer(struct mfs_ucx_ep *ep, enum mfs_ucx_kind kind, void *buffer, s
                                           remote_addr, rkey,   param};
     const struct mfs_tag tag = mfs_tag_look();
     const bool idle = mfs_get(&worker->queued_count) == 0;
-    bool straight = idle && operation.bytes <= worker->config->small && worker->config->pace == 0;
+    bool straight = idle && operation.bytes <= worker->small && worker->config->pace == 0;
 
     if (!straight) {
         const bool defers = mfs_ucx_defers(worker);

@@ -149,6 +149,8 @@ bool mfs_ucx_express(struct mfs_ucx_ep *ep, const struct mfs_ucx_operation *oper
     struct mfs_ucx_express_pool *pool = &worker->express;
     struct mfs_ucx_express *express;
 
+    if (worker->classes) /* it has no level before it has been in the queue */
+        return false;
     mfs_ucx_lock(worker);
     express = take(ep, operation, tag);
     mfs_ucx_unlock(worker);

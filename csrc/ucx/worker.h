@@ -25,6 +25,7 @@
 #include "host/counters.h"
 #include "host/host.h"
 #include "host/sender.h"
+#include "ucx/classes.h"
 #include "ucx/copies.h"
 #include "ucx/port.h"
 #include "ucx/request.h"
@@ -39,6 +40,7 @@ struct mfs_ucx_chunk {
     struct mfs_ucx_request *request;
     uint64_t bytes; /* counted in the window; 0: sent outside it */
     struct mfs_ucx_chunk *next;
+    uint8_t carries; /* MFS_UCX_CLASS_NONE, as in one that is free, or its class: classes.h */
 };
 
 /* An operation that went without the queue: express.h. */
@@ -76,9 +78,11 @@ struct mfs_ucx_worker {
     /* Lengths of the lists, read without the mutex to skip work; written with it. */
     _Atomic uint32_t queued_count, ready_count, done_count;
     _Atomic bool defers; /* by these settings; mfs_ucx_defers() */
+    uint64_t small; /* operations up to here go straight on where nothing waits */
     _Atomic uint32_t idle_rounds; /* of progress; it may miss some: ucx/watch.h */
     bool shared; /* several threads may be in it at a time: UCS_THREAD_MODE_MULTI */
     bool sleepless; /* its events do not tell of sends */
+    bool classes; /* its puts have traffic classes: classes.h */
     bool ending; /* in ucp_worker_destroy */
     struct mfs_ucx_lane *lanes; /* that have a sender: egress first */
     struct mfs_ucx_port own; /* of endpoints that are known to use no other; the first of all */
@@ -122,6 +126,7 @@ struct mfs_ucx_ep {
     int lost; /* error of an operation that nobody watched: its flushes fail */
     int failed; /* error of a chunk that says that the peer is gone */
     struct mfs_ucx_made made;
+    struct mfs_ucx_classes classes; /* of its puts; unused where the worker has none */
     bool closed; /* the caller's handle is no longer ours */
     uint64_t far_peer; /* who is there, for other hosts; 0: not known */
     char peer[MFS_PEER_NAME_MAX + 1]; /* its name for people; "": nobody has said it */

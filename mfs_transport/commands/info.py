@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import config_page, installation
+from .. import classes, config_page, installation
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
-from ..native import lib, policies
+from ..native import InputError, lib, policies
 from ..observe import health
 from ..observe.far import far_ports
 from ..observe.segment import Look, look
@@ -49,9 +49,19 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
         "settings_file": str(settings.file) if settings.file else None,
         "remarks": list(settings.remarks),
         "policies": [dataclasses.asdict(row) for row in policies()],
+        "classes": classes_as_dicts(settings),
         "segment": segment_as_dict(segment),
         "far_ports": far_as_dicts(segment),
     }
+
+
+def classes_as_dicts(settings: Settings) -> list[dict[str, Any]]:
+    """Of MFS_CLASSES; none where it is not set, or cannot be used, which the remarks say."""
+    try:
+        rows = classes.table(settings["MFS_CLASSES"].value)
+    except InputError:
+        rows = []
+    return [{**dataclasses.asdict(row), "traffic_class": row.traffic_class} for row in rows]
 
 
 def segment_as_dict(segment: Look) -> dict[str, Any]:
@@ -67,6 +77,19 @@ def far_as_dicts(segment: Look) -> list[dict[str, Any]] | None:
 
 
 # --- for people ---
+
+
+def _class_lines(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Who has which class, and over what."""
+    if len(rows) == 1:
+        return [("all", f"DSCP {rows[0]['dscp']}: over TCP; InfiniBand and RoCE by `mfs run`")]
+    lines = []
+    for row in rows:
+        levels = f"level {row['first_level']}"
+        if row["last_level"] is None:
+            levels += " and all behind it"
+        lines.append((levels, f"DSCP {row['dscp']}: puts over TCP"))
+    return lines
 
 
 def _version_lines(versions: dict[str, Any]) -> list[tuple[str, str]]:
@@ -190,6 +213,8 @@ def show(report: dict[str, Any], found: Look) -> None:
     )
     if report["remarks"]:
         table("Remarks", [(remark,) for remark in report["remarks"]])
+    if report["classes"]:
+        table("Traffic classes", list(_class_lines(report["classes"])))
     table("Policies", [(one["name"], one["help"]) for one in report["policies"]])
     table("Segment of this host", list(_segment_lines(report["segment"])))
     if report["far_ports"]:

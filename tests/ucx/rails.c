@@ -5,6 +5,8 @@
  *   rails serve FILE              writes its address into FILE; ends with its parent
  *   rails put peer|none FILE...   an endpoint to each, a put of 4 MiB by each; then it says which
  *                                 devices have sent how much, and waits for the end of its input
+ *
+ * The puts are of the stage STAGE, if it is set.
  */
 #include <string.h>
 #include <ucp/api/ucp.h>
@@ -13,6 +15,13 @@
 #include "check.h"
 
 #define BYTES ((size_t)4 << 20)
+
+/* Of the shim's library. */
+struct tag {
+    uint64_t request;
+    uint32_t layer, stage;
+};
+__attribute__((weak)) void mfs_tag_set(const struct tag *tag);
 
 struct address { /* of a server, as its file has it */
     uint64_t remote, length, key_length;
@@ -80,6 +89,7 @@ static void wait_for(ucs_status_ptr_t request)
 static void put(const char *path, ucp_err_handling_mode_t mode)
 {
     const ucp_request_param_t plain = {0};
+    const struct tag tag = {.stage = getenv("STAGE") ? (uint32_t)atoi(getenv("STAGE")) : 0};
     struct address to;
     ucp_ep_params_t params = {
         .field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE,
@@ -93,10 +103,13 @@ static void put(const char *path, ucp_err_handling_mode_t mode)
     params.address = (const ucp_address_t *)to.bytes;
     CHECK_OK(ucp_ep_create(worker, &params, &ep));
     CHECK_OK(ucp_ep_rkey_unpack(ep, to.bytes + to.length, &key));
+    if (mfs_tag_set)
+        mfs_tag_set(&tag);
     wait_for(ucp_put_nbx(ep, memory, BYTES, to.remote, key, &plain));
     wait_for(ucp_ep_flush_nbx(ep, &plain));
 }
 
+/* 0: there is no such device. */
 static long sent(const char *device)
 {
     char path[128];
@@ -105,7 +118,7 @@ static long sent(const char *device)
 
     snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/tx_bytes", device);
     file = fopen(path, "r");
-    CHECK(file && fscanf(file, "%ld", &bytes) == 1 && fclose(file) == 0);
+    CHECK(!file || (fscanf(file, "%ld", &bytes) == 1 && fclose(file) == 0));
     return bytes;
 }
 

@@ -98,6 +98,7 @@ SOURCES = {
     ],
     "queued": ["queued.c"],
     "far": ["far.c", "pair.c"],
+    "classes": ["classes.c", "pair.c"],
     "conformance": [
         *("conformance.c", "pair.c"),
         *(f"conformance_{part}.c" for part in ("data", "request", "forms", "end", "thread")),
