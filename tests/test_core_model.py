@@ -193,7 +193,11 @@ class Oracle:
                 self.rules.policy == "edf_paper" and level == 1
             )
             scavenger = self.rules.levels
-            if flow.level is not None and flow.level < scavenger and level != scavenger:
+            # its deadline is gone, and it goes where those without one are
+            undated = facts.deadline_ns == NEVER and level == scavenger - 1
+            undated = undated and self.rules.policy in ("edf", "mfs")
+            stays = flow.level is not None and flow.level < scavenger and level != scavenger
+            if flow.level is not None and stays and not undated:
                 level = min(level, flow.level)
             flow.level = level
 
