@@ -556,6 +556,7 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"pressure_delay_s": float("nan")}, "pressure_delay_s nan: 0 or more"),
         ({"chunk_bytes": 100}, "chunk_bytes 100: 0, or 128 to 4194304"),
         ({"limits_lost": 1.0}, "limits_lost 1.0: 0 or more, less than 1"),
+        ({"grant_bytes": -1}, "grant_bytes -1: 0 or more"),
         ({"estimate_error": (1.5, 0)}, "estimate_error 1.5"),
     ],
 )

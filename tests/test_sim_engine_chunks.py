@@ -209,3 +209,96 @@ def test_exchange__more_deadlines_are_met(delay_s: float) -> None:
     apart = np.mean(simulate(ALONE, model, requests, chunks("mfs")).earliness_s >= 0)
     told = np.mean(simulate(ALONE, model, requests, exchange("mfs", delay_s)).earliness_s >= 0)
     assert told > apart + 0.02
+
+
+# --- receivers that grant their senders bytes ---
+
+
+def grants(policy: str, delay_s: float, **options: object) -> Options:
+    return Options(
+        policy,
+        enforcement="chunks+grants",
+        pressure_delay_s=delay_s,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def one_sends(megabytes: int, options: Options) -> engine.Outcome:
+    requests = sending([0.0], [megabytes], [9.0])
+    return simulate(Cluster(1, 1, 1, link_Bps=LINK_BPS), SENDING, requests, options)
+
+
+def test_grants__what_the_way_covers_goes_without_asking() -> None:
+    """3 ms of delay are 3 MB of this port."""
+    found = one_sends(3, grants("edf", 3e-3))
+    assert found.told == 0
+    assert found.ttft_s == pytest.approx([3e-3])
+
+
+@pytest.mark.parametrize(
+    ("grant_bytes", "told"),
+    [
+        (0, 10),  # 4.2 MB: 7 chunks at once, 4.38 MB; then one whenever one has left, 1.62 MB: 9
+        (500_000, 4),  # 4.5 MB: 3 at once; then 3
+        (1_000_000, 2),  # 5 MB: 2 at once; then 1
+        (9_000_000, 1),  # no more than what waits
+    ],
+)
+def test_grants__the_rest_is_granted_by_quanta_in_time(grant_bytes: int, told: int) -> None:
+    """Of 6 MB 3 go without asking. Quanta are granted while less than 3 MB, a quantum and 1 MB
+    are ahead; so each grant is there before what was granted until then has left."""
+    found = one_sends(6, grants("edf", 3e-3, grant_bytes=grant_bytes))
+    assert found.told == told
+    assert found.ttft_s == pytest.approx([6e-3], abs=CHUNK_S)
+
+
+def test_grants__one_that_is_lost_comes_again_a_delay_later() -> None:
+    found = [
+        one_sends(4, grants("edf", 3e-3, grant_bytes=1_000_000, limits_lost=lost))
+        for lost in (0.0, 0.5, 0.9)
+    ]
+    assert found[0].told == 1
+    assert found[2].told > 2
+    for one in found:
+        assert one.ttft_s == pytest.approx([4e-3 + 3e-3 * (one.told - 1)], abs=CHUNK_S)
+
+
+def test_grants__a_later_one_makes_good_for_one_that_was_lost() -> None:
+    """Ten grants, as above, and none a second time: the first that arrives covers those before."""
+    found = one_sends(6, grants("edf", 3e-3, limits_lost=0.3))
+    assert found.told == 10
+    assert found.ttft_s == pytest.approx([6e-3], abs=2 * CHUNK_S)
+
+
+def test_grants__the_urgent_one_has_the_most_of_the_port() -> None:
+    """Not all of it: ahead of a sender are 100 kB of the way, a quantum and 1 MB, which is 7
+    chunks, and ahead of both 1.59 MB: 9 chunks. The port is never idle."""
+    found = two_units_send_to_one_receiver(grants("edf", 1e-4))
+    assert found == pytest.approx([1.2, 0.2 * 9 / 7], abs=WINDOW_S)
+
+
+def test_grants__a_port_is_used_while_its_best_sender_is_busy_elsewhere() -> None:
+    """Unit 0 has something for host 2, and then, less urgent, for host 3. Until it comes to that,
+    host 3 takes what unit 1 has, though that is the least urgent of all.
+
+    Unit 0 does not keep its order. Host 2 lets it be ahead by 2.2 MB, which is 12 chunks; each
+    comes again 16 chunks later, 6 until its grant has come and a chunk has left (1 ms), and 10 in
+    the window (2 ms). The other 4 of 16 go to host 3."""
+    model = dataclasses.replace(SENDING, linear_flop_per_token_layer=1e-6)
+    requests = sending([0.0, 2e-3, 2.001e-3], [600, 500, 500], [1.0, 2.0, 3.0])
+    cluster = Cluster(2, 1, 2, link_Bps=LINK_BPS)
+    outcome = simulate(cluster, model, requests, grants("edf", 1e-3))
+    assert outcome.unit.tolist() == [0, 0, 1]
+    assert outcome.decode_host.tolist() == [2, 3, 3]
+    assert outcome.ttft_s[:2] == pytest.approx([0.6 * 16 / 12, 1.1], abs=2 * WINDOW_S)
+    # host 3 gets 0.2 s of unit 0's meanwhile, and the rest of its port is unit 1's
+    assert outcome.ttft_s[2] == pytest.approx(0.5 / (1 - 4 / 16), abs=5 * WINDOW_S)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.3e-3, 3e-3])
+def test_grants__more_deadlines_are_met(delay_s: float) -> None:
+    model = model_of("llama3-8b")
+    requests = load(ALONE, model, 300, 130)
+    apart = np.mean(simulate(ALONE, model, requests, chunks("mfs")).earliness_s >= 0)
+    told = np.mean(simulate(ALONE, model, requests, grants("mfs", delay_s)).earliness_s >= 0)
+    assert told > apart + 0.02

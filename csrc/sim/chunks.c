@@ -15,8 +15,10 @@
 #include <errno.h>
 #include <math.h>
 
+#include "core/rmlq_inside.h"
 #include "core/sender.h"
 #include "sim/exchange.h"
+#include "sim/grants.h"
 #include "sim/state.h"
 
 #define LOOK_S 200e-6
@@ -94,6 +96,7 @@ void mfs_chunks_init(struct mfs_sim *sim)
     chunks->moving_free = MFS_NONE;
     chunks->moves.memory = chunks->looks.memory = &sim->memory;
     sim->exchange = mfs_exchange_new(sim);
+    sim->grants = mfs_grants_new(sim);
 }
 
 void mfs_chunks_end(struct mfs_sim *sim)
@@ -218,6 +221,7 @@ void mfs_chunks_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_
     }
     port_dirty(sim, line->route.link[0]);
     mfs_exchange_moved(sim, line->route.link[0], line->host_to);
+    mfs_grants_pushed(sim, line->route.link[0], line->host_to, count * (uint64_t)ceil(line->size));
 }
 
 void mfs_chunks_changed(struct mfs_sim *sim, uint32_t index)
@@ -239,6 +243,55 @@ mfs_rank_t mfs_chunks_claim(const struct mfs_sim *sim, uint32_t index, uint32_t 
             best = flows->entries[0].rank;
     }
     return best;
+}
+
+static bool goes_before(const struct mfs_heap_entry *one, const struct mfs_heap_entry *other)
+{
+    return one->rank < other->rank || (one->rank == other->rank && one->tie < other->tie);
+}
+
+/* entries[0] is the best; the others are in no order that helps. */
+static const struct mfs_heap_entry *behind(const struct mfs_heap *flows,
+                                           const struct mfs_heap_entry *last)
+{
+    const struct mfs_heap_entry *best = NULL;
+
+    for (uint32_t i = 0; i < flows->count; i++) {
+        const struct mfs_heap_entry *entry = &flows->entries[i];
+
+        if (!goes_before(last, entry))
+            continue;
+        if (!best || goes_before(entry, best))
+            best = entry;
+    }
+    return best;
+}
+
+mfs_rank_t mfs_chunks_claim_behind(const struct mfs_sim *sim, uint32_t index, uint32_t host,
+                                   uint64_t bytes)
+{
+    const struct port *port = &sim->chunks->ports[index];
+    const struct mfs_heap *flows = &port->to[host]->voq.flows[MFS_TAGGED];
+    const struct mfs_heap_entry *entry = flows->count > 0 ? &flows->entries[0] : NULL;
+
+    for (; entry; entry = behind(flows, entry)) {
+        const uint64_t left = port->sender->queue->flows[mfs_heap_item(entry)].info.bytes_left;
+
+        if (left > bytes)
+            return entry->rank;
+        bytes -= left;
+    }
+    return MFS_RANK_NONE;
+}
+
+uint64_t mfs_chunks_bytes(const struct mfs_sim *sim)
+{
+    struct mfs_window_config config;
+
+    mfs_window_config_init(&config);
+    if (sim->options->chunk_bytes > 0)
+        config.chunk_min_bytes = sim->options->chunk_bytes;
+    return mfs_window_chunk(&config, sim->params.rate_Bps);
 }
 
 void mfs_chunks_limit(struct mfs_sim *sim, uint32_t index, uint32_t host, mfs_rank_t limit)
@@ -330,6 +383,7 @@ static void post(struct mfs_sim *sim, uint32_t port, const struct mfs_chunk *tak
         trace_level(sim, chunk);
     }
     come(sim, index);
+    mfs_grants_sent(sim, port, line->host_to, taken->length);
 }
 
 void mfs_chunks_send(struct mfs_sim *sim)
@@ -351,6 +405,7 @@ void mfs_chunks_send(struct mfs_sim *sim)
     }
     chunks->dirty.count = 0;
     mfs_exchange_tell(sim);
+    mfs_grants_tell(sim);
 }
 
 /* --- chunks that have left --- */
@@ -379,6 +434,7 @@ static void left(struct mfs_sim *sim, uint32_t index)
     mfs_sender_done(chunks->ports[chunk.port].sender, chunk.destination, chunk.bytes, sim->now_ns);
     port_dirty(sim, chunk.port);
     mfs_exchange_moved(sim, chunk.port, sim->lines[chunk.line].host_to);
+    mfs_grants_done(sim, chunk.port, sim->lines[chunk.line].host_to, chunk.bytes);
     sim->lines[chunk.line].flows[chunk.group].end -= (double)chunk.bytes;
     flows_end(sim, chunk.line);
 }
@@ -387,7 +443,7 @@ double mfs_chunks_next_s(const struct mfs_sim *sim)
 {
     return fmin(
         fmin(mfs_timers_first_s(&sim->chunks->moves), mfs_timers_first_s(&sim->chunks->looks)),
-        mfs_exchange_next_s(sim));
+        fmin(mfs_exchange_next_s(sim), mfs_grants_next_s(sim)));
 }
 
 void mfs_chunks_due(struct mfs_sim *sim)
@@ -404,6 +460,7 @@ void mfs_chunks_due(struct mfs_sim *sim)
             left(sim, index);
     }
     mfs_exchange_due(sim);
+    mfs_grants_due(sim);
     while (mfs_timers_first_s(&chunks->looks) <= sim->now_s) {
         const uint32_t port = chunks->looks.heap[0].item;
 

@@ -35,9 +35,14 @@ void mfs_chunks_add(struct mfs_sim *sim, uint32_t line, uint32_t group, uint32_t
 /* What is known of the line's request has changed: its sender is to place its flows anew. */
 void mfs_chunks_changed(struct mfs_sim *sim, uint32_t line);
 
-/* --- what exchange.c knows of it --- */
+/* --- what exchange.c and grants.c know of it --- */
 /* The best that waits at the port for the host; MFS_RANK_NONE: nothing. */
 mfs_rank_t mfs_chunks_claim(const struct mfs_sim *sim, uint32_t port, uint32_t host);
+/* The best behind the first `bytes` of what waits, in its order. */
+mfs_rank_t mfs_chunks_claim_behind(const struct mfs_sim *sim, uint32_t port, uint32_t host,
+                                   uint64_t bytes);
+/* Of a chunk. */
+uint64_t mfs_chunks_bytes(const struct mfs_sim *sim);
 /* What has a larger rank is held back there. */
 void mfs_chunks_limit(struct mfs_sim *sim, uint32_t port, uint32_t host, mfs_rank_t limit);
 /* In which the link will have served what has come to it. */

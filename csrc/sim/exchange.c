@@ -20,7 +20,6 @@ struct mfs_exchange {
     struct mfs_members dirty;
     struct mfs_timers tells; /* by receiver: when the limit on its way arrives */
     mfs_rank_t *claims;      /* scratch: of one receiver */
-    uint64_t count;          /* of limits told to a sender */
 };
 
 struct mfs_exchange *mfs_exchange_new(struct mfs_sim *sim)
@@ -112,11 +111,11 @@ void mfs_exchange_tell(struct mfs_sim *sim)
     exchange->dirty.count = 0;
 }
 
-/* By the number of the limit, of all that are told: the same input loses the same. Not every so
- * many, which might always be the same sender's. */
-static bool loses(struct mfs_sim *sim)
+/* By its number, of all that are told: the same input loses the same. Not every so many, which
+ * might always be the same sender's. */
+bool mfs_exchange_loses(struct mfs_sim *sim)
 {
-    uint64_t word = ++sim->exchange->count * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t word = ++sim->out->told * UINT64_C(0x9E3779B97F4A7C15);
 
     word = (word ^ (word >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     word = (word ^ (word >> 27)) * UINT64_C(0x94D049BB133111EB);
@@ -140,7 +139,7 @@ void mfs_exchange_due(struct mfs_sim *sim)
         receiver->told = receiver->coming;
         receiver->lost = false;
         for (uint32_t i = 0; i < receiver->senders.count; i++) {
-            if (loses(sim))
+            if (mfs_exchange_loses(sim))
                 receiver->lost = true; /* it keeps the one it had until the next */
             else
                 mfs_chunks_limit(sim, receiver->senders.list[i], host_of(sim, index),

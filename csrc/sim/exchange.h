@@ -7,6 +7,7 @@
 #ifndef MFS_SIM_EXCHANGE_H
 #define MFS_SIM_EXCHANGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mfs_sim;
@@ -19,5 +20,7 @@ void mfs_exchange_moved(struct mfs_sim *sim, uint32_t port, uint32_t host);
 double mfs_exchange_next_s(const struct mfs_sim *sim);
 void mfs_exchange_due(struct mfs_sim *sim);  /* limits that have arrived by now */
 void mfs_exchange_tell(struct mfs_sim *sim); /* where something has moved: is another limit due? */
+/* Of what a receiver tells a sender, also of grants (grants.c): does it not arrive? */
+bool mfs_exchange_loses(struct mfs_sim *sim);
 
 #endif

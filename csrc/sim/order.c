@@ -62,7 +62,7 @@ int mfs_order_init(struct mfs_sim *sim)
     if (options->levels < MFS_LEVELS_MIN || options->levels >= MFS_LEVELS_MAX ||
         sim->params.rate_Bps == 0 || !(options->mlu_base > 1.0) || !(options->mlu_top > 0.0) ||
         !(options->promote_interval_s >= 0.0) || options->level_order > 2 ||
-        options->enforcement > MFS_SIM_EXCHANGE || options->classes < 1 ||
+        options->enforcement > MFS_SIM_GRANTS || options->classes < 1 ||
         options->decode_choice > MFS_SIM_NETKV || options->store_choice > MFS_SIM_STORES ||
         (options->store_choice == MFS_SIM_STORES && sim->cluster->store_hosts == 0) ||
         options->classes > MFS_CLASSES_MAX || !(options->pressure_delay_s >= 0.0) ||

@@ -21,6 +21,7 @@ enum mfs_sim_enforcement {
     MFS_SIM_PRESSURE = 3, /* and receivers say what the best level is that waits for them */
     MFS_SIM_CHUNKS = 4, /* senders of csrc/core, with windows and chunks (chunks.h) */
     MFS_SIM_EXCHANGE = 5, /* and receivers tell them which ranks may send (exchange.c) */
+    MFS_SIM_GRANTS = 6,   /* and receivers grant them bytes (grants.c) */
 };
 
 enum mfs_sim_less { /* what of it is left out of a deadline: each has the one before it, too */
@@ -70,7 +71,8 @@ struct mfs_sim_options {
     uint32_t classes;
     double pressure_delay_s;
     uint64_t chunk_bytes; /* least chunk of a sender that ships; 0: as it ships */
-    double limits_lost; /* share of limits that do not arrive, 0 to less than 1 */
+    double limits_lost; /* share of limits and grants that do not arrive, 0 to less than 1 */
+    uint64_t grant_bytes; /* that a receiver grants at a time; 0: a chunk */
     uint32_t levels;
     int32_t patience; /* -1: csrc/core's default */
     double mlu_base, mlu_top;
@@ -111,6 +113,7 @@ struct mfs_sim_outcome {
     double *port_bytes; /* between first and last arrival; in the order of cluster.c */
     double collective_sum_s;
     uint64_t collectives, events, flows, visited;
+    uint64_t told; /* limits and grants, by receivers to senders */
     double bytes;
     uint64_t memory_bytes;
     struct mfs_sim_event *trace; /* mfs_sim_trace_free() when done; NULL: not asked for */

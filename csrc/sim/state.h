@@ -159,7 +159,8 @@ struct mfs_sim {
     /* things */
     struct mfs_net net;
     struct mfs_chunks *chunks; /* NULL: rates by net */
-    struct mfs_exchange *exchange; /* NULL: receivers tell their senders nothing */
+    struct mfs_exchange *exchange; /* NULL: receivers tell their senders no limits */
+    struct mfs_grants *grants; /* NULL: and grant them nothing */
     struct mfs_sim_request *requests;
     struct mfs_unit *units;
     struct mfs_sim_line *lines;

@@ -228,6 +228,7 @@ def simulate(
         flows=int(out.flows),
         bytes_moved=float(out.bytes),
         visited=int(out.visited),
+        told=int(out.told),
         memory_bytes=int(out.memory_bytes),
         trace=events,
     )

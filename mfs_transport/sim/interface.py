@@ -46,6 +46,7 @@ ENFORCEMENTS = (
     "sender+pressure",
     "chunks",
     "chunks+exchange",
+    "chunks+grants",
 )
 CHUNKS_POLICIES = ("fair", "fifo", "sjf", "srpt", "edf_paper", "edf", "karuna", "mfs_paper", "mfs")
 """Those that csrc/core has: what enforcement chunks can run."""
@@ -148,14 +149,17 @@ class Options:
     senders, `pressure_delay_s` late, what the best level is that waits for them. chunks: each
     egress port has the sender that ships, with its queue, window and chunks; for CHUNKS_POLICIES,
     without options that change csrc/core's rules. chunks+exchange: and receivers tell senders,
-    `pressure_delay_s` late, down to which rank they may send."""
+    `pressure_delay_s` late, down to which rank they may send. chunks+grants: and receivers grant
+    senders bytes, as late, by the ranks of what waits."""
     classes: int = 4
     chunk_bytes: int = 0
     """chunks: the least chunk of a sender, at most 4 MiB. 0: as it ships, 64 KiB."""
     pressure_delay_s: float = 1e-3
     limits_lost: float = 0.0
-    """chunks+exchange: the share of limits that do not arrive. A sender then keeps the one that it
+    """The share of limits, or of grants, that do not arrive. A sender then keeps the one that it
     had until the next, which comes a delay later."""
+    grant_bytes: int = 0
+    """chunks+grants: what a receiver grants at a time; 0: a chunk."""
     levels: int = 8
     """K; mfs has four, whatever it is."""
     patience: int | None = None
@@ -296,3 +300,5 @@ class Outcome:
     """What the engine allocated at most."""
     trace: NDArray[np.void] = field(default_factory=lambda: np.empty(0, TRACE_DTYPE))
     """TRACE_DTYPE, in order of time; empty unless asked for."""
+    told: int = 0
+    """Limits or grants, each to one sender, lost ones among them."""

@@ -305,6 +305,7 @@ def measure(case: Case, outcome: engine.Outcome) -> Run:
         "requests": int(of.sum()),
         "flows": int(outcome.flows),
         "bytes_moved": float(outcome.bytes_moved),
+        "told": int(outcome.told),
         "ttft_most_s": float(ttft.max()),
         "ttft_slos_mean": float((ttft / slo_s).mean()),
         "ttft_slos_p50": float(np.quantile(ttft / slo_s, 0.5)),

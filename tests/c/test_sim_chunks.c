@@ -57,30 +57,43 @@ static int give_up(void *context, uint32_t done, double now_s)
     return 1;
 }
 
-/* Receivers that tell: all still arrives, and runs that end in the middle leave nothing. */
-static void chunks__with_an_exchange(void)
+/* All still arrives, and runs that end in the middle leave nothing. */
+static void receivers_tell(uint32_t enforcement)
 {
     static const double delays_s[] = {0.0, 1e-5, 1e-3, 1.0};
     struct run run;
     int result = -ENOMEM;
 
-    for (size_t i = 0; i < COUNT(delays_s); i++) {
+    for (size_t i = 0; i < 2 * COUNT(delays_s); i++) {
         chunks_init(&run);
-        run.options.enforcement = MFS_SIM_EXCHANGE;
-        run.options.pressure_delay_s = delays_s[i];
+        run.options.enforcement = enforcement;
+        run.options.pressure_delay_s = delays_s[i / 2];
+        run.options.limits_lost = i % 2 ? 0.4 : 0.0;
         CHECK_EQ_AT(run_go(&run, false), 0, (int)i);
         for (int r = 0; r < REQUESTS; r++)
             CHECK(isfinite(run.first_token_s[r]));
+        if (delays_s[i / 2] < 1.0) /* a run that is over sooner is told nothing */
+            CHECK(run.outcome.told > 0);
     }
     for (unsigned long at = 1; result == -ENOMEM; at += 1 + at / 16) {
         chunks_init(&run);
-        run.options.enforcement = MFS_SIM_EXCHANGE;
+        run.options.enforcement = enforcement;
         allocations = 0;
         allocations_fail_at = at;
         result = run_go(&run, false);
         CHECK(result == 0 || result == -ENOMEM);
     }
     allocations_fail_at = 0;
+}
+
+static void chunks__with_an_exchange(void)
+{
+    receivers_tell(MFS_SIM_EXCHANGE);
+}
+
+static void chunks__with_grants(void)
+{
+    receivers_tell(MFS_SIM_GRANTS);
 }
 
 static void chunks__ends_with_flows_queued(void)
@@ -121,6 +134,7 @@ static const struct test tests[] = {
     TEST(chunks__every_policy_of_core_with_pods),
     TEST(chunks__any_allocation_may_fail),
     TEST(chunks__with_an_exchange),
+    TEST(chunks__with_grants),
     TEST(chunks__ends_with_flows_queued),
     TEST(chunks__what_only_the_fluid_model_has_is_refused),
 };

@@ -80,7 +80,7 @@ static void run__nonsense_is_refused(void)
     REFUSED(run.options.policy = "none such");
     REFUSED(run.options.policy = "off");
     REFUSED(run.options.levels = 3);
-    REFUSED(run.options.enforcement = MFS_SIM_EXCHANGE + 1);
+    REFUSED(run.options.enforcement = MFS_SIM_GRANTS + 1);
     REFUSED(run.options.classes = 0);
     REFUSED(run.options.classes = 37);
     REFUSED(run.options.pressure_delay_s = NAN);
