@@ -7,29 +7,18 @@ Counts by callgrind do not depend on the load of the machine, but they do on the
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
+import benches
 import pytest
 
 LIMIT = 0.03
 
 
-def bench() -> ModuleType:
-    path = Path(__file__).parent.parent / "bench" / "core.py"
-    spec = importlib.util.spec_from_file_location("bench_core", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_a_pair_needs_no_more_instructions(tmp_path: Path) -> None:
-    core = bench()
+    core = benches.load("core")
     record = json.loads(core.RECORD.read_text())
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind is not installed")
@@ -44,6 +33,6 @@ def test_a_pair_needs_no_more_instructions(tmp_path: Path) -> None:
 def test_growth_is_named() -> None:
     recorded = {"mfs 1000 10": 100.0, "fifo 1000 10": 100.0}
     counted = {"mfs 1000 10": 103.1, "fifo 1000 10": 102.9}
-    assert bench().grown(recorded, counted, LIMIT) == [
+    assert benches.load("core").grown(recorded, counted, LIMIT) == [
         "mfs 1000 10: 103.1 instructions a pair, 100.0 recorded"
     ]

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import benches
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,12 +17,7 @@ LOG = "vm:1:2 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via {}\n"
 
 @pytest.fixture(scope="module")
 def gpu() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("nccl_gpu", ROOT / "bench" / "nccl_gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benches.load("nccl_gpu")
 
 
 def test_sizes__both_ends_are_measured(gpu: ModuleType):

@@ -7,12 +7,12 @@ the tests are skipped."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
 from pathlib import Path
 
+import benches
 import pytest
 from ucx import toolbox
 
@@ -23,12 +23,7 @@ MOST = 2000  # operations
 
 
 def compiled_with() -> dict[str, object]:
-    spec = importlib.util.spec_from_file_location("bench_core", BENCH / "core.py")
-    assert spec
-    assert spec.loader
-    core = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(core)
-    setting: dict[str, object] = core.setting()
+    setting: dict[str, object] = benches.load("core").setting()
     return setting
 
 

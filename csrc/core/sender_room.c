@@ -13,6 +13,8 @@ void mfs_sender_patience(struct mfs_sender *sender)
     if (due_ns > 0 && mfs_window_state_added(window) > 0)
         due_ns += (int64_t)((double)due_ns * (double)mfs_window_state_added(window) /
                             (double)window->window_bytes);
+    if (due_ns > MFS_DRAIN_MAX_NS) /* by a word that is wrong */
+        due_ns = MFS_DRAIN_MAX_NS;
     if (due_ns < window->config.depth_ns) /* also while the rate is not known */
         due_ns = window->config.depth_ns;
     sender->patience.due_ns = due_ns;

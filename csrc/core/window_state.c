@@ -3,10 +3,6 @@
 
 #include "core/policy_rules.h"
 
-/* A rate at which a window would take longer is an error (the word is one that others write), and
- * a destination that takes no bytes would keep the port for as long. */
-#define DRAIN_MAX_NS INT64_C(1000000000)
-
 void mfs_window_state_init(struct mfs_window_state *state, const struct mfs_window_config *config)
 {
     *state = (struct mfs_window_state){.rate_Bps = UINT64_MAX, .config = *config};
@@ -20,8 +16,8 @@ void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps)
     state->chunk_bytes = mfs_window_chunk(&state->config, rate_Bps);
     state->window_bytes = mfs_window_bytes(&state->config, rate_Bps);
     state->drain_ns = mfs_span_bytes(state->window_bytes, rate_Bps);
-    if (state->drain_ns > DRAIN_MAX_NS)
-        state->drain_ns = DRAIN_MAX_NS;
+    if (state->drain_ns > MFS_DRAIN_MAX_NS)
+        state->drain_ns = MFS_DRAIN_MAX_NS;
     state->rate_Bps = rate_Bps;
 }
 

@@ -9,9 +9,13 @@
 
 #include "core/window.h"
 
+/* A rate at which a window would take longer is an error (the word is one that others write), and
+ * a destination that takes no bytes would keep the port for as long. */
+#define MFS_DRAIN_MAX_NS INT64_C(1000000000)
+
 struct mfs_window_state {
     uint64_t rate_Bps, chunk_bytes, window_bytes; /* the sizes, and the rate they are for */
-    int64_t drain_ns;     /* a full window has left after so long (at most 1 s); 0: no rate is
+    int64_t drain_ns;     /* a full window has left after so long, at most the above; 0: no rate is
                            * known */
     uint64_t more_bytes;  /* that the window is larger, since its owner has looked late */
     uint64_t beside_bytes; /* that it is larger, since others are in the network's queue */

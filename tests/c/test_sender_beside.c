@@ -17,7 +17,7 @@
 #define STEP_BYTES (10 * KB) /* that the port carries in a step */
 #define SLOW_BYTES (1 * KB)  /* the same, when it has become slower */
 #define OTHERS_BYTES (1500 * KB)
-#define QUEUE_MAX 1024
+#define QUEUE_MAX 4096
 
 static struct rivals all;
 
@@ -178,12 +178,29 @@ static void beside__not_where_the_rate_is_known(void)
     rivals_destroy(&all);
 }
 
+/* The word of the port's best rate is one that others write. */
+static void beside__a_best_rate_that_is_wrong_holds_the_port_for_seconds_only(void)
+{
+    int64_t now_ns = SECOND;
+
+    set_up(false);
+    (void)share(&now_ns, SECOND);
+    enter(OTHERS_BYTES, false);
+    for (int i = 0; i < 20; i++) {
+        all.port.best_Bps = 20000 * MB; /* a bound of 160 MB instead of one of 1.6 */
+        (void)share(&now_ns, SECOND / 50);
+        CHECK(all.of[0].sender->patience.due_ns <= SECOND);
+    }
+    rivals_destroy(&all);
+}
+
 static const struct test tests[] = {
     TEST(beside__others_in_the_networks_queue_leave_us_a_share),
     TEST(beside__however_often_it_looks),
     TEST(beside__as_before_when_they_have_gone),
     TEST(beside__a_port_that_has_become_slower),
     TEST(beside__not_where_the_rate_is_known),
+    TEST(beside__a_best_rate_that_is_wrong_holds_the_port_for_seconds_only),
 };
 
 TEST_MAIN(tests)
