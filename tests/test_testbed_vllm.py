@@ -472,6 +472,16 @@ def test_short__of_memory_or_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, t
         venv.install(lambda _: None)
 
 
+@pytest.mark.parametrize(("cuda", "package"), [("13.0", "13"), ("12.8", "12"), ("", "12")])
+def test_nixl_package__is_of_the_cuda_that_torch_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str, package: str
+):
+    (tmp_path / "torch.py").write_text(f"class version:\n    cuda = {cuda or None!r}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(venv, "python", lambda: Path(sys.executable))
+    assert venv.nixl_package() == f"nixl-cu{package}"
+
+
 def test_run__a_failed_download_says_which_and_why():
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     with pytest.raises(OSError, match=r"pip install no-such-vllm: ERROR: .*no-such-vllm"):

@@ -15,21 +15,21 @@
 
 struct mfs_window_state {
     uint64_t rate_Bps, chunk_bytes, window_bytes; /* the sizes, and the rate they are for */
-    int64_t drain_ns;     /* a full window has left after so long, at most the above; 0: no rate is
-                           * known */
-    uint64_t more_bytes;  /* that the window is larger, since its owner has looked late */
+    int64_t drain_ns; /* a full window has left after so long, at most the above; 0: no rate is
+                       * known */
+    uint64_t more_bytes; /* that the window is larger, since its owner has looked late */
     uint64_t beside_bytes; /* that it is larger, since others are in the network's queue */
-    int64_t looked_ns;    /* when it looked last */
-    int64_t gap_ns;       /* how long it had not looked, as of the longest time of late */
-    int64_t gap_seen_ns;  /* when that ended */
-    bool full;            /* at the last look something did not fit */
-    uint64_t full_bytes;  /* then: all that the owner has ever sent */
+    int64_t looked_ns; /* when it looked last */
+    int64_t gap_ns; /* how long it had not looked, as of the longest time of late */
+    int64_t gap_seen_ns; /* when that ended */
+    bool full; /* at the last look something did not fit */
+    uint64_t full_bytes; /* then: all that the owner has ever sent */
     /* An absence whose end is not judged yet: it was late if left_bytes have left in time. */
-    uint64_t left_bytes;  /* 0: there is none */
-    int64_t back_ns;      /* when it ended, also once it is judged */
-    int64_t until_ns;     /* in time */
-    int64_t away_ns;      /* its length */
-    bool often;           /* the one before was not long before it */
+    uint64_t left_bytes; /* 0: there is none */
+    int64_t back_ns; /* when it ended, also once it is judged */
+    int64_t until_ns; /* in time */
+    int64_t away_ns; /* its length */
+    bool often; /* the one before was not long before it */
     struct mfs_window_config config;
 };
 

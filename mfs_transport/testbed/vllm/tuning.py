@@ -33,7 +33,7 @@ def register() -> None:
     without_amx()
     cost.measure_hooks()
     try:
-        import nixl_cu12._bindings as _bindings
+        from nixl import _bindings  # of the build that it has chosen
     except ImportError:
         return
 

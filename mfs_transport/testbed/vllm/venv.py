@@ -145,8 +145,16 @@ def install(say: Say) -> None:
         say("what vLLM needs")
         _run([*pip, "install", *_requirements(metadata.read_text())])
         say("NIXL")
-        _run([*pip, "install", "--no-deps", f"nixl-cu12=={NIXL}", f"nixl=={NIXL}"])
+        _run([*pip, "install", "--no-deps", f"{nixl_package()}=={NIXL}", f"nixl=={NIXL}"])
         (place / ".mfs-ready").write_text(stamp())
+
+
+def nixl_package() -> str:
+    """NIXL wants the build for the CUDA that it finds, and finds that of torch; without one it takes
+    any. PyPI's torch for Linux has a CUDA, its CPU builds lie elsewhere."""
+    ask = "import torch; print(torch.version.cuda or '')"
+    done = subprocess.run([str(python()), "-c", ask], capture_output=True, text=True, check=False)
+    return "nixl-cu13" if done.stdout.startswith("13.") else "nixl-cu12"
 
 
 def _run(command: list[str]) -> None:
