@@ -150,8 +150,8 @@ def install(say: Say) -> None:
 
 
 def nixl_package() -> str:
-    """NIXL wants the build for the CUDA that it finds, and finds that of torch; without one it takes
-    any. PyPI's torch for Linux has a CUDA, its CPU builds lie elsewhere."""
+    """NIXL wants its build for the CUDA that it finds, which is torch's; without one it takes any.
+    PyPI's torch for Linux has a CUDA; builds without lie elsewhere."""
     ask = "import torch; print(torch.version.cuda or '')"
     done = subprocess.run([str(python()), "-c", ask], capture_output=True, text=True, check=False)
     return "nixl-cu13" if done.stdout.startswith("13.") else "nixl-cu12"
