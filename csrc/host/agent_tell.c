@@ -5,10 +5,14 @@
 #include "core/exchange.h"
 
 #define FEW 3u /* peers with traffic; with more of them a tick is twice as long */
-/* A limit is forgotten after a lease of 20 ms: what is told this often outlives one loss, ... */
+/*
+ * A limit is forgotten after a lease of 20 ms. What is told every BEACON_NS outlives the loss of
+ * one datagram; what is told every CAREFUL_NS that of two, and so it is told for LOSS_NS after a
+ * loss.
+ */
 #define BEACON_NS INT64_C(7500000)
-#define CAREFUL_NS INT64_C(5000000) /* ... and two, where one was seen in the last ... */
-#define LOSS_NS INT64_C(2000000000) /* ... so long */
+#define CAREFUL_NS INT64_C(5000000)
+#define LOSS_NS INT64_C(2000000000)
 #define IDLE_NS INT64_C(1000000000)
 #define PAGE_NS INT64_C(5000000)   /* between two pages to one peer */
 #define MOVED_NS INT64_C(1000000)  /* a key that has moved by less is the same */

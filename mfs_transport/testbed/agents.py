@@ -21,7 +21,7 @@ SHIM = ("LD_PRELOAD", "MFS_ENABLE")  # an agent is without it
 
 
 def make_key(folder: Path) -> Path:
-    """A key for the hosts of one run; InputError where the library for it is missing."""
+    """A file with a key for the hosts of one run."""
     path = folder / "key"
     path.touch(mode=0o600)
     path.write_text(seal.new_key())
@@ -38,7 +38,7 @@ def environment(place: Place, places: Iterable[Place], key: Path) -> dict[str, s
 
 
 class Agents:
-    """One for each host. A context manager: leaving it ends them."""
+    """One for each host, until close()."""
 
     def __init__(self) -> None:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -92,9 +92,3 @@ class Agents:
             process.kill()
         for process in self.processes.values():
             process.wait()
-
-    def __enter__(self) -> Agents:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
