@@ -227,6 +227,6 @@ int mfs_sender_remove(struct mfs_sender *sender, struct mfs_op *op, int64_t now_
 void mfs_sender_done(struct mfs_sender *sender, struct mfs_destination *destination, uint64_t bytes,
                      int64_t now_ns)
 {
-    mfs_sender_left(sender, destination, bytes, now_ns);
+    mfs_sender_left(sender, destination, bytes, now_ns, 0);
     mfs_sender_tell_done(sender, now_ns);
 }

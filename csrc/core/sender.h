@@ -57,6 +57,7 @@ struct mfs_port_ops {
     /* The time. !exact: some milliseconds late will do, if that is cheaper. */
     int64_t (*now)(void *ctx, bool exact);
     void *ctx;
+    int64_t vague_ns; /* so late at most */
 };
 
 struct mfs_sender;
@@ -129,6 +130,8 @@ struct mfs_sender {
     struct mfs_express_room room;
     struct mfs_told told; /* as it was published last */
     uint64_t others_bytes; /* in flight at the others, as of the last look */
+    uint64_t ahead_bytes; /* the most of it, until it has left: */
+    int64_t ahead_until_ns;
     uint64_t untagged_permille, pace_Bps;
     uint64_t promotions, stalls; /* as taken by mfs_sender_promotions() and mfs_sender_stalls() */
     int64_t trial_ns, trial_every_ns; /* when the others are tried next: try_others() */

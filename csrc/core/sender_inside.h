@@ -20,6 +20,8 @@
 /* --- sender_room.c --- */
 /* How long bytes may take, at the rate and with the window of now. */
 void mfs_sender_patience(struct mfs_sender *sender);
+/* The same, with what the others have in flight now. */
+void mfs_sender_ahead(struct mfs_sender *sender, int64_t now_ns);
 /* A sample of the rate is due. */
 void mfs_sender_sample(struct mfs_sender *sender, int64_t now_ns);
 /* Of the destinations. True: a limit has changed what can be sent. */
@@ -71,6 +73,8 @@ static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
     if (sender->patience_more_bytes != sender->window.more_bytes ||
         sender->patience_rate_Bps != sender->window.rate_Bps)
         mfs_sender_patience(sender);
+    if (others->inflight_bytes > sender->ahead_bytes || now_ns > sender->ahead_until_ns)
+        mfs_sender_ahead(sender, now_ns);
     sender->patience.gap_ns = sender->window.gap_ns;
     if (!MFS_LIKELY(sender->destinations.news == 0) && mfs_sender_news(sender, now_ns))
         return true;
@@ -134,11 +138,13 @@ static inline void mfs_sender_book(struct mfs_sender *sender, const struct mfs_o
         mfs_share_earn(sender->port, sender->untagged_permille, bytes);
 }
 
-/* So many bytes have left; the others are not told yet. */
+/* So many bytes have left; the others are not told yet. It may be vague_ns later than now_ns: what
+ * is stamped has the latest time, and what is judged the earliest. */
 static inline void mfs_sender_left(struct mfs_sender *sender, struct mfs_destination *destination,
-                                   uint64_t bytes, int64_t now_ns)
+                                   uint64_t bytes, int64_t now_ns, int64_t vague_ns)
 {
-    sender->patience.gap_ns = mfs_window_state_away(&sender->window, now_ns);
+    now_ns += vague_ns;
+    sender->patience.gap_ns = mfs_window_state_away(&sender->window, now_ns) + vague_ns;
     mfs_destination_left(&sender->destinations, destination, bytes, &sender->patience, now_ns);
     sender->told.done_bytes += bytes;
 }

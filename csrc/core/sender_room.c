@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/sender_inside.h"
+#include "core/policy_rules.h"
 
 #define SAY_NS INT64_C(1000000000) /* a stall that is worth a line in a log */
 #define TRIAL_EVERY_NS INT64_C(100000000)   /* between two trials of try_others() at first */
@@ -8,11 +9,18 @@
 void mfs_sender_patience(struct mfs_sender *sender)
 {
     const struct mfs_window_state *window = &sender->window;
-    int64_t due_ns = window->drain_ns;
+    int64_t due_ns = window->drain_ns, ahead_ns;
 
     if (due_ns > 0 && mfs_window_state_added(window) > 0)
         due_ns += (int64_t)((double)due_ns * (double)mfs_window_state_added(window) /
                             (double)window->window_bytes);
+    /* what others have sent beyond their window is in front of ours; it is a word that others
+     * write, and for longer than a lease nobody is waited for */
+    ahead_ns = mfs_span_bytes(sender->ahead_bytes, window->rate_Bps);
+    if (ahead_ns > sender->patience.lease_ns)
+        ahead_ns = sender->patience.lease_ns;
+    if (due_ns > 0 && due_ns < ahead_ns)
+        due_ns = ahead_ns;
     if (due_ns > MFS_DRAIN_MAX_NS) /* by a word that is wrong */
         due_ns = MFS_DRAIN_MAX_NS;
     if (due_ns < window->config.depth_ns) /* also while the rate is not known */
@@ -21,6 +29,14 @@ void mfs_sender_patience(struct mfs_sender *sender)
     sender->patience.window_bytes = window->window_bytes;
     sender->patience_more_bytes = window->more_bytes;
     sender->patience_rate_Bps = window->rate_Bps;
+}
+
+void mfs_sender_ahead(struct mfs_sender *sender, int64_t now_ns)
+{
+    sender->ahead_bytes = sender->others_bytes;
+    mfs_sender_patience(sender);
+    sender->ahead_until_ns =
+        sender->ahead_bytes > 0 ? mfs_time_plus(now_ns, sender->patience.due_ns) : MFS_TIME_NEVER;
 }
 
 void mfs_sender_sample(struct mfs_sender *sender, int64_t now_ns)

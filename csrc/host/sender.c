@@ -268,6 +268,16 @@ static int64_t now(void *ctx, bool exact)
     return (int64_t)coarse.tv_sec * 1000000000 + coarse.tv_nsec;
 }
 
+/* How late that clock may be: it moves with the kernel's tick. */
+static int64_t vague_ns(void)
+{
+    struct timespec tick;
+
+    if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) != 0)
+        return 10000000; /* the longest tick that Linux has */
+    return (int64_t)tick.tv_sec * 1000000000 + tick.tv_nsec;
+}
+
 uint64_t mfs_port_inflight(struct mfs_port *port, int64_t now_ns)
 {
     struct mfs_others others;
@@ -334,7 +344,7 @@ static int sender_make(struct place *place, const struct mfs_transport_ops *tran
     config.weigher = (struct mfs_weigher){.clock = &port->weigh_clock,
                                           .mark = &port->members[place->member - 1].mark,
                                           .weight = weight};
-    config.others = (struct mfs_port_ops){look, publish, now, place};
+    config.others = (struct mfs_port_ops){look, publish, now, place, vague_ns()};
     if (transport)
         config.transport = *transport;
     return mfs_sender_create(&config, sender);

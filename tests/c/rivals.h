@@ -11,6 +11,7 @@
 struct rivals {
     struct mfs_port_state port;
     int64_t now_ns;    /* what the clock says */
+    int64_t tick_ns;   /* with which the cheap one moves; 0: as the exact one */
     unsigned exactly;  /* how often it was asked for the exact time */
     unsigned looks;    /* how often one has looked at the others */
     unsigned count;
@@ -54,12 +55,14 @@ static inline int64_t rivals_now(void *ctx, bool exact)
     const struct seat *self = ctx;
 
     self->all->exactly += exact;
+    if (!exact && self->all->tick_ns > 0)
+        return self->all->now_ns - self->all->now_ns % self->all->tick_ns;
     return self->all->now_ns;
 }
 
 /* So many on one port; config is theirs, but for the port and the others. */
-static inline void rivals_create(struct rivals *all, unsigned count,
-                                 const struct mfs_sender_config *config)
+static inline void rivals_create_ticking(struct rivals *all, unsigned count,
+                                         const struct mfs_sender_config *config, int64_t tick_ns)
 {
     struct mfs_sender_config mine = *config;
 
@@ -67,15 +70,22 @@ static inline void rivals_create(struct rivals *all, unsigned count,
     CHECK(count <= RIVALS_MAX);
     all->count = count;
     all->now_ns = 1;
+    all->tick_ns = tick_ns;
     all->port.rate_Bps = config->queue.params.rate_Bps;
     mine.port = &all->port;
     for (unsigned i = 0; i < count; i++)
         all->seats[i] = (struct seat){all, {.rank = MFS_RANK_NONE, .untagged_rank = MFS_RANK_NONE}};
     for (unsigned i = 0; i < count; i++) {
         mine.others =
-            (struct mfs_port_ops){rivals_look, rivals_publish, rivals_now, &all->seats[i]};
+            (struct mfs_port_ops){rivals_look, rivals_publish, rivals_now, &all->seats[i], tick_ns};
         rival_create(&all->of[i], &mine);
     }
+}
+
+static inline void rivals_create(struct rivals *all, unsigned count,
+                                 const struct mfs_sender_config *config)
+{
+    rivals_create_ticking(all, count, config, 0);
 }
 
 static inline void rivals_destroy(struct rivals *all)

@@ -584,7 +584,62 @@ static void watch__sees_what_does_not_leave(void)
     tear_down();
 }
 
+/* A window leaves in 3 ms, some more than it should. The cheap clock moves every 4 ms: by it, what
+ * is over so soon may seem to have taken twice that. */
+static void slow__not_by_a_clock_that_is_late(void)
+{
+    struct mfs_sender_config config;
+
+    mfs_sender_config_init(&config);
+    config.queue.params.rate_Bps = 5000 * CHUNK;
+    config.rate_known = true;
+    config.window.window_bytes = 10 * CHUNK;
+    config.window.chunk_min_bytes = config.window.chunk_max_bytes = CHUNK;
+    rivals_create_ticking(&all, 1, &config, 4 * MS);
+    sender = all.of[0].sender;
+    for (int i = 0; i < PARTIES; i++)
+        CHECK_EQ(mfs_sender_open(sender, &to[i], &to[i]), 0);
+    now_ns = SECOND;
+    push(0, MUCH);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(next(), 0);
+    for (int i = 0; i < 4000; i++) {
+        all.now_ns = now_ns += 3 * MS / 10;
+        CHECK_EQ_AT(next(), -ENOBUFS, i);
+        mfs_sample_begin(&all.port, 0, now_ns); /* none is due, so the cheap clock would do */
+        mfs_sender_done_now(sender, &to[0], CHUNK, true);
+        CHECK_EQ_AT(next(), 0, i);
+        CHECK_EQ_AT(to[0].state, MFS_DESTINATION_OPEN, i);
+    }
+    tear_down();
+}
+
+/* What another sender has in flight beyond the window, since it looked late, is in front of ours.
+ */
+static void slow__not_behind_what_others_have_sent(void)
+{
+    set_up();
+    CHECK_EQ(next(), -EAGAIN);
+    all.seats[1].told.inflight_bytes = 60 * CHUNK; /* 12 ms */
+    push(0, MUCH);
+    CHECK_EQ(next(), -ENOBUFS);
+    all.seats[1].told.inflight_bytes = 9 * CHUNK; /* most is over, and ours is the last of all */
+    CHECK_EQ(next(), 0);
+    pass(12 * MS);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_OPEN);
+    done(0, 1);
+    CHECK_EQ(next(), 0); /* and from here on it is what it was */
+    pass(25 * MS);
+    done(0, 1);
+    CHECK_EQ(next(), 0);
+    pass(7 * MS);
+    CHECK_EQ(to[0].state, MFS_DESTINATION_SLOW);
+    tear_down();
+}
+
 static const struct test tests[] = {
+    TEST(slow__not_by_a_clock_that_is_late),
+    TEST(slow__not_behind_what_others_have_sent),
     TEST(slow__leaves_the_window_to_the_others),
     TEST(slow__leaves_the_window_to_other_senders),
     TEST(slow__what_room_there_is),

@@ -18,7 +18,7 @@
 #define STACK_BYTES 65536
 #define ARENA_BYTES (UINT64_C(64) << 20)
 #define FIRST_FD 1000 /* the descriptor of process 0 */
-#define COARSE_NS 100000
+#define COARSE_NS 400000 /* of the lease as much as Linux's 4 ms are of the default one */
 #define FLOWS 32 /* of a sender; it has no more operations */
 
 struct machine machine;
@@ -137,6 +137,7 @@ void machine_reset(uint64_t seed)
 /* --- what the kernel does --- */
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
+int __wrap_clock_getres(clockid_t clock, struct timespec *tick);
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
 int __wrap_fcntl(int fd, int command, ...);
 bool __wrap_mfs_host_file_is(const struct mfs_host *host, int fd);
@@ -156,6 +157,12 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
     if (clock == CLOCK_MONOTONIC_COARSE)
         now_ns -= now_ns % COARSE_NS;
     *time = (struct timespec){now_ns / 1000000000, now_ns % 1000000000};
+    return 0;
+}
+
+int __wrap_clock_getres(clockid_t clock, struct timespec *tick)
+{
+    *tick = (struct timespec){.tv_nsec = clock == CLOCK_MONOTONIC_COARSE ? COARSE_NS : 1};
     return 0;
 }
 
