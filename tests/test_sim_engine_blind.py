@@ -141,6 +141,7 @@ def test_wfq__classes_that_are_none(classes: tuple[int, int]) -> None:
 # --- choices by what ports can still be given ---
 
 
+@pytest.mark.parametrize("enforcement", ["global", "chunks"])
 @pytest.mark.parametrize(
     ("choice", "due_s", "store"),
     [
@@ -148,7 +149,9 @@ def test_wfq__classes_that_are_none(classes: tuple[int, int]) -> None:
         *(("draw", 10.1, 0), ("slack", 10.1, 0), ("room", 10.1, 3), ("fit", 10.1, 3)),
     ],
 )
-def test_store_choice__where_nobody_becomes_late(choice: str, due_s: float, store: int) -> None:
+def test_store_choice__where_nobody_becomes_late(
+    choice: str, due_s: float, store: int, enforcement: str
+) -> None:
     """Host 3 has 100 MB to send, due in 899 s; host 0 has 5, due in 5.5 s. 3 MB that are due 4 s
     before their request can be given to host 3 at any time, and to host 0 if they have 8 s."""
     requests = Requests(
@@ -161,7 +164,7 @@ def test_store_choice__where_nobody_becomes_late(choice: str, due_s: float, stor
     )
     found = simulate(
         Cluster(3, 1, 1, store_hosts=2, link_Bps=1e6), INSTANT, requests,
-        Options("mfs", store_choice=choice),
+        Options("mfs", store_choice=choice, enforcement=enforcement),
     )  # fmt: skip
     assert found.unit.tolist() == [0, 1, 2]
     assert found.store_host.tolist() == [3, 0, store]

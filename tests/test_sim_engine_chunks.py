@@ -164,7 +164,6 @@ def test_limits_that_are_lost_cost_little() -> None:
         ({"policy": "mfs_paper", "shed": True}, "shed True: None with enforcement chunks"),
         ({"level_order": "srpt"}, "level_order 'srpt': 'key' with enforcement chunks"),
         ({"stage_first": "p2d"}, "stage_first 'p2d': 'none' with enforcement chunks"),
-        ({"store_choice": "slack"}, "store_choice 'slack': 'draw' with enforcement chunks"),
         ({"promote_interval_s": 1e-3}, "promote_interval_s 0.001: 0.0 with enforcement chunks"),
     ],
 )

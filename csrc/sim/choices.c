@@ -197,24 +197,9 @@ uint32_t mfs_choose_decode(struct mfs_sim *sim, uint32_t index)
    or the least loaded replica --- */
 
 /* Bytes that wait for the egress port that would send to this request. */
-static double egress_bytes(const struct mfs_sim *sim, uint32_t host, uint32_t index)
+static double egress_bytes(struct mfs_sim *sim, uint32_t host, uint32_t index)
 {
-    const struct mfs_link *link =
-        &sim->net.links[host * sim->cluster->nics + index % sim->cluster->nics];
-    double bytes = 0.0;
-
-    for (uint32_t i = 0; i < link->ordered.count; i++) {
-        const struct mfs_slot *slot = &sim->net.slots[mfs_entry_slot(&link->ordered.list[i])];
-
-        if (slot->owner != MFS_NONE)
-            bytes += mfs_sim_line_left_all(&sim->lines[slot->owner]);
-    }
-    for (uint32_t tier = 0; tier < sim->net.tiers; tier++) {
-        for (uint32_t i = 0; i < link->shared[tier].count; i++)
-            bytes += mfs_sim_line_left_all(
-                &sim->lines[sim->net.slots[link->shared[tier].list[i]].owner]);
-    }
-    return bytes;
+    return mfs_sim_egress_bytes(sim, host * sim->cluster->nics + index % sim->cluster->nics);
 }
 
 static uint32_t candidate(const struct mfs_sim *sim, uint32_t unit, double draw)

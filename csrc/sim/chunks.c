@@ -30,7 +30,7 @@ struct flow {
 
 struct mfs_sim_operations { /* of a line, by group; never moved */
     struct mfs_sim_operations *next; /* of all lines */
-    uint32_t port;
+    uint32_t port, line;
     struct flow flows[];
 };
 
@@ -70,8 +70,7 @@ static bool fluid_only(const struct mfs_sim_options *options, bool ours)
 {
     return (!ours && (options->hopeless >= 0 || options->shed >= 0)) || options->level_order != 0 ||
            options->promote_interval_s > 0.0 || options->stage_first != MFS_STAGE_NONE ||
-           options->deadline_less != MFS_SIM_LESS_NOTHING || options->karuna_margin > 0.0 ||
-           options->store_choice != MFS_SIM_USUAL;
+           options->deadline_less != MFS_SIM_LESS_NOTHING || options->karuna_margin > 0.0;
 }
 
 int mfs_chunks_policy(struct mfs_sim *sim)
@@ -193,6 +192,7 @@ static struct mfs_sim_operations *operations_of(struct mfs_sim *sim, uint32_t in
         of = mfs_memory_new(&sim->memory, 1,
                             sizeof(*of) + sim->model->groups * sizeof(of->flows[0]));
         of->next = sim->chunks->operations;
+        of->line = index;
         sim->chunks->operations = line->operations = of;
     }
     of->port = line->route.link[0]; /* another than for the bundle that had the line before */
@@ -227,6 +227,14 @@ void mfs_chunks_add(struct mfs_sim *sim, uint32_t index, uint32_t group, uint32_
 void mfs_chunks_changed(struct mfs_sim *sim, uint32_t index)
 {
     sim->chunks->ports[sim->lines[index].route.link[0]].version++;
+}
+
+void mfs_chunks_lines(struct mfs_sim *sim, uint32_t index, struct mfs_members *found)
+{
+    for (const struct mfs_sim_operations *of = sim->chunks->operations; of; of = of->next) {
+        if (of->port == index && sim->lines[of->line].count > 0)
+            mfs_members_add(&sim->memory, found, of->line);
+    }
 }
 
 /* --- for the exchange --- */

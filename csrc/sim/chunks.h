@@ -24,6 +24,7 @@
 
 struct mfs_sim;
 struct mfs_chunks;
+struct mfs_members;
 
 /* Of the run's options: the policy by csrc/core alone. -EINVAL: something that only order.c has. */
 int mfs_chunks_policy(struct mfs_sim *sim);
@@ -34,6 +35,8 @@ void mfs_chunks_end(struct mfs_sim *sim); /* nothing if it was not begun */
 void mfs_chunks_add(struct mfs_sim *sim, uint32_t line, uint32_t group, uint32_t count);
 /* What is known of the line's request has changed: its sender is to place its flows anew. */
 void mfs_chunks_changed(struct mfs_sim *sim, uint32_t line);
+/* Adds the lines that have flows at that port, waiting or in flight. Linear in the lines of all. */
+void mfs_chunks_lines(struct mfs_sim *sim, uint32_t port, struct mfs_members *found);
 
 /* --- what exchange.c and grants.c know of it --- */
 /* The best that waits at the port for the host; MFS_RANK_NONE: nothing. */

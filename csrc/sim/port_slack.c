@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "core/policy_rules.h"
+#include "sim/chunks.h"
 #include "sim/state.h"
 
 static void begin(struct mfs_sim *sim, struct mfs_slack *slack)
@@ -49,25 +50,49 @@ static void add_line(struct mfs_sim *sim, struct mfs_slack *slack, uint32_t inde
             mfs_sim_line_left(line, group));
 }
 
-static void add_slot(struct mfs_sim *sim, struct mfs_slack *slack, uint32_t slot)
+/* The line of a slot of the net; once, if it has two. */
+static void find_slot(struct mfs_sim *sim, uint32_t slot)
 {
     const uint32_t owner = sim->net.slots[slot].owner;
 
     if (owner != MFS_NONE && sim->lines[owner].slot == slot)
-        add_line(sim, slack, owner);
+        mfs_members_add(&sim->memory, &sim->at_port, owner);
+}
+
+/* sim->at_port: the lines that have something to send there. */
+static void find_lines(struct mfs_sim *sim, uint32_t index)
+{
+    const struct mfs_link *link = &sim->net.links[index];
+
+    sim->at_port.count = 0;
+    if (sim->chunks) {
+        mfs_chunks_lines(sim, index, &sim->at_port);
+        return;
+    }
+    for (uint32_t i = 0; i < link->ordered.count; i++)
+        find_slot(sim, mfs_entry_slot(&link->ordered.list[i]));
+    for (uint32_t tier = 0; tier < sim->net.tiers; tier++) {
+        for (uint32_t i = 0; i < link->shared[tier].count; i++)
+            find_slot(sim, link->shared[tier].list[i]);
+    }
+}
+
+double mfs_sim_egress_bytes(struct mfs_sim *sim, uint32_t index)
+{
+    double bytes = 0.0;
+
+    find_lines(sim, index);
+    for (uint32_t i = 0; i < sim->at_port.count; i++)
+        bytes += mfs_sim_line_left_all(&sim->lines[sim->at_port.list[i]]);
+    return bytes;
 }
 
 void mfs_slack_of_egress(struct mfs_sim *sim, uint32_t index, struct mfs_slack *slack)
 {
-    const struct mfs_link *link = &sim->net.links[index];
-
     begin(sim, slack);
-    for (uint32_t i = 0; i < link->ordered.count; i++)
-        add_slot(sim, slack, mfs_entry_slot(&link->ordered.list[i]));
-    for (uint32_t tier = 0; tier < sim->net.tiers; tier++) {
-        for (uint32_t i = 0; i < link->shared[tier].count; i++)
-            add_slot(sim, slack, link->shared[tier].list[i]);
-    }
+    find_lines(sim, index);
+    for (uint32_t i = 0; i < sim->at_port.count; i++)
+        add_line(sim, slack, sim->at_port.list[i]);
 }
 
 void mfs_slack_of_decode(struct mfs_sim *sim, uint32_t decode, uint32_t nic,

@@ -190,6 +190,7 @@ struct mfs_sim {
     uint32_t scratch_capacity;
     struct mfs_slack_flow *slack_flows; /* scratch of port_slack.c */
     uint32_t slack_capacity;
+    struct mfs_members at_port; /* lines: scratch of port_slack.c */
 
     /* trace */
     struct mfs_sim_event *trace;
@@ -284,6 +285,8 @@ bool mfs_choose_recompute(struct mfs_sim *sim, uint32_t request);
 bool mfs_choose_at_home(const struct mfs_sim *sim, uint32_t request); /* the unit has the prefix */
 
 /* --- port_slack.c --- */
+/* Bytes that wait for an egress port. */
+double mfs_sim_egress_bytes(struct mfs_sim *sim, uint32_t link);
 /* What waits for an egress port, and for a decode host's ingress port of that NIC; good until the
  * next call. */
 void mfs_slack_of_egress(struct mfs_sim *sim, uint32_t link, struct mfs_slack *slack);

@@ -93,7 +93,7 @@ def _stages(options: Options) -> None:
 
 _FLUID_ONLY = (
     *("level_order", "promote_interval_s", "stage_first", "deadline_less", "karuna_margin"),
-    *("store_choice", "coflow_weight", "class_weight"),
+    *("coflow_weight", "class_weight"),
 )
 
 

@@ -127,7 +127,6 @@ static void chunks__what_only_the_fluid_model_has_is_refused(void)
     REFUSED(run.options.stage_first = MFS_STAGE_P2D);
     REFUSED(run.options.policy = "edf", run.options.deadline_less = MFS_SIM_LESS_STAGE3);
     REFUSED(run.options.policy = "karuna", run.options.karuna_margin = 0.25);
-    REFUSED(run.options.store_choice = MFS_SIM_SLACK);
 }
 
 static const struct test tests[] = {
