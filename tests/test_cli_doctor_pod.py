@@ -94,6 +94,7 @@ def test_command(given: dict[str, str], monkeypatch: pytest.MonkeyPatch):
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["ok"]
     monkeypatch.setenv("MFS_SEGMENT", "")
+    monkeypatch.delenv("NVIDIA_DRA_LOCAL_IPC_DIR")  # nor is there a claim's folder
     done = CliRunner().invoke(group, ["doctor", "--pod"])
     assert done.exit_code == 1
     assert "FAIL" in done.output

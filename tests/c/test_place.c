@@ -10,6 +10,7 @@ static void set_up(void)
     own_tmpfs("/dev/shm", "size=32m,mode=1777");
     own_tmpfs("/tmp", "size=32m,mode=1777");
     unsetenv("MFS_SEGMENT");
+    unsetenv("NVIDIA_DRA_LOCAL_IPC_DIR");
     snprintf(first, sizeof(first), "/dev/shm/mfs-%u", (unsigned)geteuid());
     snprintf(second, sizeof(second), "/tmp/mfs-%u", (unsigned)geteuid());
 }
