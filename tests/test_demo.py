@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def test_results(tmp_path: Path, how: list[str]) -> None:
         (["--link", "0"], "link 0.0: from 1"),
         (["--seeds", "0"], "--seeds 0: from 1"),
         (["--seconds", "soon"], "--seconds"),
+        (["--store-choice", "best"], "--store-choice 'best': one of own, draw, slack, fit"),
+        (["--store-choice", "fit"], "knows what waits where it writes: --fetch push"),
         (["--trace", "/nowhere/t.jsonl"], "trace /nowhere/t.jsonl: No such file"),
     ],
 )
@@ -106,10 +108,12 @@ def test_broken_trace_line_is_named(tmp_path: Path) -> None:
 class Running:
     """A demo under way, found again in /proc by a mark in its environment."""
 
-    def __init__(self, folder: Path, *how: str) -> None:
+    def __init__(
+        self, folder: Path, *how: str, policies: Sequence[str] = ("off", "mfs", "edf", "fifo")
+    ) -> None:
         self.mark = f"DEMO_MARK={uuid.uuid4()}"
         name, value = self.mark.split("=")
-        options = [*short(folder, "off", "mfs", "edf", "fifo"), *how]
+        options = [*short(folder, *policies), *how]
         self.process = subprocess.Popen(
             [*DEMO, *options],
             stdout=subprocess.PIPE,
@@ -151,8 +155,8 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *how: str) -> Iterator[Running]:
-    demo_now = Running(folder, *how)
+def running(folder: Path, *how: str, **more: Any) -> Iterator[Running]:
+    demo_now = Running(folder, *how, **more)
     try:
         yield demo_now
     finally:
@@ -216,6 +220,23 @@ def test_killed_host_on_loopback(tmp_path: Path, victim: str) -> None:
         status, errors = demo_now.end()
     assert status == 1
     assert "was killed by SIGKILL" in errors
+    assert leftovers() == before
+
+
+def test_killed_slack_leaves_stores_as_they_are_drawn(tmp_path: Path) -> None:
+    """The process that answers for all hosts is gone: each is said once, and nothing fails."""
+    before = leftovers()
+    how = ("--loopback", "--fetch", "push", "--store-choice", "slack,fit")
+    with running(tmp_path, *how, policies=["mfs"]) as demo_now:
+        os.kill(demo_now.find("mfs_transport.testbed.slack_ends"), signal.SIGKILL)
+        status, errors = demo_now.end()
+    assert status == 0, errors
+    assert errors.count("mfs slack of store0") == 1
+    first, second = json.loads((tmp_path / "demo.json").read_text())["results"]
+    assert (first["policy"], second["policy"]) == ("mfs, slack", "mfs, fit")
+    assert second["choices"]["faults"] > 0
+    assert first["bytes"] == second["bytes"] > 0
+    assert first["mismatches"] == second["mismatches"] == 0
     assert leftovers() == before
 
 

@@ -27,8 +27,8 @@ from mfs_transport.observe.trace import Event
 from mfs_transport.sim import against, explain, report, study
 from mfs_transport.sim.statistics import Interval
 from mfs_transport.terminal import Column, Table
+from mfs_transport.testbed import paired, results
 from mfs_transport.testbed import report as testbed
-from mfs_transport.testbed import results
 from mfs_transport.testbed.outcome import Outcome
 from mfs_transport.testbed.vllm import report as vllm
 
@@ -418,6 +418,13 @@ TABLES = {
     "testbed compare": lambda width: results.measured(bed_rows()),
     "testbed compare, changes": lambda width: results.changes(bed_rows(), POLICIES[0]),
     "testbed compare, simulator": lambda width: results.agreement(bed_rows()),
+    "testbed compare, choices": lambda width: paired.table(
+        [
+            *({**row, "choices": dict.fromkeys(paired.ASKED, 12345)} for row in bed_rows()),
+            *({**row, "policy": f"{row['policy']}, slack, decode fit"} for row in bed_rows()),
+        ],
+        [(f"{policy}, slack, decode fit", policy) for policy in POLICIES],
+    ),
     "vllm-demo": lambda width: vllm.table([vllm_row()]),
     "info": lambda width: info.grid([("MFS_SEGMENT", "/a" * 100, "environment", "words " * 30)]),
     "trace": trace_lines,
@@ -465,6 +472,7 @@ def test_tables__all_are_walked_over():
         *(f"mfs_transport/sim/explain:{one}" for one in ("table", "delays")),
         *("mfs_transport/testbed/report:table", "mfs_transport/testbed/vllm/report:table"),
         *(f"mfs_transport/testbed/results:{one}" for one in ("measured", "changes", "agreement")),
+        "mfs_transport/testbed/paired:table",
         "mfs_transport/commands/info:grid",
     }
     run = {  # by commands that are quick: test_commands__fit

@@ -86,6 +86,22 @@ def test_compare__hosts_agree_by_their_agents(tmp_path: Path):
     assert "1 runs, 1 of them to do" in alone.stdout
 
 
+def test_compare__hosts_are_chosen_by_what_they_say(tmp_path: Path):
+    ways = ("--fetch", "push", "--deliver", "pull")
+    choices = ("--store-choice", "draw,fit", "--decode-choice", "fit")
+    files = ("--json", str(tmp_path / "r.json"))
+    done = run(*command(tmp_path, "--policies", "mfs", *ways, *choices, *files, requests=8))
+    assert done.returncode == 0, done.stderr
+    assert "every byte arrived once, and unchanged" in done.stdout
+    assert "other choices of hosts against the first" in done.stdout
+    document = json.loads((tmp_path / "r.json").read_text())
+    names = [row["policy"] for row in document["results"]]
+    assert names == ["mfs, decode fit", "mfs, fit, decode fit"]
+    for details in document["details"]:
+        asked = details["choices"]  # faults: on a busy machine an answer may take too long
+        assert asked["chosen"] + asked["turns"] >= 8
+
+
 def kept(folder: Path) -> str:
     """Of the runs that are over."""
     path = folder / "kept.jsonl"

@@ -18,13 +18,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from .. import json_report, native
 from ..native import InputError, shown
 from ..terminal import make_console
+from ..testbed import choice, network, paired, report, schedule, trace
 from ..testbed import inside as namespaces
-from ..testbed import network, report, schedule, trace
+from ..testbed.choice import Choice
 from ..testbed.coordinator import Coordinator, HostDied, Room, Run
 from ..testbed.job import Job
 from ..testbed.llama import Llama
 from ..testbed.outcome import Outcome
-from ..testbed.setting import Setting
+from ..testbed.setting import WAYS, Setting
 from ._files import PictureFile, ResultFile
 
 POLICIES = "off,fifo,edf,mfs"
@@ -37,6 +38,7 @@ class Demo:
 
     plan: dict[int, list[Job]]  # by seed
     policies: list[str]
+    choices: list[Choice]  # of stores
     llama: Llama
     load: float
     log: Path | None  # what the hosts print
@@ -45,6 +47,12 @@ class Demo:
     @property
     def setting(self) -> Setting:
         return self.llama.setting
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Names of what differs in the choice of stores alone: another one, and the first."""
+        usual, *others = self.choices
+        return [(one.name(name), usual.name(name)) for name in self.policies for one in others]
 
     @property
     def room(self) -> Room:
@@ -103,6 +111,20 @@ def number(name: str, value: float, least: float, most: float) -> float:
     help="Longer prompts of the trace are cut to this.",
 )
 @click.option(
+    "--store-choice",
+    default=choice.OWN,
+    show_default=True,
+    help="own: each half of a request has a store. Of two that have all of it: draw, slack, fit; "
+    "several with commas.",
+)
+@click.option(
+    "--fetch",
+    type=click.Choice(WAYS),
+    default="pull",
+    show_default=True,
+    help="Prefill hosts read KV, or stores write it.",
+)
+@click.option(
     "--loopback",
     is_flag=True,
     help="No namespaces: all hosts on loopback, paced by the shim itself.",
@@ -126,6 +148,8 @@ def command(
     slo: float,
     link: float,
     most_tokens: int,
+    store_choice: str,
+    fetch: str,
     loopback: bool,
     plot: Path,
     json_path: Path | None,
@@ -141,6 +165,7 @@ def command(
     Example:
         mfs demo --seeds 3 --json out/demo.json
         mfs demo --trace conversation_trace.jsonl --load 0.6
+        mfs demo --policies mfs --fetch push --store-choice draw,slack
     """
     if not importlib.util.find_spec("nixl"):
         raise InputError(
@@ -149,11 +174,14 @@ def command(
         )
     names = split_policies(policies)
     number("--seeds", seeds, 1, 1000)
+    stores = choice.read(store_choice, (choice.OWN, *choice.STORES), "--store-choice")
+    choices = [Choice(one, Setting.store_hosts) for one in stores]
+    choice.check(choices, fetch, "push")
     number("--load", load, 0.01, 10)
     number("--seconds", seconds, 1, 3600)
     number("--most-tokens", most_tokens, 256, 10_000_000)
     llama = Llama(
-        Setting(link_Bps=network.check_link(link)),
+        Setting(link_Bps=network.check_link(link), fetch=fetch),
         slo_factor=number("--slo", slo, 0.1, 1000),
         bandwidth_scale=Llama.bandwidth_scale * 200.0 / link,
     )
@@ -161,7 +189,7 @@ def command(
     plan = {
         seed: schedule.make(rows, llama, load, seconds, seed, most_tokens) for seed in range(seeds)
     }
-    demo = Demo(plan, names, llama, load, log, inside)
+    demo = Demo(plan, names, choices, llama, load, log, inside)
     if demo.room.kv > MOST_REGION_BYTES:
         raise InputError(
             f"a host would need {4 * demo.room.kv >> 20} MiB for one workload: "
@@ -196,6 +224,9 @@ def show(demo: Demo, plot: Path, json_path: Path | None) -> int:
     console.print(report.table(outcomes))
     if len(demo.plan) > 1:
         console.print(f"medians of {len(demo.plan)} seeds (least–most); MB and time: of all seeds")
+    if demo.pairs:
+        console.print("\nother choices of stores against the first, seed by seed")
+        console.print(paired.table(report.records(outcomes), demo.pairs))
     report.plot(outcomes, plot, f"{count} emulated hosts, {demo}")
     console.print(f"picture: {plot}", soft_wrap=True)
     if json_path:
@@ -230,24 +261,25 @@ def run_all(console: Console, hosts: network.Network, demo: Demo) -> list[Outcom
         Coordinator(hosts, demo.setting, demo.log) as coordinator,
         Progress(*columns, console=console, transient=True) as progress,
     ):
-        total = len(demo.policies) * sum(lengths.values())
+        runs = [(policy, one) for policy in demo.policies for one in demo.choices]
+        total = len(runs) * sum(lengths.values())
         task = progress.add_task("starting hosts", total=total)
         if demo.inside is not None:
             coordinator.watch(demo.inside)
         coordinator.start(demo.room)
         done = 0.0
         for seed, jobs in demo.plan.items():
-            for policy in demo.policies:
+            for policy, chosen in runs:
                 start, length = done, lengths[seed]
-                progress.update(task, description=f"seed {seed}, {policy:9}")
+                progress.update(task, description=f"seed {seed}, {chosen.name(policy):9}")
                 move = partial(advance, progress, task, start, length)
-                run = Run(policy, seed, jobs, alone_in_its_batch)
+                run = Run(policy, seed, jobs, alone_in_its_batch, choice=chosen)
                 outcomes.append(coordinator.run(run, move))
                 done += length
                 if not console.is_terminal:
                     one = outcomes[-1]
                     console.print(
-                        f"seed {seed} {policy:9} attained {100 * one.attainment:3.0f} % of "
+                        f"seed {seed} {one.policy:9} attained {100 * one.attainment:3.0f} % of "
                         f"{one.requests} requests, mean TTFT {one.ttft_mean_s:.2f} s"
                     )
     return outcomes

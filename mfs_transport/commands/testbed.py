@@ -23,9 +23,10 @@ from ..sim.point import Point
 from ..sim.report import by
 from ..sim.sweep import Store
 from ..terminal import make_console, progress
+from ..testbed import choice, modelled, network, paired, pictures, results
 from ..testbed import compare as runs
 from ..testbed import inside as namespaces
-from ..testbed import modelled, network, pictures, results
+from ..testbed.choice import Choice
 from ..testbed.coordinator import Coordinator, HostDied, Room, Run
 from ..testbed.modelled import Modelled, Scale
 from ..testbed.setting import WAYS
@@ -74,6 +75,25 @@ def command() -> None:
 @click.option("--link", default=200.0, show_default=True, help="Mbit/s of each emulated NIC.")
 @click.option("--fetch", type=click.Choice(WAYS), default="pull", show_default=True)
 @click.option("--deliver", type=click.Choice(WAYS), default="push", show_default=True)
+@click.option(
+    "--store-choice",
+    default=choice.DRAW,
+    show_default=True,
+    help="Of the hosts that have the KV: draw, slack, fit; several with commas.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, choice.MOST_REPLICAS),
+    default=2,
+    show_default=True,
+    help="How many hosts have it.",
+)
+@click.option(
+    "--decode-choice",
+    default=choice.BYTES,
+    show_default=True,
+    help="bytes, fit; several with commas.",
+)
 @click.option("--exchange", is_flag=True, help="Hosts agree on what goes first, by mfs agent.")
 @click.option(
     "--results",
@@ -120,16 +140,17 @@ def compare(
     if base not in names:
         raise InputError(f"--base {shown(base)}: one of {', '.join(names)}")
     scale = make_scale(given)
+    choices = make_choices(given, scale)
     if scale.exchange:
         needs_agents(names)
-    plan = make_plan(names, rates, range(first_seed, first_seed + seeds), scale, given)
+    plan = make_plan(names, rates, range(first_seed, first_seed + seeds), scale, given, choices)
     if inside is None:
         reason = network.why_not_namespaces()
         if reason is not None:
             raise InputError(f"the test bed needs network namespaces: {reason}")
         sys.exit(namespaces.enter("the test bed"))
     try:
-        sys.exit(show(plan, store_path, again, base, plot, json_path, log, inside))
+        sys.exit(show(plan, store_path, again, choices[0].name(base), plot, json_path, log, inside))
     finally:
         os.write(inside, b".")
 
@@ -159,17 +180,33 @@ def make_scale(given: dict[str, Any]) -> Scale:
     return Scale(times, link_Bps, given["fetch"], given["deliver"], given["exchange"])
 
 
+def make_choices(given: dict[str, Any], scale: Scale) -> list[Choice]:
+    stores = choice.read(given["store_choice"], choice.STORES, "--store-choice")
+    decodes = choice.read(given["decode_choice"], choice.DECODES, "--decode-choice")
+    stores = [choice.OWN if one == choice.DRAW else one for one in stores]  # it is the usual one
+    found = [Choice(one, given["replicas"], other) for other in decodes for one in stores]
+    choice.check(found, scale.fetch, scale.deliver)
+    return found
+
+
 @dataclass(frozen=True)
 class Plan:
     points: list[Point]
     scale: Scale
+    pairs: list[tuple[str, str]]
+    """Names of what differs in the choice of hosts alone: another one, and the first."""
 
     def ready(self, points: Sequence[Point]) -> list[Modelled]:
         return [modelled.make(one, self.scale) for one in points]
 
 
 def make_plan(
-    names: Sequence[str], rates: str, seeds: Sequence[int], scale: Scale, given: dict[str, Any]
+    names: Sequence[str],
+    rates: str,
+    seeds: Sequence[int],
+    scale: Scale,
+    given: dict[str, Any],
+    choices: Sequence[Choice],
 ) -> Plan:
     if given["model"] is not None:
         models.find(given["model"])
@@ -184,10 +221,12 @@ def make_plan(
         changes=_sim.pairs("--set", given["changes"]),
     )
     gpus = prefill_gpus(base)
-    points = runs.wanted(base, scale, names, [gpus * one for one in numbers(rates)], seeds)
+    each = [gpus * one for one in numbers(rates)]
+    points = runs.wanted(base, scale, names, each, seeds, choices)
     for policy in names:  # what is wrong is said before anything is made
         modelled.make(replace(points[0], policy=policy), scale)
-    return Plan(points, scale)
+    pairs = [(one.name(policy), choices[0].name(policy)) for policy in names for one in choices[1:]]
+    return Plan(points, scale, pairs)
 
 
 def prefill_gpus(base: Point) -> int:
@@ -244,6 +283,9 @@ def show(
         if len(by(group, "policy")) > 1:
             console.print(f"\nagainst {base}, seed by seed")
             console.print(results.changes(group, base))
+        if plan.pairs:
+            console.print("\nother choices of hosts against the first, seed by seed")
+            console.print(paired.table(results.valid(group), plan.pairs))
     console.print()
     console.print(results.agreement(rows))
     for line in results.invalid(rows):
@@ -281,7 +323,10 @@ def run_all(
         for at, (point, one) in enumerate(zip(missing, ready, strict=True)):
             words = f"run {at + 1} of {len(missing)}: {point.policy}, seed {point.seed}"
             tell = teller(move, words, done_s, lengths, at)
-            run = Run(point.policy, point.seed, one.jobs, one.compute_s, one.cluster.token_budget)
+            run = Run(
+                *(point.policy, point.seed, one.jobs, one.compute_s, one.cluster.token_budget),
+                choice.of(point.options),
+            )
             store.add(runs.kept(one, hosts.run(run, tell), point))
             done_s += lengths[at]
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from ..sim.point import FIELDS, Point, Run
 from ..sim.sweep import Store
+from .choice import Choice
 from .modelled import ENFORCEMENT, Modelled, Scale
 from .outcome import Outcome, expected_bytes
 
@@ -32,21 +33,29 @@ PREDICTED = (
 
 
 def wanted(
-    base: Point, scale: Scale, policies: Sequence[str], rates: Sequence[float], seeds: Sequence[int]
+    base: Point,
+    scale: Scale,
+    policies: Sequence[str],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    choices: Sequence[Choice] = (Choice(),),
 ) -> list[Point]:
-    """In the order in which they are run: a seed under all policies, then the next one."""
+    """In the order in which they are run: a seed under all policies with all choices of hosts,
+    then the next one."""
     return [
         dataclasses.replace(
             base,
             policy=policy,
+            label=choice.name(policy),
             rate=rate,
             seed=seed,
             enforcement=ENFORCEMENT,
-            options=scale.options(),
+            options=(*scale.options(), *choice.options()),
         )
         for rate in rates
         for seed in seeds
         for policy in policies
+        for choice in choices
     ]
 
 
@@ -68,6 +77,7 @@ def kept(modelled: Modelled, outcome: Outcome, point: Point) -> Run:
         "bytes_expected": expected_bytes(modelled.setting, modelled.jobs),
         "mismatches": outcome.mismatches,
         "counters": outcome.counters,
+        "choices": outcome.choices,
         "ttft_s": [round(float(value), 6) for value in run.ttft_s],
         "slo_s": [round(float(value), 6) for value in run.slo_s],
         "port_line": port_line(modelled, outcome),

@@ -24,13 +24,15 @@ from ..launch import preload
 from ..native import UCX_SHIM
 from ..nccl_env import nccl_environment
 from ..ucx_env import modules_environment
-from . import agents, exchange_nccl, exchange_nixl
+from . import agents, choice, exchange_nccl, exchange_nixl
+from .choice import Asking, Choice
 from .cpu import Usage
 from .job import Job
 from .network import Network, Place
 from .outcome import Outcome, outcome
 from .router import Router, Told
 from .setting import Setting
+from .slack_ends import Ends
 
 START_DELAY_S = 0.15
 GRACE_S = 60.0  # that a run may take beyond the time its bytes need
@@ -53,6 +55,8 @@ class Run:
     """Of a group of a batch."""
     token_budget: int = 1
     """New tokens that a batch may have; it has at least one request."""
+    choice: Choice = choice.USUAL
+    """Of stores and decode hosts."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Coordinator:
         self.setting = setting
         self.hosts: dict[str, Host] = {}
         self._agents = agents.Agents()
+        self.ends: Ends | None = None  # of hosts that are asked
+        self._asking: Asking | None = None
         self._agreeing: dict[str, dict[str, str]] = {}  # what they and their hosts have to know
         self._room = Room(0, 0)
         self._selector = selectors.DefaultSelector()
@@ -190,6 +196,10 @@ class Coordinator:
         self._selector.register(ours, selectors.EVENT_READ, place.name)
 
     def close(self) -> None:
+        if self._asking:
+            self._asking.close()
+        if self.ends:
+            self.ends.close()
         self._agents.close()
         for host in self.hosts.values():
             host.process.kill()
@@ -268,6 +278,16 @@ class Coordinator:
         first = next(iter(killed), name)
         return HostDied(f"host {first} {describe_end(ended[first] or 0)}")
 
+    # --- what hosts say of their ports ---
+
+    def asking(self) -> Asking:
+        if not self._asking:
+            names = self.setting.processes
+            self.ends = Ends(self.network.folder, names, self._log)
+            self._asking = Asking(self.ends.ask, self.setting.time_scale)
+            self._asking.watch(names)
+        return self._asking
+
     # --- runs ---
 
     def run(self, run: Run, progress: Progress | None = None) -> Outcome:
@@ -278,16 +298,25 @@ class Coordinator:
             "jobs": [asdict(job) for job in run.jobs],
         }
         self.ask(self.hosts, order, GRACE_S)
+        asking = self.asking() if run.choice.asks else None
+        before = asking.counts() if asking else {}
         start_ns = time.monotonic_ns() + round(START_DELAY_S * 1e9)
         self.tell(self.hosts, {"start_ns": start_ns})
-        router = Router(self.setting, run.jobs, self._room.kv, run.compute_s, run.token_budget)
+        router = Router(
+            *(self.setting, run.jobs, self._room.kv, run.compute_s, run.token_budget),
+            *(run.choice, asking or choice.first),
+        )
         usage = Usage()
         self._replay(router, run, start_ns, progress)
         used = usage.end()
         answers = self.ask(self.hosts, {"order": "stop"}, GRACE_S)
         self.tell(self.hosts, {"order": "next"})
         self._check_agents()
-        return outcome(run.policy, run.seed, self.setting, run.jobs, router, answers, used)
+        after = asking.counts() if asking else {}
+        return outcome(
+            *(run.choice.name(run.policy), run.seed, self.setting, run.jobs, router, answers, used),
+            {name: after[name] - before[name] for name in after},
+        )
 
     def _replay(self, router: Router, run: Run, start_ns: int, progress: Progress | None) -> None:
         """Requests arrive when they do, until each has had its first token."""

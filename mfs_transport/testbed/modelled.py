@@ -21,6 +21,7 @@ from ..native import InputError
 from ..sim import engine
 from ..sim import point as points
 from ..sim.point import Point, Run
+from . import choice
 from .job import Job
 from .memory import POOL_BYTES
 from .outcome import Outcome
@@ -139,8 +140,9 @@ def make(point: Point, scale: Scale) -> Modelled:
             options=(),
         )
     )
+    chosen = dict(choice.of(point.options).options())
     case = dataclasses.replace(
-        case, options=dataclasses.replace(case.options, chunk_bytes=scale.chunk_bytes)
+        case, options=dataclasses.replace(case.options, chunk_bytes=scale.chunk_bytes, **chosen)
     )
     payload_Bps = TCP_SHARE * scale.link_Bps
     cluster = dataclasses.replace(case.setting.cluster, link_Bps=payload_Bps)
@@ -178,6 +180,7 @@ def make(point: Point, scale: Scale) -> Modelled:
         deliver=scale.deliver,
         exchange=scale.exchange,
         chunk_bytes=scale.chunk_bytes,
+        time_scale=scale.time,
         idle_s=1e-4 * scale.time,
     )
     return Modelled(case, scale, bed, cluster, model, _jobs(case, scale, bed, model))

@@ -43,6 +43,8 @@ class Outcome:
     collectives: int = 0
     sent_bytes: dict[str, int] = field(default_factory=dict)  # by host, headers included
     received_bytes: dict[str, int] = field(default_factory=dict)
+    choices: dict[str, int] = field(default_factory=dict)
+    """Where hosts were asked: chosen by what they said, turns without, faults (choice.py)."""
     port_line: list[tuple[float, int]] = field(default_factory=list)
     """Of the prefill process that has sent the most: seconds, bytes that have left so far."""
 
@@ -74,6 +76,7 @@ def outcome(
     router: Router,
     answers: dict[str, dict[str, Any]],
     busy: float,
+    choices: dict[str, int] | None = None,
 ) -> Outcome:
     done = np.array([router.first_token_s[job.index] for job in jobs])
     ttft = done - np.array([job.arrival_s for job in jobs])
@@ -115,5 +118,6 @@ def outcome(
         collectives=len(times),
         sent_bytes={name: answer["sent"] for name, answer in answers.items()},
         port_line=answers[busiest]["port_line"],
+        choices=choices or {},
         received_bytes={name: answer["received"] for name, answer in answers.items()},
     )

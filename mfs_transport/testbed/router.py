@@ -2,8 +2,9 @@
 """The router and the units' schedulers: who serves a request, where its bytes go, what is a batch.
 
 The rules are the simulator's (docs/simulator.md): the unit with the fewest outstanding new tokens,
-the decode host with the fewest outstanding stage 3 bytes, a drawn store. It has no clock and sends
-nothing itself: `arrive` and `heard` return what is to be told to whom.
+the decode host with the fewest outstanding stage 3 bytes, a drawn store; or these two by what their
+ports can still be given (choice.py). It has no clock and sends nothing itself: `arrive` and `heard`
+return what is to be told to whom.
 
     arrive(job)            -> route to all that have to do with it, queue to its unit
     heard(host, message)   <- {"event": "computed", job...}, "delivered", "first_token"
@@ -15,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import choice
+from .choice import Choice
 from .job import Job
 from .setting import Setting
 from .space import Full, Space
@@ -53,7 +56,10 @@ class Router:
         region_bytes: int,
         compute_s: Callable[[list[Job]], float],
         token_budget: int = 1,
+        chosen: Choice = choice.USUAL,
+        choose: choice.Choose = choice.first,
     ) -> None:
+        self.chosen, self.choose = chosen, choose
         self.setting, self.jobs = setting, jobs
         self.compute_s, self.token_budget = compute_s, token_budget
         self.units = [Unit() for _ in range(setting.units)]
@@ -76,7 +82,7 @@ class Router:
         unit = self._least_unit() if job.unit is None else job.unit
         nic = job.index % setting.nics
         hosts = setting.of_unit(unit, nic)
-        decode = self._decode(nic)
+        decode = self._decode(job, nic)
         store = self._store(job, unit, nic) if job.fetch_bytes else []
         route = Route(
             unit,
@@ -106,20 +112,31 @@ class Router:
         outstanding = [unit.outstanding for unit in self.units]
         return outstanding.index(min(outstanding))
 
-    def _decode(self, nic: int) -> list[str]:
+    def _decode(self, job: Job, nic: int) -> list[str]:
         count = self.setting.unit_hosts
         if self.setting.spread:
             return [f"decode{i}" for i in range(count)]
+        names = self.setting.decode[nic :: self.setting.nics]
         least = self._owed.index(min(self._owed))
-        return [self.setting.decode[nic :: self.setting.nics][least]] * count
+        names = [*names[least:], *names[:least]]
+        if self.chosen.decode == choice.BYTES:
+            return [names[0]] * count
+        size = job.shard_bytes * count * self.setting.groups
+        return [names[self.choose("ingress", names, size, job.slo_s)]] * count
 
     def _store(self, job: Job, unit: int, nic: int) -> list[str]:
-        setting = self.setting
-        if setting.spread:
+        setting, store = self.setting, self.chosen.store
+        if setting.spread and store == choice.OWN:
             return [f"store{i}" for i in range(setting.unit_hosts)]
         own = setting.of_unit(unit)
-        others = [name for name in setting.processes[nic :: setting.nics] if name not in own]
-        return [others[int(job.draw * len(others))]] * setting.unit_hosts
+        every = setting.stores if setting.spread else setting.processes
+        others = [name for name in every[nic :: setting.nics] if name not in own]
+        if store in (choice.OWN, choice.DRAW):
+            return choice.copies(job.draw, others, 1) * setting.unit_hosts
+        names = choice.copies(job.draw, others, self.chosen.replicas)
+        size = job.fetch_bytes * setting.unit_hosts * setting.groups
+        at = self.choose("egress", names, size, choice.deadline_s(store, job, setting))
+        return [names[at]] * setting.unit_hosts
 
     def _take(self, host: str, region: str, key: tuple[int, int], size: int) -> int:
         space = self._spaces.setdefault((host, region), Space(self._region_bytes))

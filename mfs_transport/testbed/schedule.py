@@ -21,7 +21,7 @@ def make(
     rows: list[Row], llama: Llama, load: float, seconds: float, seed: int, most_tokens: int
 ) -> list[Job]:
     """Jobs that arrive within `seconds`; prompts are cut to `most_tokens`."""
-    draw = random.Random(seed)
+    draw, stores = random.Random(seed), random.Random(f"stores {seed}")
     setting = llama.setting
     first = draw.randrange(len(rows))
     chosen: list[tuple[float, int, int]] = []  # arrival (not stretched), tokens, cached
@@ -54,6 +54,7 @@ def make(
                 fetch_bytes=llama.shard_bytes(cached) if cached else 0,
                 exchange_bytes=llama.shard_bytes(tokens),
                 compute_s=llama.compute_s(tokens, cached),
+                draw=stores.random(),
             )
         )
     return jobs

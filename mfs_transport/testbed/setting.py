@@ -52,6 +52,8 @@ class Setting:
     chunk_bytes: int = 16384
     """Least chunk of a port. As it ships it is 64 KiB, which takes 2.6 ms on so slow a link: a hook
     of the tests makes it smaller."""
+    time_scale: float = 10.0
+    """So many times slower than in the cluster time runs here."""
     idle_s: float = 0.0003
     """A process that finds nothing to do looks again after this long."""
 
@@ -81,7 +83,11 @@ class Setting:
     @property
     def processes(self) -> list[str]:
         """All of them, in the order in which the simulator numbers NICs."""
-        return [*self.prefill, *self.decode, *self._processes("store", self.store_hosts)]
+        return [*self.prefill, *self.decode, *self.stores]
+
+    @property
+    def stores(self) -> list[str]:
+        return self._processes("store", self.store_hosts)
 
     def _processes(self, role: str, hosts: int) -> list[str]:
         return [f"{role}{i}" for i in range(hosts * self.nics)]

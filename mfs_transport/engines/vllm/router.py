@@ -269,8 +269,15 @@ class Router:
 
     # --- choosing ---
 
-    def choose(self, hosts: Sequence[Host], size: int, deadline_s: float = math.inf) -> int:
-        """Where `size` bytes that are due in deadline_s go: an index in hosts."""
+    def choose(
+        self,
+        hosts: Sequence[Host],
+        size: int,
+        deadline_s: float = math.inf,
+        turn: int | None = None,
+    ) -> int:
+        """Where `size` bytes that are due in deadline_s go: an index in hosts. turn: whose turn it
+        is, where the caller has a rule of its own for that."""
         if not hosts:
             raise InputError("hosts: at least one")
         if not (size >= 0 and deadline_s == deadline_s):
@@ -281,11 +288,7 @@ class Router:
         known = self.watch(every)
         now_s = self._clock()
         with self._lock:
-            turn = self._turn.pop(every, 0)
-            self._turn[every] = turn + 1  # the last one: the first is that of longest ago
-            if len(self._turn) > MOST_LISTS:
-                self._turn.popitem(last=False)
-            first = turn % len(every)
+            first = self._next_turn(every) if turn is None else turn % len(every)
             least = self._cost(every[first], known[first], size, deadline_s, now_s)
             if least is None:
                 self.counts.turns += 1
@@ -300,6 +303,13 @@ class Router:
             self.counts.late += least[0]
             self._chosen.setdefault(every[best], deque()).append((now_s, size))
             return best
+
+    def _next_turn(self, every: tuple[Host, ...]) -> int:
+        turn = self._turn.pop(every, 0)
+        self._turn[every] = turn + 1  # the last one: the first is that of longest ago
+        if len(self._turn) > MOST_LISTS:
+            self._turn.popitem(last=False)
+        return turn % len(every)
 
     def _cost(
         self, host: Host, known: Known, size: int, deadline_s: float, now_s: float
