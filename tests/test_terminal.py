@@ -373,6 +373,18 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             "spread": (0.5, 12.75),
         }
     ],
+    "vllm_pull": [
+        {
+            "variant": "exchange",
+            **dict.fromkeys(("collective_p99_ratio", "collective_p50_ratio"), 123.45),
+            **dict.fromkeys(("pull_p50_s", "pull_most_s", "xfer_mean_s"), 123.45),
+            **dict.fromkeys(("port_share", "reads_share", "cpu_busy"), 1.0),
+            "agent_cpu_share": None,
+            **dict.fromkeys(("wrong", "answers"), 1234),
+            "lost": 0,
+            **dict.fromkeys(("valid", "rounds"), 10),
+        }
+    ],
 }
 
 WEIGHTS_ROW = {

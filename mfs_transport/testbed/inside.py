@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -27,8 +28,13 @@ def enter(what: str) -> int:
     They end with it, and it ends with us: it sees our end when the socket between us is closed,
     and says on it that it ended by itself, since the status of `unshare` does not tell.
     """
+    return enter_as([sys.executable, "-m", "mfs_transport", *sys.argv[1:]], what)
+
+
+def enter_as(command: Sequence[str], what: str) -> int:
+    """The same for another command, with `--inside FD` behind it."""
     ours, theirs = socket.socketpair()
-    inner = [sys.executable, "-m", "mfs_transport", *sys.argv[1:], "--inside", str(theirs.fileno())]
+    inner = [*command, "--inside", str(theirs.fileno())]
     process = subprocess.Popen([*network.enter_command(), *inner], pass_fds=[theirs.fileno()])
     theirs.close()
     try:
@@ -41,6 +47,16 @@ def enter(what: str) -> int:
         return code
     click.echo(f"mfs: {what}'s coordinator was killed; {what} has ended", err=True)
     return 1
+
+
+def end_with(inside: int) -> None:
+    """A thread ends this process, and with it all hosts, when who entered for it has gone."""
+
+    def watch() -> None:
+        if not os.read(inside, 1):
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

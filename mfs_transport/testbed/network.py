@@ -19,6 +19,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..native import InputError
 
@@ -129,6 +130,15 @@ class Namespaces:
             run("ip", "address", "add", f"{address}/24", "dev", "fabric")
             self._reaches = True
         return address
+
+    def sent_bytes(self, place: Place) -> int:
+        """That have come from its port to the switch so far, with headers."""
+        port = self._ports[place.name]
+        for line in Path("/proc/net/dev").read_text().splitlines():
+            name, _, words = line.partition(":")
+            if name.strip() == port:
+                return int(words.split()[0])
+        raise OSError(f"{port}: no such device")
 
     def slow_down(self, place: Place, times: float) -> None:
         """Its link carries so many times less from now on, both ways; 1: as much as any."""

@@ -15,14 +15,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...ucx_env import modules_environment
 from ..network import Namespaces, Network, Place
-from . import cost, venv
+from . import cost, tuning, venv
 
 START_S = 600.0  # a busy machine of two cores takes minutes
 HTTP_PORT = 8000
@@ -54,6 +54,7 @@ class Options:
     connector: str = ""  # kv_connector; "": NIXL's for the mode
     extra_config: dict[str, Any] = field(default_factory=dict)  # kv_connector_extra_config
     middleware: str = ""  # of the API server, by its import path
+    idle_rest_s: float = tuning.IDLE_REST_S  # of an engine that only waits for KV
 
 
 @dataclass
@@ -118,8 +119,10 @@ class Cluster:
             "VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_LOGGING_COLOR": "0",
+            tuning.IDLE_REST: str(options.idle_rest_s),
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "TMPDIR": self.network.folder,  # sockets between its processes, gone with the network
             "NIXL_LOG_LEVEL": "ERROR",
             "UCX_TLS": "tcp",
             "UCX_NET_DEVICES": place.device,
@@ -147,7 +150,7 @@ class Cluster:
             "kv_connector": options.connector or CONNECTORS[options.mode],
             "kv_role": f"kv_{role}",
             "kv_buffer_device": "cpu",
-            "engine_id": f"{role}{self.number}",
+            "engine_id": engine_of(role, port),
             "kv_connector_extra_config": {
                 "num_threads": 0,
                 "kv_lease_duration": 120,
@@ -186,12 +189,17 @@ class Cluster:
 
     def start(self, say: Progress) -> None:
         """Start both servers and wait until they answer; `say` hears what goes on."""
+        roles = (("prefill", "producer"), ("decode", "consumer"))
+        places = [self.network.add(f"{name}{self.number}") for name, _ in roles]
+        self.start_at([(*one, place) for one, place in zip(roles, places, strict=True)], say)
+
+    def start_at(self, servers: Sequence[tuple[str, str, Place]], say: Progress) -> None:
+        """The same for servers with these names, roles and places."""
         self.make_model(say)
         self.address = reach(self.network)
-        for index, (name, role) in enumerate((("prefill", "producer"), ("decode", "consumer"))):
-            place = self.network.add(f"{name}{self.number}")
+        for index, (name, role, place) in enumerate(servers):
             os.makedirs(Path(self.segment(name)).parent, mode=0o700, exist_ok=True)
-            self.launch(name, place, role, index + 2 * self.number)
+            self.launch(name, place, role, index + len(servers) * self.number)
         self.wait(say)
 
     def launch(self, name: str, place: Place, role: str, index: int) -> None:
@@ -224,12 +232,13 @@ class Cluster:
             *(f"{host}:{port}" for host, port in ((place.address, port), prefill, decode)),
         ]
         if eager:
+            server = self.servers["prefill"]
             params = {
                 "do_remote_prefill": True,
                 "do_remote_decode": False,
-                "remote_engine_id": f"producer{self.number}",
-                "remote_host": self.servers["prefill"].place.address,
-                "remote_port": SIDE_PORT + 2 * self.number,
+                "remote_engine_id": engine_of("producer", server.port),
+                "remote_host": server.place.address,
+                "remote_port": SIDE_PORT + server.port - HTTP_PORT,
                 "tp_size": 1,
             }
             command.append(json.dumps(params))
@@ -299,6 +308,11 @@ class Cluster:
             end(server, signal.SIGTERM)
         self.servers.clear()
         self.helpers.clear()
+
+
+def engine_of(role: str, port: int) -> str:
+    """The engine's name, which no other server on this network has."""
+    return f"{role}{port - HTTP_PORT}"
 
 
 def end(server: Server, number: int) -> None:

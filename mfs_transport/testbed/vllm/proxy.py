@@ -55,6 +55,21 @@ def ask(
     return connection.getresponse()
 
 
+def prefilled(
+    address: Address, path: str, body: dict[str, Any], headers: dict[str, str]
+) -> tuple[int, bytes]:
+    """That server prefills the request, and keeps its KV for who decodes; status and answer."""
+    first = {
+        **body,
+        "max_tokens": 1,
+        "stream": False,
+        "kv_transfer_params": {"do_remote_decode": True, "do_remote_prefill": False},
+    }
+    first.pop("stream_options", None)
+    answer = ask(address, path, first, headers)
+    return answer.status, answer.read()
+
+
 class Proxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
@@ -73,15 +88,7 @@ class Proxy(ThreadingHTTPServer):
     def prefilled(
         self, path: str, body: dict[str, Any], headers: dict[str, str]
     ) -> tuple[int, bytes]:
-        first = {
-            **body,
-            "max_tokens": 1,
-            "stream": False,
-            "kv_transfer_params": {"do_remote_decode": True, "do_remote_prefill": False},
-        }
-        first.pop("stream_options", None)
-        answer = ask(self.prefill, path, first, headers)
-        return answer.status, answer.read()
+        return prefilled(self.prefill, path, body, headers)
 
     def prefill_beside(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> None:
         """The same where nobody waits for the answer: decode tells what went wrong."""

@@ -95,15 +95,24 @@ def body_of(job: Job, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def send(address: Address, job: Job, output_tokens: int, name: str, start_s: float | None) -> Done:
+def send(
+    address: Address,
+    job: Job,
+    output_tokens: int,
+    name: str,
+    start_s: float | None,
+    params: dict[str, Any] | None = None,
+) -> Done:
     """Send one, streaming. Its TTFT counts from its arrival in the plan that began at start_s;
-    None: from now."""
+    None: from now. params: kv_transfer_params, for a decode server."""
     done = Done(job)
     if start_s is None:
         start_s = time.monotonic() - job.arrival_s
     try:
         connection = http.client.HTTPConnection(*address, timeout=300)
         body = {**body_of(job, output_tokens), "stream": True}
+        if params is not None:
+            body["kv_transfer_params"] = params
         headers = {"Content-Type": "application/json", "X-Request-Id": name}
         connection.request("POST", PATH, json.dumps(body), headers)
         answer = connection.getresponse()

@@ -9,6 +9,8 @@ It acts with MFS off and on alike, so it is no part of what is compared.
   in each server. It rests so long between two looks.
 - An engine that has nothing to compute but waits for KV looks for it without a pause, too,
   and takes the core that the other server computes with.
+- An engine's core and its worker ask for each other's messages without a pause for a second after
+  each one, which takes a core in both as long as KV is on its way. They rest between two looks.
 - vLLM 0.32's attention with AMX tiles dies of SIGILL on some virtual machines (at tilezero, while
   it decodes; so does vLLM alone). It computes with AVX-512 instead, as where there is no AMX.
 """
@@ -16,6 +18,7 @@ It acts with MFS off and on alike, so it is no part of what is compared.
 from __future__ import annotations
 
 import functools
+import os
 import time
 from typing import Any
 
@@ -23,13 +26,16 @@ from . import cost
 
 PROGRESS_REST_US = 300
 IDLE_REST_S = 0.001
+IDLE_REST = "VLLM_DEMO_IDLE_REST_S"  # another one, where nobody looks at single milliseconds
+MESSAGE_REST_S = 0.0003
 
 
 def register() -> None:
     from vllm.platforms.cpu import CpuPlatform
 
     CpuPlatform.discover_numa_topology = classmethod(lambda _: [])
-    rest_when_idle()
+    rest_when_idle(float(os.environ.get(IDLE_REST, IDLE_REST_S)))
+    rest_between_messages()
     without_amx()
     cost.measure_hooks()
     try:
@@ -46,8 +52,8 @@ def register() -> None:
         _bindings.nixlAgentConfig = Restful
 
 
-def rest_when_idle() -> None:
-    """Steps without a forward pass take a millisecond at least."""
+def rest_when_idle(rest_s: float) -> None:
+    """Steps without a forward pass take so long at least."""
     from vllm.v1.worker import kv_connector_model_runner_mixin as mixin
 
     runner = mixin.KVConnectorModelRunnerMixin
@@ -57,11 +63,18 @@ def rest_when_idle() -> None:
 
     @functools.wraps(original)
     def rested(*arguments: Any, **options: Any) -> Any:
-        time.sleep(IDLE_REST_S)
+        time.sleep(rest_s)
         return original(*arguments, **options)
 
     rested.mfs_rests = True  # type: ignore[attr-defined]
     runner.kv_connector_no_forward = staticmethod(rested)
+
+
+def rest_between_messages() -> None:
+    """What it does between two looks is to give others a turn."""
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    shm_broadcast.sched_yield = lambda: time.sleep(MESSAGE_REST_S)
 
 
 def without_amx() -> None:

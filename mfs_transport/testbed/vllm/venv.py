@@ -70,7 +70,7 @@ def short_of_memory(need_bytes: int = PAIR_BYTES) -> str | None:
     if free >= need_bytes:
         return None
     return (
-        f"{free / GIB:.1f} GiB of memory are available, two vLLM servers need about "
+        f"{free / GIB:.1f} GiB of memory are available, the vLLM servers need about "
         f"{need_bytes / GIB:.0f}: end other programs, or use a larger machine"
     )
 
