@@ -96,8 +96,8 @@ class Party:
         return {"crc": [zlib.crc32(self.data[start : start + size]) for start in starts]}
 
     def stream(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Urgent puts, one after the other, each so long after the one before; beside them, on the
-        same connection, so many loose ones."""
+        """Urgent puts, or reads, one after the other, each so long after the one before; beside
+        them, on the same connection, so many loose ones."""
         times = []
         loose: dict[int, Any] = dict.fromkeys(range(1, order.get("beside", 0) + 1))
         came = 0
@@ -112,12 +112,14 @@ class Party:
                 to = order["to"]
                 loose[slot] = self.post("WRITE", to, self.out + at, at, size, LOOSE_S, "p2d")
 
+        way = order.get("way", "WRITE")
+        mine, its = (self.out, 0) if way == "WRITE" else (0, self.out)
         size, ends = order["bytes"], time.monotonic() + order["seconds"]
         begun = time.monotonic()
         while time.monotonic() < ends:
             due = time.monotonic() + order["every_s"]
             start = time.monotonic()
-            transfer = self.post("WRITE", order["to"], self.out, 0, size, 0.05, "collective")
+            transfer = self.post(way, order["to"], mine, its, size, 0.05, "collective")
             while not self.done(transfer):
                 keep_loose()
                 time.sleep(PAUSE_S)

@@ -9,6 +9,8 @@ Emulated hosts (network namespaces, ports of 1 Gbit/s), NIXL over UCX's TCP:
     incast  seven hosts put 1 to 8 MiB each to an eighth, at random times, a
             third of them with a tight deadline, so that its port is used for
             --load of the time
+    read    host B reads 8 MiB of A's memory, urgent, every 200 ms; three
+            others read it all the time
     push    host A puts 8 MiB, urgent, to host E every 200 ms; three others
             put to E all the time, without haste
     own     the same, and A puts to E without haste as well, by the same
@@ -63,6 +65,7 @@ from mfs_transport import json_report
 from mfs_transport.commands._files import ResultFile
 from mfs_transport.terminal import Column, Table, help_of, make_console, number, track
 from mfs_transport.testbed import agents, network
+from mfs_transport.testbed.setting import CLASSES
 
 LINK_BPS = 125e6
 MIB = 1 << 20
@@ -75,8 +78,8 @@ MEASURED = ("off", "local", "exchange")
 BAD = ("loss", "delay", "killed", "liar")
 MARKED = ("classes", "all")
 ALONE = ("local", "classes")  # without agents
-CLASSES = (46, 26, 0)
 PUSHES = {"push": 0, "own": 1}  # and how many puts without haste are A's own
+CASES = ("pull", "incast", "read", *PUSHES)
 HOOKS = {"loss": ("0.3", "0"), "delay": ("0", "0.05")}
 FRAME_BYTES = 400  # of a datagram on the wire, with its headers: most have one or two claims
 TIGHT, LOOSE = 4.0, 30.0  # deadlines, in times alone
@@ -146,6 +149,16 @@ class Scene:
             shares.append((cpu, sent * FRAME_BYTES / span / LINK_BPS))
         return max(shares, default=None)
 
+    def queues(self, name: str) -> list[int]:
+        """What each queue of the host's port has sent; none where it has one."""
+        place = self.hosts[name]
+        return network.queue_bytes(place.device, place.command)
+
+    def first_queue(self, before: list[int]) -> dict[str, float]:
+        """Of what has left A since then, the share of the first queue."""
+        sent = [now - was for now, was in zip(self.queues("A"), before, strict=True)]
+        return {"first_class_share": sent[0] / sum(sent)} if sent else {}
+
     def states(self) -> dict[str, dict[str, Any]]:
         return {name: self.agents.state(name) for name in self.agents.processes}
 
@@ -176,29 +189,32 @@ def percentile(values: list[float], share: float) -> float:
 # --- pull ---
 
 
-def pull(one: Scene, seconds: float) -> dict[str, Any]:
-    """A is the reads' owner, B, C and D read, E takes the puts."""
-    readers = [one.parties[name] for name in "BCD"]
-    for name in "BCD":
+def pull(one: Scene, seconds: float, puts: bool) -> dict[str, Any]:
+    """A is the reads' owner. B, C and D read, and E takes A's puts; or C, D and E read, and the
+    urgent ones are B's reads."""
+    urgent, to, names = ("A", "E", "BCD") if puts else ("B", "A", "CDE")
+    readers = [one.parties[name] for name in names]
+    for name in names:
         one.meet(name, "A")
-    one.meet("A", "E")
+    one.meet(urgent, to)
     one.wait_for_agents()
-    stream = {"to": "E", "bytes": PUT_BYTES, "every_s": PUT_EVERY_S}
-    alone = one.parties["A"].ask("stream", **stream, seconds=seconds / 2)["seconds"]
+    way = "WRITE" if puts else "READ"
+    stream = {"to": to, "way": way, "bytes": PUT_BYTES, "every_s": PUT_EVERY_S}
+    alone = one.parties[urgent].ask("stream", **stream, seconds=seconds / 2)["seconds"]
     for reader in readers:
         reader.ask("reads", of="A", bytes=READ_BYTES, depth=READ_DEPTH)
     # A's own loop moves the reads on
-    one.parties["A"].tell("stream", **stream, seconds=FILLED_S)
-    one.parties["A"].hear()
-    before = one.states()
+    one.parties[urgent].tell("stream", **stream, seconds=FILLED_S)
+    one.parties[urgent].hear()
+    before, queues = one.states(), one.queues("A")
     for reader in readers:
         reader.tell("mark")
     killer = one.agents.processes["A"] if one.variant == "killed" else None
-    one.parties["A"].tell("stream", **stream, seconds=seconds)
+    one.parties[urgent].tell("stream", **stream, seconds=seconds)
     if killer:
         time.sleep(seconds / 2)
         killer.send_signal(signal.SIGKILL)
-    beside = one.parties["A"].hear()
+    beside = one.parties[urgent].hear()
     for reader in readers:
         reader.tell("stop")
     rate = sum(float(reader.hear()["rate_Bps"]) for reader in readers)
@@ -210,6 +226,7 @@ def pull(one: Scene, seconds: float) -> dict[str, Any]:
         "collective_p99_ratio": percentile(beside["seconds"], 0.99) / percentile(alone, 0.99),
         "reads_share": rate / (LINK_BPS - beside["rate_Bps"]),
         "cost": one.cost(before),
+        **one.first_queue(queues),
     }
 
 
@@ -380,8 +397,8 @@ def inside(
     for n, case, variant in track(plan, "scenes"):
         jobs = arrivals(load, seconds, n)
         with scene(hosts, folder, variant, HOSTS if case == "incast" else HOSTS[:5]) as one:
-            if case == "pull":
-                run = pull(one, seconds)
+            if case in ("pull", "read"):
+                run = pull(one, seconds, puts=case == "pull")
             elif case == "incast":
                 run = incast(one, jobs, seconds)
             else:
@@ -424,7 +441,7 @@ def table(records: list[dict[str, Any]]) -> Table:
 
 
 @click.command(help=help_of(__doc__))
-@click.option("--case", "cases", multiple=True, type=click.Choice(("pull", "incast", *PUSHES)),
+@click.option("--case", "cases", multiple=True, type=click.Choice(CASES),
               default=("pull", "incast"), help="Which; the first two if not given.")  # fmt: skip
 @click.option("--variant", "variants", multiple=True, type=click.Choice((*MEASURED, *BAD, *MARKED)),
               help="Which; all but the last two if not given.")  # fmt: skip

@@ -44,6 +44,19 @@ def table(text: str) -> list[Class]:
     return rows
 
 
+def answers(text: str, classes: str) -> int | None:
+    """The DSCP of what others read of a process where no agent says how urgent that is; None: the
+    last one."""
+    if not text:
+        return None
+    values = parse(classes)
+    found = parse(text)
+    if len(found) != 1 or found[0] not in values:
+        shown = ", ".join(map(str, values)) or "none, since it is empty"
+        raise InputError(f"MFS_CLASSES_ANSWERS={text}: one of MFS_CLASSES, which has {shown}")
+    return found[0]
+
+
 def environment(text: str, environ: Mapping[str, str]) -> dict[str, str]:
     """For UCX, whose traffic class over InfiniBand and RoCE is that of a whole process."""
     values = parse(text)

@@ -49,5 +49,6 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
     changes["NIXL_UCX_DEEPBIND"] = "0"  # 1 makes NIXL's calls pass the shim by
     changes.update(modules_environment(environ))
     changes.update(classes.environment(settings["MFS_CLASSES"].value, environ))
+    classes.answers(settings["MFS_CLASSES_ANSWERS"].value, settings["MFS_CLASSES"].value)
     changes.update(nccl_environment(environ, changes))
     return changes

@@ -36,6 +36,7 @@ class FarClaim(NamedTuple):
     waiting: int
     inflight: int
     done: int
+    under_way: int = 0  # level + 1
 
 
 # PyNaCl's own functions, to hold against what C makes of them
@@ -69,6 +70,7 @@ CLAIMS = "uint32_t(void *, int64_t, struct mfs_claim *, uint32_t)"
 OWN_CLAIMS = "uint32_t(void *, struct mfs_agent_port *, int64_t, struct mfs_claim *, uint32_t)"
 LIMIT = "void(void *, uint32_t, uint32_t, int64_t, int64_t)"
 GUEST = "void(void *, struct mfs_agent_port *, uint32_t, int64_t, uint64_t, uint64_t, int64_t)"
+ANSWERS = "void(void *, uint32_t, uint32_t, int64_t)"
 SEED = "double(void *, struct mfs_agent_port *)"
 FOLLOWS = "uint32_t(void *, struct mfs_follow *, uint32_t)"
 VERSION = "uint64_t(void *)"
@@ -97,6 +99,7 @@ class FakeSegment:
     own: dict[int, list[FarClaim]] = field(default_factory=dict)  # of our senders, by our port
     limits: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # level, key, end
     guests: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    answers: dict[int, tuple[int, int]] = field(default_factory=dict)  # by far port: level, end
     now_ns: int = 0
     follows: dict[int, tuple[int, int]] = field(default_factory=dict)  # by place: owner, key
     follows_version: int = 0
@@ -116,6 +119,7 @@ class FakeSegment:
             ),
             "limit": (LIMIT, lambda _, *told: self.limit(*told)),
             "guest": (GUEST, lambda _, port, *told: self.guest(port.number, *told)),
+            "answers": (ANSWERS, lambda _, *told: self.answer(*told)),
             "seed_Bps": (SEED, lambda _, port: 0.0),
             "follows": (FOLLOWS, lambda _, rows, room: self.write_follows(rows, room)),
             "follows_version": (VERSION, lambda _: self.follows_version),
@@ -177,6 +181,9 @@ class FakeSegment:
     ) -> None:
         self.guests[port] = (level, span_ns, inflight, done)
 
+    def answer(self, far: int, level: int, for_ns: int) -> None:
+        self.answers[far] = (level, self.now_ns + min(for_ns, 20 * MS))
+
     def write_follows(self, rows: Any, room: int) -> int:
         found = sorted(self.follows.items())[:room]
         for at, (place, (owner, key)) in enumerate(found):
@@ -208,6 +215,11 @@ class FakeSegment:
         """Level and key that is in force."""
         found = self.limits.get(far)
         return found[:2] if found and found[2] > self.now_ns else None
+
+    def answers_now(self, far: int) -> int | None:
+        """Level that is in force."""
+        level, end_ns = self.answers.get(far, (NO_LEVEL, 0))
+        return level if end_ns > self.now_ns and level != NO_LEVEL else None
 
     def want(self, far: int, level: int, span_ns: int, inflight: int = 0, done: int = 0) -> None:
         self.wants[far] = FarClaim(far, level, self.now_ns + span_ns, 1 << 20, inflight, done)

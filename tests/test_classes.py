@@ -56,6 +56,14 @@ def test_environment__ucx_has_one_class_for_all_that_a_process_sends():
     assert classes.environment("", {}) == {}
 
 
+def test_answers__one_of_the_classes():
+    assert classes.answers("26", "46,26,0") == 26
+    assert classes.answers("", "46,26,0") is None
+    for text, values in (("27", "46,26,0"), ("46,26", "46,26,0"), ("26", "")):
+        with pytest.raises(InputError, match="MFS_CLASSES_ANSWERS"):
+            classes.answers(text, values)
+
+
 def test_run__hands_it_to_ucx(tmp_path: Path):
     shown = mfs(tmp_path, "run", "--set", "MFS_CLASSES=26", "--print-env")
     assert "export UCX_IB_TRAFFIC_CLASS=104" in shown
@@ -72,8 +80,14 @@ def test_info__says_what_has_which_class(tmp_path: Path):
     shown = mfs(tmp_path, "info", MFS_CLASSES="46,0")
     assert "Traffic classes" in shown
     assert "level 1 and all behind it" in shown
+    assert "DSCP 0: puts over TCP, and what others read" in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "DSCP 26: over TCP" in mfs(tmp_path, "info", MFS_CLASSES="26")
+
+
+def test_info__the_class_that_was_chosen_for_what_others_read(tmp_path: Path):
+    rows = info(tmp_path, MFS_CLASSES="46,26,0", MFS_CLASSES_ANSWERS="26")
+    assert [row["answers"] for row in rows] == [False, True, False]
 
 
 @pytest.mark.parametrize("text", ["", "46,64"])

@@ -91,6 +91,7 @@ DEEP = "[" * 5000
         (("run", "--set", "x" * 10_000, "--", "true"), "NAME=VALUE is expected"),
         (("run", "--set", "MFS_SLO=garbage", "--", "true"), "MFS_SLO=garbage"),
         (("run", "--set", "MFS_CLASSES=46,64", "--", "true"), "MFS_CLASSES=46,64"),
+        (("run", "--set", "MFS_CLASSES_ANSWERS=26", "--", "true"), "one of MFS_CLASSES"),
         (("run", "--set", "MFS_NCCL_CLASSES=garbage", "--", "true"), "MFS_NCCL_CLASSES=garbage"),
         (("run", "--set", "MFS_NCCL_STAGES=garbage", "--", "true"), "MFS_NCCL_STAGES=garbage"),
         (("run", "--policy", "\udcff", "--", "true"), "one of off"),

@@ -91,6 +91,7 @@ def test_resolve__file_of_the_folder_before_that_of_the_home(tmp_path: Path):
         ({"MFS_CONFIG": "/"}, ["/", "Is a directory"]),
         ({"MFS_SLO": "garbage"}, ["MFS_SLO=garbage", "NAME=TIME"]),
         ({"MFS_CLASSES": "46,,26"}, ["MFS_CLASSES=46,,26", "DSCP", "46,26,0"]),
+        ({"MFS_CLASSES_ANSWERS": "46,26"}, ["MFS_CLASSES_ANSWERS=46,26", "MFS_CLASSES"]),
         ({"MFS_NCCL_CLASSES": "garbage"}, ["MFS_NCCL_CLASSES=garbage", "LEVEL:CLASS"]),
         ({"MFS_NCCL_STAGES": "1:all"}, ["MFS_NCCL_STAGES=1:all", "CLASS:STAGE"]),
         ({"MFS_PORT": "a\0b"}, ["MFS_PORT", "a text without NUL"]),

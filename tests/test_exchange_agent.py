@@ -438,6 +438,76 @@ def test_late_reader__what_lay_unread_for_long_is_over():
     assert agent.counts.aged == 1
 
 
+# --- answers ---
+
+
+def readers(loss: float = 0.0) -> World:
+    """Two hosts read of the first, the one with haste."""
+    world = World(3, loss=loss)
+    world.run(3000 if loss else MET_MS)
+    for number, level in ((1, 0), (2, 2)):
+        far = world.far(number, 0, EGRESS)
+        world.hosts[number].segment.want(far, level, 100 * MS, inflight=100_000)
+    world.run(20)
+    return world
+
+
+def answered(world: World, number: int) -> int | None:
+    """At which level the first host's answers to that one are."""
+    return world.hosts[0].segment.answers_now(world.far(0, number, INGRESS))
+
+
+def test_answers__as_urgent_as_what_is_read():
+    world = readers()
+    assert (answered(world, 1), answered(world, 2)) == (0, 2)
+    world.hosts[1].segment.wants.clear()
+    world.run(HOLD_NS // MS + 20)
+    assert (answered(world, 1), answered(world, 2)) == (None, 2)
+
+
+def test_answers__a_better_level_stays_while_it_may_be_under_way():
+    world = readers()
+    far = world.far(1, 0, EGRESS)
+    world.hosts[1].segment.want(far, 2, 100 * MS, inflight=100_000)
+    world.run(5)
+    assert answered(world, 1) == 0
+    world.run(8)
+    assert answered(world, 1) == 2
+
+
+def test_answers__to_what_is_all_on_its_way():
+    world = readers()
+    far = world.far(1, 0, EGRESS)
+    world.hosts[1].segment.wants[far] = FarClaim(far, NO_LEVEL, 0, 0, 100_000, 0, under_way=2)
+    world.run(30)
+    assert answered(world, 1) == 1
+    # nothing of it waits, so nobody is held back for it
+    assert not world.hosts[2].segment.limits
+
+
+def test_answers__of_puts_there_are_none():
+    world = meet(3)
+    world.hosts[1].segment.want(world.far(1, 0, INGRESS), 0, 100 * MS, inflight=100_000)
+    world.run(20)
+    assert not world.hosts[0].segment.answers
+
+
+def test_answers__a_third_of_the_datagrams_is_lost():
+    world = readers(loss=0.3)
+    known = 0
+    for _ in range(500):
+        world.run(1)
+        known += answered(world, 1) == 0
+    assert known > 450
+
+
+def test_answers__an_agent_that_is_gone_says_nothing():
+    world = readers()
+    world.hosts[1].alive = False
+    world.run(HOLD_NS // MS + 30)
+    assert (answered(world, 1), answered(world, 2)) == (None, 2)
+
+
 # --- liars ---
 
 

@@ -40,7 +40,7 @@ def test_arrivals__use_the_port_as_they_say(bench: ModuleType):
 @pytest.mark.nixl
 @pytest.mark.parametrize(
     ("case", "variant"),
-    [("pull", "exchange"), ("incast", "killed"), ("incast", "liar"), ("push", "all")],
+    [("pull", "exchange"), ("incast", "killed"), ("incast", "liar"), ("read", "all")],
 )
 def test_scene__all_arrives_and_the_agents_have_spoken(case: str, variant: str, tmp_path: Path):
     pytest.importorskip("nixl", reason="NIXL is not installed")
@@ -56,5 +56,7 @@ def test_scene__all_arrives_and_the_agents_have_spoken(case: str, variant: str, 
     if case != "incast":
         assert one["collective_p99_ratio"] > 0
         assert 0 < one["reads_share"] < 1.2
+        if variant == "all":  # A answers the urgent reads by its port's first queue, all others not
+            assert 0.01 < one["first_class_share"] < 0.95
     else:
         assert 0 <= one["on_time"] <= 1

@@ -102,6 +102,21 @@ def test_compare__hosts_are_chosen_by_what_they_say(tmp_path: Path):
         assert asked["chosen"] + asked["turns"] >= 8
 
 
+def test_compare__links_that_serve_classes(tmp_path: Path):
+    """Urgent bytes are in the first queue of ports, both those of the plug-in and NIXL's."""
+    options = ("--policies", "mfs", "--classes", "--log", str(tmp_path / "log"))
+    done = run(*command(tmp_path, *options, requests=8))
+    assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
+    assert "links serve classes" in done.stdout
+    assert "every byte arrived once, and unchanged" in done.stdout
+    (row,) = map(json.loads, kept(tmp_path).splitlines())
+    first, *_, last = row["details"]["class_bytes"]
+    assert first > 0 < last
+    # it is another run than one on links that do not
+    alone = run(*command(tmp_path, "--policies", "mfs", requests=8))
+    assert "1 runs, 1 of them to do" in alone.stdout
+
+
 def kept(folder: Path) -> str:
     """Of the runs that are over."""
     path = folder / "kept.jsonl"

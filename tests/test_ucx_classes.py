@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -106,15 +105,6 @@ def test_a_system_that_refuses__all_arrives_and_it_is_said_once(
 # --- on the wire ---
 
 
-def queue_bytes(device: str) -> list[int]:
-    """What each queue of a port has sent, the first one first."""
-    shown = subprocess.run(
-        ["tc", "-s", "class", "show", "dev", device], capture_output=True, text=True, check=True
-    ).stdout
-    leaves = re.findall(r"class htb 1:(\w+) parent 1:1 .*?\n Sent (\d+) bytes", shown)
-    return [int(sent) for _, sent in sorted(leaves, key=lambda leaf: int(leaf[0], 16))]
-
-
 def inside(program: str) -> None:
     """Of a put of each stage: what the queues of the switch's port to the receiver have sent."""
     made = network.Namespaces(125e6, (46, 26, 0))
@@ -127,7 +117,7 @@ def inside(program: str) -> None:
         while not file.exists():
             assert serve.poll() is None
             time.sleep(0.01)
-        before = queue_bytes("port1")
+        before = network.queue_bytes("port1")
         env |= {
             "LD_PRELOAD": str(toolbox.SHIM),
             "MFS_ENABLE": "1",
@@ -137,7 +127,9 @@ def inside(program: str) -> None:
         }
         put = [*client.command, program, "put", "none", str(file)]
         subprocess.run(put, env=env, stdin=subprocess.DEVNULL, check=True)
-        result[name] = [now - was for now, was in zip(queue_bytes("port1"), before, strict=True)]
+        result[name] = [
+            now - was for now, was in zip(network.queue_bytes("port1"), before, strict=True)
+        ]
         serve.kill()
         serve.wait()
     print(json.dumps(result))

@@ -152,27 +152,46 @@ static void credit_spend(struct mfs_owner *owner, struct mfs_owner_member *membe
         credit->spent = credit->left_ns <= 0;
         owner->spent_times += credit->spent;
     }
-    if (credit->spent)
+    if (!credit->spent)
+        return;
+    if (waits(member))
         member->rank = mfs_rank_make(UNDATED_LEVEL, MFS_KEY_MAX);
+    else
+        member->under_way = UNDATED_LEVEL + 1;
+}
+
+/* It says of which level it has something: that waits, or has gone. */
+static bool says(const struct mfs_owner_member *member)
+{
+    return waits(member) || member->under_way > 0;
+}
+
+static uint32_t said_level(const struct mfs_owner_member *member)
+{
+    return waits(member) ? level_of(member) : member->under_way - 1;
 }
 
 static void charge(struct mfs_owner *owner, struct mfs_owner_member *members, uint32_t count,
-                   uint32_t waiting, int64_t now_ns)
+                   int64_t now_ns)
 {
     const int64_t span_ns = owner->charged_ns ? least(now_ns - owner->charged_ns, GAP_NS) : 0;
-    const double share = 1.0 / (waiting > 0 ? waiting : 1);
-    uint32_t worst = 0;
+    uint32_t worst = 0, saying = 0;
+    double share;
 
+    for (uint32_t i = 0; i < count; i++) {
+        if (!says(&members[i]))
+            continue;
+        saying++;
+        if (said_level(&members[i]) > worst)
+            worst = said_level(&members[i]);
+    }
+    share = 1.0 / (saying > 0 ? saying : 1);
     owner->charged_ns = now_ns;
     credits_earn(owner, (double)span_ns, share);
     for (uint32_t i = 0; i < count; i++) {
-        if (waits(&members[i]) && level_of(&members[i]) > worst)
-            worst = level_of(&members[i]);
-    }
-    for (uint32_t i = 0; i < count; i++) {
         struct mfs_owner_member *member = &members[i];
 
-        if (waits(member) && member->who != 0 && level_of(member) < worst)
+        if (says(member) && member->who != 0 && said_level(member) < worst)
             credit_spend(owner, member, (double)span_ns, share);
     }
 }
@@ -263,7 +282,7 @@ mfs_rank_t mfs_owner_judge(struct mfs_owner *owner, struct mfs_owner_member *mem
     }
     inflight_cut(members, count, rate_Bps);
     rate_see(owner, members, count, waiting > 1, now_ns);
-    charge(owner, members, count, waiting, now_ns);
+    charge(owner, members, count, now_ns);
     if (waiting < 2 || rate_Bps <= 0) {
         owner->judged_ns = now_ns;
         owner->limit = MFS_RANK_NONE;

@@ -9,7 +9,8 @@
  * LIARS: a host that always says "urgent" must not gain by it. While its level is better than
  * another member's it spends credit, a nanosecond each; each member earns 1/n of one at the same
  * time. So it is in front of others for its share of the time, with 4 s of it in advance, and
- * beyond that it counts as what has no deadline, behind the others of that level. This host's own
+ * beyond that it counts as what has no deadline, behind the others of that level. What has just
+ * gone is urgent in the network (host/answers.h), so it spends as what waits does. This host's own
  * traffic is not bounded so: its processes are trusted as they are without peers.
  *
  * THE RATE, where nobody has configured it, is the most that members have completed in 30 ms while
@@ -36,6 +37,7 @@ struct mfs_owner_member {
     uint64_t inflight_bytes, done_bytes;
     int64_t base_ns; /* there and back, when nothing is in the way */
     int64_t at_ns;   /* when it was said */
+    uint32_t under_way; /* where nothing waits: level + 1 of the best that has just gone; 0: none */
 };
 
 /* What a member may still spend. */
@@ -47,7 +49,7 @@ struct mfs_owner_credit {
 
 struct mfs_owner_rate {
     double most_Bps[2]; /* in this span of 5 s and the one before */
-    int64_t way_ns;     /* 0: not known */
+    int64_t way_ns; /* 0: not known */
     int64_t turned_ns, since_ns, seen_ns;
     double area; /* bytes in flight, summed over time */
     uint32_t base_count;
@@ -61,7 +63,7 @@ struct mfs_owner {
     mfs_rank_t limit;
     bool mixed; /* members are of several levels */
     int64_t judged_ns;
-    int64_t charged_ns;   /* 0: never */
+    int64_t charged_ns; /* 0: never */
     uint64_t spent_times; /* that a member has used all of its credit */
     uint32_t credits_high;
     struct mfs_owner_credit credits[MFS_OWNER_MEMBERS_MAX];
@@ -71,8 +73,8 @@ struct mfs_owner {
 MFS_API void mfs_owner_init(struct mfs_owner *owner);
 /*
  * The limit from now on; MFS_RANK_NONE: all may send. The members are left as they are believed:
- * bytes in flight cut to what the port sends in 8 ms, ranks of those who have had their share made
- * worse.
+ * bytes in flight cut to what the port sends in 8 ms, ranks and levels of those who have had their
+ * share made worse.
  *
  * A `who` is named once at most. configured_Bps: of the port, or 0; seed_Bps: as this host's own
  * senders know it, or 0; wait_ns: that a claim and a limit spend in agents and queues, beside their

@@ -78,6 +78,8 @@ struct mfs_agent_ops {
     /* What others have for one of our own ports. */
     void (*guest)(void *context, const struct mfs_agent_port *port, uint32_t level, int64_t span_ns,
                   uint64_t inflight_bytes, uint64_t done_bytes, int64_t now_ns);
+    /* mfs_far_answers(). NULL: nobody marks them. */
+    void (*answers)(void *context, uint32_t far, uint32_t level, int64_t for_ns);
     /* Bytes per second of one of our own ports, as far as our senders know it; 0: they do not. */
     double (*seed_Bps)(void *context, const struct mfs_agent_port *port);
     /* Verdicts of requests (host/verdict.h); of those that follow others'. NULL: there are none. */
@@ -144,6 +146,15 @@ struct mfs_agent_said {
     struct mfs_message_limit limits[MFS_MESSAGE_PORTS_MAX];
 };
 
+/* Of which level it reads of us. */
+struct mfs_agent_answers {
+    uint32_t wants; /* as believed at this tick; MFS_FAR_NO_LEVEL */
+    uint32_t level; /* as the segment was told */
+    bool told; /* something, which has not been taken back */
+    int64_t level_ns; /* when it wanted that last */
+    int64_t told_ns;
+};
+
 struct mfs_agent_peer {
     uint64_t identity; /* 0: the place is free */
     struct mfs_agent_address address;
@@ -158,6 +169,7 @@ struct mfs_agent_peer {
     uint32_t port_numbers[MFS_MESSAGE_PORTS_MAX], port_fars[MFS_MESSAGE_PORTS_MAX];
     struct mfs_agent_said they; /* claims on our ports, and limits */
     int64_t they_ns;
+    struct mfs_agent_answers answers; /* to what it reads of us */
     struct mfs_agent_said told; /* by us, last */
     int64_t told_ns;
     struct mfs_agent_said now; /* what is to be said */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside csrc/host only: the agent's state, which agent.c, agent_take.c, agent_tell.c and
- * agent_verdict.c share. */
+/* Inside csrc/host only: the agent's state, which agent.c, agent_take.c, agent_tell.c,
+ * agent_answers.c and agent_verdict.c share. */
 #ifndef MFS_HOST_AGENT_INSIDE_H
 #define MFS_HOST_AGENT_INSIDE_H
 
@@ -94,6 +94,15 @@ void mfs_agent_send(struct mfs_agent *agent, const struct mfs_agent_address *to,
 bool mfs_agent_accept(struct mfs_agent *agent, struct mfs_agent_link *link,
                       const struct mfs_message_header *header, const struct mfs_message *body,
                       int64_t now_ns);
+
+/* --- agent_answers.c --- */
+
+/* At each tick, around the judging of our ports: these members have claims on one by which we send
+ * what others read. */
+void mfs_agent_answers_begin(struct mfs_agent *agent);
+void mfs_agent_answers_see(struct mfs_agent *agent, const struct mfs_owner_member *members,
+                           uint32_t count);
+void mfs_agent_answers_tell(struct mfs_agent *agent, int64_t now_ns);
 
 /* --- agent_verdict.c --- */
 

@@ -55,8 +55,8 @@ struct mfs_message_worker {
 /* What the sender has for a port of the receiver. */
 struct mfs_message_claim {
     uint32_t port;
-    uint32_t level;  /* nothing waits: MFS_FAR_NO_LEVEL */
-    int64_t span_ns; /* key less now */
+    uint32_t level;  /* of what waits; where nothing does, of what has gone; MFS_FAR_NO_LEVEL */
+    int64_t span_ns; /* key less now, of what waits */
     uint64_t waiting_bytes, inflight_bytes, done_bytes;
 };
 

@@ -134,6 +134,13 @@ static void guest(void *context, const struct mfs_agent_port *port, uint32_t lev
     }
 }
 
+static void answers(void *context, uint32_t far, uint32_t level, int64_t for_ns)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    mfs_far_answers(segment->host, far, level, for_ns);
+}
+
 static double seed_Bps(void *context, const struct mfs_agent_port *port)
 {
     const struct own_port *own = own_port_of(context, port);
@@ -190,6 +197,7 @@ void mfs_agent_segment_ops(struct mfs_agent_segment *segment, struct mfs_agent_o
                                   .own_claims = own_claims,
                                   .limit = limit,
                                   .guest = guest,
+                                  .answers = answers,
                                   .seed_Bps = seed_Bps,
                                   .follows = follows,
                                   .follows_version = follows_version,

@@ -22,6 +22,12 @@
 
 /* --- claims on others' ports --- */
 
+/* Of what is in flight, where nothing waits. */
+static uint32_t level_gone(const struct mfs_claim *claim)
+{
+    return claim->under_way > 0 ? claim->under_way - 1 : MFS_FAR_NO_LEVEL;
+}
+
 static void claims_gather(struct mfs_agent *agent, int64_t now_ns)
 {
     const struct mfs_agent_ops *ops = &agent->setup.ops;
@@ -44,7 +50,7 @@ static void claims_gather(struct mfs_agent *agent, int64_t now_ns)
             continue;
         said->claims[said->claim_count++] = (struct mfs_message_claim){
             .port = agent->fars[claim->far].number,
-            .level = waits ? claim->level : MFS_FAR_NO_LEVEL,
+            .level = waits ? claim->level : level_gone(claim),
             .span_ns = waits ? claim->span_ns : 0,
             .waiting_bytes = claim->waiting_bytes,
             .inflight_bytes = claim->inflight_bytes,
@@ -70,6 +76,14 @@ static const struct mfs_message_claim *claim_on(const struct mfs_agent_peer *pee
     return NULL;
 }
 
+/* Level + 1; 0: something waits, or nothing is said of what has gone. */
+static uint32_t gone_of(const struct mfs_message_claim *claim)
+{
+    const bool gone = claim->waiting_bytes == 0 && claim->inflight_bytes > 0;
+
+    return gone && claim->level <= MFS_LEVELS_MAX ? claim->level + 1 : 0;
+}
+
 static uint32_t others_of(const struct mfs_agent *agent, uint32_t number,
                           struct mfs_owner_member *members, int64_t now_ns)
 {
@@ -92,6 +106,7 @@ static uint32_t others_of(const struct mfs_agent *agent, uint32_t number,
             .done_bytes = claim->done_bytes,
             .base_ns = peer->link.base_ns,
             .at_ns = peer->they_ns,
+            .under_way = gone_of(claim),
         };
     }
     return count;
@@ -175,6 +190,8 @@ static void port_judge(struct mfs_agent *agent, struct mfs_agent_owned *owned, i
                            now_ns);
     agent->counts.had_share += owned->owner.spent_times - spent;
     guest_tell(agent, owned, members, others, now_ns);
+    if (owned->port.direction == MFS_EGRESS)
+        mfs_agent_answers_see(agent, members, others);
     if (rank == MFS_RANK_NONE)
         return;
     span_of(rank, now_ns, &limit.level, &limit.span_ns);
@@ -193,6 +210,16 @@ static bool moved(uint32_t level, int64_t span_ns, uint32_t was_level, int64_t w
     if (level != was_level)
         return true;
     return level < MFS_FAR_NO_LEVEL && (by_ns > MOVED_NS || by_ns < -MOVED_NS);
+}
+
+static bool claim_moved(const struct mfs_message_claim *now, const struct mfs_message_claim *was,
+                        int64_t age_ns)
+{
+    if ((now->waiting_bytes > 0) != (was->waiting_bytes > 0))
+        return true;
+    if (now->waiting_bytes == 0) /* a level alone */
+        return now->level != was->level;
+    return moved(now->level, now->span_ns, was->level, was->span_ns, age_ns);
 }
 
 /* All that it has waiting for that port was held back by the one limit and is by the other. */
@@ -234,8 +261,7 @@ static bool differ(const struct mfs_agent_peer *peer, int64_t now_ns)
     for (uint32_t i = 0; i < now->claim_count; i++) {
         const struct mfs_message_claim *one = &now->claims[i], *was = &told->claims[i];
 
-        if (one->port != was->port ||
-            moved(one->level, one->span_ns, was->level, was->span_ns, age_ns))
+        if (one->port != was->port || claim_moved(one, was, age_ns))
             return true;
     }
     for (uint32_t i = 0; i < now->limit_count; i++) {
@@ -349,9 +375,11 @@ uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns)
     ops->attend(ops->context, now_ns);
     for (uint32_t i = 0; i < agent->peers_high; i++)
         agent->peers[i].now.claim_count = agent->peers[i].now.limit_count = 0;
+    mfs_agent_answers_begin(agent);
     claims_gather(agent, now_ns);
     for (uint32_t i = 0; i < agent->owned_count; i++)
         port_judge(agent, &agent->owned[i], now_ns);
+    mfs_agent_answers_tell(agent, now_ns);
     mfs_agent_verdicts_look(agent, now_ns);
     for (uint32_t i = 0; i < agent->peers_high; i++) {
         struct mfs_agent_peer *peer = &agent->peers[i];

@@ -38,23 +38,31 @@ static bool all_sent(const struct mfs_segment *segment, const struct mfs_claim_c
                (uint64_t)INT64_MAX;
 }
 
+/* ranks: the best that waits, and the best of what has all gone. */
+struct ranks {
+    mfs_rank_t *waits, *gone;
+};
+
 static void row_add(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
-                    mfs_rank_t *rank, struct mfs_claim *claim)
+                    struct ranks best, struct mfs_claim *claim)
 {
     const uint64_t waiting = bytes_believed(mfs_get(&row->waiting_bytes));
     const uint64_t inflight = bytes_believed(mfs_get(&row->inflight_bytes));
+    const mfs_rank_t rank = mfs_get(&row->rank);
     uint64_t now_inflight;
 
     claim->done_bytes += mfs_get(&row->done_bytes);
     if (all_sent(segment, row, &now_inflight)) {
         claim->inflight_bytes +=
             now_inflight < waiting + inflight ? now_inflight : waiting + inflight;
+        if (now_inflight > 0 && rank < *best.gone)
+            *best.gone = rank;
         return;
     }
     claim->waiting_bytes += waiting;
     claim->inflight_bytes += inflight;
-    if (mfs_get(&row->rank) < *rank)
-        *rank = mfs_get(&row->rank);
+    if (rank < *best.waits)
+        *best.waits = rank;
 }
 
 static bool row_told(const struct mfs_claim_cell *row, int64_t lease_ns, int64_t now_ns)
@@ -78,10 +86,10 @@ static void sum_add(const struct mfs_segment *segment, const struct mfs_claim_ce
 {
     if (!mfs_far_summed(sums, port)) {
         sums->seen[port / 64] |= UINT64_C(1) << port % 64;
-        sums->rank[port] = MFS_RANK_NONE;
+        sums->rank[port] = sums->gone[port] = MFS_RANK_NONE;
         sums->claim[port] = (struct mfs_claim){.far = port};
     }
-    row_add(segment, row, &sums->rank[port], &sums->claim[port]);
+    row_add(segment, row, (struct ranks){&sums->rank[port], &sums->gone[port]}, &sums->claim[port]);
 }
 
 void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,
@@ -101,9 +109,16 @@ void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t no
     }
 }
 
-void mfs_far_rank_tell(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
+static uint32_t level_and_1(mfs_rank_t rank)
 {
     const bool is_one = rank < MFS_RANK_LAST && mfs_rank_level(rank) <= MFS_LEVELS_MAX;
+
+    return is_one ? mfs_rank_level(rank) + 1 : 0;
+}
+
+void mfs_far_rank_tell(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
+{
+    const bool is_one = level_and_1(rank) > 0;
 
     *level = is_one ? mfs_rank_level(rank) : MFS_FAR_NO_LEVEL;
     *span_ns = is_one ? mfs_exchange_span(rank, now_ns) : 0;
@@ -130,6 +145,7 @@ uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim 
 
             *claim = sums.claim[port];
             mfs_far_rank_tell(sums.rank[port], now_ns, &claim->level, &claim->span_ns);
+            claim->under_way = level_and_1(sums.gone[port]);
         }
     }
     return count;
@@ -138,11 +154,11 @@ uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim 
 static void own_add(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
                     int64_t now_ns, struct mfs_claim *claim)
 {
-    mfs_rank_t rank = MFS_RANK_NONE;
+    mfs_rank_t waits = MFS_RANK_NONE, gone = MFS_RANK_NONE;
 
     *claim = (struct mfs_claim){.far = MFS_FAR_NONE};
-    row_add(segment, row, &rank, claim);
-    mfs_far_rank_tell(rank, now_ns, &claim->level, &claim->span_ns);
+    row_add(segment, row, (struct ranks){&waits, &gone}, claim);
+    mfs_far_rank_tell(waits, now_ns, &claim->level, &claim->span_ns);
 }
 
 uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "host/config.h"
+#include "host/log.h"
 
 int mfs_classes_parse(const char *text, struct mfs_classes *classes)
 {
@@ -29,15 +30,42 @@ int mfs_classes_parse(const char *text, struct mfs_classes *classes)
             end++;
         found.dscp[found.count++] = (uint8_t)dscp;
     }
+    if (found.count > 0)
+        found.rest = found.dscp[found.count - 1];
     *classes = found;
     return 0;
+}
+
+int mfs_classes_answers(const char *text, struct mfs_classes *classes)
+{
+    struct mfs_classes found;
+
+    if (!*text)
+        return 0;
+    if (mfs_classes_parse(text, &found) != 0 || found.count != 1)
+        return -EINVAL;
+    for (unsigned i = 0; i < classes->count; i++) {
+        if (classes->dscp[i] != found.dscp[0])
+            continue;
+        classes->rest = found.dscp[0];
+        classes->has_answers = true;
+        return 0;
+    }
+    return -EINVAL;
 }
 
 static struct mfs_classes own;
 
 static void read_own(void)
 {
-    (void)mfs_classes_parse(mfs_config_get()->classes, &own); /* it was checked there */
+    const struct mfs_config *config = mfs_config_get();
+
+    (void)mfs_classes_parse(config->classes, &own); /* it was checked there */
+    if (mfs_classes_answers(config->classes_answers, &own) != 0)
+        mfs_log(MFS_LOG_WARN,
+                "MFS_CLASSES_ANSWERS=%s is none of MFS_CLASSES=%s: what others read of us has "
+                "the last one",
+                config->classes_answers, config->classes);
 }
 
 const struct mfs_classes *mfs_classes_get(void)

@@ -212,6 +212,13 @@ static bool classes_are_right(const char *text)
     return mfs_classes_parse(text, &classes) == 0;
 }
 
+static bool one_class_is_right(const char *text)
+{
+    struct mfs_classes classes;
+
+    return mfs_classes_parse(text, &classes) == 0 && classes.count <= 1;
+}
+
 static bool nccl_classes_are_right(const char *text)
 {
     unsigned long level, traffic_class, last = 0;
@@ -260,6 +267,7 @@ static const struct {
     {"MFS_PRIORITY_HEADER", one_header_is_right, "the name of a header: x-dynamo-request-priority"},
     {"MFS_CLASSES", classes_are_right,
      "up to 8 DSCP values from 0 to 63, the most urgent first, with commas between them: 46,26,0"},
+    {"MFS_CLASSES_ANSWERS", one_class_is_right, "one of the values of MFS_CLASSES, as 26"},
     {"MFS_NCCL_CLASSES", nccl_classes_are_right,
      "up to 4 of LEVEL:CLASS with levels that ascend from 0 and classes up to 255: 0:106,2:34"},
     {"MFS_NCCL_STAGES", stages_are_right,

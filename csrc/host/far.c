@@ -28,6 +28,7 @@ bool mfs_far_attended(const struct mfs_far_tables *far, int64_t now_ns)
 static void port_clear(struct mfs_far_port_cell *cell)
 {
     mfs_publish(&cell->until_ns, 0);
+    mfs_publish(&cell->answers_until_ns, 0);
     mfs_publish(&cell->key, 0);
 }
 
@@ -244,6 +245,7 @@ int mfs_far_port(struct mfs_host *host, uint64_t key, const char *name, uint32_t
         cell = &far->ports[at];
     } else if (cell) {
         mfs_set(&cell->until_ns, 0);
+        mfs_set(&cell->answers_until_ns, 0);
         words_write(cell->name, MFS_FAR_NAME_WORDS, clean);
         mfs_publish(&cell->key, key);
         mfs_bump(&far->version, 1);
@@ -385,6 +387,35 @@ mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, in
         mfs_moment_come(mfs_see(&far->ports[port].until_ns), now_ns, 2 * lease_ns))
         return MFS_RANK_NONE;
     return mfs_get(&far->ports[port].limit);
+}
+
+/* --- answers --- */
+
+void mfs_far_answers(struct mfs_host *host, uint32_t port, uint32_t level, int64_t for_ns)
+{
+    struct mfs_far_port_cell *cell;
+
+    if (!mfs_far_port_known(&host->segment->far, port))
+        return;
+    cell = &host->segment->far.ports[port];
+    if (level > MFS_LEVELS_MAX || for_ns <= 0) {
+        mfs_publish(&cell->answers_until_ns, 0);
+        return;
+    }
+    mfs_set(&cell->answers, level);
+    mfs_publish(&cell->answers_until_ns, mfs_now_ns() + cut(for_ns, mfs_config_get()->lease));
+}
+
+uint32_t mfs_far_answers_now(const struct mfs_far_tables *far, uint32_t port, int64_t now_ns)
+{
+    uint32_t level;
+
+    if (!mfs_far_port_known(far, port) ||
+        mfs_moment_come(mfs_see(&far->ports[port].answers_until_ns), now_ns,
+                        2 * mfs_config_get()->lease))
+        return MFS_FAR_NO_LEVEL;
+    level = mfs_get(&far->ports[port].answers);
+    return level <= MFS_LEVELS_MAX ? level : MFS_FAR_NO_LEVEL;
 }
 
 /* --- claims --- */

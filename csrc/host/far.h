@@ -7,6 +7,7 @@
  *   senders <---workers: which port is whose -------- agent <-+   what agents tell
  *   senders ----claims: what waits for a far port --> agent --+   each other
  *   senders <---limits: which ranks may go there ---- agent <-+
+ *   sockets <---answers: how urgent its reads are --- agent <-+   (host/answers.h)
  *   senders <---guests: what others want of ours ---- agent <-+   (host/guest.h)
  *
  * A far port is one direction of one NIC of another host: for our puts its ingress, for our gets
@@ -45,6 +46,7 @@ struct mfs_claim {
     uint64_t waiting_bytes; /* at least */
     uint64_t inflight_bytes;
     uint64_t done_bytes; /* ever; it may begin anew */
+    uint32_t under_way; /* where nothing waits: level + 1 of the best that has just gone; 0: none */
 };
 
 /* --- the agent --- */
@@ -81,6 +83,9 @@ MFS_API uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mf
  * limit ends now. */
 MFS_API void mfs_far_limit(struct mfs_host *host, uint32_t far, uint32_t level, int64_t span_ns,
                            int64_t for_ns);
+/* What its host reads of us is of this level, for so long, and for the lease at most.
+ * MFS_FAR_NO_LEVEL: nothing is said any more. */
+MFS_API void mfs_far_answers(struct mfs_host *host, uint32_t far, uint32_t level, int64_t for_ns);
 /* What our own senders want of a port of this host, one row a sender, without guests: also what
  * waits for destinations that are slow, perhaps because others fill this port, but not for those
  * that take no bytes, nor what a limit holds back. */

@@ -5,8 +5,8 @@
  *   own[]      written under the lock by the process that has the worker; the dead's are reaped
  *   workers[]  open addressing by uid, written under the lock by the agent; a reader that finds
  *              half of a change finds no port, or that of the worker before
- *   ports[]    the same; the words of a limit are the agent's alone: its rank is written before its
- *              end, so that an old limit never has a new end
+ *   ports[]    the same; the words of a limit, and of answers, are the agent's alone: what it says
+ *              is written before its end, so that an old one never has a new end
  *   claims[]   one of a sender and a far port, or its own port, taken by the sender; the dead's are
  *              reaped
  *   claimed[]  a bit of each row that is taken, so that readers look at no other. It is set as
@@ -42,6 +42,8 @@ struct mfs_far_port_cell {
     _Alignas(64) _Atomic uint64_t key; /* 0: free */
     _Atomic uint64_t limit;            /* a rank of this host's clock */
     _Atomic int64_t until_ns;          /* the limit ends */
+    _Atomic uint32_t answers;          /* level of what is read by it and leaves by us */
+    _Atomic int64_t answers_until_ns;
     _Atomic uint64_t name[MFS_FAR_NAME_WORDS];
 };
 
@@ -81,6 +83,8 @@ uint32_t mfs_far_find(const struct mfs_far_tables *far, uint64_t uid, enum mfs_d
 /* The limit of now; MFS_RANK_NONE: there is none. */
 mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, int64_t lease_ns,
                              int64_t now_ns);
+/* The level of answers to reads that enter by this port; MFS_FAR_NO_LEVEL: nobody says. */
+uint32_t mfs_far_answers_now(const struct mfs_far_tables *far, uint32_t port, int64_t now_ns);
 /* The port's name; false: there is none of that index. */
 bool mfs_far_name(const struct mfs_far_tables *far, uint32_t port, char name[MFS_FAR_NAME_MAX + 1]);
 bool mfs_far_port_known(const struct mfs_far_tables *far, uint32_t port);
@@ -88,7 +92,8 @@ bool mfs_far_port_known(const struct mfs_far_tables *far, uint32_t port);
 struct mfs_segment;
 struct mfs_far_sums {
     uint64_t seen[MFS_FAR_PORTS_MAX / 64]; /* a bit of each port that somebody wants something of */
-    mfs_rank_t rank[MFS_FAR_PORTS_MAX]; /* of those, the best */
+    mfs_rank_t rank[MFS_FAR_PORTS_MAX]; /* of those, the best that waits */
+    mfs_rank_t gone[MFS_FAR_PORTS_MAX]; /* and of senders all of whose bytes are in flight */
     struct mfs_claim claim[MFS_FAR_PORTS_MAX];
 };
 void mfs_far_sum(const struct mfs_segment *segment, int64_t lease_ns, int64_t now_ns,

@@ -77,6 +77,7 @@ struct mfs_nccl_request {
     struct mfs_nccl_key *key; /* PUT */
     uint64_t window_bytes; /* EAGER: as counted in the port's window */
     unsigned channel; /* EAGER: on its way there */
+    uint8_t carries; /* EAGER: its traffic class: marks.h */
     ucp_rkey_h flush_key; /* iflush */
     uint64_t remote;
     uint64_t channel_bytes[MFS_NCCL_CHANNELS_MAX]; /* put there */

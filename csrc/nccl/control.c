@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nccl/comm.h"
+#include "nccl/marks.h"
 #include "nccl/queue.h"
 
 /* One for each message to be sent; those without a payload come from the engine's list. */
@@ -96,9 +97,12 @@ static void send_it(struct mfs_nccl_peer *peer, struct mfs_nccl_request *request
     control->header = *header;
     if (bytes > 0)
         memcpy(control->payload, payload, bytes);
+    mfs_nccl_mark_say(peer, channel);
+    mfs_nccl_mark_look(peer, channel);
     result =
         control->ucx->ucp_am_send_nbx(peer->eps[channel], id, &control->header,
                                       sizeof(control->header), control->payload, bytes, &param);
+    mfs_nccl_mark_saw(peer, channel, sizeof(control->header) + bytes);
     if (UCS_PTR_IS_PTR(result)) {
         peer->controls++;
         if (request) {

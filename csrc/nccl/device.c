@@ -73,13 +73,17 @@ void mfs_nccl_inside_gate(void)
     inside_gate = true;
 }
 
-bool mfs_nccl_scheduled(void)
+bool mfs_nccl_enabled(void)
 {
     const char *enable = getenv("MFS_ENABLE"); /* unset: being loaded is enough */
-    struct mfs_host *host = mfs_host_get();
 
-    if (inside_gate || (enable && *enable && !mfs_config_get()->enable))
-        return false;
+    return !inside_gate && (!enable || !*enable || mfs_config_get()->enable);
+}
+
+bool mfs_nccl_scheduled(void)
+{
+    struct mfs_host *host = mfs_nccl_enabled() ? mfs_host_get() : NULL;
+
     return host && mfs_policy_defers(mfs_host_policy(host));
 }
 

@@ -49,7 +49,9 @@ unsigned mfs_nccl_classes(const struct mfs_nccl_class **classes);
 /* The class that a level travels in: an index of contexts. */
 unsigned mfs_nccl_class_of(unsigned level);
 void mfs_nccl_device_properties(int dev, struct mfs_nccl_properties_v12 *properties);
-/* Is what we send ordered by a policy? (MFS_ENABLE is not "0", MFS_POLICY not off.) */
+/* MFS_ENABLE is not "0", and no gate is before us. */
+bool mfs_nccl_enabled(void);
+/* Is what we send ordered by a policy? (The same, and MFS_POLICY is not off.) */
 bool mfs_nccl_scheduled(void);
 /* Not by us: a gate wraps this copy. Before the first communicator. */
 void mfs_nccl_inside_gate(void);

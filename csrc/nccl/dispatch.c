@@ -10,6 +10,7 @@
 #include "nccl/eager.h"
 #include "nccl/far.h"
 #include "nccl/log.h"
+#include "nccl/marks.h"
 #include "nccl/peer.h"
 #include "nccl/queue.h"
 
@@ -107,6 +108,7 @@ static void chunk_over(struct mfs_nccl_chunk *chunk, ucs_status_t status)
     struct mfs_nccl_engine *engine = comm->engine;
 
     mfs_nccl_window_done(comm->peer, chunk->window_bytes);
+    mfs_nccl_mark_over(comm->peer, chunk->channel, chunk->carries);
     comm->peer->inflight[chunk->channel] -= chunk->bytes;
     request->inflight--;
     comm->inflight--;
@@ -153,9 +155,11 @@ static void chunk_put(struct mfs_nccl_chunk *chunk, uint64_t offset)
     request->channel_bytes[chunk->channel] += chunk->bytes;
     request->inflight++;
     request->comm->inflight++;
+    mfs_nccl_mark_look(peer, chunk->channel);
     result = engine->ucx->ucp_put_nbx(peer->eps[chunk->channel], request->data + offset,
                                       chunk->bytes, request->remote + offset,
                                       request->key->rkeys[chunk->channel], &param);
+    mfs_nccl_mark_saw(peer, chunk->channel, chunk->bytes);
     if (!UCS_PTR_IS_PTR(result))
         chunk_over(chunk, UCS_PTR_STATUS(result));
 }
@@ -163,15 +167,18 @@ static void chunk_put(struct mfs_nccl_chunk *chunk, uint64_t offset)
 static struct mfs_nccl_chunk *chunk_begin(struct mfs_nccl_request *request, unsigned level,
                                           uint64_t bytes, uint64_t window_bytes)
 {
+    struct mfs_nccl_peer *peer = request->comm->peer;
     struct mfs_nccl_chunk *chunk = chunk_get(request->comm->engine);
 
-    if (chunk)
-        *chunk = (struct mfs_nccl_chunk){
-            .request = request,
-            .bytes = bytes,
-            .window_bytes = window_bytes,
-            .channel = mfs_nccl_peer_channel(request->comm->peer, mfs_nccl_class_of(level)),
-        };
+    if (!chunk)
+        return NULL;
+    *chunk = (struct mfs_nccl_chunk){
+        .request = request,
+        .bytes = bytes,
+        .window_bytes = window_bytes,
+        .channel = mfs_nccl_peer_channel(peer, mfs_nccl_class_of(level)),
+    };
+    chunk->carries = mfs_nccl_mark_begin(peer, chunk->channel, level);
     return chunk;
 }
 
@@ -204,7 +211,7 @@ static void send_now(struct mfs_nccl_engine *engine, struct mfs_nccl_request *re
 {
     count(engine, MFS_COUNT_STRAIGHT, 1);
     if (request->kind == MFS_NCCL_EAGER)
-        mfs_nccl_eager_send(request, mfs_nccl_class_of(0));
+        mfs_nccl_eager_send(request, 0);
     else if (put_now(engine, request) != 0)
         mfs_nccl_comm_fail(request->comm, MFS_NCCL_SYSTEM_ERROR, "no memory");
 }
@@ -231,7 +238,8 @@ static bool express(struct mfs_nccl_engine *engine, struct mfs_nccl_request *req
     struct mfs_destination *peer = to(request->comm->peer);
     struct mfs_nccl_chunk *chunk = NULL;
 
-    if (!peer || engine->classes > 1 || /* its class is that of its level */
+    /* where there are classes, its own is that of its level */
+    if (!peer || engine->classes > 1 || request->comm->peer->marks ||
         mfs_sender_express(engine->sender, peer, request->bytes, 0) != 0)
         return false;
     if (request->kind != MFS_NCCL_EAGER)
@@ -294,7 +302,7 @@ static void post_eager(struct mfs_nccl_engine *engine, struct mfs_nccl_request *
         mfs_sender_overdraw(engine->sender, &request->comm->peer->to, left);
         request->window_bytes += left;
     }
-    mfs_nccl_eager_send(request, mfs_nccl_class_of(mfs_rank_level(next->rank)));
+    mfs_nccl_eager_send(request, mfs_rank_level(next->rank));
 }
 
 /* The sender has chosen it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nccl/eager.h"
 
+#include "nccl/marks.h"
 #include "nccl/queue.h"
 
 /* UCX has it, or has failed. */
@@ -21,6 +22,7 @@ static void on_sent(void *ucx_request, ucs_status_t status, void *user)
     const struct mfs_nccl_ucx *ucx = comm->engine->ucx;
 
     comm->peer->inflight[request->channel] -= request->bytes;
+    mfs_nccl_mark_over(comm->peer, request->channel, request->carries);
     request->inflight--;
     comm->inflight--;
     over(request, status);
@@ -39,10 +41,11 @@ static bool is_ready(const struct mfs_nccl_request *request, const struct mfs_nc
            request->header.generation == comm->remote_generation;
 }
 
-void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned klass)
+void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned level)
 {
     struct mfs_nccl_comm *comm = request->comm;
     struct mfs_nccl_engine *engine = comm->engine;
+    const unsigned klass = mfs_nccl_class_of(level);
     const unsigned channel = mfs_nccl_peer_channel(comm->peer, klass);
     ucp_request_param_t param; /* not all of it is given: it is larger than the message */
     ucs_status_ptr_t result;
@@ -62,9 +65,12 @@ void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned klass)
         request->header.seq = (uint32_t)request->seq;
     }
     request->sent = true;
+    request->carries = mfs_nccl_mark_begin(comm->peer, channel, level);
+    mfs_nccl_mark_look(comm->peer, channel);
     result = engine->ucx->ucp_am_send_nbx(comm->peer->eps[channel], MFS_NCCL_WIRE_EAGER,
                                           &request->header, sizeof(request->header), request->data,
                                           request->bytes, &param);
+    mfs_nccl_mark_saw(comm->peer, channel, request->bytes);
     if (UCS_PTR_IS_PTR(result)) {
         request->channel = channel;
         request->inflight++;
@@ -72,6 +78,7 @@ void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned klass)
         comm->peer->inflight[channel] += request->bytes;
         return;
     }
+    mfs_nccl_mark_over(comm->peer, channel, request->carries);
     request->header.seq += MFS_NCCL_RING;
     over(request, UCS_PTR_STATUS(result));
     mfs_nccl_request_end(request, MFS_NCCL_OK); /* unless it has failed with its peer */

@@ -8,8 +8,8 @@
 
 #include "nccl/comm.h"
 
-/* All of the request, on a channel of `klass`; its window_bytes are given back when it has gone.
- * Engine's lock held. */
-void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned klass);
+/* All of the request, on a channel of that level's class; its window_bytes are given back when it
+ * has gone. Engine's lock held. */
+void mfs_nccl_eager_send(struct mfs_nccl_request *request, unsigned level);
 
 #endif

@@ -39,6 +39,7 @@ struct mfs_nccl_engine;
 struct mfs_nccl_handshake;
 struct mfs_nccl_peer;
 struct mfs_nccl_request;
+struct mfs_sockets;
 
 /* Of a communicator: NCCL's ctx. */
 struct mfs_nccl_context {
@@ -54,6 +55,7 @@ struct mfs_nccl_chunk {
     uint64_t bytes;        /* of data */
     uint64_t window_bytes; /* counted in the port's window */
     unsigned channel;
+    uint8_t carries;       /* its traffic class: marks.h */
     struct mfs_nccl_chunk *next;
 };
 
@@ -81,6 +83,7 @@ struct mfs_nccl_engine {
     uint64_t settings_version;
     uint64_t small_bytes; /* a message of up to these goes straight on when nothing waits */
     struct mfs_count_row *counts; /* under the lock; NULL: none was left */
+    struct mfs_sockets *sockets; /* of a look at them (marks.h); NULL: there was none */
     struct mfs_nccl_chunk *free_chunks, *slabs;
     struct mfs_nccl_control *free_controls;
     struct mfs_nccl_peer *peers;

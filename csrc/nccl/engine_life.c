@@ -248,6 +248,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         engine->slabs = slab->next;
         free(slab);
     }
+    free(engine->sockets);
     if (engine->watch >= 0)
         close(engine->watch);
     mfs_count_row_put(engine->counts);

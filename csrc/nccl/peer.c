@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "nccl/log.h"
+#include "nccl/marks.h"
 
 void mfs_nccl_own_name(char *name, size_t size)
 {
@@ -83,6 +84,7 @@ struct mfs_nccl_peer *mfs_nccl_peer_make(struct mfs_nccl_engine *engine, const u
             return NULL;
         }
     }
+    mfs_nccl_marks_make(peer);
     peer->next = engine->peers;
     engine->peers = peer;
     return peer;
@@ -201,5 +203,6 @@ void mfs_nccl_peer_free(struct mfs_nccl_peer *peer)
     }
     if (peer->to.user)
         mfs_sender_close(peer->engine->sender, &peer->to);
+    mfs_nccl_marks_free(peer);
     free(peer);
 }

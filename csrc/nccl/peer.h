@@ -19,6 +19,8 @@
 #define MFS_NCCL_NAME_BYTES 96
 #define MFS_NCCL_WATCHES 2
 
+struct mfs_marks;
+
 struct mfs_nccl_peer {
     struct mfs_nccl_engine *engine;
     unsigned char uuid[16];
@@ -27,6 +29,7 @@ struct mfs_nccl_peer {
     unsigned of_a_class; /* channels */
     ucp_ep_h eps[MFS_NCCL_CHANNELS_MAX];
     uint64_t inflight[MFS_NCCL_CHANNELS_MAX];
+    struct mfs_marks *marks; /* of each channel: marks.h; NULL: there are no classes over TCP */
     struct mfs_destination to; /* of the engine's sender; user is NULL until the first use */
     uint32_t controls; /* messages of ours (control.c) that UCX has not sent yet */
     unsigned turn;     /* the channel that a tie goes to */

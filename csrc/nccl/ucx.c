@@ -11,6 +11,7 @@
 
 #include "host/config.h"
 #include "nccl/log.h"
+#include "nccl/sockets.h"
 #include "nccl/ucx_find.h"
 
 #ifndef SYSFS /* a test has one of its own */
@@ -99,10 +100,12 @@ static void warn_of_verbs(void)
 
 static bool load(void)
 {
-    void *handle = open_one();
     unsigned major = 0, minor = 0, release = 0;
     const char *lacks = NULL;
+    void *handle;
 
+    mfs_nccl_sockets_see();
+    handle = open_one();
     if (!handle)
         return false;
 #define MFS_NCCL_UCX(type, name, parameters)                                                       \

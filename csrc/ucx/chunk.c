@@ -75,9 +75,9 @@ static void chunk_over(struct mfs_ucx_chunk *chunk, ucs_status_t status)
         if (request->queued) /* the rest would be lost anyway */
             mfs_ucx_dequeue(request);
     }
-    if (!MFS_LIKELY(chunk->carries == MFS_UCX_CLASS_NONE)) {
-        mfs_ucx_class_over(&request->ep->classes, chunk->carries);
-        chunk->carries = MFS_UCX_CLASS_NONE;
+    if (!MFS_LIKELY(chunk->carries == MFS_MARK_NONE)) {
+        mfs_marks_over(&request->ep->marks, chunk->carries);
+        chunk->carries = MFS_MARK_NONE;
     }
     request->inflight--;
     mfs_ucx_chunk_put(request->worker, chunk);
@@ -110,7 +110,7 @@ void mfs_ucx_chunk_begin(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *re
 void mfs_ucx_chunk_class(struct mfs_ucx_chunk *chunk, unsigned level)
 {
     if (chunk->request->kind == MFS_UCX_PUT)
-        chunk->carries = mfs_ucx_class_begin(&chunk->request->ep->classes, level);
+        chunk->carries = mfs_marks_begin(&chunk->request->ep->marks, level);
 }
 
 /* Without the mutex. On the way of each chunk: not a call of its own. */
@@ -144,22 +144,22 @@ hand_and_look(struct mfs_ucx_chunk *chunk, const struct mfs_ucx_request *request
 {
     struct mfs_ucx_worker *worker = request->worker;
     struct mfs_ucx_ep *ep = request->ep;
-    struct mfs_ucx_sockets before;
-    struct mfs_ucx_socket grown;
+    struct mfs_sockets before;
+    struct mfs_socket grown;
     ucs_status_ptr_t result;
     bool looks;
 
     mfs_ucx_lock(worker);
-    looks = mfs_ucx_class_wants_socket(&ep->classes);
+    looks = mfs_marks_want_socket(&ep->marks);
     mfs_ucx_unlock(worker);
     if (looks)
-        mfs_ucx_sockets_look(&before);
+        mfs_sockets_look(&before);
     result = hand_to_ucx(chunk, request, offset, length);
     if (!looks)
         return result;
-    grown = mfs_ucx_sockets_grown(&before, length < LOOK_BYTES ? length : LOOK_BYTES);
+    grown = mfs_sockets_grown(&before, length < LOOK_BYTES ? length : LOOK_BYTES);
     mfs_ucx_lock(worker);
-    mfs_ucx_class_saw(&ep->classes, grown);
+    mfs_marks_saw(&ep->marks, grown);
     mfs_ucx_unlock(worker);
     return result;
 }
@@ -184,7 +184,7 @@ void mfs_ucx_chunk_post(struct mfs_ucx_chunk *chunk, struct mfs_ucx_request *req
     posting_add(worker, side, 1);
     mfs_ucx_unlock(worker);
     mfs_ucx_enter(worker);
-    if (MFS_LIKELY(chunk->carries == MFS_UCX_CLASS_NONE))
+    if (MFS_LIKELY(chunk->carries == MFS_MARK_NONE))
         result = hand_to_ucx(chunk, request, offset, length);
     else
         result = hand_and_look(chunk, request, offset, length);

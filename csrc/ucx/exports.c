@@ -6,8 +6,10 @@
 #include <stdlib.h>
 
 #include "core/atomic.h"
+#include "host/answers.h"
 #include "host/config.h"
 #include "host/log.h"
+#include "host/marks.h"
 #include "ucx/dispatch.h"
 #include "ucx/express.h"
 #include "ucx/finish.h"
@@ -33,6 +35,7 @@ bool mfs_ucx_set_up(void)
 
     if (mfs_replace(&mfs_ucx_state, &expected, known) && enable) {
         pthread_atfork(NULL, NULL, forked);
+        mfs_marks_expect();
         mfs_stats_at_exit();
     }
     return enable;
@@ -139,6 +142,8 @@ static __attribute__((noinline)) unsigned progress_ours(struct mfs_ucx_worker *w
     count += mfs_ucx_dispatch(worker);
     if (mfs_get(&worker->done_count) > 0)
         count += mfs_ucx_deliver(worker);
+    if (!MFS_LIKELY(!worker->classes))
+        mfs_answers_look(worker->host, mfs_now_ns());
     return count;
 }
 

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #include "host/log.h"
-#include "ucx/classes.h"
+#include "host/marks.h"
 #include "ucx/shim.h"
 
 ucs_status_t ucs_socket_setopt(int fd, int level, int option, const void *value, socklen_t size);
@@ -24,7 +24,7 @@ MFS_UCX_EXPORT ucs_status_t ucs_socket_setopt(int fd, int level, int option, con
                 level);
         return UCS_ERR_IO_ERROR;
     }
-    if (level == IPPROTO_TCP && option == TCP_NODELAY && mfs_ucx_is_on())
-        mfs_ucx_class_of_new_socket(fd);
+    if (level == IPPROTO_TCP && option == TCP_NODELAY)
+        mfs_marks_of_new_socket(fd);
     return UCS_OK;
 }

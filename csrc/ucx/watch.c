@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "host/answers.h"
 #include "host/log.h"
 #include "host/waits.h"
 
@@ -79,6 +80,10 @@ static bool all_in_flight(const struct mfs_sender *sender)
 
 __attribute__((noinline, cold)) void mfs_ucx_watch(struct mfs_ucx_worker *worker)
 {
+    if (worker->classes) {
+        mfs_answers_look(worker->host, mfs_now_ns());
+        mfs_set(&worker->idle_rounds, MFS_UCX_WATCH_ROUNDS - 1); /* and in the next such round */
+    }
     mfs_ucx_lock(worker);
     for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next) {
         struct mfs_sender *sender = lane->sender;

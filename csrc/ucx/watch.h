@@ -7,6 +7,8 @@
  *   all in flight      nothing has to be sent, so nobody looks: watch, once in some rounds of
  *                      progress in which UCX had nothing to do, and before the caller sleeps
  *   nothing            neither
+ *
+ * With traffic classes each of these looks at what others read of us, too (host/answers.h).
  */
 #ifndef MFS_UCX_WATCH_H
 #define MFS_UCX_WATCH_H

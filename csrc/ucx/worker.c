@@ -36,7 +36,7 @@ struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_wor
                      params->thread_mode == UCS_THREAD_MODE_MULTI;
     worker->rails = area->rails;
     worker->config = mfs_config_get();
-    worker->classes = mfs_ucx_classes_are_on();
+    worker->classes = mfs_marks_are_on();
     worker->small = worker->classes ? 0 : worker->config->small; /* only the queue knows levels */
     worker->host = mfs_host_get();
     if (!worker->host ||

@@ -25,7 +25,7 @@
 #include "host/counters.h"
 #include "host/host.h"
 #include "host/sender.h"
-#include "ucx/classes.h"
+#include "host/marks.h"
 #include "ucx/copies.h"
 #include "ucx/port.h"
 #include "ucx/request.h"
@@ -40,7 +40,7 @@ struct mfs_ucx_chunk {
     struct mfs_ucx_request *request;
     uint64_t bytes; /* counted in the window; 0: sent outside it */
     struct mfs_ucx_chunk *next;
-    uint8_t carries; /* MFS_UCX_CLASS_NONE, as in one that is free, or its class: classes.h */
+    uint8_t carries; /* MFS_MARK_NONE, as in one that is free, or its class: classes.h */
 };
 
 /* An operation that went without the queue: express.h. */
@@ -126,7 +126,7 @@ struct mfs_ucx_ep {
     int lost; /* error of an operation that nobody watched: its flushes fail */
     int failed; /* error of a chunk that says that the peer is gone */
     struct mfs_ucx_made made;
-    struct mfs_ucx_classes classes; /* of its puts; unused where the worker has none */
+    struct mfs_marks marks; /* of its puts; unused where the worker has no classes */
     bool closed; /* the caller's handle is no longer ours */
     uint64_t far_peer; /* who is there, for other hosts; 0: not known */
     char peer[MFS_PEER_NAME_MAX + 1]; /* its name for people; "": nobody has said it */

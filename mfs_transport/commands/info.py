@@ -57,11 +57,20 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
 
 def classes_as_dicts(settings: Settings) -> list[dict[str, Any]]:
     """Of MFS_CLASSES; none where it is not set, or cannot be used, which the remarks say."""
+    text = settings["MFS_CLASSES"].value
     try:
-        rows = classes.table(settings["MFS_CLASSES"].value)
+        rows = classes.table(text)
+        answers = classes.answers(settings["MFS_CLASSES_ANSWERS"].value, text)
     except InputError:
         rows = []
-    return [{**dataclasses.asdict(row), "traffic_class": row.traffic_class} for row in rows]
+    return [
+        {
+            **dataclasses.asdict(row),
+            "traffic_class": row.traffic_class,
+            "answers": row.dscp == (rows[-1].dscp if answers is None else answers),
+        }
+        for row in rows
+    ]
 
 
 def segment_as_dict(segment: Look) -> dict[str, Any]:
@@ -88,7 +97,8 @@ def _class_lines(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
         levels = f"level {row['first_level']}"
         if row["last_level"] is None:
             levels += " and all behind it"
-        lines.append((levels, f"DSCP {row['dscp']}: puts over TCP"))
+        read = ", and what others read" if row["answers"] else ""
+        lines.append((levels, f"DSCP {row['dscp']}: puts over TCP{read}"))
     return lines
 
 

@@ -29,7 +29,7 @@ from ..testbed import inside as namespaces
 from ..testbed.choice import Choice
 from ..testbed.coordinator import Coordinator, HostDied, Room, Run
 from ..testbed.modelled import Modelled, Scale
-from ..testbed.setting import WAYS
+from ..testbed.setting import CLASSES, WAYS, Setting
 from ..testbed.space import Full
 from . import _sim
 from ._files import PictureFile, ResultFile
@@ -95,6 +95,7 @@ def command() -> None:
     help="bytes, fit; several with commas.",
 )
 @click.option("--exchange", is_flag=True, help="Hosts agree on what goes first, by mfs agent.")
+@click.option("--classes", is_flag=True, help="Links serve urgent levels first, by their DSCP.")
 @click.option(
     "--results",
     "store_path",
@@ -177,7 +178,8 @@ def make_scale(given: dict[str, Any]) -> Scale:
     if not 0.1 <= times <= 1000:
         raise InputError(f"--time-scale {times:g}: from 0.1 to 1000")
     link_Bps = network.check_link(given["link"])
-    return Scale(times, link_Bps, given["fetch"], given["deliver"], given["exchange"])
+    ways = given["fetch"], given["deliver"]
+    return Scale(times, link_Bps, *ways, exchange=given["exchange"], classes=given["classes"])
 
 
 def make_choices(given: dict[str, Any], scale: Scale) -> list[Choice]:
@@ -266,7 +268,7 @@ def show(
     console.print(
         f"{case.point.cluster}, {case.point.model}, {case.point.workload}: "
         f"{len(bed.processes) // bed.nics} hosts of {bed.ranks} GPUs and {bed.nics} NICs, links of "
-        f"{bed.link_Bps * 8 / 1e6:g} Mbit/s, {plan.scale.time:g} times slower"
+        f"{bed.link_Bps * 8 / 1e6:g} Mbit/s, {plan.scale.time:g} times slower{besides(bed)}"
     )
     try:
         run_all(console, plan, store, again, log, inside)
@@ -314,7 +316,7 @@ def run_all(
     ready = plan.ready(missing)
     lengths = [one.jobs[-1].arrival_s + 2.0 for one in ready]
     with (
-        Coordinator(network.Namespaces(ready[0].setting.link_Bps), ready[0].setting, log) as hosts,
+        Coordinator(links(ready[0].setting), ready[0].setting, log) as hosts,
         progress("starting hosts", sum(lengths)) as move,
     ):
         hosts.watch(inside)
@@ -329,6 +331,16 @@ def run_all(
             )
             store.add(runs.kept(one, hosts.run(run, tell), point))
             done_s += lengths[at]
+
+
+def besides(bed: Setting) -> str:
+    """What makes it another test bed than the plain one."""
+    agree = "; hosts agree" if bed.exchange else ""
+    return agree + ("; links serve classes" if bed.classes else "")
+
+
+def links(bed: Setting) -> network.Namespaces:
+    return network.Namespaces(bed.link_Bps, CLASSES if bed.classes else ())
 
 
 def teller(

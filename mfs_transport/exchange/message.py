@@ -46,7 +46,8 @@ class Worker(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What the sender has for a port of the receiver. Nothing waits: level NO_LEVEL."""
+    """What the sender has for a port of the receiver. Where nothing waits, the level is that of
+    what has just gone, or NO_LEVEL."""
 
     port: int
     level: int

@@ -9,6 +9,7 @@ went and what the simulator predicts of it:
     predicted_attainment, ...        the simulator's figures for the same requests
     bytes, mismatches                received; wrong ones
     ttft_s, slo_s                    of each measured request
+    class_bytes                      with --classes: that left each queue of the hosts' ports
     port_line                        seconds, and the share of the busiest prefill NIC's link since
                                      the look before
 """
@@ -82,6 +83,8 @@ def kept(modelled: Modelled, outcome: Outcome, point: Point) -> Run:
         "slo_s": [round(float(value), 6) for value in run.slo_s],
         "port_line": port_line(modelled, outcome),
     }
+    if outcome.class_bytes:
+        details["class_bytes"] = outcome.class_bytes
     return dataclasses.replace(run, details=details)
 
 

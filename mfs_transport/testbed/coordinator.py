@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from . import agents, choice, exchange_nccl, exchange_nixl
 from .choice import Asking, Choice
 from .cpu import Usage
 from .job import Job
-from .network import Network, Place
+from .network import Network, Place, queue_bytes
 from .outcome import Outcome, outcome
 from .router import Router, Told
-from .setting import Setting
+from .setting import CLASSES, Setting
 from .slack_ends import Ends
 
 START_DELAY_S = 0.15
@@ -118,6 +118,7 @@ class Coordinator:
             **self._agreeing.get(place.name, {}),
             "MFS_PORT_RATE": str(round(self.setting.payload_Bps)),
             "MFS_TEST_CHUNK": str(self.setting.chunk_bytes),
+            **({"MFS_CLASSES": ",".join(map(str, CLASSES))} if self.setting.classes else {}),
             "NCCL_SOCKET_IFNAME": place.device,
             "OMP_NUM_THREADS": "1",
             "NIXL_LOG_LEVEL": "ERROR",
@@ -300,6 +301,7 @@ class Coordinator:
         self.ask(self.hosts, order, GRACE_S)
         asking = self.asking() if run.choice.asks else None
         before = asking.counts() if asking else {}
+        queues = self._queue_bytes()
         start_ns = time.monotonic_ns() + round(START_DELAY_S * 1e9)
         self.tell(self.hosts, {"start_ns": start_ns})
         router = Router(
@@ -313,10 +315,19 @@ class Coordinator:
         self.tell(self.hosts, {"order": "next"})
         self._check_agents()
         after = asking.counts() if asking else {}
-        return outcome(
+        found = outcome(
             *(run.choice.name(run.policy), run.seed, self.setting, run.jobs, router, answers, used),
             {name: after[name] - before[name] for name in after},
         )
+        sent = [now - was for now, was in zip(self._queue_bytes(), queues, strict=True)]
+        return replace(found, class_bytes=sent)
+
+    def _queue_bytes(self) -> list[int]:
+        """That have left each queue of the hosts' ports; none where ports have one."""
+        if not self.setting.classes:
+            return []
+        ports = [(host.place.device, host.place.command) for host in self.hosts.values()]
+        return [sum(queue) for queue in zip(*(queue_bytes(*port) for port in ports), strict=True)]
 
     def _replay(self, router: Router, run: Run, start_ns: int, progress: Progress | None) -> None:
         """Requests arrive when they do, until each has had its first token."""

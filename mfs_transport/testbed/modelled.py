@@ -44,6 +44,8 @@ class Scale:
     deliver: str = "push"
     exchange: bool = False
     """Hosts agree on what goes first, by their agents."""
+    classes: bool = False
+    """Links serve levels strictly, by their DSCP. What the simulator says is as without."""
     chunk_bytes: int = 16384
     """Least chunk of a port, here and simulated: one of 64 KiB, as it ships, would take 2.8 ms."""
 
@@ -51,6 +53,7 @@ class Scale:
         """For the point of a run: what makes it another one."""
         return (
             ("chunk_bytes", self.chunk_bytes),
+            *((("classes", True),) if self.classes else ()),
             ("deliver", self.deliver),
             *((("exchange", True),) if self.exchange else ()),
             ("fetch", self.fetch),
@@ -179,6 +182,7 @@ def make(point: Point, scale: Scale) -> Modelled:
         fetch=scale.fetch,
         deliver=scale.deliver,
         exchange=scale.exchange,
+        classes=scale.classes,
         chunk_bytes=scale.chunk_bytes,
         time_scale=scale.time,
         idle_s=1e-4 * scale.time,

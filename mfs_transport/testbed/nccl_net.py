@@ -50,13 +50,13 @@ ffi.cdef(DECLARATIONS)
 class Net:
     """A plug-in that is open, and one communicator of it."""
 
-    def __init__(self, plugin: Path, communicator: int = 42) -> None:
+    def __init__(self, plugin: Path, communicator: int = 42, traffic_class: int = -1) -> None:
         self._library = ffi.dlopen(str(plugin))
         self._table = self._library.ncclNetPlugin_v12
         self._pointer = ffi.new("void **")
         self._size = ffi.new("size_t *")
         self._numbers = ffi.new("int[2]")
-        config = ffi.new("struct config *", {"traffic_class": -1})
+        config = ffi.new("struct config *", {"traffic_class": traffic_class})
         self._call("init", self._pointer, communicator, config, ffi.NULL, ffi.NULL)
         self._context = self._pointer[0]
         self._call("devices", self._numbers)

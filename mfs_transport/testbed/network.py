@@ -15,6 +15,7 @@ puts all hosts on 127.0.0.1, and the shim's own pacer is the bottleneck.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -44,10 +45,19 @@ def find_tools() -> None:
     os.environ["PATH"] = os.pathsep.join([*places, *more])
 
 
-def run(*command: str) -> None:
+def run(*command: str) -> str:
+    """What it prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+def queue_bytes(device: str, inside: Sequence[str] = ()) -> list[int]:
+    """What each queue of a port with classes has sent, the first one first."""
+    shown = run(*inside, "tc", "-s", "class", "show", "dev", device)
+    leaves = re.findall(r"class htb 1:(\w+) parent 1:1 .*?\n Sent (\d+) bytes", shown)
+    return [int(sent) for _, sent in sorted(leaves, key=lambda leaf: int(leaf[0], 16))]
 
 
 def enter_command() -> list[str]:

@@ -47,6 +47,8 @@ class Outcome:
     """Where hosts were asked: chosen by what they said, turns without, faults (choice.py)."""
     port_line: list[tuple[float, int]] = field(default_factory=list)
     """Of the prefill process that has sent the most: seconds, bytes that have left so far."""
+    class_bytes: list[int] = field(default_factory=list)
+    """That left each queue of the hosts' ports, the first one first; empty: ports have one."""
 
 
 def expected_bytes(setting: Setting, jobs: Sequence[Job]) -> int:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 TCP_SHARE = 0.95  # of a link, that headers of TCP leave for data
 STAGE2 = ("nixl", "nccl")
 WAYS = ("pull", "push")
+CLASSES = (46, 26, 0)  # DSCPs, the first one served first
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Setting:
     """Stage 3: the prefill host writes, or the decode host reads."""
     exchange: bool = False
     """The hosts' agents agree on what goes first where transfers meet."""
+    classes: bool = False
+    """Ports of NICs and switch have a queue for each of CLASSES; the ranks mark what they send."""
     chunk_bytes: int = 16384
     """Least chunk of a port. As it ships it is 64 KiB, which takes 2.6 ms on so slow a link: a hook
     of the tests makes it smaller."""

@@ -107,9 +107,11 @@ static void tell__what_has_been_sent_since(void)
     CHECK_EQ(claims[0].level, MFS_FAR_NO_LEVEL);
     CHECK_EQ(claims[0].waiting_bytes, 0);
     CHECK_EQ(claims[0].inflight_bytes, 90000);
+    CHECK_EQ(claims[0].under_way, 3); /* level 2 */
     rival_done(&one, 90000, now_ns);
     CHECK_EQ(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1);
     CHECK_EQ(claims[0].inflight_bytes, 0);
+    CHECK_EQ(claims[0].under_way, 0);
     tear_down();
 }
 

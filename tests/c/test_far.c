@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 
 #include "core/exchange.h"
+#include "host/config.h"
 #include "host/far_address.h"
 
 #include "host.h"
@@ -311,6 +312,34 @@ static void limit__ends_a_lease_later_at_most(void)
     mfs_host_close(host);
 }
 
+/* --- answers --- */
+
+static void answers__end_a_lease_later_at_most(void)
+{
+    struct mfs_host *host;
+    uint32_t port;
+
+    setenv("MFS_LEASE", "1000s", 1);
+    host = host_private();
+    port = port_of(host, 1);
+
+    CHECK_EQ(mfs_far_answers_now(tables(host), port, mfs_now_ns()), MFS_FAR_NO_LEVEL);
+    mfs_far_answers(host, port, 3, INT64_MAX);
+    CHECK_EQ(mfs_far_answers_now(tables(host), port, mfs_now_ns()), 3);
+    CHECK_EQ(mfs_far_answers_now(tables(host), port, mfs_now_ns() + mfs_config_get()->lease),
+             MFS_FAR_NO_LEVEL);
+    mfs_far_answers(host, port, MFS_FAR_NO_LEVEL, INT64_MAX);
+    CHECK_EQ(mfs_far_answers_now(tables(host), port, mfs_now_ns()), MFS_FAR_NO_LEVEL);
+    mfs_far_answers(host, port, 0, INT64_MAX);
+    mfs_far_forget(host, port); /* and another host has its place */
+    CHECK_EQ(port_of(host, 2), port);
+    CHECK_EQ(mfs_far_answers_now(tables(host), port, mfs_now_ns()), MFS_FAR_NO_LEVEL);
+    mfs_far_answers(host, 77, 0, INT64_MAX); /* not known */
+    mfs_far_answers(host, MFS_FAR_NONE, 0, INT64_MAX);
+    CHECK_EQ(mfs_far_answers_now(tables(host), MFS_FAR_NONE, mfs_now_ns()), MFS_FAR_NO_LEVEL);
+    mfs_host_close(host);
+}
+
 /* --- rubbish --- */
 
 static void fill(void *at, size_t size, uint64_t *random)
@@ -384,6 +413,7 @@ static const struct test tests[] = {
     TEST(worker__places_of_the_gone_are_used_again),
     TEST(address__as_text_and_as_a_sockets),
     TEST(limit__ends_a_lease_later_at_most),
+    TEST(answers__end_a_lease_later_at_most),
     TEST(rubbish__in_every_word),
 };
 TEST_MAIN(tests)

@@ -156,6 +156,26 @@ static void liar__has_its_share_and_what_was_in_advance(void)
     CHECK(found > 9000 && found < 30000 / 3 + 100);
 }
 
+/* It says that nothing waits, but that something urgent is on its way, always. */
+static void liar__by_what_has_gone(void)
+{
+    unsigned found = 0;
+
+    mfs_owner_init(&owner);
+    for (unsigned i = 0; i < 30000; i++) {
+        struct mfs_owner_member members[] = {member(1, 2, 5000, 0), member(2, 0, 1, 4 << 20),
+                                             member(3, 2, 6000, 0)};
+
+        members[1].rank = MFS_RANK_NONE;
+        members[1].under_way = 1;
+        judge(members, 3, RATE);
+        CHECK_EQ(members[1].rank, MFS_RANK_NONE);
+        found += members[1].under_way == 1;
+        CHECK(members[1].under_way > 0);
+    }
+    CHECK(found > 30000 / 3 && found < 30000 / 3 + 4000 / 3 + 100);
+}
+
 static void liar__this_host_is_none(void)
 {
     mfs_owner_init(&owner);
@@ -209,6 +229,7 @@ int main(int argc, char **argv)
         TEST(rate__is_the_most_that_came_in_while_several_wanted),
         TEST(rate__of_one_alone_is_not_learned),
         TEST(liar__has_its_share_and_what_was_in_advance),
+        TEST(liar__by_what_has_gone),
         TEST(liar__this_host_is_none),
         TEST(forget__whoever_comes_there_has_credit),
     };
