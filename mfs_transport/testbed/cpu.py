@@ -7,8 +7,8 @@ processor when it needed one, or was busy with something else: the run was not t
     late = (time by which hosts looked up late from waits) / (time that they waited)
     the run is not valid    late > MOST_LATE, or the cores were busy for more than MOST_BUSY of it
 
-Work at a lower priority (nice) is not busy: it gives way. Where it did not, hosts were late. On idle
-cores late is 0.006 to 0.008; of a run with 0.02 a collective took twice as long.
+Work at a lower priority (nice) is not busy: it gives way. Where it did not, hosts were late. On
+idle cores late is 0.006 to 0.008; in a run with 0.02 a collective took twice as long.
 """
 
 from __future__ import annotations

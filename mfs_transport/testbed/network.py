@@ -25,6 +25,7 @@ from pathlib import Path
 from ..native import InputError
 
 PREFIX = "198.18.0."  # reserved for benchmarks of networks
+CONGESTION_CONTROL = "cubic"  # Linux's own choice
 FIRST_QUEUE = 10  # number of a port's first queue, where it has several; tc reads them as hex
 
 
@@ -129,9 +130,15 @@ class Namespaces:
     def _never_pause(self, inside: list[str]) -> None:
         """After a pause Linux's TCP has no more than 10 packets on their way at first, and a
         receiver that has not read them keeps the acknowledgement for 40 ms: meanwhile the link
-        stands idle. RDMA, which these links stand for, knows neither."""
-        network, quick = f"{PREFIX}0/24", ("quickack", "1", "initcwnd", "1000")
-        run(*inside, "ip", "route", "change", network, "dev", "eth0", *quick)
+        stands idle. BBR, where it is the machine's choice, sends no faster than it was seen to
+        arrive before, though the link is free now. RDMA, which these links stand for, knows
+        none of it."""
+        route = [*inside, "ip", "route", "change", f"{PREFIX}0/24", "dev", "eth0"]
+        quick = ("quickack", "1", "initcwnd", "1000")
+        try:
+            run(*route, *quick, "congctl", CONGESTION_CONTROL)
+        except OSError:  # the kernel has none of that name
+            run(*route, *quick)
 
     def reach(self) -> str:
         """Address by which the calling process's own network reaches the hosts."""
