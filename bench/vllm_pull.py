@@ -382,6 +382,8 @@ def inside(
 ) -> None:
     console = make_console()
     made = network.Namespaces(setting.link_Bps)
+    # what a server that is killed leaves there goes with us
+    network.run("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
     hosts = {name: made.add(name) for name in ("A", *setting.decoders, SINK)}
     agents.make_key(Path(made.folder))
     jobs = pulls.prompts(setting.tokens)

@@ -55,6 +55,7 @@ class Engine(ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.status = 200
         self.text = ""  # of every answer; "": as above
+        self.breaks = False  # in the middle of an answer, as a server that is killed
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -77,14 +78,17 @@ class Handler(BaseHTTPRequestHandler):
         if body["stream"]:
             text = self.server.text or body["prompt"].split()[-1]
             event = json.dumps({"choices": [{"text": text}]})
-            self.answer(f"data: {event}\n\ndata: [DONE]\n\n".encode())
+            if self.server.breaks:
+                self.answer(b"", length="1000")
+            else:
+                self.answer(f"data: {event}\n\ndata: [DONE]\n\n".encode())
         else:
             given = {"remote_request_id": f"at-prefill-{self.headers['X-Request-Id']}"}
             self.answer(json.dumps({"kv_transfer_params": given}).encode())
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, body: bytes, length: str = "") -> None:
         self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", length or str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -161,12 +165,14 @@ def test_pulls__another_text_is_counted(pulls: ModuleType, engines: list[Engine]
 
 
 @pytest.mark.parametrize("on_purpose", [True, False])
+@pytest.mark.parametrize("breaks", [True, False])
 def test_pulls__a_decoder_that_has_gone_gets_one_request_no_more(
-    pulls: ModuleType, engines: list[Engine], on_purpose: bool
+    pulls: ModuleType, engines: list[Engine], breaks: bool, on_purpose: bool
 ):
     ready, expected = ready_of(pulls, engines[0], 6)
-    nobody = ("127.0.0.1", 1)
-    under_way = pulls.Pulls({"B": nobody}, 1, ready)
+    engines[1].breaks = True
+    address = engines[1].address if breaks else ("127.0.0.1", 1)
+    under_way = pulls.Pulls({"B": address}, 1, ready)
     under_way.start()
     under_way.join()
     assert list(under_way.trouble) == ["B"]

@@ -119,7 +119,9 @@ def send(
         if answer.status != 200:
             done.error = f"{answer.status} {answer.read()[:200].decode(errors='replace')}"
             return done
+        whole = False
         for line in answer:
+            whole = whole or line.startswith(b"data: [DONE]")
             if not line.startswith(b"data: {"):
                 continue
             event = json.loads(line[6:])
@@ -130,6 +132,8 @@ def send(
             if text and done.ttft_s == float("inf"):
                 done.ttft_s = time.monotonic() - start_s - job.arrival_s
             done.text += text
+        if not whole and not done.error:  # http.client takes a connection that breaks for an end
+            done.error = "the answer ended before it was whole"
         connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
         done.error = f"{type(error).__name__}: {error}"
