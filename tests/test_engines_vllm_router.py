@@ -131,6 +131,14 @@ def test_hosts_of_which_nothing_is_known__are_no_fault(idle: bytes) -> None:
     assert world.router.counts == router.Counts(chosen=2, turns=2)
 
 
+def test_closed__what_fails_then_is_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    world = World(host1=ConnectionResetError(104, "Connection reset by peer"))
+    world.router.close()
+    world.look(A)
+    assert world.router.counts.faults == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_an_old_answer_says_nothing() -> None:
     world = World(host1=answer((0.1, 99 * MB)), host2=answer())
     world.look(A, B)

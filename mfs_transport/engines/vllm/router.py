@@ -255,7 +255,8 @@ class Router:
             curves = parse(self._ask(known.place, self._bound_s))
             known.told = (self._clock(), curves)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._fault(known, error)
+            if not self._over.is_set():
+                self._fault(known, error)
 
     def _fault(self, known: Known, error: Exception) -> None:
         with self._lock:
