@@ -8,6 +8,7 @@ pieces   |-----|---------|---------|--|-----|      each about `piece` bytes, non
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,12 +84,12 @@ def cut_rows(rows: Rows, piece: int) -> Rows:
 
 def groups(lengths: npt.NDArray[np.int64], piece: int) -> list[tuple[int, int, int]]:
     """Runs of rows of at most `piece` bytes together: (first, behind the last, bytes)."""
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths).tolist()  # one look by numpy costs more than all of it in a list
     found, first, before = [], 0, 0
     while first < len(ends):
-        behind = max(first + 1, int(np.searchsorted(ends, before + piece, side="right")))
-        found.append((first, behind, int(ends[behind - 1]) - before))
-        first, before = behind, int(ends[behind - 1])
+        behind = max(first + 1, bisect_right(ends, before + piece, first))
+        found.append((first, behind, ends[behind - 1] - before))
+        first, before = behind, ends[behind - 1]
     return found
 
 
