@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -204,3 +205,18 @@ def test_dockerfile__copies_what_is_there():
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     assert "COPY out/wheels" in text
     assert "out/wheels" in (ROOT / "scripts" / "wheels").read_text()
+
+
+UNITS = ("mfs-segment.service", "my-server.service", "mfs-exporter.service")
+
+
+def test_units__systemd_takes_them_as_the_docs_print_them(tmp_path: Path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed (apt-get install systemd)")
+    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.S)
+    for name, block in zip(UNITS, blocks, strict=True):
+        # their programs are not installed here
+        (tmp_path / name).write_text(re.sub(r"(?m)^(ExecStart)=\S+", r"\1=/bin/true", block))
+    command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in UNITS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
