@@ -59,7 +59,8 @@ def test_arrive__the_decode_host_with_the_fewest_outstanding_bytes():
     assert [set(one.routes[i].decode) for i in range(3)] == [{"decode0"}, {"decode1"}, {"decode1"}]
     for _ in range(2 * BED.groups):  # all of the first one has arrived
         one.heard("decode0", {"event": "delivered", "job": 0})
-    assert one._decode(jobs[0], 0) == ["decode0"] * 2  # it waits for nothing now, the other for something
+    # it waits for nothing now, the other for something
+    assert one._decode(jobs[0], 0) == ["decode0"] * 2
 
 
 @pytest.mark.parametrize(("draw", "store"), [(0.0, "prefill2"), (0.99, "decode1")])
