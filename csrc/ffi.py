@@ -42,6 +42,7 @@ HEADERS = [
     "host/look_waits.h",
     "host/verdict.h",
     "host/far.h",
+    "host/contact.h",
     "host/guest.h",
     "host/look_far.h",
     "host/agent_message.h",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import ipaddress
 import random
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -106,6 +107,9 @@ class FakeSegment:
     verdicts: dict[int, int] = field(default_factory=dict)  # of our own requests, by key
     verdicts_version: int = 0
     held: dict[int, tuple[int, int]] = field(default_factory=dict)  # by place: verdict, its end
+    contacts_wanted: int = 0  # times
+    contact_version: int = 0
+    contact_rows: set[tuple[bytes, str]] = field(default_factory=set)
     callbacks: list[Any] = field(default_factory=list)
 
     def fill(self, ops: Any) -> None:
@@ -140,6 +144,15 @@ class FakeSegment:
 
     def address_uid(self, address: str) -> int:
         return hash(address) & 0xFFFFFFFF
+
+    def want_contacts(self) -> None:
+        self.contacts_wanted += 1
+
+    def contacts_version(self) -> int:
+        return self.contact_version
+
+    def contacts(self) -> list[tuple[bytes, str]]:
+        return sorted(self.contact_rows)
 
     def policy(self) -> str:
         return self.policy_name
@@ -196,6 +209,14 @@ class FakeSegment:
 
     # --- for tests ---
 
+    def connect(self, *hosts: str, by: str = "UCX") -> None:
+        """Connections lead to these now, and to nobody else."""
+        self.contact_rows = {
+            (ipaddress.IPv6Address(f"::ffff:{host}" if "." in host else host).packed, by)
+            for host in hosts
+        }
+        self.contact_version += 1
+
     def follow(self, place: int, owner: int, key: int) -> None:
         self.follows[place] = (owner, key)
         self.held.pop(place, None)
@@ -232,6 +253,7 @@ class HostAgent:
     agent: Agent
     said: list[str]
     alive: bool = True
+    more: set[Address] = field(default_factory=set)  # addresses that lead here as well
 
 
 class World:
@@ -284,7 +306,7 @@ class World:
             while self.flying and self.flying[0][0] <= self.now_ns:
                 at_ns, _, datagram, source, to = heapq.heappop(self.flying)
                 for host in self.hosts:
-                    if host.alive and host.address == to:
+                    if host.alive and (host.address == to or to in host.more):
                         self.clock(host)
                         host.agent.received(datagram, source, at_ns + host.segment.clock_ns)
             for host in self.hosts:

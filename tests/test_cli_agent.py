@@ -113,7 +113,11 @@ def test_agents__find_each_other_and_each_others_workers(hosts: list[Host]):
         assert peer["port"] == second.port
     shown = run(first, "agent", "--once")
     assert f"127.0.0.1:{second.port}" in shown.stdout.replace("::ffff:", "")
-    assert json.loads(run(first, "agent", "--json").stdout)["peers"]
+    assert "name" in shown.stdout
+    assert "verdicts of requests: 0 told, 0 held" in shown.stdout
+    assert json.loads(run(first, "agent", "--json").stdout)["peers"][0]["known_by"] == "name"
+    with mfs.Host(str(first.segment)):
+        assert "named by MFS_PEERS" in run(first, "info").stdout
     assert second.agent
     second.agent.send_signal(signal.SIGTERM)
     _, said = second.agent.communicate()
@@ -212,6 +216,7 @@ def test_agent__that_does_not_run_is_said(hosts: list[Host]):
     [
         ("MFS_PEERS", "", "MFS_PEERS: no peers are named"),
         ("MFS_PEERS", "a b", "a name or an address"),
+        ("MFS_PEERS", "connections:a", "connections:10.0.0.0/8"),
         ("MFS_PEERS", "file:/no/such/file", "No such file"),
         ("MFS_AGENT_KEY_FILE", "", "mfs agent --new-key"),
         ("MFS_AGENT_KEY_FILE", "/no/such/file", "No such file"),

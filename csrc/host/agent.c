@@ -130,6 +130,17 @@ void mfs_agent_drop(struct mfs_agent *agent, uint32_t place)
 
 /* --- what goes --- */
 
+/* Of a datagram's number. */
+static uint64_t *greetings_of(struct mfs_agent *agent, uint64_t sequence)
+{
+    return &agent->greetings[sequence % MFS_AGENT_SENT_MAX / 64];
+}
+
+static uint64_t greeting_bit(uint64_t sequence)
+{
+    return UINT64_C(1) << sequence % 64;
+}
+
 static struct mfs_agent_frame *seal(struct mfs_agent *agent,
                                     const struct mfs_message_header *header,
                                     const struct mfs_message *body)
@@ -150,33 +161,50 @@ static struct mfs_agent_frame *seal(struct mfs_agent *agent,
     return frame;
 }
 
-void mfs_agent_send(struct mfs_agent *agent, const struct mfs_agent_address *to,
-                    struct mfs_message *body, int64_t now_ns)
+uint64_t mfs_agent_send(struct mfs_agent *agent, const struct mfs_agent_address *to,
+                        struct mfs_message *body, int64_t now_ns)
 {
     const struct mfs_message_header header = {agent->setup.identity, agent->setup.boot,
                                               agent->sequence + 1};
     struct mfs_agent_frame *frame;
 
     if (agent->frame_count == MFS_AGENT_FRAMES_MAX)
-        return; /* as if it were lost: it is said again */
+        return 0; /* as if it were lost: it is said again */
     body->policy = agent->policy;
     body->inventory = agent->version;
     frame = seal(agent, &header, body);
     if (!frame)
-        return;
+        return 0;
     frame->to = *to;
     agent->frame_count++;
     agent->sequence++;
     agent->sent_ns[agent->sequence % MFS_AGENT_SENT_MAX] = now_ns;
+    *greetings_of(agent, agent->sequence) &= ~greeting_bit(agent->sequence);
     agent->counts.sent++;
+    return agent->sequence;
 }
 
-void mfs_agent_greet(struct mfs_agent *agent, const struct mfs_agent_address *to, uint64_t to_boot,
-                     uint64_t heard, bool leaves, int64_t now_ns)
+uint64_t mfs_agent_greet(struct mfs_agent *agent, const struct mfs_agent_address *to,
+                         uint64_t to_boot, uint64_t heard, bool leaves, int64_t now_ns)
 {
     struct mfs_message body = {.to_boot = to_boot, .heard = heard, .leaves = leaves};
+    const uint64_t sequence = mfs_agent_send(agent, to, &body, now_ns);
 
-    mfs_agent_send(agent, to, &body, now_ns);
+    if (sequence && !leaves)
+        *greetings_of(agent, sequence) |= greeting_bit(sequence);
+    return sequence;
+}
+
+bool mfs_agent_answered(struct mfs_agent *agent, uint64_t sequence)
+{
+    uint64_t *greetings = greetings_of(agent, sequence);
+    const uint64_t bit = greeting_bit(sequence);
+    const bool first = sequence > 0 && sequence <= agent->sequence &&
+                       agent->sequence - sequence < MFS_AGENT_SENT_MAX && (*greetings & bit);
+
+    if (first)
+        *greetings &= ~bit;
+    return first;
 }
 
 const struct mfs_agent_frame *mfs_agent_frames(struct mfs_agent *agent, uint32_t *count)

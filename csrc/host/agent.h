@@ -47,6 +47,7 @@
 #define MFS_AGENT_LEAVES 64   /* it ends; its place is free once it is dropped */
 #define MFS_AGENT_PAGE 128    /* some of its ports and workers */
 #define MFS_AGENT_POLICY 256  /* another policy than ours: no order with it */
+#define MFS_AGENT_ANSWER 512  /* with others: it answers a greeting, whose number it echoes */
 
 /* Where a datagram comes from or goes to. */
 struct mfs_agent_address {
@@ -221,9 +222,10 @@ MFS_API int mfs_agent_take(struct mfs_agent *agent, const uint8_t *data, size_t 
                            const struct mfs_agent_address *from, int64_t now_ns, int64_t waited_ns);
 /* Says what is to be said; returns with how many peers there is traffic. */
 MFS_API uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns);
-/* A frame with nothing in it, to somebody who may be no peer yet. */
-MFS_API void mfs_agent_greet(struct mfs_agent *agent, const struct mfs_agent_address *to,
-                             uint64_t to_boot, uint64_t heard, bool leaves, int64_t now_ns);
+/* A frame with nothing in it, to somebody who may be no peer yet. Its number, by which an answer
+ * names it; 0: there is no room for it. */
+MFS_API uint64_t mfs_agent_greet(struct mfs_agent *agent, const struct mfs_agent_address *to,
+                                 uint64_t to_boot, uint64_t heard, bool leaves, int64_t now_ns);
 /* We end: nothing is said, and guests are gone. */
 MFS_API void mfs_agent_leave(struct mfs_agent *agent, int64_t now_ns);
 /* What is to be sent; it is forgotten by mfs_agent_frames_sent(). */

@@ -62,6 +62,7 @@ struct mfs_agent {
     struct mfs_agent_counts counts;
     uint64_t sequence; /* of our last datagram */
     int64_t sent_ns[MFS_AGENT_SENT_MAX];
+    uint64_t greetings[MFS_AGENT_SENT_MAX / 64]; /* a bit of each that has no answer yet */
     int64_t tick_ns;
     uint32_t policy;
     bool comparable;
@@ -84,9 +85,11 @@ struct mfs_agent {
 /* --- agent.c --- */
 
 uint32_t mfs_agent_find(const struct mfs_agent *agent, uint64_t identity);
-/* A frame of that body; policy, version and number are put in. */
-void mfs_agent_send(struct mfs_agent *agent, const struct mfs_agent_address *to,
-                    struct mfs_message *body, int64_t now_ns);
+/* A frame of that body; policy, version and number are put in. The number; 0: it is lost. */
+uint64_t mfs_agent_send(struct mfs_agent *agent, const struct mfs_agent_address *to,
+                        struct mfs_message *body, int64_t now_ns);
+/* Is the datagram of that number a greeting of ours without an answer? Then it has one now. */
+bool mfs_agent_answered(struct mfs_agent *agent, uint64_t sequence);
 
 /* --- agent_link.c --- */
 

@@ -173,5 +173,7 @@ int mfs_agent_take(struct mfs_agent *agent, const uint8_t *data, size_t size,
     agent->peers[heard->peer].link = link;
     agent->peers[heard->peer].address = *from;
     agent->counts.received++;
+    if (mfs_agent_answered(agent, heard->body.heard))
+        left |= MFS_AGENT_ANSWER;
     return left | content_take(agent, &agent->peers[heard->peer], &heard->body, now_ns, waited_ns);
 }

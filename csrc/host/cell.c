@@ -101,4 +101,5 @@ void mfs_senders_reap(struct mfs_segment *segment, const struct mfs_living *livi
     }
     mfs_waits_reap(segment, living);
     mfs_far_reap(&segment->far, living);
+    mfs_contacts_reap(&segment->contacts, living);
 }

@@ -14,6 +14,7 @@
 
 #include "core/port_state.h"
 #include "core/trust.h"
+#include "host/contact_table.h"
 #include "host/counters.h"
 #include "host/event.h"
 #include "host/far_tables.h"
@@ -23,7 +24,7 @@
 #include "host/waits.h"
 #include "host/warned.h"
 
-#define MFS_LAYOUT_VERSION 23u
+#define MFS_LAYOUT_VERSION 24u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -138,6 +139,7 @@ struct mfs_segment {
     struct mfs_event_cell events[MFS_EVENTS_MAX];
     struct mfs_wait_table waits[MFS_WAIT_TABLES];
     struct mfs_far_tables far;
+    struct mfs_contact_table contacts;
 };
 
 /* The slots that live processes hold. */

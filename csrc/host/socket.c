@@ -13,6 +13,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "core/atomic.h"
@@ -146,6 +147,22 @@ unsigned mfs_socket_places(void)
 }
 
 /* --- which one carries an endpoint's bytes --- */
+
+int mfs_socket_ends(unsigned place, struct sockaddr_storage *own, struct sockaddr_storage *peer)
+{
+    const struct mfs_socket socket = mfs_socket_at(place);
+    socklen_t own_size = sizeof(*own), peer_size = sizeof(*peer);
+    int error = 0;
+
+    memset(own, 0, sizeof(*own));
+    memset(peer, 0, sizeof(*peer));
+    if (getpeername(socket.fd, (void *)peer, &peer_size) != 0 ||
+        getsockname(socket.fd, (void *)own, &own_size) != 0)
+        error = -errno;
+    if (!mfs_socket_is_open(&socket)) /* so what was asked may have been another one */
+        return -ENOENT;
+    return error;
+}
 
 void mfs_sockets_look(struct mfs_sockets *sockets)
 {

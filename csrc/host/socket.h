@@ -25,6 +25,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "core/types.h"
 
@@ -50,11 +51,14 @@ struct mfs_sockets {
 MFS_API int mfs_socket_note(int fd, struct mfs_socket *socket);
 MFS_API bool mfs_socket_any(void);
 /* Places that have ever been used. */
-unsigned mfs_socket_places(void);
+MFS_API unsigned mfs_socket_places(void);
 /* That is noted at this place; cookie 0: none is. */
 struct mfs_socket mfs_socket_at(unsigned place);
 /* The descriptor still is that one. */
 bool mfs_socket_is_open(const struct mfs_socket *socket);
+/* Both ends of the one at this place. 0; -ENOTCONN: not yet, perhaps; -ENOENT: it was closed. */
+MFS_API int mfs_socket_ends(unsigned place, struct sockaddr_storage *own,
+                            struct sockaddr_storage *peer);
 
 MFS_API void mfs_sockets_look(struct mfs_sockets *sockets);
 /* The only one that has been given at least so many bytes since; cookie 0: none, or several. */

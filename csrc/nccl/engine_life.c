@@ -232,6 +232,7 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         if (engine->workers[klass])
             engine->ucx->ucp_worker_destroy(engine->workers[klass]);
     }
+    mfs_nccl_far_leave(engine);
     while (engine->peers) {
         struct mfs_nccl_peer *peer = engine->peers;
 
@@ -239,7 +240,6 @@ void mfs_nccl_engine_free(struct mfs_nccl_engine *engine)
         mfs_nccl_peer_free(peer);
     }
     mfs_nccl_lock_give(&engine->lock);
-    mfs_nccl_far_leave(engine);
     mfs_sender_leave(engine->sender);
     mfs_nccl_controls_free(engine);
     while (engine->slabs) {

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "nccl/far.h"
 #include "nccl/log.h"
 
 #define TRIES_MAX 5u
@@ -219,6 +220,7 @@ static void make_connection(struct mfs_nccl_handshake *handshake)
             return;
         }
     }
+    mfs_nccl_far_met(peer, handshake->fd);
     handshake->comm->eager_bytes = heard->eager_bytes < mfs_config_get()->nccl_eager
                                        ? heard->eager_bytes
                                        : mfs_config_get()->nccl_eager;

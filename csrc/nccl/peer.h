@@ -25,6 +25,7 @@ struct mfs_nccl_peer {
     struct mfs_nccl_engine *engine;
     unsigned char uuid[16];
     char name[MFS_NCCL_NAME_BYTES]; /* "host pid 123" */
+    uint32_t contact; /* its address is told of: nccl/far.h */
     unsigned channels; /* as both sides have them */
     unsigned of_a_class; /* channels */
     ucp_ep_h eps[MFS_NCCL_CHANNELS_MAX];

@@ -2,6 +2,7 @@
 /* The engine's rounds: UCX, what is due, the queue, and now and then a look at the clock. */
 #include "nccl/comm.h"
 #include "nccl/dispatch.h"
+#include "nccl/far.h"
 
 #define TICK_NS INT64_C(10000000)
 #define LOOKS_A_CLOCK 64u /* rounds between two looks at the clock */
@@ -21,6 +22,7 @@ static void tick(struct mfs_nccl_engine *engine, int64_t now_ns)
 {
     engine->tick_ns = now_ns + TICK_NS;
     mfs_nccl_peers_tick(engine, now_ns);
+    mfs_nccl_far_tick(engine, now_ns);
     for (uint32_t i = 0, left = engine->comm_count; i < MFS_NCCL_COMMS_MAX && left > 0; i++) {
         if (!engine->comms[i])
             continue;

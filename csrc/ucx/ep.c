@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ucx/contacts.h"
 #include "ucx/far.h"
 #include "ucx/map.h"
 
@@ -81,6 +82,9 @@ void mfs_ucx_ep_add(struct mfs_ucx_worker *worker, ucp_ep_h handle, const ucp_ep
         free(ep);
         return;
     }
+    mfs_ucx_contacts_ask(worker->host); /* the agent may have come since the worker was made */
+    if ((params->field_mask & UCP_EP_PARAM_FIELD_SOCK_ADDR) && params->sockaddr.addr)
+        ep->contact = mfs_ucx_contact_enter(params->sockaddr.addr);
     mfs_ucx_lock(worker);
     ep->next = worker->eps;
     if (worker->eps)
@@ -107,6 +111,7 @@ void mfs_ucx_ep_free(struct mfs_ucx_ep *ep)
             mfs_sender_close(mfs_ucx_lane(ep, (unsigned)lane)->sender, &ep->to[lane]);
     }
     mfs_ucx_epochs_end(&ep->epochs, &ep->worker->epoch_memory);
+    mfs_ucx_contact_leave(ep->contact);
     free(ep);
 }
 

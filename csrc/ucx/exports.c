@@ -10,6 +10,7 @@
 #include "host/config.h"
 #include "host/log.h"
 #include "host/marks.h"
+#include "ucx/contacts.h"
 #include "ucx/dispatch.h"
 #include "ucx/express.h"
 #include "ucx/finish.h"
@@ -140,6 +141,7 @@ static __attribute__((noinline)) unsigned progress_ours(struct mfs_ucx_worker *w
                                                         unsigned count)
 {
     count += mfs_ucx_dispatch(worker);
+    mfs_ucx_contacts_round(worker->host);
     if (mfs_get(&worker->done_count) > 0)
         count += mfs_ucx_deliver(worker);
     if (!MFS_LIKELY(!worker->classes))

@@ -6,6 +6,7 @@
 #include "host/answers.h"
 #include "host/log.h"
 #include "host/waits.h"
+#include "ucx/contacts.h"
 
 #define WATCH_EVERY_NS INT64_C(10000000)
 
@@ -84,6 +85,7 @@ __attribute__((noinline, cold)) void mfs_ucx_watch(struct mfs_ucx_worker *worker
         mfs_answers_look(worker->host, mfs_now_ns());
         mfs_set(&worker->idle_rounds, MFS_UCX_WATCH_ROUNDS - 1); /* and in the next such round */
     }
+    mfs_ucx_contacts_round(worker->host);
     mfs_ucx_lock(worker);
     for (struct mfs_ucx_lane *lane = worker->lanes; lane; lane = lane->next) {
         struct mfs_sender *sender = lane->sender;

@@ -6,6 +6,7 @@
 #include "host/config.h"
 #include "host/far.h"
 #include "host/log.h"
+#include "ucx/contacts.h"
 #include "ucx/ep.h"
 #include "ucx/far.h"
 #include "ucx/map.h"
@@ -54,6 +55,7 @@ struct mfs_ucx_worker *mfs_ucx_worker_add(const struct mfs_ucx_api *api, ucp_wor
     pthread_mutex_init(&worker->mutex, NULL);
     worker->far_place = MFS_FAR_NONE;
     mfs_ucx_far_enter(worker);
+    mfs_ucx_contacts_ask(worker->host);
     return worker;
 }
 
@@ -78,6 +80,7 @@ void mfs_ucx_worker_free(struct mfs_ucx_worker *worker)
         mfs_ucx_ep_free(worker->eps);
     mfs_ucx_ports_free(&worker->own);
     mfs_ucx_far_leave(worker);
+    mfs_ucx_contacts_end(worker->host);
     mfs_ucx_pool_free(&worker->requests);
     mfs_ucx_copies_free(&worker->copies);
     mfs_ucx_slabs_free(&worker->tag_memory);

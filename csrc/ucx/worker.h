@@ -129,6 +129,7 @@ struct mfs_ucx_ep {
     struct mfs_marks marks; /* of its puts; unused where the worker has no classes */
     bool closed; /* the caller's handle is no longer ours */
     uint64_t far_peer; /* who is there, for other hosts; 0: not known */
+    uint32_t contact; /* by mfs_ucx_contact_enter() */
     char peer[MFS_PEER_NAME_MAX + 1]; /* its name for people; "": nobody has said it */
     struct mfs_ucx_ep *next, *prev; /* of the worker */
 };

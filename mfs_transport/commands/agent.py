@@ -12,25 +12,16 @@ import click
 from ..config import resolve
 from ..exchange import launcher, seal
 from ..native import InputError, config_number
-from ..terminal import Column, Table, make_console, number
+from ..terminal import NOTHING, Column, Table, make_console, number
 
+MOST_SILENT = 4  # addresses that are named
 NOT_THERE = "no agent runs for this segment; `mfs run` starts one where MFS_PEERS is set"
-
-
-def state_of(segment: str) -> dict[str, Any] | None:
-    """What the agent of the segment has written last; None: there is none."""
-    if not launcher.is_running(segment):
-        return None
-    try:
-        found = json.loads(launcher.state_path(segment).read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def peer_table(peers: list[dict[str, Any]]) -> Table:
     table = Table(
         Column("peer", left=True),
+        Column("known by", left=True),
         *(Column(one) for one in ("heard s ago", "there and back ms", "least ms")),
         *(Column(one, 1) for one in ("its ports", "claims")),
         Column("limits"),
@@ -38,6 +29,7 @@ def peer_table(peers: list[dict[str, Any]]) -> Table:
     for one in peers:
         table.add_row(
             f"{one['address']}:{one['port']}",
+            one.get("known_by", NOTHING),
             number(one["heard_s"], ".1f"),
             number(one["rtt_us"] / 1e3 or None, ".2f"),
             number(one["base_us"] / 1e3 or None, ".2f"),
@@ -46,6 +38,21 @@ def peer_table(peers: list[dict[str, Any]]) -> Table:
             str(one["limits"]),
         )
     return table
+
+
+def contact_line(contacts: list[dict[str, Any]]) -> str:
+    """Where connections lead, and where nobody answers."""
+    others = [one for one in contacts if not one["own"]]
+    silent = sorted(
+        f"{one['address']}:{one['port']} ({', '.join(one['by'])})"
+        for one in others
+        if not one["agent"]
+    )
+    line = f"connections lead to {len(others)} addresses of other hosts"
+    if not silent:
+        return line
+    more = f" and {len(silent) - MOST_SILENT} others" if len(silent) > MOST_SILENT else ""
+    return f"{line}; no agent with our key at {', '.join(silent[:MOST_SILENT])}{more}"
 
 
 def show(state: dict[str, Any]) -> None:
@@ -62,6 +69,12 @@ def show(state: dict[str, Any]) -> None:
         f"datagrams: {counts['sent']:,} sent, {counts['received']:,} received, "
         f"{counts['malformed']:,} malformed, {counts['stale']:,} stale"
     )
+    console.print(
+        f"verdicts of requests: {counts['verdicts_told']:,} told, "
+        f"{counts['verdicts_held']:,} held of what others told"
+    )
+    if state.get("contacts") is not None:
+        console.print(contact_line(state["contacts"]))
     for line in state["said"]:
         console.print(line)
 
@@ -90,7 +103,7 @@ def command(new_key: bool, once: bool, as_json: bool, stays: bool) -> None:
         return
     settings = resolve(lenient=once or as_json)
     if once or as_json:
-        state = state_of(settings["MFS_SEGMENT"].value)
+        state = launcher.state_of(settings["MFS_SEGMENT"].value)
         if as_json:
             click.echo(json.dumps(state, indent=1))
         elif state:

@@ -15,6 +15,7 @@ import click
 from .. import classes, config_page, installation
 from ..config import Settings, resolve
 from ..engines.vllm.estimate import DEFAULT_BPS, default_layer_s, read_reports
+from ..exchange import launcher
 from ..native import InputError, lib, policies
 from ..observe import health
 from ..observe.far import far_ports
@@ -52,6 +53,7 @@ def gather(settings: Settings, segment: Look) -> dict[str, Any]:
         "classes": classes_as_dicts(settings),
         "segment": segment_as_dict(segment),
         "far_ports": far_as_dicts(segment),
+        "peers": peers_as_dicts(segment),
     }
 
 
@@ -83,6 +85,15 @@ def far_as_dicts(segment: Look) -> list[dict[str, Any]] | None:
     """Ports of other hosts; None: this host has no agent."""
     ports = far_ports(str(segment.path)) if segment.state == "live" else None
     return None if ports is None else [dataclasses.asdict(port) for port in ports]
+
+
+def peers_as_dicts(segment: Look) -> list[dict[str, Any]] | None:
+    """Hosts that this one agrees with, and how they were found; None: this host has no agent."""
+    state = launcher.state_of(str(segment.path)) if segment.state == "live" else None
+    if state is None:
+        return None
+    wanted = ("address", "port", "known_by")
+    return [{name: one.get(name) for name in wanted} for one in state.get("peers", [])]
 
 
 # --- for people ---
@@ -168,6 +179,17 @@ def far_table(ports: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _peer_lines(peers: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    words = {
+        "name": "named by MFS_PEERS",
+        "connection": "found by a connection",
+        "itself": "has found this host",
+    }
+    return [
+        (f"{one['address']}:{one['port']}", words.get(one["known_by"], "known")) for one in peers
+    ]
+
+
 def _health_lines(found: Look) -> list[tuple[str, str]]:
     """What goes wrong, or has."""
     lines = [("late", line) for line in health.late(found)]
@@ -231,6 +253,8 @@ def show(report: dict[str, Any], found: Look) -> None:
         console.print(Text("Ports of other hosts", style="bold"))
         console.print(Padding(far_table(report["far_ports"]), (0, 0, 0, 2)))
         console.print()
+    if report["peers"]:
+        table("Hosts that agree with this one", list(_peer_lines(report["peers"])))
     if lines := _health_lines(found):
         table("What went wrong", list(lines))
 
@@ -244,6 +268,7 @@ def gather_live(segment: Look) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "segment": segment_as_dict(segment),
         "far_ports": far_as_dicts(segment),
+        "peers": peers_as_dicts(segment),
         "engines": read_reports(segment.path),
     }
 
@@ -274,6 +299,9 @@ def show_live(report: dict[str, Any], found: Look) -> Any:
     if report["far_ports"]:
         title = Text("Ports of other hosts", style="bold")
         parts += [Text(""), title, far_table(report["far_ports"])]
+    if report["peers"]:
+        title = Text("Hosts that agree with this one", style="bold")
+        parts += [Text(""), title, grid(_peer_lines(report["peers"]))]
     if lines := _health_lines(found):
         parts += [Text(""), Text("What went wrong", style="bold"), grid(lines)]
     for engine in report["engines"]:

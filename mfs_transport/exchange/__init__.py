@@ -4,6 +4,7 @@
 message.py    what agents tell each other
 seal.py       the shared key: nobody without it can say or change anything
 roster.py     who the peers are: names, DNS, a file
+contacts.py   or by the hosts that this one is connected to
 ours.py       this host's workers and ports, told in pages
 segment.py    the host's segment, by csrc/host/far.h
 agent.py      who is there; what is done a thousand times a second is csrc/host/agent.h

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..native import check, ffi, lib
+from .contacts import Contacts
 from .message import (
     INGRESS,
     NO_LEVEL,
@@ -40,6 +41,7 @@ GONE_NS = 5_000_000_000  # a peer that is silent for so long is forgotten
 REFRESH_NS = 50_000_000  # between two looks at our own workers
 PEERS_NS = 100_000_000  # between two looks for peers that are gone, or are to be asked
 MET_NS = 1_000_000_000  # as long as all were known, and none has gone
+LEFT_NS = 3_000_000_000  # what a peer says that we have left, it has said before
 ANSWER_NS = 1_000_000  # between two answers to a stranger
 LATE = 20  # datagrams that were read too late, of which it is said: fewer are a hiccup
 
@@ -125,17 +127,21 @@ class Agent:
         say: Callable[[str], None],
         addresses: tuple[str, ...] = (),
         rate_Bps: float = 0.0,
+        contacts: Contacts | None = None,
     ) -> None:
         self.segment = segment
         self.identity, self.boot = identity, boot
         self.send, self.say = send, say
         self.peers: dict[int, Peer] = {}  # by their identity
         self.own: set[Address] = set()  # addresses that are ours
+        self.named: set[Address] = set()  # addresses of peers that MFS_PEERS names
+        self.contacts = contacts  # None: connections lead to nobody
         self.inventory = Inventory(addresses)
         self.far: dict[int, tuple[int, int]] = {}  # a far port: its peer and its number there
         self.tellers: dict[int, set[int]] = {}  # of a worker's uid: the peers that say it is theirs
         self.answered_ns: dict[Address, int] = {}  # when it was last told who we are
         self.asked_ns: dict[Address, int] = {}  # when an address was last asked who it is
+        self.left_ns: dict[int, int] = {}  # when we have told a peer that we leave it
         self._refresh_ns = self._peers_ns = 0
         self._met: list[Address] | None = None  # addresses that were all of peers ...
         self._met_ns = 0  # ... then
@@ -188,11 +194,20 @@ class Agent:
         elif left & lib.MFS_AGENT_FULL:
             self._once(f"more than {MOST} peers: the others are not listened to")
         elif left & lib.MFS_AGENT_STRANGER:
-            self._introduce(heard.header, address, now_ns)
+            if not heard.body.to_boot:
+                self.left_ns.pop(who, None)  # it asks, so it has a reason to
+            if not heard.body.leaves and not self._has_left(who, now_ns):
+                self._introduce(heard.header, address, now_ns)
         else:
-            self._look_after_peer(left, who, address)
+            self._look_after_peer(left, who, address, now_ns)
 
-    def _look_after_peer(self, left: int, who: int, address: Address) -> None:
+    def _look_after_peer(self, left: int, who: int, address: Address, now_ns: int) -> None:
+        if left & lib.MFS_AGENT_CAME and self._has_left(who, now_ns):
+            # it has said that before it heard of it, or has not heard of it
+            lib.mfs_agent_drop(self.handle, self._heard.peer)
+            if not left & lib.MFS_AGENT_LEAVES:
+                self._greet(address, now_ns, int(self._heard.header.boot), leaves=True)
+            return
         if left & lib.MFS_AGENT_AGAIN:
             self._forget(who, self.peers[who])
         if left & (lib.MFS_AGENT_CAME | lib.MFS_AGENT_AGAIN):
@@ -200,7 +215,10 @@ class Agent:
             self.peers[who] = Peer(place, lib.mfs_agent_peer(self.handle, place))
         if left & lib.MFS_AGENT_LEAVES:
             self._remove(who)
-        elif left & lib.MFS_AGENT_PAGE:
+            return
+        if left & lib.MFS_AGENT_ANSWER and self.contacts:
+            self.contacts.answered(int(self._heard.body.heard), who)
+        if left & lib.MFS_AGENT_PAGE:
             self._page(who, self.peers[who])
         elif left & lib.MFS_AGENT_POLICY:
             self._once(f"{address[0]} has another policy: no order with it")
@@ -323,6 +341,8 @@ class Agent:
             self._peers_ns = now_ns
             self._look_for_gone(now_ns)
             self._ask(addresses, now_ns)
+            if self.contacts:
+                self._follow_contacts(self.contacts, now_ns)
 
     def look_for_late(self) -> None:
         """Each second: is this agent short of a core?"""
@@ -372,6 +392,7 @@ class Agent:
                 )
 
     def _ask(self, addresses: list[Address], now_ns: int) -> None:
+        self.named = set(addresses)
         if addresses is self._met and now_ns - self._met_ns < MET_NS:
             return
         if len(self.asked_ns) > 4 * MOST:
@@ -384,6 +405,32 @@ class Agent:
             if now_ns - self.asked_ns.get(address, -GREET_NS) >= GREET_NS:
                 self.asked_ns[address] = now_ns
                 self._greet(address, now_ns)
+
+    def _follow_contacts(self, contacts: Contacts, now_ns: int) -> None:
+        for who in contacts.look(self.segment, now_ns) & self.peers.keys():
+            peer = self.peers[who]
+            if peer.address not in self.named:
+                self._greet(peer.address, now_ns, peer.link.boot, leaves=True)
+                self._remove(who)
+                self.left_ns = {
+                    one: at_ns for one, at_ns in self.left_ns.items() if self._has_left(one, now_ns)
+                }
+                self.left_ns[who] = now_ns
+        known = {peer.address: who for who, peer in self.peers.items()}
+        for address in contacts.due(known, self.own, now_ns):
+            contacts.asked(address, self._greet(address, now_ns), now_ns)
+
+    def _has_left(self, who: int, now_ns: int) -> bool:
+        """We it, so that it is no peer until it asks again."""
+        return now_ns - self.left_ns.get(who, -LEFT_NS) < LEFT_NS
+
+    def known_by(self, who: int) -> str:
+        """How we have found a peer."""
+        if self.peers[who].address in self.named:
+            return "name"
+        if self.contacts and self.contacts.lead_to(who):
+            return "connection"
+        return "itself"
 
     def _look_for_gone(self, now_ns: int) -> None:
         for who, peer in list(self.peers.items()):
@@ -399,9 +446,10 @@ class Agent:
         to_boot: int = 0,
         heard: int = 0,
         leaves: bool = False,
-    ) -> None:
+    ) -> int:
+        """The number of the datagram."""
         to = address_to(address)
-        lib.mfs_agent_greet(self.handle, to, to_boot, heard, leaves, now_ns)
+        return int(lib.mfs_agent_greet(self.handle, to, to_boot, heard, leaves, now_ns))
 
     def send_frames(self) -> None:
         """By our caller's `send`, where C does not do it."""

@@ -31,7 +31,7 @@ from ..config import Settings
 from ..host import Host
 from ..native import InputError, lib, now_ns
 from ..observe.segment import place_of
-from . import loop, roster
+from . import contacts, loop, roster
 from .agent import Agent
 from .seal import Seal, read_key
 from .segment import HostSegment
@@ -47,7 +47,8 @@ class Options:
     """Of an agent, checked."""
 
     segment: str
-    peers: str
+    peers: str  # that are named
+    networks: tuple[contacts.Network, ...] | None  # of connections; None: they lead to nobody
     key: bytes
     address: str  # "": all
     port: int
@@ -67,9 +68,11 @@ def options(
     peers = settings["MFS_PEERS"].value
     if not peers:
         raise InputError("MFS_PEERS: no peers are named; as in MFS_PEERS=decode-0,decode-1")
+    peers, networks = contacts.parted(peers)
     address, port = roster.own_address(settings["MFS_AGENT_ADDRESS"].value)
     try:
-        roster.check(peers, (address, port))
+        if peers or networks is None:
+            roster.check(peers, (address, port))
     except OSError as error:
         raise InputError(f"MFS_PEERS {peers}: {error.strerror}") from None
     file = settings["MFS_AGENT_KEY_FILE"].value
@@ -80,9 +83,8 @@ def options(
         )
     key = read_key(Path(file))
     Seal(key)  # the library is there
-    return Options(
-        settings["MFS_SEGMENT"].value, peers, key, address, port, rate_Bps, stays, hooks=hooks
-    )
+    segment = settings["MFS_SEGMENT"].value
+    return Options(segment, peers, networks, key, address, port, rate_Bps, stays, hooks=hooks)
 
 
 def lock_path(segment: str) -> Path:
@@ -120,6 +122,17 @@ def is_running(segment: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def state_of(segment: str) -> dict[str, Any] | None:
+    """What the agent of the segment has written last; None: there is none."""
+    if not is_running(segment):
+        return None
+    try:
+        found = json.loads(state_path(segment).read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def start(environ: Mapping[str, str]) -> None:
@@ -235,11 +248,30 @@ def known(agent: Agent, now: int) -> dict[str, Any]:
                 "ports": len(peer.ports),
                 "claims": len(peer.claims),
                 "limits": len(peer.held),
+                "known_by": agent.known_by(who),
             }
-            for peer in agent.peers.values()
+            for who, peer in agent.peers.items()
         ],
+        "contacts": contacts_of(agent),
         "counts": agent.counts._asdict(),
     }
+
+
+def contacts_of(agent: Agent) -> list[dict[str, Any]] | None:
+    """Where connections lead, and whether an agent has answered there; None: nobody asks there."""
+    if agent.contacts is None:
+        return None
+    return [
+        {
+            "address": address[0],
+            "port": address[1],
+            "by": sorted(one.by),
+            "agent": bool(one.peer),
+            "own": address in agent.own,
+            "asked": one.tries,
+        }
+        for address, one in agent.contacts.found.items()
+    ]
 
 
 def run(
@@ -263,6 +295,12 @@ def run(
         addresses = (given.address,) if given.address else ()
         own_identity = identity(Path(host.path), given.address, given.port)
         segment.name(own_identity)
+        family = wire.socket.family
+        met = (
+            None
+            if given.networks is None
+            else contacts.Contacts(given.networks, given.port, family, tell)
+        )
         agent = Agent(
             segment,
             Seal(given.key),
@@ -272,9 +310,10 @@ def run(
             tell,
             addresses=addresses,
             rate_Bps=given.rate_Bps,
+            contacts=met,
         )
         own = (given.address, given.port)
-        peers = roster.Roster(given.peers, wire.socket.family, tell, own)
+        peers = roster.Roster(given.peers, family, tell, own)
         peers.start()
         watch = Watch(agent, host, given.segment, given.stays, lines)
         for ending in (signal.SIGTERM, signal.SIGINT):

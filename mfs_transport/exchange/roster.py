@@ -5,6 +5,7 @@
     mfs-node.mfs-system.svc                           a name: all addresses that DNS has for it
     file:/etc/mfs/peers                               a line each of the above; # begins a remark
     etcd://etcd-0:2379/mfs/agents                     who has entered itself there: etcd.py
+    connections                                       where connections lead: contacts.py
 
 Names are asked for again now and then by a thread of its own, since DNS may take its time; a file
 is read again when it has changed. What cannot be had now leaves what was known.
@@ -162,6 +163,9 @@ class Roster:
             self.say(line)
 
     def start(self) -> None:
+        """Nothing, where nobody is named."""
+        if not self.text:
+            return
         self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
         self._thread.start()
 

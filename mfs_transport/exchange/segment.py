@@ -13,6 +13,7 @@ from ..native import check, ffi, lib, text
 
 OTHER = "another agent of this segment"
 NO_FAR = 2**32 - 1  # MFS_FAR_NONE
+TELLERS = {int(lib.MFS_CONTACT_UCX): "UCX", int(lib.MFS_CONTACT_NCCL): "NCCL"}
 
 
 class Segment(Protocol):
@@ -24,6 +25,15 @@ class Segment(Protocol):
 
     def address_uid(self, address: str) -> int:
         """What stands for the workers at an address; 0: it is none."""
+
+    def want_contacts(self) -> None:
+        """Once a second: processes tell to which hosts they are connected."""
+
+    def contacts_version(self) -> int:
+        """Moves when a process of this host is connected to another host, or is not any more."""
+
+    def contacts(self) -> list[tuple[bytes, str]]:
+        """Where they are connected to, as IPv6 addresses, and by what."""
 
     def policy(self) -> str: ...
 
@@ -50,6 +60,7 @@ class HostSegment:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._own = ffi.new("struct mfs_far_own[]", int(lib.MFS_FAR_OWN_MAX))
+        self._contacts = ffi.new("struct mfs_contact[]", int(lib.MFS_CONTACTS_MAX))
         out = ffi.new("struct mfs_agent_segment **")
         check(lib.mfs_agent_segment_open(host.handle, out), OTHER)
         self._handle = out[0]
@@ -77,6 +88,21 @@ class HostSegment:
 
     def address_uid(self, address: str) -> int:
         return int(lib.mfs_far_address(address.encode()))
+
+    def want_contacts(self) -> None:
+        lib.mfs_contacts_want(self.host.handle, True)
+
+    def contacts_version(self) -> int:
+        return int(lib.mfs_contacts_version(self.host.handle))
+
+    def contacts(self) -> list[tuple[bytes, str]]:
+        count = lib.mfs_contacts(self.host.handle, self._contacts, len(self._contacts))
+        rows = {
+            (bytes(one.ip), TELLERS[one.teller])
+            for one in self._contacts[0:count]
+            if one.teller in TELLERS
+        }
+        return sorted(rows)
 
     def policy(self) -> str:
         return self.host.policy

@@ -15,6 +15,7 @@
 
 #include "core/atomic.h"
 #include "host/attach.h"
+#include "host/contact.h"
 #include "host/event.h"
 #include "host/sender.h"
 #include "input.h"
@@ -46,6 +47,8 @@ static void change(struct input *input, struct mfs_segment *segment)
         SPAN(ports),
         SPAN(requests),
         SPAN(events),
+        {offsetof(struct mfs_segment, contacts), 256},
+        SPAN(contacts),
     };
     const size_t which = input_below(input, COUNT(spans));
     const size_t at =
@@ -126,6 +129,20 @@ static void read_events(struct mfs_host *host)
     }
 }
 
+static void read_contacts(struct mfs_host *host)
+{
+    const struct mfs_contact told[] = {{{1}, 0}, {{2}, 0}};
+    static struct mfs_contact contacts[MFS_CONTACTS_MAX];
+    int error;
+
+    (void)mfs_contacts_wanted(host);
+    NEED(mfs_contacts(host, contacts, MFS_CONTACTS_MAX) <= MFS_CONTACTS_MAX);
+    error = mfs_contacts_tell(host, MFS_CONTACT_UCX, told, COUNT(told));
+    NEED(error == 0 || error == -EAGAIN || error == -ENOSPC);
+    mfs_contacts_want(host, true);
+    (void)mfs_contacts_version(host);
+}
+
 static void read_counters(struct mfs_host *host)
 {
     struct mfs_count_row *row = mfs_count_row_get(host);
@@ -182,6 +199,7 @@ static void send_and_read(struct mfs_host *host, struct mfs_sender *sender,
     read_requests(host, key);
     read_ports(host);
     read_events(host);
+    read_contacts(host);
     read_counters(host);
 }
 

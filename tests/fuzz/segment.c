@@ -55,6 +55,7 @@ static size_t place(const struct mfs_segment *segment, uint64_t *random)
         SPAN(ports),
         SPAN(events[0]),
         SPAN(events),
+        {offsetof(struct mfs_segment, contacts), 512},
         {0, sizeof(struct mfs_segment)},
     };
     const size_t which = test_random(random) % (COUNT(spans) + 6);

@@ -121,6 +121,23 @@ static void look_step(struct worker *worker)
     (void)mfs_host_settings_version(worker->host);
 }
 
+static void contact_step(struct worker *worker)
+{
+    static struct mfs_contact found[MFS_CONTACTS_MAX];
+    struct mfs_contact told[8] = {0};
+    const uint32_t count = (uint32_t)(test_random(&worker->random) % COUNT(told));
+    int error;
+
+    for (uint32_t i = 0; i < count; i++)
+        told[i].ip[15] = (uint8_t)(test_random(&worker->random) % 4);
+    error = mfs_contacts_tell(worker->host, 1 + (uint32_t)(test_random(&worker->random) % 2), told,
+                              count);
+    CHECK(error == 0 || error == -EAGAIN || error == -ENOSPC);
+    CHECK(mfs_contacts(worker->host, found, MFS_CONTACTS_MAX) <= MFS_CONTACTS_MAX);
+    mfs_contacts_want(worker->host, test_random(&worker->random) % 2);
+    (void)mfs_contacts_wanted(worker->host);
+}
+
 /* Another user of the library in this process; what it finds may be refused. */
 static void attach_step(struct worker *worker)
 {
@@ -154,6 +171,9 @@ static void control_step(struct worker *worker)
     case 5:
         if (test_random(&worker->random) % 8 == 0)
             attach_step(worker);
+        break;
+    case 6:
+        contact_step(worker);
         break;
     default:
         request_step(worker, 1 + test_random(&worker->random) % 20);

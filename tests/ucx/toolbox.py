@@ -98,6 +98,7 @@ SOURCES = {
     ],
     "queued": ["queued.c"],
     "far": ["far.c", "pair.c"],
+    "contacts": ["contacts.c"],
     "classes": ["classes.c", "pair.c"],
     "conformance": [
         *("conformance.c", "pair.c"),
