@@ -554,6 +554,7 @@ def test_nothing_to_do_takes_nothing() -> None:
         ({"patience": -1}, "patience -1: 0 or more"),
         ({"patience": 2.5}, "patience 2.5: a whole number"),
         ({"pressure_delay_s": float("nan")}, "pressure_delay_s nan: 0 or more"),
+        ({"window_bytes": 100}, "window_bytes 100: 0, or 128 to 1073741824"),
         ({"chunk_bytes": 100}, "chunk_bytes 100: 0, or 128 to 4194304"),
         ({"limits_lost": 1.0}, "limits_lost 1.0: 0 or more, less than 1"),
         ({"grant_bytes": -1}, "grant_bytes -1: 0 or more"),

@@ -87,6 +87,17 @@ def test_on_a_slow_link_smaller_chunks_let_an_urgent_request_in_sooner() -> None
     assert as_shipped.tolist() == the_same.tolist()
 
 
+def test_a_larger_window_lets_an_urgent_request_in_later() -> None:
+    requests = sending([0.0, 0.1], [3000, 500], [9.0, 2.0])
+    cluster = Cluster(1, 1, 2, link_Bps=LINK_BPS / 1000)
+    model = dataclasses.replace(SENDING, kv_bytes_per_token_layer=LINK_BPS / 1e6)
+    for window_bytes in (131072, 524288):
+        options = chunks("edf", window_bytes=window_bytes)
+        late = simulate(cluster, model, requests, options).ttft_s[1] - 0.5
+        window_s = window_bytes / cluster.link_Bps
+        assert window_s / 2 < late <= window_s + 65536 / cluster.link_Bps
+
+
 def test_a_receivers_port_is_shared_by_who_sends() -> None:
     """Four hosts of a unit send a quarter each at full speed: the port takes as long as for all."""
     cluster = Cluster(1, 4, 1, link_Bps=LINK_BPS)

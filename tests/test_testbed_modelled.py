@@ -58,6 +58,7 @@ def test_make__hosts_that_agree_are_simulated_so():
     )
     assert (alone.enforcement, agreed.enforcement) == ("chunks", "chunks+exchange")
     assert alone.chunk_bytes == agreed.chunk_bytes == 16384
+    assert alone.window_bytes == agreed.window_bytes == 131072
 
 
 def test_make__what_a_host_cannot_hold_is_refused():

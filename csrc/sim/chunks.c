@@ -137,6 +137,14 @@ static bool facts_read(void *ctx, uint64_t key, struct mfs_facts *facts)
     return true;
 }
 
+static void window_config(const struct mfs_sim *sim, struct mfs_window_config *config)
+{
+    mfs_window_config_init(config);
+    if (sim->options->chunk_bytes > 0)
+        config->chunk_min_bytes = sim->options->chunk_bytes;
+    config->window_bytes = sim->options->window_bytes;
+}
+
 static void sender_new(struct mfs_sim *sim, struct port *port)
 {
     struct mfs_sender_config config;
@@ -145,9 +153,7 @@ static void sender_new(struct mfs_sim *sim, struct port *port)
     config.queue.policy = sim->policy;
     config.queue.params = sim->params;
     config.queue.facts = (struct mfs_facts_source){port, facts_version, facts_read};
-    mfs_window_config_init(&config.window);
-    if (sim->options->chunk_bytes > 0)
-        config.window.chunk_min_bytes = sim->options->chunk_bytes;
+    window_config(sim, &config.window);
     config.rate_known = true;
     port->sim = sim;
     if (mfs_sender_create(&config, &port->sender) != 0)
@@ -296,9 +302,7 @@ uint64_t mfs_chunks_bytes(const struct mfs_sim *sim)
 {
     struct mfs_window_config config;
 
-    mfs_window_config_init(&config);
-    if (sim->options->chunk_bytes > 0)
-        config.chunk_min_bytes = sim->options->chunk_bytes;
+    window_config(sim, &config);
     return mfs_window_chunk(&config, sim->params.rate_Bps);
 }
 

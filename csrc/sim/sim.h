@@ -71,6 +71,7 @@ struct mfs_sim_options {
     uint32_t classes;
     double pressure_delay_s;
     uint64_t chunk_bytes; /* least chunk of a sender that ships; 0: as it ships */
+    uint64_t window_bytes; /* of such a sender; 0: as it ships, by its port's rate */
     double limits_lost; /* share of limits and grants that do not arrive, 0 to less than 1 */
     uint64_t grant_bytes; /* that a receiver grants at a time; 0: a chunk */
     uint32_t levels;

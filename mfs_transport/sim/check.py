@@ -34,6 +34,7 @@ _FLOATS = ("arrival_s", "deadline_s", "store_draw")
 MOST_WHOLE = 2**31 - 1
 MOST_SLO_CLASSES = 64
 MOST_CHUNK = 4 << 20  # of a sender that ships
+MOST_WINDOW = 1 << 30
 
 
 def check(cluster: Cluster, model: Model, requests: Requests, options: Options) -> None:
@@ -62,6 +63,8 @@ def check(cluster: Cluster, model: Model, requests: Requests, options: Options) 
         raise InputError(f"estimate_error {options.estimate_error[0]}: 0 or more, less than 1")
     if options.chunk_bytes and not 128 <= options.chunk_bytes <= MOST_CHUNK:
         raise InputError(f"chunk_bytes {options.chunk_bytes}: 0, or 128 to {MOST_CHUNK}")
+    if options.window_bytes and not 128 <= options.window_bytes <= MOST_WINDOW:
+        raise InputError(f"window_bytes {options.window_bytes}: 0, or 128 to {MOST_WINDOW}")
     if options.limits_lost >= 1:
         raise InputError(f"limits_lost {options.limits_lost}: 0 or more, less than 1")
     _requests(requests)

@@ -154,6 +154,8 @@ class Options:
     classes: int = 4
     chunk_bytes: int = 0
     """chunks: the least chunk of a sender, at most 4 MiB. 0: as it ships, 64 KiB."""
+    window_bytes: int = 0
+    """chunks: what a sender may have in flight, at most 1 GiB. 0: as it ships, by the rate."""
     pressure_delay_s: float = 1e-3
     limits_lost: float = 0.0
     """The share of limits, or of grants, that do not arrive. A sender then keeps the one that it

@@ -118,6 +118,7 @@ class Coordinator:
             **self._agreeing.get(place.name, {}),
             "MFS_PORT_RATE": str(round(self.setting.payload_Bps)),
             "MFS_TEST_CHUNK": str(self.setting.chunk_bytes),
+            **({"MFS_WINDOW": str(self.setting.window_bytes)} if self.setting.window_bytes else {}),
             **({"MFS_CLASSES": ",".join(map(str, CLASSES))} if self.setting.classes else {}),
             "NCCL_SOCKET_IFNAME": place.device,
             "OMP_NUM_THREADS": "1",

@@ -48,11 +48,15 @@ class Scale:
     """Links serve levels strictly, by their DSCP. What the simulator says is as without."""
     chunk_bytes: int = 16384
     """Least chunk of a port, here and simulated: one of 64 KiB, as it ships, would take 2.8 ms."""
+    window_bytes: int = 131072
+    """What a port may have in flight, here and simulated. As it ships it is what leaves in 2 ms,
+    but here an acknowledgement waits for a process that looks around every 0.1 ms * time."""
 
     def options(self) -> tuple[tuple[str, Any], ...]:
         """For the point of a run: what makes it another one."""
         return (
             ("chunk_bytes", self.chunk_bytes),
+            ("window_bytes", self.window_bytes),
             *((("classes", True),) if self.classes else ()),
             ("deliver", self.deliver),
             *((("exchange", True),) if self.exchange else ()),
@@ -144,9 +148,13 @@ def make(point: Point, scale: Scale) -> Modelled:
         )
     )
     chosen = dict(choice.of(point.options).options())
-    case = dataclasses.replace(
-        case, options=dataclasses.replace(case.options, chunk_bytes=scale.chunk_bytes, **chosen)
+    options = dataclasses.replace(
+        case.options,
+        chunk_bytes=scale.chunk_bytes,
+        window_bytes=scale.window_bytes,
+        **chosen,
     )
+    case = dataclasses.replace(case, options=options)
     payload_Bps = TCP_SHARE * scale.link_Bps
     cluster = dataclasses.replace(case.setting.cluster, link_Bps=payload_Bps)
     fewer = case.setting.cluster.link_Bps / payload_Bps / scale.time
@@ -184,6 +192,7 @@ def make(point: Point, scale: Scale) -> Modelled:
         exchange=scale.exchange,
         classes=scale.classes,
         chunk_bytes=scale.chunk_bytes,
+        window_bytes=scale.window_bytes,
         time_scale=scale.time,
         idle_s=1e-4 * scale.time,
     )

@@ -55,6 +55,8 @@ class Setting:
     chunk_bytes: int = 16384
     """Least chunk of a port. As it ships it is 64 KiB, which takes 2.6 ms on so slow a link: a hook
     of the tests makes it smaller."""
+    window_bytes: int = 0
+    """What a port may have in flight; 0: as it ships, by its rate."""
     time_scale: float = 10.0
     """So many times slower than in the cluster time runs here."""
     idle_s: float = 0.0003
