@@ -17,7 +17,9 @@ from cffi import FFI
 CSRC = Path(__file__).parent.resolve()
 HEADERS = [
     "core/types.h",
+    "core/facts.h",
     "core/policy.h",
+    "core/why.h",
     "core/plan.h",
     "core/slack.h",
     "core/window.h",

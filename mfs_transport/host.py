@@ -63,7 +63,7 @@ class Host:
     @property
     def policy(self) -> str:
         """The policy of every queue on this host; may be set while they run."""
-        return text(lib.mfs_policy_name(lib.mfs_host_policy(self.handle)))
+        return text(lib.mfs_host_policy(self.handle).name)
 
     @policy.setter
     def policy(self, name: str) -> None:

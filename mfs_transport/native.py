@@ -119,7 +119,7 @@ def policies() -> list[PolicyRow]:
     rows = []
     index = 0
     while policy := lib.mfs_policy_at(index):
-        rows.append(PolicyRow(text(lib.mfs_policy_name(policy)), text(lib.mfs_policy_help(policy))))
+        rows.append(PolicyRow(text(policy.name), text(policy.help)))
         index += 1
     return rows
 

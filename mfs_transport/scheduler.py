@@ -223,7 +223,7 @@ def _params_set(params: Any, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if name not in dir(params):
             raise InputError(f"parameter {shown(name)}: one of {', '.join(dir(params))}")
-        _set(params, name, stage_number(value) if name == "untagged_stage" else value)
+        _set(params, name, value)
 
 
 class _Destroy:

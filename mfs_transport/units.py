@@ -57,7 +57,7 @@ class Egress:
         for unit in self.units:
             queues.append(plan.Queue(facts + start, *unit.batches()))
             start += len(unit.queue) + len(unit.sending)
-        work_out = plan.WORK_OUT[lib.mfs_policy_plan(lib.mfs_host_policy(self.host.handle))]
+        work_out = plan.WORK_OUT[lib.mfs_host_policy(self.host.handle).plan]
         work_out(queues, facts, len(everyone), self.rate_Bps(), at)
         for index, request in enumerate(everyone):
             if facts[index].shed_for:

@@ -28,8 +28,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MUTATED = ("csrc/core/sender*.c", "csrc/core/sender_inside.h", "csrc/host/sender.c")
 TESTS = ("test_sender*", "test_host_sender*", "test_destination", "test_port_state", "test_window*",
-         "test_process", "test_port", "test_rmlq*", "test_policy*", "test_trust",
-         "test_overlap", "test_weigh", "test_host_weigh")  # fmt: skip
+         "test_process", "test_port", "test_rmlq*", "test_policy*", "test_hold", "test_why",
+         "test_trust", "test_overlap", "test_weigh", "test_host_weigh")  # fmt: skip
 FLOORS = ("csrc/core", "csrc/host", "csrc/sim", "tests/explore")
 SEEDS = 300  # of the explorer
 CC = [

@@ -174,7 +174,7 @@ def test_scheduler(data: st.DataObject):
     spoiled(data, queue.peek, 5)
     spoiled(data, queue.take, 5, 6)
     spoiled(data, queue.remove, scheduler.Operation(tag, 100))
-    spoiled(data, queue.set_policy, "edf", 5, rate_Bps=10, untagged_stage="p2d")
+    spoiled(data, queue.set_policy, "edf", 5, rate_Bps=10, patience=5)
     spoiled(data, queue.set_rate, 10, 5)
     spoiled(data, queue.facts.update_all, {"r": facts})
     spoiled(data, scheduler.plan_unit, [facts], 5, [1])

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <math.h>
 
-#include "core/policy_rules.h"
+#include "core/span.h"
 
 /* Time the request still needs of the unit: its groups from layer_now on. */
 static int64_t computing_left(const struct mfs_facts *facts)

@@ -19,7 +19,7 @@
 #ifndef MFS_CORE_PLAN_H
 #define MFS_CORE_PLAN_H
 
-#include "policy.h"
+#include "core/facts.h"
 
 /*
  * batches[0..count): how many requests each has, [0] running (or next to run); facts: of all of

@@ -7,33 +7,21 @@
 
 #include <string.h>
 
-#include "core/policy_rules.h"
+#include "core/span.h"
 
 void mfs_params_init(struct mfs_params *params)
 {
     memset(params, 0, sizeof(*params));
     params->levels = 8;
-    params->untagged_stage = MFS_STAGE_P2D;
     params->rate_margin = 1.0;
     params->patience = MFS_PATIENCE_DEFAULT;
     params->mlu_base = 4.0;
     params->mlu_top = 0.5;
 }
 
-void mfs_facts_init(struct mfs_facts *facts)
+static int64_t key_bytes(uint64_t bytes)
 {
-    memset(facts, 0, sizeof(*facts));
-    facts->deadline_ns = MFS_TIME_NEVER;
-    facts->next_start_ns = MFS_TIME_NEVER;
-    facts->red_ns = MFS_TIME_NEVER;
-    facts->start_ns = MFS_TIME_NEVER;
-}
-
-const char *mfs_stage_name(uint32_t stage)
-{
-    static const char *const names[] = {"none", "kv_reuse", "collective", "p2d"};
-
-    return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : NULL;
+    return bytes < (uint64_t)MFS_KEY_MAX ? (int64_t)bytes : MFS_KEY_MAX;
 }
 
 /* Order of arrival of the flow. Under `off` all traffic is one flow. */
@@ -47,7 +35,7 @@ static void place_fifo(const struct mfs_params *params, const struct mfs_flow_in
 
 static void place_share(const struct mfs_flow_info *flow, struct mfs_place *place)
 {
-    place->key = mfs_key_bytes(flow->share_bytes);
+    place->key = key_bytes(flow->share_bytes);
     place->moves = MFS_MOVES_SHARE;
 }
 
@@ -65,7 +53,7 @@ static void place_sjf(const struct mfs_params *params, const struct mfs_flow_inf
 {
     (void)params, (void)facts, (void)now_ns;
     place->level = 0;
-    place->key = mfs_key_bytes(flow->bytes_left + flow->bytes_sent);
+    place->key = key_bytes(flow->bytes_left + flow->bytes_sent);
 }
 
 static void place_srpt(const struct mfs_params *params, const struct mfs_flow_info *flow,
@@ -73,7 +61,7 @@ static void place_srpt(const struct mfs_params *params, const struct mfs_flow_in
 {
     (void)params, (void)facts, (void)now_ns;
     place->level = 0;
-    place->key = mfs_key_bytes(flow->bytes_left);
+    place->key = key_bytes(flow->bytes_left);
     place->moves = MFS_MOVES_SENT;
 }
 
@@ -95,8 +83,8 @@ static void place_edf(const struct mfs_params *params, const struct mfs_flow_inf
 static void place_edf_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
                             const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    (void)now_ns;
-    if (mfs_flow_stage(params, flow) == MFS_STAGE_P2D && facts->deadline_ns != MFS_TIME_NEVER) {
+    (void)params, (void)now_ns;
+    if (mfs_flow_is_p2d(flow) && facts->deadline_ns != MFS_TIME_NEVER) {
         place->level = 0;
         place->key = facts->deadline_ns;
         return;
@@ -120,9 +108,9 @@ static void place_karuna(const struct mfs_params *params, const struct mfs_flow_
     const int64_t span_ns = mfs_time_minus(facts->deadline_ns, flow->active_ns);
     int64_t caught_up_ns;
 
-    if (mfs_flow_stage(params, flow) != MFS_STAGE_P2D || facts->deadline_ns == MFS_TIME_NEVER) {
+    if (!mfs_flow_is_p2d(flow) || facts->deadline_ns == MFS_TIME_NEVER) {
         place->level = 1;
-        place->key = mfs_key_bytes(flow->bytes_left + flow->bytes_sent);
+        place->key = key_bytes(flow->bytes_left + flow->bytes_sent);
         return;
     }
     place->level = 0;
@@ -158,7 +146,7 @@ static const struct mfs_policy policies[] = {
     {"mfs_paper", "defer and promote as published (MLU, RLI, RED)", ORDERED, .plan = MFS_PLAN_PAPER,
      .place = mfs_place_paper},
     {"mfs", "defer and promote by latest finish time, with inherited urgency", ORDERED,
-     .weighs = true, .place = mfs_place_mfs, .why = mfs_why_mfs},
+     .weighs = true, .place = mfs_place_mfs},
 };
 
 const struct mfs_policy *mfs_policy_at(size_t index)
@@ -175,43 +163,6 @@ const struct mfs_policy *mfs_policy_find(const char *name)
             return policy;
     }
     return NULL;
-}
-
-void mfs_policy_why(const struct mfs_policy *policy, const struct mfs_params *params,
-                    const struct mfs_flow_info *flow, const struct mfs_facts *facts, int64_t now_ns,
-                    struct mfs_why *why)
-{
-    const int64_t needed_ns = mfs_span_bytes(flow->bytes_left, params->rate_Bps);
-
-    why->reason = facts->deadline_ns == MFS_TIME_NEVER ? MFS_WHY_UNDATED : MFS_WHY_ORDER;
-    why->slack_ns = mfs_time_minus(mfs_time_minus(facts->deadline_ns, now_ns), needed_ns);
-    why->rate_Bps = params->rate_Bps;
-    if (policy->why)
-        policy->why(params, flow, facts, now_ns, why);
-    else if (flow->level == params->levels && (facts->flags & MFS_REQUEST_HOPELESS))
-        why->reason = MFS_WHY_HOPELESS;
-    else if (flow->level == params->levels && (facts->flags & MFS_REQUEST_SHED))
-        why->reason = MFS_WHY_SHED;
-}
-
-const char *mfs_policy_name(const struct mfs_policy *policy)
-{
-    return policy->name;
-}
-
-const char *mfs_policy_help(const struct mfs_policy *policy)
-{
-    return policy->help;
-}
-
-bool mfs_policy_defers(const struct mfs_policy *policy)
-{
-    return policy->defers;
-}
-
-uint32_t mfs_policy_plan(const struct mfs_policy *policy)
-{
-    return policy->plan;
 }
 
 bool mfs_policy_keys_are_times(const struct mfs_policy *policy)

@@ -3,9 +3,10 @@
  * The rule as published (arXiv 2603.17456); its P1..PK are our levels 0..K-1.
  *
  * EXPLICIT (stage 3): MLU = S / (T * B * (1 - rho)), S bytes left, T time left, B
- *   bandwidth, rho load. P_i for Q_i <= MLU, smallest i first, Q_i = E^-i * U for
- *   i = 1..K-1; PK below all. Set at layer boundaries while the request computes,
- *   afterwards whenever a threshold is crossed (or on a grid, promote_interval_ns).
+ *   bandwidth, rho load: it is 0 here, since U (1 - rho) in place of U says the same.
+ *   P_i for Q_i <= MLU, smallest i first, Q_i = E^-i * U for i = 1..K-1; PK below all.
+ *   Set at layer boundaries while the request computes, afterwards whenever a
+ *   threshold is crossed.
  * IMPLICIT (stages 1 and 2): RLI = target layer - layer now; P1 is kept for the most
  *   urgent stage 3 flows, so the level is 1 + min(RLI, K-2). A collective has RLI 0.
  * ARBITRATION: inside a level early stages go before the last; among early ones RED
@@ -16,9 +17,10 @@
  * without a deadline is in PK; unknown bandwidth counts as MLU 0 until the deadline
  * has passed; RED unknown is the request's own deadline.
  */
-#include "core/policy_rules.h"
-
 #include <math.h>
+
+#include "core/policy.h"
+#include "core/span.h"
 
 /* The key inside a level, in quarters: early stages; the last one; each first with a date. */
 #define UNDATED (INT64_C(1) << (MFS_KEY_BITS - 2))
@@ -42,20 +44,10 @@ static void place_key(const struct mfs_flow_info *flow, int64_t part, int64_t da
     }
 }
 
-/* First moment of the promotion grid at or after t. */
-static int64_t on_grid(const struct mfs_params *params, int64_t time_ns)
-{
-    const int64_t grid = params->promote_interval_ns;
-
-    if (grid == 0 || time_ns < 0)
-        return time_ns;
-    return mfs_time_plus(time_ns, (grid - time_ns % grid) % grid);
-}
-
 static void place_explicit(const struct mfs_params *params, const struct mfs_flow_info *flow,
                            const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const double bandwidth = (double)params->rate_Bps * (1.0 - params->load);
+    const double bandwidth = (double)params->rate_Bps;
     const bool computing = facts->layers > 0 && !(facts->flags & MFS_REQUEST_COMPUTED);
     double threshold = params->mlu_top / params->mlu_base, above = 0.0;
     double time_s, mlu;
@@ -81,18 +73,17 @@ static void place_explicit(const struct mfs_params *params, const struct mfs_flo
     if (level > 0 && !computing) {
         double ahead_s = params->rate_Bps ? (double)flow->bytes_left / (above * bandwidth) : 0.0;
 
-        place->recheck_ns =
-            on_grid(params, mfs_time_minus(facts->deadline_ns, (int64_t)fmin(ahead_s * 1e9, 1e18)));
+        place->recheck_ns = mfs_time_minus(facts->deadline_ns, (int64_t)fmin(ahead_s * 1e9, 1e18));
     }
 }
 
 static void place_implicit(const struct mfs_params *params, const struct mfs_flow_info *flow,
-                           const struct mfs_facts *facts, uint32_t stage, struct mfs_place *place)
+                           const struct mfs_facts *facts, struct mfs_place *place)
 {
     const int64_t red_ns = facts->red_ns != MFS_TIME_NEVER ? facts->red_ns : facts->deadline_ns;
     uint32_t rli = 0;
 
-    if (stage == MFS_STAGE_KV_REUSE && flow->tag.layer > facts->layer_now)
+    if (flow->tag.stage == MFS_STAGE_KV_REUSE && flow->tag.layer > facts->layer_now)
         rli = flow->tag.layer - facts->layer_now;
     place->level = 1 + (rli < params->levels - 2 ? rli : params->levels - 2);
     place_key(flow, 0, red_ns, place);
@@ -101,13 +92,10 @@ static void place_implicit(const struct mfs_params *params, const struct mfs_flo
 void mfs_place_paper(const struct mfs_params *params, const struct mfs_flow_info *flow,
                      const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const uint32_t stage = mfs_flow_stage(params, flow);
-
-    place->recheck_ns = MFS_TIME_NEVER;
-    if (stage == MFS_STAGE_P2D)
+    if (mfs_flow_is_p2d(flow))
         place_explicit(params, flow, facts, now_ns, place);
     else
-        place_implicit(params, flow, facts, stage, place);
+        place_implicit(params, flow, facts, place);
     if (facts->flags & MFS_REQUEST_SHED) {
         place->level = params->levels;
         place->recheck_ns = MFS_TIME_NEVER;

@@ -27,7 +27,7 @@
 #include "core/port_state.h"
 
 #include "core/atomic.h"
-#include "core/policy_rules.h"
+#include "core/span.h"
 #include "core/trust.h"
 #include "core/window.h"
 

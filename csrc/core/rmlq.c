@@ -30,9 +30,7 @@ void mfs_rmlq_config_init(struct mfs_rmlq_config *config)
 static bool params_valid(const struct mfs_params *params)
 {
     return params->levels >= MFS_LEVELS_MIN && params->levels < MFS_LEVELS_MAX &&
-           params->rate_margin >= 1.0 && params->mlu_base > 1.0 && params->mlu_top > 0.0 &&
-           params->load >= 0.0 && params->load < 1.0 && params->promote_interval_ns >= 0 &&
-           mfs_stage_name(params->untagged_stage) != NULL;
+           params->rate_margin >= 1.0 && params->mlu_base > 1.0 && params->mlu_top > 0.0;
 }
 
 int mfs_rmlq_create(const struct mfs_rmlq_config *config, struct mfs_rmlq **out)

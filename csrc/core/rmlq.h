@@ -32,7 +32,7 @@
 #define MFS_CORE_RMLQ_H
 
 #include "core/heap.h"
-#include "policy.h"
+#include "core/why.h"
 
 struct mfs_flow;
 struct mfs_rmlq;

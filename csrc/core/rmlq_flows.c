@@ -129,7 +129,8 @@ void mfs_flow_facts(const struct mfs_rmlq *queue, const struct mfs_tag *tag,
 __attribute__((noinline, cold)) void mfs_flow_tell(struct mfs_rmlq *queue,
                                                    const struct mfs_flow *flow,
                                                    enum mfs_flow_event event, uint32_t level_before,
-                                                   const struct mfs_facts *facts)
+                                                   const struct mfs_facts *facts,
+                                                   const struct mfs_place *place)
 {
     struct mfs_flow_told told = {event, level_before,  &flow->info,
                                  facts, queue->now_ns, {.slack_ns = MFS_TIME_NEVER}};
@@ -141,9 +142,8 @@ __attribute__((noinline, cold)) void mfs_flow_tell(struct mfs_rmlq *queue,
         mfs_flow_facts(queue, &flow->info.tag, &read);
         told.facts = &read;
     }
-    if (event != MFS_FLOW_LEFT)
-        mfs_policy_why(queue->policy, &queue->params, &flow->info, told.facts, queue->now_ns,
-                       &told.why);
+    if (place)
+        mfs_why_find(&queue->params, &flow->info, told.facts, place, queue->now_ns, &told.why);
     queue->watch.told(queue->watch.ctx, &told);
     if (event == MFS_FLOW_LEFT && queue->departures && !flow->cut)
         mfs_departed_add(queue->departures, mfs_destination_of(flow->voq), &flow->info);
@@ -156,7 +156,7 @@ void mfs_flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow)
     const enum mfs_kind kind = mfs_flow_kind(flow);
 
     if (queue->watch.told)
-        mfs_flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level, NULL);
+        mfs_flow_tell(queue, flow, MFS_FLOW_LEFT, flow->info.level, NULL, NULL);
     mfs_heap_remove(&flow->voq->flows[kind], index);
     mfs_voq_place(queue, flow->voq, kind);
     mfs_heap_remove(&queue->timers, index);

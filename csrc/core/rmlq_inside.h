@@ -124,9 +124,10 @@ void mfs_flow_put(struct mfs_rmlq *queue, struct mfs_flow *flow); /* it ran empt
 /* It is to be placed before the next look; and no more. */
 void mfs_flow_dirty(struct mfs_rmlq *queue, struct mfs_flow *flow);
 void mfs_flow_clean(struct mfs_rmlq *queue, struct mfs_flow *flow);
-/* facts: of its request; NULL: they are not at hand. */
+/* facts: of its request; place: by which it is in its level. NULL, both: they are not at hand. */
 void mfs_flow_tell(struct mfs_rmlq *queue, const struct mfs_flow *flow, enum mfs_flow_event event,
-                   uint32_t level_before, const struct mfs_facts *facts);
+                   uint32_t level_before, const struct mfs_facts *facts,
+                   const struct mfs_place *place);
 /* What the source knows of the tag's request. */
 void mfs_flow_facts(const struct mfs_rmlq *queue, const struct mfs_tag *tag,
                     struct mfs_facts *facts);

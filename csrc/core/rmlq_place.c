@@ -8,7 +8,7 @@
  * makes no flow more urgent, so take() asks again only for places that say so;
  * a timer that turns out to be early is simply set again.
  */
-#include "core/policy_rules.h"
+#include "core/hold.h"
 #include "core/rmlq_inside.h"
 
 /* The policy has placed it where those without a deadline are. */
@@ -27,7 +27,7 @@ static bool undated(const struct mfs_rmlq *queue, const struct mfs_facts *facts,
 static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int64_t *recheck_ns)
 {
     uint32_t level = flow->info.level;
-    struct mfs_place place = {queue->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    struct mfs_place place = {.level = queue->params.levels - 1, .recheck_ns = MFS_TIME_NEVER};
     struct mfs_facts facts;
 
     mfs_facts_init(&facts);
@@ -41,7 +41,7 @@ static mfs_rank_t flow_judge(struct mfs_rmlq *queue, struct mfs_flow *flow, int6
     flow->info.level = place.level;
     if (queue->watch.told && level != place.level)
         mfs_flow_tell(queue, flow, level < MFS_LEVELS_MAX ? MFS_FLOW_MOVED : MFS_FLOW_QUEUED,
-                      level < MFS_LEVELS_MAX ? level : place.level, &facts);
+                      level < MFS_LEVELS_MAX ? level : place.level, &facts, &place);
     if (queue->params.hold_ns > 0 || facts.hold_ns > 0)
         mfs_place_in_time(&queue->params, &flow->info, &facts, queue->now_ns, &place);
     flow->moves = place.moves;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/sender_inside.h"
-#include "core/policy_rules.h"
+#include "core/span.h"
 
 #define SAY_NS INT64_C(1000000000) /* a stall that is worth a line in a log */
 #define TRIAL_EVERY_NS INT64_C(100000000)   /* between two trials of try_others() at first */

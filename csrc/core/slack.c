@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "core/policy_rules.h"
+#include "core/span.h"
 
 static uint64_t plus(uint64_t a, uint64_t b)
 {

@@ -24,13 +24,27 @@
 /* Levels run from 0 (served first) to K-1; the scavenger level follows, at K. */
 #define MFS_LEVELS_MAX 32
 
+/*
+ * Where a flow goes that is in level `now` and that the policy puts into `wanted`, of `levels`
+ * levels: it is promoted only, but to the scavenger level and back. MFS_LEVELS_MAX: it is new.
+ */
+static inline uint32_t mfs_level_next(uint32_t levels, uint32_t now, uint32_t wanted)
+{
+    if (wanted >= levels)
+        return levels;
+    return now < levels && now < wanted ? now : wanted;
+}
+
 /* The three kinds of traffic of one prefill (arXiv 2603.17456, section 2). */
 enum mfs_stage {
-    MFS_STAGE_NONE = 0, /* untagged: a stage is taken from the configuration */
+    MFS_STAGE_NONE = 0, /* untagged: placed as stage 3 of a request of which nothing is known */
     MFS_STAGE_KV_REUSE = 1, /* fetch reusable KV; needed before a layer computes */
     MFS_STAGE_COLLECTIVE = 2, /* between the hosts of a unit; blocks computing */
     MFS_STAGE_P2D = 3, /* new KV from prefill to decode; ends the TTFT */
 };
+
+/* "kv_reuse", "collective", "p2d", "none"; NULL for a number that is no stage. */
+MFS_API const char *mfs_stage_name(uint32_t stage);
 
 /* What travels with an operation. Operations with equal tags on one port are one flow. */
 struct mfs_tag {

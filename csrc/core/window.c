@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/policy_rules.h"
+#include "core/span.h"
 
 #define MORE_TIMES 4 /* what the port carries in an absence */
 #define FADE_NS 200e6

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/window_state.h"
 
-#include "core/policy_rules.h"
+#include "core/span.h"
 
 void mfs_window_state_init(struct mfs_window_state *state, const struct mfs_window_config *config)
 {

@@ -83,7 +83,7 @@ static const char *const stages[] = {"kv_reuse", "collective", "p2d"};
 
 static const char *policy_at(size_t index)
 {
-    return mfs_policy_at(index) ? mfs_policy_name(mfs_policy_at(index)) : NULL;
+    return mfs_policy_at(index) ? mfs_policy_at(index)->name : NULL;
 }
 
 static const char *gate_at(size_t index)

@@ -76,7 +76,7 @@ void mfs_fork_unlist(struct mfs_host *host)
 
 static void policy_note(struct mfs_host *host)
 {
-    const char *used = mfs_policy_name(mfs_host_policy(host));
+    const char *used = mfs_host_policy(host)->name;
     const char *wanted = mfs_config_get()->policy;
 
     if (getenv("MFS_POLICY") && strcmp(used, wanted) != 0)

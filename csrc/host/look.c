@@ -132,7 +132,7 @@ void mfs_look_tell(struct mfs_segment *segment, const struct mfs_living *living,
     memset(look, 0, sizeof(*look));
     look->now_ns = mfs_now_ns();
     look->pid_namespace = mfs_identity_namespace();
-    look->policy = mfs_policy_name(mfs_host_policy(&copy));
+    look->policy = mfs_host_policy(&copy)->name;
     look->tracing = mfs_event_tracing(&copy);
     counters_tell(&copy, look);
     processes_tell(&copy, living, look, index);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/atomic.h"
-#include "core/policy_rules.h"
+#include "core/latest_finish.h"
 #include "host/attach.h"
 #include "host/config.h"
 #include "host/copy.h"

@@ -84,7 +84,7 @@ bool mfs_nccl_scheduled(void)
 {
     struct mfs_host *host = mfs_nccl_enabled() ? mfs_host_get() : NULL;
 
-    return host && mfs_policy_defers(mfs_host_policy(host));
+    return host && mfs_host_policy(host)->defers;
 }
 
 /* --- devices --- */

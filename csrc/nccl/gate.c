@@ -89,7 +89,7 @@ static mfs_nccl_result_t init(void **ctx, uint64_t comm_id, struct mfs_nccl_conf
         mfs_nccl_info("a gate before %s (%s, v%d), policy %s, held for %lld ms at most",
                       in->name ? in->name : "?", mfs_config_get()->nccl_inner,
                       mfs_nccl_inner_version(),
-                      mfs_nccl_scheduled() ? mfs_policy_name(mfs_host_policy(host)) : "off",
+                      mfs_nccl_scheduled() ? mfs_host_policy(host)->name : "off",
                       (long long)(mfs_config_get()->lease / 1000000));
     }
     mfs_stats_at_exit();

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/atomic.h"
-#include "core/policy.h"
+#include "core/types.h"
 #include "host/config.h"
 #include "host/host.h"
 

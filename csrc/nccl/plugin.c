@@ -34,7 +34,7 @@ static void say_once(void)
                   cuda ? "host and CUDA" : "host",
                   mfs_nccl_classes(NULL) * (unsigned)config->nccl_channels, mfs_nccl_classes(NULL),
                   mfs_nccl_classes(NULL) == 1 ? "" : "es",
-                  mfs_nccl_scheduled() ? mfs_policy_name(mfs_host_policy(host)) : "off",
+                  mfs_nccl_scheduled() ? mfs_host_policy(host)->name : "off",
                   host && !*mfs_host_path(host) ? ", alone on this host (no segment)" : "");
 }
 

@@ -15,7 +15,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/policy_rules.h"
+#include "core/span.h"
 #include "sim/chunks.h"
 #include "sim/state.h"
 
@@ -151,7 +151,7 @@ static void place_core(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
 static void place_given_up(struct mfs_sim *sim, uint32_t index, struct mfs_place *place)
 {
     const struct mfs_bundle *bundle = &sim->bundles[sim->lines[index].bundle];
-    struct mfs_place ours = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    struct mfs_place ours = {.level = sim->params.levels - 1, .recheck_ns = MFS_TIME_NEVER};
     struct mfs_flow_info info;
 
     if (!sim->hopeless || bundle->stage != MFS_STAGE_P2D || sim->policy == sim->ours)
@@ -160,7 +160,7 @@ static void place_given_up(struct mfs_sim *sim, uint32_t index, struct mfs_place
     place_request(sim, &info, bundle->request, sim->ours, &ours);
     if (ours.level == sim->params.levels)
         place->level = ours.level;
-    place->recheck_ns = mfs_sim_earliest(place->recheck_ns, ours.recheck_ns);
+    place->recheck_ns = mfs_time_earlier(place->recheck_ns, ours.recheck_ns);
 }
 
 static uint32_t fabric_class(const struct mfs_sim *sim, const struct mfs_sim_line *line)
@@ -275,7 +275,7 @@ static void place_line(struct mfs_sim *sim, uint32_t index, struct mfs_place *pl
 
 mfs_rank_t mfs_order_rank(struct mfs_sim *sim, uint32_t index)
 {
-    struct mfs_place place = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    struct mfs_place place = {.level = sim->params.levels - 1, .recheck_ns = MFS_TIME_NEVER};
     double cap = INFINITY;
 
     place_line(sim, index, &place, &cap);
@@ -287,7 +287,7 @@ void mfs_order_place(struct mfs_sim *sim, uint32_t index)
 {
     struct mfs_sim_line *line = &sim->lines[index];
     const struct mfs_bundle *bundle = &sim->bundles[line->bundle];
-    struct mfs_place place = {sim->params.levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    struct mfs_place place = {.level = sim->params.levels - 1, .recheck_ns = MFS_TIME_NEVER};
     double cap = INFINITY;
 
     if (!line->dirty)

@@ -5,7 +5,7 @@
  */
 #include <math.h>
 
-#include "core/policy_rules.h"
+#include "core/latest_finish.h"
 #include "sim/chunks.h"
 #include "sim/state.h"
 

@@ -203,11 +203,6 @@ struct mfs_sim {
  * was due before is not at the end of its keys (they are not negative). */
 #define MFS_SIM_EPOCH_NS (INT64_C(10000) * 1000000000)
 
-static inline int64_t mfs_sim_earliest(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static inline int64_t mfs_sim_span_ns(double span_s)
 {
     return span_s < 9e9 ? (int64_t)(span_s * 1e9 + 0.5) : MFS_TIME_NEVER;

@@ -121,8 +121,7 @@ void mfs_ucx_request_put(struct mfs_ucx_request *request)
 void mfs_ucx_settings_follow(struct mfs_ucx_worker *worker)
 {
     const uint64_t version = mfs_host_settings_version(worker->host);
-    const bool defers =
-        mfs_policy_defers(mfs_host_policy(worker->host)) || worker->config->pace > 0;
+    const bool defers = mfs_host_policy(worker->host)->defers || worker->config->pace > 0;
 
     mfs_set(&worker->defers, defers);
     mfs_set(&worker->settings_version, version);

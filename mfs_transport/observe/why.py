@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a flow had its level, in words: struct mfs_why of csrc/core/policy.h."""
+"""Why a flow had its level, in words: struct mfs_why of csrc/core/why.h."""
 
 from __future__ import annotations
 

@@ -60,7 +60,6 @@ static void join__as_configured(void)
         const struct mfs_params *params = &sender->queue->params;
 
         CHECK_EQ_AT(params->levels, 8, i); /* fixed, as what follows */
-        CHECK_EQ_AT(params->untagged_stage, MFS_STAGE_P2D, i);
         CHECK_EQ_AT(params->patience, 3, i);
         CHECK_EQ_AT(params->rate_Bps, MB, i);
         CHECK_EQ_AT(params->rate_margin * 10, 10, i); /* it is known */

@@ -170,7 +170,7 @@ static void get__says_that_another_policy_is_in_use(void)
             if (rows[i].wanted)
                 setenv("MFS_POLICY", rows[i].wanted, 1);
             text = stderr_of(get_twice);
-            CHECK(strcmp(mfs_policy_name(mfs_host_policy(mfs_host_get())), "fifo") == 0);
+            CHECK(strcmp(mfs_host_policy(mfs_host_get())->name, "fifo") == 0);
             CHECK((strstr(text, "MFS_POLICY=edf is not used") != NULL) == rows[i].warned);
             CHECK((strstr(text, "policy fifo\n") != NULL) == rows[i].warned);
             CHECK(!rows[i].warned || strchr(text, '\n') == text + strlen(text) - 1);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/policy.h"
-#include "core/policy_rules.h"
 
 #include "test.h"
 
@@ -28,7 +27,7 @@ struct row {
 static void check_rows(const struct row *rows, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct mfs_place place = {7, MFS_MOVES_STILL, 0, NEVER};
+        struct mfs_place place = {.level = 7, .recheck_ns = NEVER};
         struct mfs_flow_info flow = rows[i].flow;
         struct mfs_params params;
 
@@ -43,6 +42,16 @@ static void check_rows(const struct row *rows, size_t count)
             CHECK_EQ_AT(place.key, rows[i].key, i);
         CHECK_EQ_AT(place.recheck_ns, rows[i].recheck_ns, i);
     }
+}
+
+static struct mfs_place placed(const char *policy, const struct mfs_params *params,
+                               const struct mfs_flow_info *flow, const struct mfs_facts *facts,
+                               int64_t now_ns)
+{
+    struct mfs_place place = {.level = params->levels - 1, .recheck_ns = NEVER};
+
+    mfs_policy_find(policy)->place(params, flow, facts, now_ns, &place);
+    return place;
 }
 
 #pragma GCC diagnostic push
@@ -216,7 +225,7 @@ static void place__mfs_patience(void)
          FACTS(.arrival_ns = 40 * MS, .deadline_ns = 100 * MS, .flags = MFS_REQUEST_SHED), GB,
          1300 * MS, 0, 100 * MS, NEVER},
     };
-    struct mfs_place place = {7, MFS_MOVES_STILL, 0, NEVER};
+    struct mfs_place place = {.level = 7, .recheck_ns = NEVER};
     const struct mfs_policy *policy = mfs_policy_find("mfs");
     struct mfs_flow_info late = flow;
     struct mfs_params params;
@@ -234,7 +243,6 @@ static void place__mfs_patience(void)
 /* A rate that may be too low by half gives up when even twice of it would not do. */
 static void place__mfs_margin(void)
 {
-    const struct mfs_policy *policy = mfs_policy_find("mfs");
     const struct mfs_flow_info flow = {.tag = {1, 0, MFS_STAGE_P2D}, .bytes_left = 3000000};
     const struct mfs_facts facts = FACTS(.deadline_ns = 2 * MS);
     struct mfs_params params;
@@ -242,20 +250,19 @@ static void place__mfs_margin(void)
 
     mfs_params_init(&params);
     params.rate_Bps = GB; /* 3 ms, with 2 left */
-    policy->place(&params, &flow, &facts, 0, &place);
+    place = placed("mfs", &params, &flow, &facts, 0);
     CHECK_EQ(place.level, params.levels);
     params.rate_margin = 2.0;
-    policy->place(&params, &flow, &facts, 0, &place);
+    place = placed("mfs", &params, &flow, &facts, 0);
     CHECK_EQ(place.level, 0);
     CHECK_EQ(place.recheck_ns, 500001); /* then 1.5 ms would be left, and not do */
-    policy->place(&params, &flow, &facts, 500001, &place);
+    place = placed("mfs", &params, &flow, &facts, 500001);
     CHECK_EQ(place.level, params.levels);
 }
 
 /* While a request computes, time goes by in layers. */
 static void place__paper_computing(void)
 {
-    const struct mfs_policy *policy = mfs_policy_find("mfs_paper");
     const struct mfs_flow_info flow = {.tag = {1, 0, MFS_STAGE_P2D}, .bytes_left = 1000000};
     struct mfs_facts facts = FACTS(.deadline_ns = 17 * MS, .layers = 4, .layer_since_ns = 1 * MS);
     struct mfs_params params;
@@ -263,15 +270,15 @@ static void place__paper_computing(void)
 
     mfs_params_init(&params);
     params.rate_Bps = GB; /* 1 ms; MLU 1/16 at 1 ms, 1/4 at 13 ms, thresholds 1/8, 1/32, ... */
-    policy->place(&params, &flow, &facts, 13 * MS, &place);
+    place = placed("mfs_paper", &params, &flow, &facts, 13 * MS);
     CHECK_EQ(place.level, 1);
     CHECK_EQ(place.recheck_ns, NEVER);
     facts.layer_since_ns = 13 * MS; /* the next layer */
-    policy->place(&params, &flow, &facts, 13 * MS, &place);
+    place = placed("mfs_paper", &params, &flow, &facts, 13 * MS);
     CHECK_EQ(place.level, 0);
     facts.layer_since_ns = 1 * MS;
     facts.flags = MFS_REQUEST_COMPUTED; /* from now on at any moment */
-    policy->place(&params, &flow, &facts, 13 * MS, &place);
+    place = placed("mfs_paper", &params, &flow, &facts, 13 * MS);
     CHECK_EQ(place.level, 0);
 }
 
@@ -316,7 +323,7 @@ static void place__extremes(void)
 
     for (int step = 0; step < 200000; step++) {
 #define ANY values[test_random(&state) % COUNT(values)]
-        struct mfs_place place = {1, MFS_MOVES_STILL, 0, NEVER};
+        struct mfs_place place = {.level = 1, .recheck_ns = NEVER};
         const struct mfs_policy *policy = mfs_policy_at(test_random(&state) % 12);
         struct mfs_facts facts = {.arrival_ns = ANY,
                                   .deadline_ns = ANY,
@@ -344,7 +351,6 @@ static void place__extremes(void)
         params.levels = MFS_LEVELS_MIN + (uint32_t)(test_random(&state) % 28);
         params.rate_Bps = (uint64_t)ANY;
         params.patience = (uint32_t)ANY;
-        params.promote_interval_ns = ANY & INT64_MAX;
         if (!policy)
             continue;
         policy->place(&params, &flow, &facts, ANY, &place);
@@ -360,10 +366,10 @@ static void find__every_name(void)
     for (; mfs_policy_at(count); count++) {
         const struct mfs_policy *policy = mfs_policy_at(count);
 
-        CHECK(mfs_policy_find(mfs_policy_name(policy)) == policy);
-        CHECK(strlen(mfs_policy_help(policy)) > 0);
-        CHECK(mfs_policy_defers(policy) == (strcmp(policy->name, "off") != 0));
-        CHECK(mfs_policy_plan(policy) ==
+        CHECK(mfs_policy_find(policy->name) == policy);
+        CHECK(strlen(policy->help) > 0);
+        CHECK(policy->defers == (strcmp(policy->name, "off") != 0));
+        CHECK(policy->plan ==
               (strcmp(policy->name, "mfs_paper") == 0 ? MFS_PLAN_PAPER : MFS_PLAN_UNIT));
     }
     CHECK(count >= 9);

@@ -8,7 +8,7 @@
 
 static void create__refuses_bad_values(void)
 {
-    struct mfs_rmlq_config good, bad[9];
+    struct mfs_rmlq_config good, bad[8];
     struct mfs_rmlq *queue = NULL;
 
     mfs_rmlq_config_init(&good);
@@ -21,8 +21,7 @@ static void create__refuses_bad_values(void)
     bad[4].params.levels = MFS_LEVELS_MAX;
     bad[5].params.rate_margin = 0.5;
     bad[6].params.mlu_base = 1.0;
-    bad[7].params.load = 1.0;
-    bad[8].params.untagged_stage = 4;
+    bad[7].params.mlu_top = 0.0;
     for (size_t i = 0; i < COUNT(bad); i++)
         CHECK_EQ_AT(mfs_rmlq_create(&bad[i], &queue), -EINVAL, i);
     CHECK(queue == NULL);
@@ -356,7 +355,7 @@ static void cost__nothing_is_allocated_once_it_has_grown(void)
     static struct mfs_op ops[2000];
 
     for (size_t row = 0; mfs_policy_at(row); row++) {
-        struct mfs_rmlq *queue = queue_make(mfs_policy_name(mfs_policy_at(row)), REQUESTS);
+        struct mfs_rmlq *queue = queue_make(mfs_policy_at(row)->name, REQUESTS);
         unsigned long before = 0;
         struct mfs_params params;
         struct mfs_chunk chunk;

@@ -8,10 +8,10 @@ static void set_policy__for_all(void)
     uint64_t version = mfs_host_settings_version(two);
 
     CHECK_EQ(mfs_host_set_policy(one, "srpt"), 0);
-    CHECK(strcmp(mfs_policy_name(mfs_host_policy(two)), "srpt") == 0);
+    CHECK(strcmp(mfs_host_policy(two)->name, "srpt") == 0);
     CHECK(mfs_host_settings_version(two) > version);
     CHECK_EQ(mfs_host_set_policy(one, "fastest"), -EINVAL);
-    CHECK(strcmp(mfs_policy_name(mfs_host_policy(two)), "srpt") == 0);
+    CHECK(strcmp(mfs_host_policy(two)->name, "srpt") == 0);
     mfs_host_close(one);
     mfs_host_close(two);
     unlink(path);
@@ -25,10 +25,10 @@ static void policy__rubbish_is_the_one_that_was_known(void)
     struct mfs_host *one = host_open(path);
 
     CHECK_EQ(mfs_host_set_policy(one, "srpt"), 0);
-    CHECK(strcmp(mfs_policy_name(mfs_host_policy(one)), "srpt") == 0);
+    CHECK(strcmp(mfs_host_policy(one)->name, "srpt") == 0);
     for (size_t i = 0; i < COUNT(rubbish); i++) {
         one->segment->policy = rubbish[i];
-        CHECK(strcmp(mfs_policy_name(mfs_host_policy(one)), "srpt") == 0);
+        CHECK(strcmp(mfs_host_policy(one)->name, "srpt") == 0);
         mfs_process_reap(one);
         CHECK_EQ_AT(one->segment->policy, mfs_policy_index(mfs_policy_find("srpt")) + 1, i);
     }

@@ -342,7 +342,7 @@ static void set_policy(struct input *input)
     if (!policy || senders_count == 1)
         return;
     tags_are_flows &= !policy->ignores_tags;
-    NEED(mfs_host_set_policy(host, mfs_policy_name(policy)) == 0);
+    NEED(mfs_host_set_policy(host, policy->name) == 0);
     for (unsigned i = 0; i < senders_count; i++)
         mfs_sender_follow(senders[i]);
 }

@@ -153,7 +153,7 @@ static void read_counters(struct mfs_host *host)
     }
     mfs_count_by(host, row, MFS_COUNT_CALLS, 1);
     mfs_count_row_put(row);
-    NEED(mfs_policy_name(mfs_host_policy(host)));
+    NEED(mfs_host_policy(host)->name);
     (void)mfs_host_settings_version(host);
     mfs_process_reap(host);
 }

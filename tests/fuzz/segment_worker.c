@@ -117,7 +117,7 @@ static void look_step(struct worker *worker)
     if (!worker->row)
         worker->row = mfs_count_row_get(worker->host);
     mfs_count_by(worker->host, worker->row, MFS_COUNT_BYTES, 7);
-    CHECK(mfs_policy_name(mfs_host_policy(worker->host)) != NULL);
+    CHECK(mfs_host_policy(worker->host)->name != NULL);
     (void)mfs_host_settings_version(worker->host);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Why a flow has its level: the reason that is told is the one that placed it. */
-#include "core/policy.h"
-#include "core/policy_rules.h"
+#include "core/why.h"
 
 #include "test.h"
 
@@ -14,12 +13,12 @@ static struct mfs_why why_of(const char *name, const struct mfs_params *params,
                              int64_t now_ns)
 {
     const struct mfs_policy *policy = mfs_policy_find(name);
-    struct mfs_place place = {params->levels - 1, MFS_MOVES_STILL, 0, MFS_TIME_NEVER};
+    struct mfs_place place = {.level = params->levels - 1, .recheck_ns = MFS_TIME_NEVER};
     struct mfs_why why;
 
     policy->place(params, flow, facts, now_ns, &place);
     flow->level = place.level;
-    mfs_policy_why(policy, params, flow, facts, now_ns, &why);
+    mfs_why_find(params, flow, facts, &place, now_ns, &why);
     return why;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "core/policy_rules.h"
+#include "core/hold.h"
 #include "core/rmlq.h"
 
 #include "test.h"
@@ -12,7 +12,8 @@ static struct mfs_place placed(int64_t hold_ns, int64_t facts_hold_ns, uint64_t 
                                int64_t now_ns)
 {
     const struct mfs_flow_info flow = {.arrival_ns = S, .bytes_left = left};
-    struct mfs_place place = {8, MFS_MOVES_SENT, 12345, NEVER};
+    struct mfs_place place = {
+        .level = 8, .moves = MFS_MOVES_SENT, .key = 12345, .recheck_ns = NEVER};
     struct mfs_params params;
     struct mfs_facts facts;
 
@@ -66,7 +67,7 @@ static void place_in_time__the_shorter_of_the_two_counts(void)
 static void place_in_time__leaves_what_is_sooner(void)
 {
     const struct mfs_flow_info flow = {.arrival_ns = S, .bytes_left = 1};
-    struct mfs_place place = {3, MFS_MOVES_STILL, 7, 2 * S};
+    struct mfs_place place = {.level = 3, .key = 7, .recheck_ns = 2 * S};
     struct mfs_params params;
     struct mfs_facts facts;
 
@@ -75,7 +76,7 @@ static void place_in_time__leaves_what_is_sooner(void)
     params.hold_ns = 10 * S;
     mfs_place_in_time(&params, &flow, &facts, S, &place);
     CHECK_EQ(place.recheck_ns, 2 * S);
-    place = (struct mfs_place){0, MFS_MOVES_ARRIVAL, S, NEVER};
+    place = (struct mfs_place){.moves = MFS_MOVES_ARRIVAL, .key = S, .recheck_ns = NEVER};
     mfs_place_in_time(&params, &flow, &facts, 100 * S, &place);
     CHECK_EQ(place.key, S);
 }
@@ -84,7 +85,9 @@ static void place_last(const struct mfs_params *params, const struct mfs_flow_in
                        const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
     (void)params, (void)flow, (void)facts, (void)now_ns;
-    *place = (struct mfs_place){3, MFS_MOVES_ARRIVAL, 7, NEVER};
+    place->level = 3;
+    place->moves = MFS_MOVES_ARRIVAL;
+    place->key = 7;
 }
 
 /* What is added behind an operation in the second half of its bound counts as well, though the
