@@ -130,17 +130,21 @@ static void give_up(const struct mfs_params *params, const struct mfs_facts *fac
 static void place_p2d(const struct mfs_params *params, const struct mfs_flow_info *flow,
                       const struct mfs_facts *facts, int64_t now_ns, struct mfs_place *place)
 {
-    const uint64_t left =
-        facts->p2d_left_bytes > flow->bytes_left ? facts->p2d_left_bytes : flow->bytes_left;
-    const int64_t time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
-    const int64_t needed_ns = mfs_span_bytes(left, params->rate_Bps);
-    const int64_t least_ns = (int64_t)((double)needed_ns / params->rate_margin);
+    uint64_t left = flow->bytes_left;
+    int64_t time_ns, needed_ns, least_ns;
 
+    if (facts->deadline_ns == MFS_TIME_NEVER) { /* untagged traffic, most often */
+        mfs_place_arrival(flow, place);
+        return;
+    }
+    if (left < facts->p2d_left_bytes)
+        left = facts->p2d_left_bytes;
+    time_ns = mfs_time_minus(facts->deadline_ns, now_ns);
+    needed_ns = mfs_span_bytes(left, params->rate_Bps);
+    least_ns = (int64_t)((double)needed_ns / params->rate_margin);
     place->key = facts->deadline_ns;
     place->slack_ns = mfs_time_minus(time_ns, needed_ns);
-    if (facts->deadline_ns == MFS_TIME_NEVER) {
-        mfs_place_arrival(flow, place);
-    } else if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
+    if (facts->flags & (MFS_REQUEST_HOPELESS | MFS_REQUEST_SHED)) {
         give_up(params, facts, mfs_why_given_up(facts), needed_ns, now_ns, place);
     } else if (least_ns > time_ns) {
         place->slack_ns = mfs_time_minus(time_ns, least_ns);
