@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,12 @@ class Party:
             "metadata": self.agent.get_agent_metadata().hex(),
             "at": self.data.ctypes.data,
         }
+
+    def received(self, order: dict[str, Any]) -> dict[str, Any]:
+        """What has ever come by that device, in bytes on the wire, and when that was."""
+        lines = Path("/proc/self/net/dev").read_text().splitlines()
+        words = next(line.split() for line in lines if line.strip().startswith(order["by"] + ":"))
+        return {"bytes": int(words[1]), "at_s": time.monotonic()}
 
     def first(self, order: dict[str, Any]) -> dict[str, Any]:
         """Checksum of the first bytes that we send."""
@@ -139,7 +146,8 @@ class Party:
         }
 
     def reads(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Keep so many reads, or loose puts, posted until told; bytes that came since `mark`."""
+        """Keep so many reads, or loose puts, posted until told to `stop`. `mark` says at which rate
+        whole ones have come since the last mark."""
         size, way = order["bytes"], order.get("way", "READ")
 
         def post(slot: int) -> Any:
@@ -151,21 +159,25 @@ class Party:
         slots = range(order.get("first", 0), order.get("first", 0) + order["depth"])
         transfers = {slot: post(slot) for slot in slots}
         self.channel.send({})
-        begun, came, rate = time.monotonic(), 0, None
+        begun, came, stopped = time.monotonic(), 0, False
         while transfers:
-            if rate is None and self.channel.ended():
-                if self.channel.receive()["order"] == "mark":
-                    begun, came = time.monotonic(), 0
-                else:
-                    rate = came / (time.monotonic() - begun)
+            if not stopped and self.channel.ended():
+                said = self.channel.receive()
+                stopped = said["order"] == "stop"
+                if said["order"] == "received":
+                    self.channel.send(self.received(said))
+                elif said["order"] == "mark":
+                    now = time.monotonic()
+                    self.channel.send({"rate_Bps": came / (now - begun)})
+                    begun, came = now, 0
             for slot, transfer in list(transfers.items()):
                 if self.done(transfer):
                     came += size
                     del transfers[slot]
-                    if rate is None:
+                    if not stopped:
                         transfers[slot] = post(slot)
             time.sleep(PAUSE_S)
-        return {"rate_Bps": rate}
+        return {}
 
     def jobs(self, order: dict[str, Any]) -> dict[str, Any]:
         """Puts at their times: [at_s, bytes, deadline_s]. How long each took."""

@@ -32,8 +32,11 @@ Variants:
 
 collective_p99_ratio is the p99 of a put beside the reads over that of one alone;
 reads_share what the reads, or the puts without haste, get of what the urgent ones
-leave; on_time the share of puts that meet their deadlines. agent_cpu_share is of
-one core, for the busiest agent, and link_share what its datagrams are of a link.
+leave of capacity_Bps, which is what they have without them, before and after, in
+the same scene and counted where it comes (reads_share_of_link: by whole reads, of a
+link without headers); on_time the share of puts that meet their deadlines.
+agent_cpu_share is of one core, for the busiest agent, and link_share what its
+datagrams are of a link.
 
 With --classes, or one of the last two variants, the ports of NICs and switch serve
 DSCP 46 first, then 26, then all else.
@@ -186,6 +189,45 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class Arrivals:
+    """How fast bytes come to these hosts from here on, as their NICs count them."""
+
+    def __init__(self, one: Scene, names: str) -> None:
+        self.one, self.names = one, names
+        self.since = self.now()
+
+    def now(self) -> list[dict[str, Any]]:
+        hosts, parties = self.one.hosts, self.one.parties
+        return [parties[name].ask("received", by=hosts[name].device) for name in self.names]
+
+    def rate_Bps(self) -> float:
+        rates = [
+            (now["bytes"] - was["bytes"]) / (now["at_s"] - was["at_s"])
+            for now, was in zip(self.now(), self.since, strict=True)
+        ]
+        return float(sum(rates))
+
+
+def capacity_Bps(one: Scene, names: str, seconds: float) -> float:
+    """What those hosts get while nothing urgent is under way."""
+    arrivals = Arrivals(one, names)
+    time.sleep(seconds)
+    return arrivals.rate_Bps()
+
+
+def shares(
+    all_Bps: list[float], reads_Bps: float, urgent_Bps: float, whole_Bps: float, put_Bps: float
+) -> dict[str, float]:
+    """all_Bps: without the urgent puts; whole_Bps, put_Bps: of whole reads, of whole puts."""
+    capacity = statistics.mean(all_Bps)
+    return {
+        "capacity_Bps": capacity,
+        "reads_Bps": reads_Bps,
+        "reads_share": reads_Bps / (capacity - urgent_Bps),
+        "reads_share_of_link": whole_Bps / (LINK_BPS - put_Bps),
+    }
+
+
 # --- pull ---
 
 
@@ -204,29 +246,35 @@ def pull(one: Scene, seconds: float, puts: bool) -> dict[str, Any]:
     for reader in readers:
         reader.ask("reads", of="A", bytes=READ_BYTES, depth=READ_DEPTH)
     # A's own loop moves the reads on
-    one.parties[urgent].tell("stream", **stream, seconds=FILLED_S)
-    one.parties[urgent].hear()
+    one.parties[urgent].ask("stream", **stream, seconds=FILLED_S)
+    capacity = [capacity_Bps(one, names, seconds / 4)]
     before, queues = one.states(), one.queues("A")
+    reads, hurried = Arrivals(one, names), Arrivals(one, to if puts else urgent)
     for reader in readers:
-        reader.tell("mark")
+        reader.ask("mark")
     killer = one.agents.processes["A"] if one.variant == "killed" else None
     one.parties[urgent].tell("stream", **stream, seconds=seconds)
     if killer:
         time.sleep(seconds / 2)
         killer.send_signal(signal.SIGKILL)
     beside = one.parties[urgent].hear()
+    reads_Bps, urgent_Bps = reads.rate_Bps(), hurried.rate_Bps()
+    cost, first = one.cost(before), one.first_queue(queues)
+    rate = sum(float(reader.ask("mark")["rate_Bps"]) for reader in readers)
+    capacity.append(capacity_Bps(one, names, seconds / 4))
     for reader in readers:
         reader.tell("stop")
-    rate = sum(float(reader.hear()["rate_Bps"]) for reader in readers)
+    for reader in readers:
+        reader.hear()
     return {
         "p99_alone_s": percentile(alone, 0.99),
         "p50_alone_s": statistics.median(alone),
         "p99_s": percentile(beside["seconds"], 0.99),
         "p50_s": statistics.median(beside["seconds"]),
         "collective_p99_ratio": percentile(beside["seconds"], 0.99) / percentile(alone, 0.99),
-        "reads_share": rate / (LINK_BPS - beside["rate_Bps"]),
-        "cost": one.cost(before),
-        **one.first_queue(queues),
+        **shares(capacity, reads_Bps, urgent_Bps, rate, beside["rate_Bps"]),
+        "cost": cost,
+        **first,
     }
 
 
@@ -245,21 +293,29 @@ def push(one: Scene, seconds: float, own: int) -> dict[str, Any]:
         first = 2 * index + 2  # E's memory: the first two places are A's
         other.ask("reads", way="WRITE", of="E", bytes=READ_BYTES, depth=2, first=first)
     one.parties["A"].ask("stream", **stream, seconds=FILLED_S)
+    capacity = [capacity_Bps(one, "E", seconds / 4)]
     before = one.states()
+    come = Arrivals(one, "E")
     for other in others:
-        other.tell("mark")
+        other.ask("mark")
     beside = one.parties["A"].ask("stream", **stream, seconds=seconds, beside=own)
+    come_Bps = come.rate_Bps()
+    cost = one.cost(before)
+    rate = sum(float(other.ask("mark")["rate_Bps"]) for other in others) + beside["loose_Bps"]
+    capacity.append(capacity_Bps(one, "E", seconds / 4))
     for other in others:
         other.tell("stop")
-    rate = sum(float(other.hear()["rate_Bps"]) for other in others) + beside["loose_Bps"]
+    for other in others:
+        other.hear()
+    put_Bps = beside["rate_Bps"]
     return {
         "p99_alone_s": percentile(alone, 0.99),
         "p50_alone_s": statistics.median(alone),
         "p99_s": percentile(beside["seconds"], 0.99),
         "p50_s": statistics.median(beside["seconds"]),
         "collective_p99_ratio": percentile(beside["seconds"], 0.99) / percentile(alone, 0.99),
-        "reads_share": rate / (LINK_BPS - beside["rate_Bps"]),
-        "cost": one.cost(before),
+        **shares(capacity, come_Bps - put_Bps, put_Bps, rate, put_Bps),
+        "cost": cost,
     }
 
 

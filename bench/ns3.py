@@ -12,6 +12,9 @@ every millisecond or two by datagrams that wait in the same queues.
     off     no order; local: each host's own; exchange: the agents agree;
     loss    the same, and 30 % of the datagrams are lost
 
+reads_share is what the reads get of what the urgent puts leave of capacity_Bps, which
+is what they have without them (reads_share_of_link: of a link without headers).
+
     mfs bench ns3 --tcp TcpCubic --json out/ns3.json
 
 It installs nothing: apt-get install libns3-dev g++ (ns-3.37), or --prefix for an
@@ -133,7 +136,10 @@ def judge(case: str, lines: list[list[str]], jobs: list[Job]) -> dict[str, Any]:
             "p99_s": percentile(beside, 0.99),
             "p50_s": statistics.median(beside),
             "collective_p99_ratio": percentile(beside, 0.99) / percentile(alone, 0.99),
-            "reads_share": told["reads"] / (LINK_BPS - told["stream"]),
+            "capacity_Bps": told["capacity"],
+            "reads_Bps": told["reads"],
+            "reads_share": told["reads"] / (told["capacity"] - told["stream"]),
+            "reads_share_of_link": told["reads"] / (LINK_BPS - told["stream"]),
             "link_share": share,
         }
     took = {int(index): seconds for index, seconds in puts}

@@ -6,7 +6,8 @@
 //         a port in bytes/s, rate that senders know (0: none); incast: puts, and for each its sender,
 //         time, bytes
 //   out   "put NUMBER SECONDS" for each, of pull "alone" and "beside"; "reads BYTES_PER_S";
-//         "stream BYTES_PER_S"; "datagrams BYTES_PER_S" of the busiest host
+//         "stream BYTES_PER_S"; "capacity BYTES_PER_S" of the reads without the puts;
+//         "datagrams BYTES_PER_S" of the busiest host
 //
 // A chunk of a put is a message, and over when the receiver's answer is there; a chunk of a get is a
 // small message, and over when its bytes are there. Messages of two hosts share a connection each way
@@ -513,12 +514,19 @@ void pull(double seconds)
                 read_on(host);
         }
         stream("fills", FILLED_S, [seconds] {
-            const double begun_s = now_s();
-            const uint64_t begun = reads_came();
+            const double alone_s = now_s();
+            const uint64_t alone = reads_came();
 
-            stream("beside", seconds, [=] {
-                std::printf("reads %.9g\n", double(reads_came() - begun) / (now_s() - begun_s));
-                Simulator::Stop();
+            at(seconds / 2, [=] {
+                const double begun_s = now_s();
+                const uint64_t begun = reads_came();
+
+                std::printf("capacity %.9g\n", double(begun - alone) / (begun_s - alone_s));
+                stream("beside", seconds, [=] {
+                    std::printf("reads %.9g\n",
+                                double(reads_came() - begun) / (now_s() - begun_s));
+                    Simulator::Stop();
+                });
             });
         });
     });

@@ -35,6 +35,13 @@ def test_arrivals__use_the_port_as_they_say(bench: ModuleType):
     assert {job.sender for job in jobs} == set(range(7))
 
 
+def test_shares__of_what_the_link_gives_without_the_puts(bench: ModuleType):
+    found = bench.shares([118e6, 120e6], 84e6, 25e6, 80e6, 25e6)
+    assert found["capacity_Bps"] == 119e6
+    assert found["reads_share"] == pytest.approx(84 / 94)
+    assert found["reads_share_of_link"] == pytest.approx(0.8)
+
+
 @pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.nixl

@@ -34,12 +34,15 @@ def test_judge__pull(bench: ModuleType):
         *["put beside 0.1"] * 3,
         "put beside 0.21",
         "stream 25e6",
-        "reads 90e6",
+        "reads 84e6",
+        "capacity 119e6",
         "datagrams 125e3",
     )
     found = bench.judge("pull", lines, [])
     assert found["collective_p99_ratio"] == pytest.approx(3.0)
-    assert found["reads_share"] == pytest.approx(0.9)  # of 125 less 25 MB/s
+    # of the 119 that they have without the puts, less the puts' 25 MB/s
+    assert found["reads_share"] == pytest.approx(84 / 94)
+    assert found["reads_share_of_link"] == pytest.approx(0.84)
     assert found["link_share"] == pytest.approx(0.001)
 
 
