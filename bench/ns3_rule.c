@@ -10,6 +10,7 @@
 #include "core/sender.h"
 
 #define LEASE_NS INT64_C(20000000)
+#define SHARED_NS INT64_C(50000000) /* as csrc/host/far.h has it */
 #define FLOOR_BYTES 131072u /* as csrc/host/port.c has it */
 
 struct transfer {
@@ -19,8 +20,16 @@ struct transfer {
     uint32_t to;
 };
 
+/* What the owner of the port at the other end has told. */
+struct told {
+    mfs_rank_t limit;
+    int64_t at_ns;
+    uint32_t sharers;
+};
+
 struct rule {
     struct mfs_sender *sender;
+    struct told *told; /* by host */
     struct mfs_destination *to;
     struct mfs_window_config window;
     uint64_t *done_bytes; /* by host */
@@ -100,6 +109,7 @@ struct rule *rule_new(uint32_t hosts, bool gets, uint64_t rate_Bps)
     rule->hosts = hosts;
     rule->guest.best = rule->guest.untagged_best = MFS_RANK_NONE;
     rule->to = zeroed(hosts, sizeof(*rule->to));
+    rule->told = zeroed(hosts, sizeof(*rule->told));
     rule->done_bytes = zeroed(hosts, sizeof(*rule->done_bytes));
     check(mfs_sender_create(&config, &rule->sender));
     for (uint32_t i = 0; i < hosts; i++)
@@ -198,14 +208,32 @@ void rule_claim_all(const struct rule *rule, int64_t now_ns, struct rule_claim *
     span_of(best, now_ns, &claim->level, &claim->span_ns);
 }
 
-void rule_limit(struct rule *rule, uint32_t to, uint32_t level, int64_t span_ns, int64_t now_ns)
+void rule_told(struct rule *rule, uint32_t to, uint32_t level, int64_t span_ns, uint32_t sharers,
+               int64_t now_ns)
 {
     const struct rule_claim limit = {.level = level, .span_ns = span_ns, .at_ns = now_ns};
-    struct mfs_destination *destination = &rule->to[to];
 
-    mfs_sender_limit(rule->sender, destination,
-                     mfs_exchange_heed(&destination->end, best_of(destination), rank_of(&limit),
-                                       LEASE_NS, now_ns));
+    rule->told[to] = (struct told){rank_of(&limit), now_ns, sharers};
+}
+
+void rule_look(struct rule *rule, int64_t now_ns)
+{
+    uint32_t least = UINT32_MAX;
+
+    for (uint32_t i = 0; i < rule->hosts; i++) {
+        struct mfs_destination *to = &rule->to[i];
+        const int64_t age_ns = now_ns - rule->told[i].at_ns;
+        const mfs_rank_t best = best_of(to);
+        const mfs_rank_t limit = age_ns <= LEASE_NS ? rule->told[i].limit : MFS_RANK_NONE;
+        const uint32_t sharers = age_ns <= SHARED_NS ? rule->told[i].sharers : 0;
+
+        mfs_sender_limit(rule->sender, to,
+                         mfs_exchange_heed(&to->end, best, limit, LEASE_NS, now_ns));
+        if ((to->inflight_bytes > 0 || best != MFS_RANK_NONE) && sharers < least)
+            least = sharers;
+    }
+    if (least != UINT32_MAX)
+        mfs_sender_share(rule->sender, least);
 }
 
 void rule_guest(struct rule *rule, const struct rule_claim *claims, uint32_t count, int64_t now_ns)

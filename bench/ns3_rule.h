@@ -43,7 +43,12 @@ bool rule_restless(const struct rule *rule);
 void rule_claim_to(const struct rule *rule, uint32_t to, int64_t now_ns, struct rule_claim *claim);
 /* Of what it has for all. */
 void rule_claim_all(const struct rule *rule, int64_t now_ns, struct rule_claim *claim);
-void rule_limit(struct rule *rule, uint32_t to, uint32_t level, int64_t span_ns, int64_t now_ns);
+/* That host has told a limit of its port, or none, and how many hosts have something for it; both
+ * end by themselves. */
+void rule_told(struct rule *rule, uint32_t to, uint32_t level, int64_t span_ns, uint32_t sharers,
+               int64_t now_ns);
+/* What was told is looked at, as csrc/host/claims.c does it every half millisecond. */
+void rule_look(struct rule *rule, int64_t now_ns);
 /* What other hosts want of the rule's port, as csrc/host/guest.c has it. */
 void rule_guest(struct rule *rule, const struct rule_claim *claims, uint32_t count, int64_t now_ns);
 

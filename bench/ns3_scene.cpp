@@ -42,7 +42,8 @@ constexpr int READ_DEPTH = 4;
 constexpr double URGENT_S = 0.05, LOOSE_S = 60.0;
 constexpr uint32_t HEADER_BYTES = 32, DATAGRAM_BYTES = 400 - 42; // as in bench/hosts.py
 constexpr int64_t LOOK_NS = 200000, TICK_NS = 1000000, SENDER_NS = 500000;
-constexpr int64_t BEACON_NS = 5000000, LIMIT_NS = 20000000, CLAIM_NS = 50000000, MOVED_NS = 1000000;
+constexpr int64_t BEACON_NS = 7500000, CAREFUL_NS = 5000000, FRESH_NS = 4000000;
+constexpr int64_t CLAIM_NS = 50000000, MOVED_NS = 1000000;
 constexpr int64_t WAY_NS = 60000; // there and back, of a datagram at idle ports
 constexpr uint32_t FEW = 3;       // peers with traffic: as csrc/host/agent_tell.c
 constexpr uint16_t AGENT_PORT = 9655, FIRST_PORT = 5000;
@@ -68,6 +69,7 @@ struct Said { // a datagram
     rule_claim claims[2]; // on the other's port that takes [0], that gives [1]
     uint32_t level[2];    // limits of our own ports
     int64_t span_ns[2];
+    uint32_t sharers[2]; // hosts that have something for them
 };
 
 struct Way { // messages of one host to another
@@ -241,12 +243,14 @@ bool moved(uint32_t level, int64_t span_ns, uint32_t was_level, int64_t was_span
            (level != RULE_NO_LEVEL && std::llabs(span_ns + age_ns - was_span_ns) > MOVED_NS);
 }
 
-bool differ(const Said &now, const Said &told, int64_t age_ns)
+// limited: by the one who is told
+bool differ(const Said &now, const Said &told, bool limited, int64_t age_ns)
 {
     for (int port = 0; port < 2; port++) {
         const rule_claim &claim = now.claims[port], &was = told.claims[port];
 
         if (active(claim) != active(was) ||
+            (limited && age_ns >= FRESH_NS && claim.done_bytes != was.done_bytes) ||
             moved(claim.level, claim.span_ns, was.level, was.span_ns, age_ns) ||
             moved(now.level[port], now.span_ns[port], told.level[port], told.span_ns[port], age_ns))
             return true;
@@ -257,17 +261,20 @@ bool differ(const Said &now, const Said &told, int64_t age_ns)
 bool says(const Said &said)
 {
     return active(said.claims[0]) || active(said.claims[1]) || said.level[0] != RULE_NO_LEVEL ||
-           said.level[1] != RULE_NO_LEVEL;
+           said.level[1] != RULE_NO_LEVEL || said.sharers[0] > 1 || said.sharers[1] > 1;
 }
 
 void tell(uint32_t number, uint32_t peer, const Said &said)
 {
     Host &host = hosts[number];
     const int64_t age_ns = now_ns() - host.told_ns[peer];
+    const Said &heard = host.heard[peer];
+    const bool limited = heard.level[0] != RULE_NO_LEVEL || heard.level[1] != RULE_NO_LEVEL;
 
     if (!says(said) && !says(host.told[peer]))
         return;
-    if (age_ns < BEACON_NS && !differ(said, host.told[peer], age_ns))
+    if (age_ns < (lost > 0 ? CAREFUL_NS : BEACON_NS) &&
+        !differ(said, host.told[peer], limited, age_ns))
         return;
     host.told[peer] = said;
     host.told_ns[peer] = now_ns();
@@ -281,11 +288,22 @@ void tell(uint32_t number, uint32_t peer, const Said &said)
                        InetSocketAddress(hosts[peer].address, AGENT_PORT));
 }
 
-void limit(uint32_t number, uint32_t peer, const Said &said)
+void told(uint32_t number, uint32_t peer, const Said &said)
 {
     // what a peer's port that takes is to us is our puts' limit, and the other way round
-    rule_limit(hosts[number].rules[1], peer, said.level[0], said.span_ns[0], now_ns());
-    rule_limit(hosts[number].rules[0], peer, said.level[1], said.span_ns[1], now_ns());
+    for (int port = 0; port < 2; port++)
+        rule_told(hosts[number].rules[1 - port], peer, said.level[port], said.span_ns[port],
+                  said.sharers[port], now_ns());
+}
+
+// A sender looks at what it was told.
+void look(uint32_t number)
+{
+    for (auto *one : hosts[number].rules)
+        rule_look(one, now_ns());
+    kick(number, 0);
+    kick(number, 1);
+    Simulator::Schedule(NanoSeconds(SENDER_NS), &look, number);
 }
 
 void hear(uint32_t number, Ptr<Socket> socket)
@@ -300,13 +318,11 @@ void hear(uint32_t number, Ptr<Socket> socket)
         host.heard_ns[said.from] = now_ns();
         for (auto &claim : host.heard[said.from].claims)
             claim.at_ns = now_ns(); // clocks are never compared
-        limit(number, said.from, said);
+        told(number, said.from, said);
     }
-    kick(number, 0);
-    kick(number, 1);
 }
 
-void judge(uint32_t number, int port, uint32_t *level, int64_t *span_ns)
+void judge(uint32_t number, int port, uint32_t *level, int64_t *span_ns, uint32_t *sharers)
 {
     Host &host = hosts[number];
     std::vector<rule_claim> claims;
@@ -319,6 +335,7 @@ void judge(uint32_t number, int port, uint32_t *level, int64_t *span_ns)
         claims.push_back(host.heard[peer].claims[port]);
         claims.back().who = peer + 1;
     }
+    *sharers = uint32_t(claims.size());
     rule_guest(host.rules[port], claims.data(), uint32_t(claims.size()), now_ns());
     if (claims.empty())
         return;
@@ -333,11 +350,11 @@ void judge(uint32_t number, int port, uint32_t *level, int64_t *span_ns)
 void tick(uint32_t number)
 {
     Host &host = hosts[number];
-    uint32_t busy = 0, level[2];
+    uint32_t busy = 0, level[2], sharers[2];
     int64_t span_ns[2];
 
     for (int port = 0; port < 2; port++)
-        judge(number, port, &level[port], &span_ns[port]);
+        judge(number, port, &level[port], &span_ns[port], &sharers[port]);
     for (uint32_t peer = 0; peer < hosts.size(); peer++) {
         Said said{};
         const bool fresh = now_ns() - host.heard_ns[peer] <= CLAIM_NS;
@@ -352,17 +369,12 @@ void tick(uint32_t number)
 
             said.level[port] = wants ? level[port] : RULE_NO_LEVEL;
             said.span_ns[port] = wants ? span_ns[port] : 0;
+            said.sharers[port] = wants ? sharers[port] : 0;
             busy += wants || active(said.claims[port]);
         }
         tell(number, peer, said);
-        if (now_ns() - host.heard_ns[peer] > LIMIT_NS) {
-            host.heard[peer].level[0] = host.heard[peer].level[1] = RULE_NO_LEVEL;
-            limit(number, peer, host.heard[peer]);
-        }
     }
     host.tick_ns = busy > FEW ? 2 * TICK_NS : TICK_NS;
-    kick(number, 0);
-    kick(number, 1);
     Simulator::Schedule(NanoSeconds(host.tick_ns), &tick, number);
 }
 
@@ -409,11 +421,12 @@ void agent_open(uint32_t number)
                 said.claims[port].level = said.level[port] = RULE_NO_LEVEL;
         }
     }
-    host.heard_ns.assign(hosts.size(), -LIMIT_NS - CLAIM_NS);
+    host.heard_ns.assign(hosts.size(), -CLAIM_NS - 1);
     host.told_ns.assign(hosts.size(), -BEACON_NS);
     for (auto &one : host.owners)
         one = owner_new();
     Simulator::Schedule(NanoSeconds(TICK_NS + 37000 * number), &tick, number);
+    Simulator::Schedule(NanoSeconds(SENDER_NS + 17000 * number), &look, number);
 }
 
 void network(uint32_t count, const std::string &tcp)

@@ -70,6 +70,7 @@ def opened(datagram: bytes, key: bytes = KEY) -> bytes:
 CLAIMS = "uint32_t(void *, int64_t, struct mfs_claim *, uint32_t)"
 OWN_CLAIMS = "uint32_t(void *, struct mfs_agent_port *, int64_t, struct mfs_claim *, uint32_t)"
 LIMIT = "void(void *, uint32_t, uint32_t, int64_t, int64_t)"
+SHARE = "void(void *, uint32_t, uint32_t, int64_t)"
 GUEST = "void(void *, struct mfs_agent_port *, uint32_t, int64_t, uint64_t, uint64_t, int64_t)"
 ANSWERS = "void(void *, uint32_t, uint32_t, int64_t)"
 SEED = "double(void *, struct mfs_agent_port *)"
@@ -99,6 +100,7 @@ class FakeSegment:
     wants: dict[int, FarClaim] = field(default_factory=dict)  # ours, by far port; key for span
     own: dict[int, list[FarClaim]] = field(default_factory=dict)  # of our senders, by our port
     limits: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # level, key, end
+    shares: dict[int, tuple[int, int]] = field(default_factory=dict)  # sharers, end
     guests: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     answers: dict[int, tuple[int, int]] = field(default_factory=dict)  # by far port: level, end
     now_ns: int = 0
@@ -122,6 +124,7 @@ class FakeSegment:
                 lambda _, port, now, rows, room: write_rows(rows, self.own.get(port.number, [])),
             ),
             "limit": (LIMIT, lambda _, *told: self.limit(*told)),
+            "share": (SHARE, lambda _, *told: self.share(*told)),
             "guest": (GUEST, lambda _, port, *told: self.guest(port.number, *told)),
             "answers": (ANSWERS, lambda _, *told: self.answer(*told)),
             "seed_Bps": (SEED, lambda _, port: 0.0),
@@ -189,6 +192,9 @@ class FakeSegment:
             end_ns = self.now_ns + min(for_ns, 20 * MS)  # the lease
             self.limits[far] = (level, self.now_ns + span_ns, end_ns)
 
+    def share(self, far: int, sharers: int, for_ns: int) -> None:
+        self.shares[far] = (sharers, self.now_ns + min(for_ns, HOLD_NS))
+
     def guest(
         self, port: int, level: int, span_ns: int, inflight: int, done: int, now_ns: int
     ) -> None:
@@ -241,6 +247,10 @@ class FakeSegment:
         """Level that is in force."""
         level, end_ns = self.answers.get(far, (NO_LEVEL, 0))
         return level if end_ns > self.now_ns and level != NO_LEVEL else None
+
+    def sharers_now(self, far: int) -> int:
+        sharers, end_ns = self.shares.get(far, (0, 0))
+        return sharers if end_ns > self.now_ns else 0
 
     def want(self, far: int, level: int, span_ns: int, inflight: int = 0, done: int = 0) -> None:
         self.wants[far] = FarClaim(far, level, self.now_ns + span_ns, 1 << 20, inflight, done)

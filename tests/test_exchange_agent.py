@@ -104,6 +104,59 @@ def test_limits__one_alone_is_never_told_any():
     assert not world.hosts[1].segment.limits
 
 
+def test_sharers__are_told_as_long_as_there_are_any():
+    world = meet(4)
+    fars = {number: world.far(number, 0, EGRESS) for number in (1, 2, 3)}
+
+    def sharers() -> list[int]:
+        return [world.hosts[number].segment.sharers_now(far) for number, far in fars.items()]
+
+    world.hosts[1].segment.want(fars[1], 2, 200 * MS)
+    world.run(50)
+    assert sharers()[0] == 0  # alone
+    for number in (2, 3):
+        world.hosts[number].segment.want(fars[number], 2, number * 200 * MS)
+    world.run(20)
+    assert sharers() == [3, 3, 3]  # also where the port runs dry, and all may send
+    assert world.hosts[1].segment.limit_now(fars[1]) is None
+    world.hosts[0].segment.own[OUT] = [FarClaim(NO_FAR, 0, 5 * MS, 1 << 20, 300_000, 0)]
+    world.run(20)
+    assert sharers() == [3, 3, 3]  # the owner's own is in front of them, not among them
+    world.hosts[3].segment.wants.clear()
+    world.run(20)
+    assert sharers()[:2] == [2, 2]
+    world.hosts[0].alive = False
+    world.run(HOLD_NS // MS)
+    assert sharers() == [0, 0, 0]
+
+
+def test_sharers__outlive_lost_datagrams():
+    world = World(3, loss=0.3)
+    world.run(2000)
+    far = contended(world)[1]
+    for _ in range(1000):
+        world.run(1)
+        assert world.hosts[2].segment.sharers_now(far) == 2
+
+
+def test_sharers__alone_they_are_a_beacon_and_nothing_more():
+    world = meet(4)
+    fars = [world.far(number, 0, EGRESS) for number in (1, 2)]
+    third = world.far(3, 0, EGRESS)
+    for number, far in enumerate(fars):
+        world.hosts[number + 1].segment.want(far, 2, 200 * MS)
+    world.run(LOSS_MS + 100)
+    world.sent.clear()
+    for step in range(100):  # a third comes and goes
+        if step % 2:
+            world.hosts[3].segment.wants.clear()
+        else:
+            world.hosts[3].segment.want(third, 2, 10_000 * MS)
+        world.run(10)
+    few = 1000 * MS // BEACON_NS
+    assert len(between(world, 0, 1)) <= few + 2
+
+
 def test_limits__reads_yield_to_the_hosts_own_urgent_puts():
     world = meet(3)
     owner = world.hosts[0].segment

@@ -30,7 +30,12 @@ counts = st.integers(0, MOST_COUNT)
 levels = st.one_of(st.integers(0, MOST_LEVEL), st.just(m.NO_LEVEL))
 claims = st.builds(m.Claim, u32, levels, spans, counts, counts, counts)
 limits = st.builds(
-    m.Limit, u32, levels, spans, st.integers(0, MOST_FOR_NS // 1000).map(lambda us: us * 1000)
+    m.Limit,
+    u32,
+    levels,
+    spans,
+    st.integers(0, MOST_FOR_NS // 1000).map(lambda us: us * 1000),
+    st.integers(0, lib.MFS_MESSAGE_SHARERS_MAX),
 )
 ports = st.builds(m.Port, st.integers(0, 1), st.text("abc0_:.", min_size=1, max_size=31))
 workers = st.builds(m.Worker, u64, u32, u32)

@@ -154,6 +154,8 @@ MFS_API int mfs_sender_open(struct mfs_sender *sender, struct mfs_destination *d
 /* What is worse is held back for now; also from in a look(). */
 MFS_API void mfs_sender_limit(struct mfs_sender *sender, struct mfs_destination *destination,
                               mfs_rank_t limit);
+/* So many hosts share the port at the other end (core/window.h); 0: none is known to. */
+MFS_API void mfs_sender_share(struct mfs_sender *sender, uint32_t sharers);
 /* Nothing of it is queued any more; done() is not called for it any more. */
 MFS_API void mfs_sender_close(struct mfs_sender *sender, struct mfs_destination *destination);
 

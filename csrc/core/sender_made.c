@@ -81,6 +81,14 @@ void mfs_sender_limit(struct mfs_sender *sender, struct mfs_destination *destina
     mfs_destination_limit(&sender->destinations, destination, limit);
 }
 
+void mfs_sender_share(struct mfs_sender *sender, uint32_t sharers)
+{
+    if (sender->window.sharers == sharers)
+        return;
+    mfs_window_state_share(&sender->window, sharers);
+    mfs_sender_patience(sender);
+}
+
 void mfs_sender_close(struct mfs_sender *sender, struct mfs_destination *destination)
 {
     const bool held = destination->inflight_bytes > 0;

@@ -7,7 +7,6 @@
 
 #define MORE_TIMES 4 /* what the port carries in an absence */
 #define FADE_NS 200e6
-#define BESIDE_SHARE 2  /* of what lies in the queue one part in so many may be ours */
 #define BESIDE_DEPTHS                                                                              \
     4 /* at the rates of now and of ever: no more than leaves in so many depth_ns */
 
@@ -82,11 +81,12 @@ uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns)
 }
 
 uint64_t mfs_window_beside(const struct mfs_window_config *config, uint64_t window_bytes,
-                           uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns)
+                           uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns, uint32_t sharers)
 {
     const double both_Bps = (double)rate_Bps + (double)best_Bps;
     const uint64_t most = whole(both_Bps * BESIDE_DEPTHS * (double)config->depth_ns * 1e-9);
-    uint64_t wanted = mfs_bytes_span(delay_ns, best_Bps) / BESIDE_SHARE;
+    const uint64_t parts = sharers > 1 ? (uint64_t)sharers + 1 : 2;
+    uint64_t wanted = mfs_bytes_span(delay_ns, best_Bps) / parts;
 
     if (config->window_bytes)
         return 0;

@@ -39,6 +39,17 @@ MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
 
 /*
+ * SHARED: the port at the other end is shared by so many hosts, as its owner tells them, and all of
+ * their windows lie in its queue. Together they have the floor of one: by it the rate is learned
+ * as long as all of them send, and who is more urgent finds one window in front of him and not one
+ * of each. Two chunks each stay, whatever is told. 0 or 1: nobody else has anything for it.
+ */
+static inline uint64_t mfs_window_shared(uint64_t floor_bytes, uint32_t sharers)
+{
+    return sharers > 1 ? floor_bytes / sharers : floor_bytes;
+}
+
+/*
  * LATE: a sender that found its window full and looks again after gap_ns was away, if that is half
  * of what the window covers or more. It needs more than the window if it is away often (again
  * within four times its absence, so for a quarter of its time; not for a hiccup), and if the port
@@ -71,7 +82,10 @@ MFS_API uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns);
  * lie there, ours among them, and half of that may be ours. On a port that is ours alone this is
  * what is on its way in the time that an empty queue takes; it adds nothing there.
  *
- *   beside = min(best * delay / 2, (rate + best) * 4 * depth) - window, at least 0
+ *   beside = min(best * delay / (sharers + 1), (rate + best) * 4 * depth) - window, at least 0
+ *
+ * Hosts of which we know that they share the port go by the same rule: one part for each, and one
+ * for those of whom nobody knows. Where there are none of these, what all have shrinks to windows.
  *
  * The bound keeps the order where nobody is beside us and the port has become slower (to a tenth:
  * what was handed over has left in 44 times depth_ns, until that best is forgotten). It grows less
@@ -79,7 +93,8 @@ MFS_API uint64_t mfs_window_fade(uint64_t more_bytes, int64_t gap_ns);
  * window.
  */
 MFS_API uint64_t mfs_window_beside(const struct mfs_window_config *config, uint64_t window_bytes,
-                                   uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns);
+                                   uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns,
+                                   uint32_t sharers);
 
 /*
  * The next estimate from the last (0: none yet) and an interval of span_ns > 0 in which the port

@@ -5,7 +5,8 @@
 
 void mfs_window_state_init(struct mfs_window_state *state, const struct mfs_window_config *config)
 {
-    *state = (struct mfs_window_state){.rate_Bps = UINT64_MAX, .config = *config};
+    *state = (struct mfs_window_state){
+        .rate_Bps = UINT64_MAX, .floor_bytes = config->window_min_bytes, .config = *config};
     mfs_window_state_rate(state, 0);
 }
 
@@ -19,6 +20,18 @@ void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps)
     if (state->drain_ns > MFS_DRAIN_MAX_NS)
         state->drain_ns = MFS_DRAIN_MAX_NS;
     state->rate_Bps = rate_Bps;
+}
+
+void mfs_window_state_share(struct mfs_window_state *state, uint32_t sharers)
+{
+    const uint64_t rate_Bps = state->rate_Bps;
+
+    if (sharers > state->sharers)
+        state->beside_bytes = 0; /* it was for fewer, and is worked out again within 20 ms */
+    state->sharers = sharers;
+    state->config.window_min_bytes = mfs_window_shared(state->floor_bytes, sharers);
+    state->rate_Bps = UINT64_MAX;
+    mfs_window_state_rate(state, rate_Bps);
 }
 
 /* It was away for gap_ns, and something did not fit when it went. */
@@ -79,8 +92,8 @@ void mfs_window_state_yield(struct mfs_window_state *state)
 
 void mfs_window_state_beside(struct mfs_window_state *state, uint64_t best_Bps, int64_t delay_ns)
 {
-    state->beside_bytes =
-        mfs_window_beside(&state->config, state->window_bytes, state->rate_Bps, best_Bps, delay_ns);
+    state->beside_bytes = mfs_window_beside(&state->config, state->window_bytes, state->rate_Bps,
+                                            best_Bps, delay_ns, state->sharers);
 }
 
 int64_t mfs_window_state_away(const struct mfs_window_state *state, int64_t now_ns)

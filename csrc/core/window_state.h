@@ -19,6 +19,8 @@ struct mfs_window_state {
                        * known */
     uint64_t more_bytes; /* that the window is larger, since its owner has looked late */
     uint64_t beside_bytes; /* that it is larger, since others are in the network's queue */
+    uint64_t floor_bytes; /* of the window, where nobody shares the port at the other end */
+    uint32_t sharers;     /* hosts that do, as its owner tells; 0: none is known */
     int64_t looked_ns; /* when it looked last */
     int64_t gap_ns; /* how long it had not looked, as of the longest time of late */
     int64_t gap_seen_ns; /* when that ended */
@@ -36,6 +38,8 @@ struct mfs_window_state {
 void mfs_window_state_init(struct mfs_window_state *state, const struct mfs_window_config *config);
 /* The sizes for this rate from here on. */
 void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps);
+/* So many hosts share the port at the other end from here on (SHARED of core/window.h). */
+void mfs_window_state_share(struct mfs_window_state *state, uint32_t sharers);
 /* The owner looks, any number of times when it does. Of its bytes done_bytes have ever left; alone:
  * nobody else has any in flight. */
 void mfs_window_state_look(struct mfs_window_state *state, uint64_t done_bytes, bool alone,

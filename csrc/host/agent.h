@@ -76,6 +76,8 @@ struct mfs_agent_ops {
                            struct mfs_claim *claims, uint32_t room);
     /* mfs_far_limit(). */
     void (*limit)(void *context, uint32_t far, uint32_t level, int64_t span_ns, int64_t for_ns);
+    /* mfs_far_share(). NULL: nobody wants to know. */
+    void (*share)(void *context, uint32_t far, uint32_t sharers, int64_t for_ns);
     /* What others have for one of our own ports. */
     void (*guest)(void *context, const struct mfs_agent_port *port, uint32_t level, int64_t span_ns,
                   uint64_t inflight_bytes, uint64_t done_bytes, int64_t now_ns);

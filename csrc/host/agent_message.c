@@ -141,7 +141,7 @@ static uint8_t *limits_pack(const struct mfs_message *message, uint8_t *at)
 
         at = put8(put32(at, limit->port), (uint8_t)limit->level);
         at = put32(put64(at, (uint64_t)limit->span_ns), (uint32_t)(limit->for_ns / 1000));
-        at = put32(at, 0);
+        at = put32(at, limit->sharers);
     }
     return at;
 }
@@ -240,11 +240,13 @@ static void claim_parse(const uint8_t *at, struct mfs_message_claim *claim)
 static void limit_parse(const uint8_t *at, struct mfs_message_limit *limit)
 {
     const int64_t for_ns = (int64_t)get32(at + 16) * 1000;
+    const uint32_t sharers = get32(at + 20);
 
     limit->port = get32(at);
     limit->level = level_cut(at[4]);
     limit->span_ns = span_cut((int64_t)get64(at + 8));
     limit->for_ns = for_ns < MFS_MESSAGE_FOR_MAX_NS ? for_ns : MFS_MESSAGE_FOR_MAX_NS;
+    limit->sharers = sharers < MFS_MESSAGE_SHARERS_MAX ? sharers : MFS_MESSAGE_SHARERS_MAX;
 }
 
 /* false: it has no name or no direction. */

@@ -31,6 +31,7 @@
 #define MFS_MESSAGE_VERDICTS_MAX 40 /* in one datagram, and as many asks */
 #define MFS_MESSAGE_COUNT_MAX INT64_C(1125899906842624) /* bytes that a claim may name: 2^50 */
 #define MFS_MESSAGE_SPAN_MAX_NS INT64_C(288230376151711744) /* 2^58 */
+#define MFS_MESSAGE_SHARERS_MAX 256 /* hosts that a limit may name */
 #define MFS_MESSAGE_FOR_MAX_NS INT64_C(1000000000) /* that a limit may hold */
 
 /* In clear. The three numbers together are never used twice under one key. */
@@ -60,12 +61,14 @@ struct mfs_message_claim {
     uint64_t waiting_bytes, inflight_bytes, done_bytes;
 };
 
-/* What is worse than this stays with its sender, for so long at most. */
+/* What is worse than this stays with its sender, for so long at most; and so many hosts, the
+ * receiver among them, have something for the port. */
 struct mfs_message_limit {
     uint32_t port;   /* of the sender's */
     uint32_t level;  /* all may go: MFS_FAR_NO_LEVEL */
     int64_t span_ns;
     int64_t for_ns;
+    uint32_t sharers; /* 0: it does not say */
 };
 
 /* What is it that the receiver says of its request? And, the other way, what it says. */

@@ -117,6 +117,13 @@ static void limit(void *context, uint32_t far, uint32_t level, int64_t span_ns, 
     mfs_far_limit(segment->host, far, level, span_ns, for_ns);
 }
 
+static void share(void *context, uint32_t far, uint32_t sharers, int64_t for_ns)
+{
+    const struct mfs_agent_segment *segment = context;
+
+    mfs_far_share(segment->host, far, sharers, for_ns);
+}
+
 static void guest(void *context, const struct mfs_agent_port *port, uint32_t level, int64_t span_ns,
                   uint64_t inflight_bytes, uint64_t done_bytes, int64_t now_ns)
 {
@@ -196,6 +203,7 @@ void mfs_agent_segment_ops(struct mfs_agent_segment *segment, struct mfs_agent_o
                                   .claims = claims,
                                   .own_claims = own_claims,
                                   .limit = limit,
+                                  .share = share,
                                   .guest = guest,
                                   .answers = answers,
                                   .seed_Bps = seed_Bps,

@@ -59,6 +59,15 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static void share_hold(const struct mfs_agent *agent, uint32_t far, uint32_t sharers,
+                       int64_t for_ns)
+{
+    const struct mfs_agent_ops *ops = &agent->setup.ops;
+
+    if (ops->share)
+        ops->share(ops->context, far, sharers, for_ns);
+}
+
 /* What its ports let us send; a limit that it does not name any more is none. */
 static void limits_hold(struct mfs_agent *agent, struct mfs_agent_peer *peer,
                         const struct mfs_message *body, int64_t waited_ns)
@@ -68,8 +77,10 @@ static void limits_hold(struct mfs_agent *agent, struct mfs_agent_peer *peer,
     for (uint32_t i = 0; i < peer->they.limit_count; i++) {
         const uint32_t far = far_of(peer, peer->they.limits[i].port);
 
-        if (far != MFS_FAR_NONE && !limit_named(body, peer->they.limits[i].port))
-            ops->limit(ops->context, far, MFS_FAR_NO_LEVEL, 0, 0);
+        if (far == MFS_FAR_NONE || limit_named(body, peer->they.limits[i].port))
+            continue;
+        ops->limit(ops->context, far, MFS_FAR_NO_LEVEL, 0, 0);
+        share_hold(agent, far, 0, 0);
     }
     for (uint32_t i = 0; i < body->limit_count; i++) {
         const struct mfs_message_limit *limit = &body->limits[i];
@@ -79,6 +90,7 @@ static void limits_hold(struct mfs_agent *agent, struct mfs_agent_peer *peer,
             continue;
         ops->limit(ops->context, far, limit->level, limit->span_ns - waited_ns,
                    least(limit->for_ns, MFS_AGENT_HOLD_NS) - waited_ns);
+        share_hold(agent, far, limit->sharers, least(limit->for_ns, MFS_AGENT_HOLD_NS));
         agent->counts.limits_held++;
     }
 }

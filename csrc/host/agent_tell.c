@@ -173,7 +173,8 @@ static void port_judge(struct mfs_agent *agent, struct mfs_agent_owned *owned, i
     struct mfs_owner_member members[MFS_OWNER_MEMBERS_MAX];
     const uint32_t others = others_of(agent, owned->port.number, members, now_ns);
     const uint64_t spent = owned->owner.spent_times;
-    struct mfs_message_limit limit = {.port = owned->port.number, .for_ns = MFS_AGENT_HOLD_NS};
+    struct mfs_message_limit limit = {
+        .port = owned->port.number, .for_ns = MFS_AGENT_HOLD_NS, .sharers = others};
     uint32_t count = others;
     mfs_rank_t rank;
 
@@ -192,7 +193,7 @@ static void port_judge(struct mfs_agent *agent, struct mfs_agent_owned *owned, i
     guest_tell(agent, owned, members, others, now_ns);
     if (owned->port.direction == MFS_EGRESS)
         mfs_agent_answers_see(agent, members, others);
-    if (rank == MFS_RANK_NONE)
+    if (rank == MFS_RANK_NONE && others < 2)
         return;
     span_of(rank, now_ns, &limit.level, &limit.span_ns);
     for (uint32_t i = 0; i < others; i++)
@@ -237,6 +238,46 @@ static bool held_by_both(const struct mfs_agent_peer *peer, const struct mfs_mes
            rank > mfs_exchange_rank(now->level, now->span_ns, now_ns);
 }
 
+static const struct mfs_message_limit *limit_on(const struct mfs_agent_said *said, uint32_t number)
+{
+    for (uint32_t i = 0; i < said->limit_count; i++) {
+        if (said->limits[i].port == number)
+            return &said->limits[i];
+    }
+    return NULL;
+}
+
+static bool limits_any(const struct mfs_agent_said *said)
+{
+    for (uint32_t i = 0; i < said->limit_count; i++) {
+        if (said->limits[i].level < MFS_FAR_NO_LEVEL)
+            return true;
+    }
+    return false;
+}
+
+/* How many share a port can wait for the beacon; which ranks may go there cannot. */
+static bool limits_differ(const struct mfs_agent_peer *peer, int64_t now_ns)
+{
+    const struct mfs_agent_said *now = &peer->now, *told = &peer->told;
+
+    for (uint32_t i = 0; i < told->limit_count; i++) {
+        if (told->limits[i].level < MFS_FAR_NO_LEVEL && !limit_on(now, told->limits[i].port))
+            return true;
+    }
+    for (uint32_t i = 0; i < now->limit_count; i++) {
+        const struct mfs_message_limit none = {.level = MFS_FAR_NO_LEVEL};
+        const struct mfs_message_limit *one = &now->limits[i], *was = limit_on(told, one->port);
+
+        if (!was)
+            was = &none;
+        if (moved(one->level, one->span_ns, was->level, was->span_ns, now_ns - peer->told_ns) &&
+            !held_by_both(peer, was, one, now_ns))
+            return true;
+    }
+    return false;
+}
+
 /* Has anything left, or come, that the owner of a port should know of? */
 static bool bytes_differ(const struct mfs_agent_said *now, const struct mfs_agent_said *told)
 {
@@ -254,9 +295,9 @@ static bool differ(const struct mfs_agent_peer *peer, int64_t now_ns)
     const int64_t age_ns = now_ns - peer->told_ns;
     const struct mfs_agent_said *now = &peer->now, *told = &peer->told;
 
-    if (told->claim_count != now->claim_count || told->limit_count != now->limit_count)
+    if (told->claim_count != now->claim_count)
         return true;
-    if (peer->they.limit_count > 0 && age_ns >= FRESH_NS && bytes_differ(now, told))
+    if (age_ns >= FRESH_NS && limits_any(&peer->they) && bytes_differ(now, told))
         return true;
     for (uint32_t i = 0; i < now->claim_count; i++) {
         const struct mfs_message_claim *one = &now->claims[i], *was = &told->claims[i];
@@ -264,15 +305,7 @@ static bool differ(const struct mfs_agent_peer *peer, int64_t now_ns)
         if (one->port != was->port || claim_moved(one, was, age_ns))
             return true;
     }
-    for (uint32_t i = 0; i < now->limit_count; i++) {
-        const struct mfs_message_limit *one = &now->limits[i], *was = &told->limits[i];
-
-        if (one->port != was->port ||
-            (moved(one->level, one->span_ns, was->level, was->span_ns, age_ns) &&
-             !held_by_both(peer, was, one, now_ns)))
-            return true;
-    }
-    return false;
+    return limits_differ(peer, now_ns);
 }
 
 static bool said_anything(const struct mfs_agent_said *said)

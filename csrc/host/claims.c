@@ -11,6 +11,7 @@
 #define EVERY_NS INT64_C(500000)
 #define ALONE_NS INT64_C(100000000) /* without an agent */
 #define DESTINATION_NS INT64_C(10000) /* to look at one takes less than a hundredth of that */
+#define NOBODY UINT32_MAX /* no far port is in use */
 #define FLOWS_MAX 64u /* of a destination whose bytes are added up */
 
 /* --- rows --- */
@@ -143,6 +144,23 @@ static void destination_tell(struct mfs_claims *claims, struct mfs_host *host, u
     mfs_sender_limit(sender, to, limit);
 }
 
+/*
+ * The window is of the sender's port and not of one far port: it is as large as the one needs that
+ * it shares with the fewest.
+ */
+static void sharers_see(struct mfs_claims *claims, const struct mfs_far_tables *far,
+                        const struct mfs_destination *to, int64_t now_ns)
+{
+    uint32_t sharers = 0;
+
+    if (to->inflight_bytes == 0 && best_of(&to->voq) == MFS_RANK_NONE)
+        return;
+    if (to->end.peer != 0 && to->end.port != MFS_FAR_NONE)
+        sharers = mfs_far_sharers_now(far, to->end.port, now_ns);
+    if (sharers < claims->sharers)
+        claims->sharers = sharers;
+}
+
 /* --- what has left --- */
 
 /*
@@ -194,6 +212,7 @@ static void all_let_go(struct mfs_claims *claims, struct mfs_host *host, struct 
         if (sender->queue->voqs[i])
             mfs_sender_limit(sender, mfs_destination_of(sender->queue->voqs[i]), MFS_RANK_NONE);
     }
+    mfs_sender_share(sender, 0);
     mfs_claims_close(claims, host);
 }
 
@@ -248,11 +267,17 @@ int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
         own->waiting_bytes = own->inflight_bytes = 0;
         own->used = false;
     }
+    claims->sharers = NOBODY;
     for (uint32_t i = 0; i < queue->voqs_count; i++) {
-        if (queue->voqs[i])
-            destination_tell(claims, host, direction, sender, mfs_destination_of(queue->voqs[i]),
-                             lease_ns, now_ns);
+        struct mfs_destination *to = queue->voqs[i] ? mfs_destination_of(queue->voqs[i]) : NULL;
+
+        if (!to)
+            continue;
+        destination_tell(claims, host, direction, sender, to, lease_ns, now_ns);
+        sharers_see(claims, &host->segment->far, to, now_ns);
     }
+    if (claims->sharers != NOBODY)
+        mfs_sender_share(sender, claims->sharers);
     done_share(claims, sender);
     own_port_tell(claims, host, index, sender);
     claims->sender = index * MFS_SENDERS_MAX + (uint32_t)(cell - port->senders);

@@ -27,6 +27,7 @@ struct mfs_claims {
     uint64_t done_bytes; /* of the sender, when it told last */
     uint64_t held_bytes; /* in flight at its destinations then */
     uint32_t sender; /* its number, as it stands in the rows */
+    uint32_t sharers; /* of the far port that the fewest hosts share, of those in use; NOBODY */
     bool active; /* limits may be set, and rows taken */
 };
 

@@ -29,6 +29,7 @@ static void port_clear(struct mfs_far_port_cell *cell)
 {
     mfs_publish(&cell->until_ns, 0);
     mfs_publish(&cell->answers_until_ns, 0);
+    mfs_publish(&cell->shared_until_ns, 0);
     mfs_publish(&cell->key, 0);
 }
 
@@ -246,6 +247,7 @@ int mfs_far_port(struct mfs_host *host, uint64_t key, const char *name, uint32_t
     } else if (cell) {
         mfs_set(&cell->until_ns, 0);
         mfs_set(&cell->answers_until_ns, 0);
+        mfs_set(&cell->shared_until_ns, 0);
         words_write(cell->name, MFS_FAR_NAME_WORDS, clean);
         mfs_publish(&cell->key, key);
         mfs_bump(&far->version, 1);
@@ -376,6 +378,27 @@ void mfs_far_limit(struct mfs_host *host, uint32_t port, uint32_t level, int64_t
     }
     mfs_set(&cell->limit, limit);
     mfs_publish(&cell->until_ns, now_ns + cut(for_ns, mfs_config_get()->lease));
+}
+
+void mfs_far_share(struct mfs_host *host, uint32_t port, uint32_t sharers, int64_t for_ns)
+{
+    struct mfs_far_port_cell *cell;
+
+    if (!mfs_far_port_known(&host->segment->far, port))
+        return;
+    cell = &host->segment->far.ports[port];
+    mfs_set(&cell->sharers, sharers);
+    mfs_publish(&cell->shared_until_ns,
+                sharers > 0 ? mfs_now_ns() + cut(for_ns, MFS_FAR_SHARED_MAX_NS) : 0);
+}
+
+uint32_t mfs_far_sharers_now(const struct mfs_far_tables *far, uint32_t port, int64_t now_ns)
+{
+    if (!mfs_far_port_known(far, port) ||
+        mfs_moment_come(mfs_see(&far->ports[port].shared_until_ns), now_ns,
+                        2 * MFS_FAR_SHARED_MAX_NS))
+        return 0;
+    return mfs_at_most(mfs_get(&far->ports[port].sharers), MFS_FAR_SHARERS_MAX);
 }
 
 /* The agent's clock is read after the sender's at times, so an end may be a lease and a little

@@ -31,6 +31,8 @@
 #define MFS_FAR_NAME_MAX 63
 #define MFS_FAR_NONE 4294967295u /* no far port */
 #define MFS_FAR_NO_LEVEL 64u /* nothing waits; no limit */
+#define MFS_FAR_SHARED_MAX_NS INT64_C(50000000)
+#define MFS_FAR_SHARERS_MAX 256u /* hosts that share a port, as far as anybody is believed */
 
 /* A UCX worker of this host that is there, as its process has entered it. */
 struct mfs_far_own {
@@ -86,6 +88,9 @@ MFS_API void mfs_far_limit(struct mfs_host *host, uint32_t far, uint32_t level, 
 /* What its host reads of us is of this level, for so long, and for the lease at most.
  * MFS_FAR_NO_LEVEL: nothing is said any more. */
 MFS_API void mfs_far_answers(struct mfs_host *host, uint32_t far, uint32_t level, int64_t for_ns);
+/* For so long, and for MFS_FAR_SHARED_MAX_NS at most: so many hosts, this one among them, have
+ * something for that port. 0: it is not known any more. */
+MFS_API void mfs_far_share(struct mfs_host *host, uint32_t far, uint32_t sharers, int64_t for_ns);
 /* What our own senders want of a port of this host, one row a sender, without guests: also what
  * waits for destinations that are slow, perhaps because others fill this port, but not for those
  * that take no bytes, nor what a limit holds back. */

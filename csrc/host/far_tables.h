@@ -44,6 +44,8 @@ struct mfs_far_port_cell {
     _Atomic int64_t until_ns;          /* the limit ends */
     _Atomic uint32_t answers;          /* level of what is read by it and leaves by us */
     _Atomic int64_t answers_until_ns;
+    _Atomic int64_t shared_until_ns;   /* what is told of sharers ends */
+    _Atomic uint32_t sharers;          /* hosts that have something for it */
     _Atomic uint64_t name[MFS_FAR_NAME_WORDS];
 };
 
@@ -85,6 +87,8 @@ mfs_rank_t mfs_far_limit_now(const struct mfs_far_tables *far, uint32_t port, in
                              int64_t now_ns);
 /* The level of answers to reads that enter by this port; MFS_FAR_NO_LEVEL: nobody says. */
 uint32_t mfs_far_answers_now(const struct mfs_far_tables *far, uint32_t port, int64_t now_ns);
+/* How many hosts have something for it now, as far as its owner has told; 0: it has not. */
+uint32_t mfs_far_sharers_now(const struct mfs_far_tables *far, uint32_t port, int64_t now_ns);
 /* The port's name; false: there is none of that index. */
 bool mfs_far_name(const struct mfs_far_tables *far, uint32_t port, char name[MFS_FAR_NAME_MAX + 1]);
 bool mfs_far_port_known(const struct mfs_far_tables *far, uint32_t port);

@@ -58,12 +58,14 @@ class Claim(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What is worse than this stays with its sender, for so long at most. NO_LEVEL: all may go."""
+    """What is worse than this stays with its sender, for so long at most. NO_LEVEL: all may go.
+    And so many hosts have something for the port."""
 
     port: int  # of the sender's
     level: int
     span_ns: int
     for_ns: int
+    sharers: int = 0  # it does not say
 
 
 class Verdict(NamedTuple):
@@ -120,7 +122,7 @@ def claims_of(said: Any) -> list[Claim]:
 
 def limits_of(said: Any) -> list[Limit]:
     return [
-        Limit(one.port, one.level, one.span_ns, one.for_ns)
+        Limit(one.port, one.level, one.span_ns, one.for_ns, one.sharers)
         for one in said.limits[0 : said.limit_count]
     ]
 

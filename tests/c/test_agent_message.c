@@ -32,7 +32,7 @@ static void body__with_all_that_a_host_may_say(void)
     in.claim_count = in.limit_count = MFS_MESSAGE_PORTS_MAX;
     for (uint32_t i = 0; i < MFS_MESSAGE_PORTS_MAX; i++) {
         in.claims[i] = (struct mfs_message_claim){i, i, -(int64_t)i, i, i + 1, i + 2};
-        in.limits[i] = (struct mfs_message_limit){i, i, (int64_t)i << 40, i * 1000};
+        in.limits[i] = (struct mfs_message_limit){i, i, (int64_t)i << 40, i * 1000, i};
     }
     size = mfs_message_pack(&in, data, sizeof(data));
     CHECK(size > 0);
@@ -134,7 +134,8 @@ static void parse__numbers_are_brought_into_their_bounds(void)
     in = (struct mfs_message){.claim_count = 2, .limit_count = 1};
     in.claims[0] = (struct mfs_message_claim){1, 33, INT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
     in.claims[1] = (struct mfs_message_claim){1, 255, INT64_MIN, 1, 2, 3};
-    in.limits[0] = (struct mfs_message_limit){1, 32, INT64_MIN, INT64_C(4000000000) * 1000};
+    in.limits[0] =
+        (struct mfs_message_limit){1, 32, INT64_MIN, INT64_C(4000000000) * 1000, UINT32_MAX};
     size = mfs_message_pack(&in, data, sizeof(data));
     CHECK_EQ(mfs_message_parse(data, (size_t)size, &out, &why), 0);
     CHECK_EQ(out.claims[0].level, MFS_FAR_NO_LEVEL);
@@ -143,6 +144,7 @@ static void parse__numbers_are_brought_into_their_bounds(void)
     CHECK_EQ(out.claims[1].span_ns, -MFS_MESSAGE_SPAN_MAX_NS);
     CHECK_EQ(out.limits[0].level, 32);
     CHECK_EQ(out.limits[0].for_ns, MFS_MESSAGE_FOR_MAX_NS);
+    CHECK_EQ(out.limits[0].sharers, MFS_MESSAGE_SHARERS_MAX);
 }
 
 int main(int argc, char **argv)

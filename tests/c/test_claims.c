@@ -397,6 +397,42 @@ static void limit__of_a_destination_that_is_closed(void)
     tear_down();
 }
 
+/* By how many it sends, so much later. */
+static uint32_t sharers_in(int64_t span_ns)
+{
+    rival_waits(&one, LATER, 4000, now_ns);
+    CHECK_EQ(next_in(span_ns), 0);
+    rival_done(&one, 4000, now_ns);
+    return one.sender->window.sharers;
+}
+
+/* By the port that the fewest share, of those that something is for; as long as it is told. */
+static void share__as_large_a_window_as_one_of_the_ports_needs(void)
+{
+    const struct mfs_tag tag = rival_tag(mfs_rank_make(3, 1), MFS_TAGGED);
+    struct mfs_op op = {.length = 3000};
+
+    set_up();
+    mfs_far_share(host, port, 3, MFS_FAR_SHARED_MAX_NS);
+    CHECK_EQ(sharers_in(0), 3);
+    CHECK_EQ(mfs_sender_push(one.sender, &op, &other, &tag, now_ns), 0); /* nobody shares that */
+    CHECK_EQ(sharers_in(MS), 0);
+    CHECK_EQ(mfs_sender_remove(one.sender, &op, now_ns), 0);
+    CHECK_EQ(sharers_in(MS), 3);
+    CHECK_EQ(sharers_in(MFS_FAR_SHARED_MAX_NS), 0); /* its owner is silent */
+    tear_down();
+}
+
+static void share__ends_with_the_agent(void)
+{
+    set_up();
+    mfs_far_share(host, port, 3, MFS_FAR_SHARED_MAX_NS);
+    CHECK_EQ(sharers_in(0), 3);
+    mfs_far_depart(host);
+    CHECK_EQ(sharers_in(MS), 0);
+    tear_down();
+}
+
 static const struct test tests[] = {
     TEST(tell__what_waits_and_is_in_flight),
     TEST(tell__what_has_been_sent_since),
@@ -414,5 +450,7 @@ static const struct test tests[] = {
     TEST(limit__also_of_what_would_go_at_once),
     TEST(limit__is_none_where_keys_are_sizes),
     TEST(limit__of_a_destination_that_is_closed),
+    TEST(share__as_large_a_window_as_one_of_the_ports_needs),
+    TEST(share__ends_with_the_agent),
 };
 TEST_MAIN(tests)

@@ -340,6 +340,27 @@ static void answers__end_a_lease_later_at_most(void)
     mfs_host_close(host);
 }
 
+static void share__ends_by_itself(void)
+{
+    struct mfs_host *host = host_private();
+    const uint32_t port = port_of(host, 1);
+    const int64_t now_ns = mfs_now_ns();
+
+    CHECK_EQ(mfs_far_sharers_now(tables(host), port, now_ns), 0);
+    mfs_far_share(host, port, 3, 30 * MS);
+    CHECK_EQ(mfs_far_sharers_now(tables(host), port, mfs_now_ns()), 3);
+    CHECK_EQ(mfs_far_sharers_now(tables(host), port, mfs_now_ns() + 30 * MS), 0);
+    mfs_far_share(host, port, UINT32_MAX, INT64_MAX);
+    CHECK_EQ(mfs_far_sharers_now(tables(host), port, now_ns), MFS_FAR_SHARERS_MAX);
+    CHECK_EQ(mfs_far_sharers_now(tables(host), port, mfs_now_ns() + MFS_FAR_SHARED_MAX_NS), 0);
+    mfs_far_share(host, port, 0, 30 * MS);
+    CHECK_EQ(mfs_far_sharers_now(tables(host), port, now_ns), 0);
+    mfs_far_share(host, 77, 3, 30 * MS); /* not known */
+    CHECK_EQ(mfs_far_sharers_now(tables(host), 77, now_ns), 0);
+    CHECK_EQ(mfs_far_sharers_now(tables(host), MFS_FAR_NONE, now_ns), 0);
+    mfs_host_close(host);
+}
+
 /* --- rubbish --- */
 
 static void fill(void *at, size_t size, uint64_t *random)
@@ -385,6 +406,7 @@ static void rubbish__in_every_word(void)
         }
         for (uint32_t i = 0; i < 300; i++) {
             (void)mfs_far_limit_now(tables(host), i, LEASE, now_ns);
+            CHECK(mfs_far_sharers_now(tables(host), i, now_ns) <= MFS_FAR_SHARERS_MAX);
             port = mfs_far_find(tables(host), i, i % 2 ? MFS_EGRESS : MFS_INGRESS);
             CHECK(port < MFS_FAR_PORTS_MAX || port == MFS_FAR_NONE);
         }
@@ -414,6 +436,7 @@ static const struct test tests[] = {
     TEST(address__as_text_and_as_a_sockets),
     TEST(limit__ends_a_lease_later_at_most),
     TEST(answers__end_a_lease_later_at_most),
+    TEST(share__ends_by_itself),
     TEST(rubbish__in_every_word),
 };
 TEST_MAIN(tests)

@@ -56,25 +56,30 @@ static void beside__by_the_formula(void)
         uint64_t rate_Bps, best_Bps;
         int64_t delay_ns;
         uint64_t beside;
+        uint32_t sharers;
     } rows[] = {
-        {125000000, 125000000, 2 * MS, 0}, /* 250 kB that leave in 2 ms: nobody else's */
-        {125000000, 125000000, 4 * MS, 0}, /* 2 ms of it are the way's: 250 kB cover them */
-        {20000000, 125000000, 12 * MS, 750000 - 131072}, /* of 1.5 MB the half */
-        {20000000, 125000000, 100 * MS, 1160000 - 131072}, /* no more than 145 MB/s in 8 ms */
-        {125000000, 0, 12 * MS, 0}, /* nothing was measured yet */
-        {125000000, 125000000, 0, 0},
-        {125000000, 125000000, -MS, 0},
+        {125000000, 125000000, 2 * MS, 0, 0}, /* 250 kB that leave in 2 ms: nobody else's */
+        {125000000, 125000000, 4 * MS, 0, 0}, /* 2 ms of it are the way's: 250 kB cover them */
+        {20000000, 125000000, 12 * MS, 750000 - 131072, 0}, /* of 1.5 MB the half */
+        {20000000, 125000000, 12 * MS, 750000 - 131072, 1},
+        {20000000, 125000000, 12 * MS, 375000 - 131072, 3}, /* three that share it, and others */
+        {20000000, 125000000, 12 * MS, 0, UINT32_MAX},
+        {20000000, 125000000, 100 * MS, 1160000 - 131072, 0}, /* no more than 145 MB/s in 8 ms */
+        {125000000, 0, 12 * MS, 0, 0}, /* nothing was measured yet */
+        {125000000, 125000000, 0, 0, 0},
+        {125000000, 125000000, -MS, 0, 0},
     };
     struct mfs_window_config config;
 
     mfs_window_config_init(&config);
     for (size_t i = 0; i < COUNT(rows); i++)
         CHECK_EQ_AT(mfs_window_beside(&config, mfs_window_bytes(&config, rows[i].rate_Bps),
-                                      rows[i].rate_Bps, rows[i].best_Bps, rows[i].delay_ns),
+                                      rows[i].rate_Bps, rows[i].best_Bps, rows[i].delay_ns,
+                                      rows[i].sharers),
                     rows[i].beside, i);
-    CHECK(mfs_window_beside(&config, 1000, UINT64_MAX, UINT64_MAX, INT64_MAX) > 1 << 30);
+    CHECK(mfs_window_beside(&config, 1000, UINT64_MAX, UINT64_MAX, INT64_MAX, 0) > 1 << 30);
     config.window_bytes = 100000; /* chosen by hand */
-    CHECK_EQ(mfs_window_beside(&config, 100000, 20000000, 125000000, 12 * MS), 0);
+    CHECK_EQ(mfs_window_beside(&config, 100000, 20000000, 125000000, 12 * MS, 0), 0);
 }
 
 static void bytes__by_the_formula(void)

@@ -199,12 +199,39 @@ static void late__falls_when_somebody_urgent_comes(void)
     rival_destroy(&rival);
 }
 
+/* Reads whose rate is learned: several hosts have the floor of one between them. */
+static void shared__two_chunks_stay_whatever_is_told(void)
+{
+    struct mfs_window_config config;
+    struct mfs_window_state state;
+
+    mfs_window_config_init(&config);
+    config.window_min_bytes = 512 * KB;
+    mfs_window_state_init(&state, &config);
+    mfs_window_state_rate(&state, 40 * MB);
+    CHECK_EQ(state.window_bytes, 512 * KB);
+    mfs_window_state_share(&state, 1);
+    CHECK_EQ(state.window_bytes, 512 * KB);
+    mfs_window_state_beside(&state, 125 * MB, 12 * MS);
+    CHECK_EQ(mfs_window_state_added(&state), 750 * KB - 512 * KB);
+    mfs_window_state_share(&state, 3);
+    CHECK_EQ(state.window_bytes, 512 * KB / 3);
+    CHECK_EQ(mfs_window_state_added(&state), 0);
+    mfs_window_state_share(&state, UINT32_MAX);
+    CHECK_EQ(state.window_bytes, 2 * 65536);
+    mfs_window_state_rate(&state, 1250 * MB); /* what is learned counts, too */
+    CHECK_EQ(state.window_bytes, 2500 * KB);
+    mfs_window_state_rate(&state, 40 * MB);
+    mfs_window_state_share(&state, 0);
+    CHECK_EQ(state.window_bytes, 512 * KB);
+}
+
 static const struct test tests[] = {
     TEST(late__the_port_does_not_stand_idle),        TEST(late__not_who_looks_in_time),
     TEST(late__not_who_is_late_now_and_then),        TEST(late__the_destination_is_not_slow),
     TEST(late__what_is_over_is_told_a_moment_later), TEST(late__what_is_over_is_told_in_parts),
     TEST(late__no_more_than_four_absences),          TEST(late__not_who_left_enough),
-    TEST(late__falls_when_somebody_urgent_comes),
+    TEST(late__falls_when_somebody_urgent_comes),    TEST(shared__two_chunks_stay_whatever_is_told),
 };
 
 TEST_MAIN(tests)
