@@ -81,7 +81,7 @@ void mfs_sender_limit(struct mfs_sender *sender, struct mfs_destination *destina
     mfs_destination_limit(&sender->destinations, destination, limit);
 }
 
-void mfs_sender_share(struct mfs_sender *sender, uint32_t sharers)
+__attribute__((noinline, cold)) void mfs_sender_share(struct mfs_sender *sender, uint32_t sharers)
 {
     if (sender->window.sharers == sharers)
         return;

@@ -22,7 +22,8 @@ void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps)
     state->rate_Bps = rate_Bps;
 }
 
-void mfs_window_state_share(struct mfs_window_state *state, uint32_t sharers)
+__attribute__((noinline, cold)) void mfs_window_state_share(struct mfs_window_state *state,
+                                                            uint32_t sharers)
 {
     const uint64_t rate_Bps = state->rate_Bps;
 
