@@ -61,12 +61,13 @@ static uint32_t claims(void *context, int64_t now_ns, struct mfs_claim *rows, ui
     (void)context, (void)now_ns;
     NEED(room >= 4);
     for (uint32_t i = 0; i < count; i++)
-        rows[i] = (struct mfs_claim){(uint32_t)input_below(claimed, 12),
-                                     (uint32_t)input_below(claimed, 33),
-                                     span(),
-                                     input_limit(claimed),
-                                     input_limit(claimed),
-                                     input_limit(claimed)};
+        rows[i] = (struct mfs_claim){.far = (uint32_t)input_below(claimed, 12),
+                                     .level = (uint32_t)input_below(claimed, 33),
+                                     .span_ns = span(),
+                                     .waiting_bytes = input_limit(claimed),
+                                     .inflight_bytes = input_limit(claimed),
+                                     .done_bytes = input_limit(claimed),
+                                     .under_way = (uint32_t)input_below(claimed, 33)};
     return count;
 }
 
@@ -80,6 +81,21 @@ static uint32_t own_claims(void *context, const struct mfs_agent_port *port, int
 static void limit(void *context, uint32_t far, uint32_t level, int64_t span_ns, int64_t for_ns)
 {
     (void)context, (void)span_ns;
+    NEED(far < FARS && known[far]);
+    NEED(level <= MFS_LEVELS_MAX || level == MFS_FAR_NO_LEVEL);
+    NEED(for_ns >= 0 && for_ns <= 50000000);
+}
+
+static void share(void *context, uint32_t far, uint32_t sharers, int64_t for_ns)
+{
+    (void)context, (void)sharers;
+    NEED(far < FARS && known[far]);
+    NEED(for_ns >= 0 && for_ns <= 50000000);
+}
+
+static void answers(void *context, uint32_t far, uint32_t level, int64_t for_ns)
+{
+    (void)context;
     NEED(far < FARS && known[far]);
     NEED(level <= MFS_LEVELS_MAX || level == MFS_FAR_NO_LEVEL);
     NEED(for_ns >= 0 && for_ns <= 50000000);
@@ -212,8 +228,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .boot = BOOT,
         .close = close_fake,
         .open = open_fake,
-        .ops = {NULL, attend, claims, own_claims, limit, guest, seed_Bps, follows, version, version,
-                own_verdict, verdict},
+        .ops = {.attend = attend,
+                .claims = claims,
+                .own_claims = own_claims,
+                .limit = limit,
+                .share = share,
+                .guest = guest,
+                .answers = answers,
+                .seed_Bps = seed_Bps,
+                .follows = follows,
+                .follows_version = version,
+                .requests_version = version,
+                .own_verdict = own_verdict,
+                .verdict = verdict},
     };
     struct input input = {data, size};
     struct mfs_message raw;
