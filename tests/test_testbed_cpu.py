@@ -31,3 +31,16 @@ def test_usage(
     after = [one + plus for one, plus in zip(BEGIN, more, strict=True)]
     stat.write_text("cpu  " + " ".join(map(str, after)) + " 0 0\ncpu0 1 2 3\n")
     assert usage.end() == pytest.approx(busy)
+
+
+@pytest.mark.parametrize(
+    ("late", "busy", "most_late", "bound"),
+    [
+        (0.02, 0.5, 0.05, False),
+        (0.02, 0.5, 0.01, True),
+        (0.06, 0.5, 0.05, True),
+        (0.0, 0.95, 0.05, True),
+    ],
+)
+def test_is_bound(late: float, busy: float, most_late: float, bound: bool) -> None:
+    assert cpu.is_bound(late, busy, most_late) is bound

@@ -193,6 +193,7 @@ def make(point: Point, scale: Scale) -> Modelled:
         classes=scale.classes,
         chunk_bytes=scale.chunk_bytes,
         window_bytes=scale.window_bytes,
+        most_late=0.01,
         time_scale=scale.time,
         idle_s=1e-4 * scale.time,
     )

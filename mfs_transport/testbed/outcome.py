@@ -115,7 +115,7 @@ def outcome(
         cpu_busy=busy,
         cpu_own=used_s / seconds,
         late=late,
-        cpu_bound=cpu.is_bound(late, busy),
+        cpu_bound=cpu.is_bound(late, busy, setting.most_late),
         units=[router.routes[job.index].unit for job in jobs],
         collectives=len(times),
         sent_bytes={name: answer["sent"] for name, answer in answers.items()},

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .cpu import MOST_LATE
+
 TCP_SHARE = 0.95  # of a link, that headers of TCP leave for data
 STAGE2 = ("nixl", "nccl")
 WAYS = ("pull", "push")
@@ -55,6 +57,8 @@ class Setting:
     chunk_bytes: int = 16384
     """Least chunk of a port. As it ships it is 64 KiB, which takes 2.6 ms on so slow a link: a hook
     of the tests makes it smaller."""
+    most_late: float = MOST_LATE
+    """Hosts that look up later than this from computing, as a share of it, had too few cores."""
     window_bytes: int = 0
     """What a port may have in flight; 0: as it ships, by its rate."""
     time_scale: float = 10.0
