@@ -69,6 +69,7 @@ VARIANTS = (OFF, LOCAL, "exchange", "killed", "gone")  # B is there no more afte
 FILLED_S = 2.0
 IDLE_REST_S = 0.01  # of servers that wait for KV of some hundred milliseconds
 LEASE_S = 900  # the prefill server keeps what nobody has pulled yet
+MOST_LATE = 0.01  # of naps
 FRAME_BYTES = 400  # of an agent's datagram on the wire, as in bench/hosts.py
 
 
@@ -232,7 +233,7 @@ def measure(
         "late": late,
         "servers_cores": used_s / span_s,
         "ran_out": under_way.ran_out_s < ended_s,
-        "cpu_bound": cpu.is_bound(late, busy),
+        "cpu_bound": cpu.is_bound(late, busy, MOST_LATE),
         "answers": len(under_way.pulls),
         "wrong": under_way.wrong(expected),
         "lost": under_way.lost(),

@@ -60,8 +60,8 @@ class Setting:
     most_late: float = MOST_LATE
     """Hosts that look up later than this from computing, as a share of it, had too few cores."""
     window_bytes: int = 131072
-    """What a port may have in flight; 0: as it ships, by its rate. What leaves in 2 ms, 48 KiB, runs
-    dry here before a process that looks around has acknowledged it."""
+    """What a port may have in flight; 0: as it ships, by its rate. What leaves in 2 ms is 48 KiB,
+    which have left here before a process that looks around has acknowledged them."""
     time_scale: float = 10.0
     """So many times slower than in the cluster time runs here."""
     idle_s: float = 0.0003
