@@ -6,6 +6,8 @@
  */
 #include "core/destination.h"
 
+#define BURST_PART 4 /* of the silence before it: longer is no burst */
+
 typedef struct mfs_destination destination_t;
 
 static void append(struct mfs_destinations *all, destination_t *at)
@@ -98,6 +100,7 @@ void mfs_destination_begin(struct mfs_destinations *all, destination_t *at, uint
 {
     at->mark_bytes = at->mark_total = bytes;
     at->mark_ns = at->moved_ns = now_ns;
+    at->silent_ns = 0;
     append(all, at);
     all->busy++;
     if (at->state == MFS_DESTINATION_SLOW)
@@ -152,6 +155,26 @@ static void note_delay(struct mfs_destinations *all, destination_t *at,
         all->news |= MFS_NEWS_DELAY;
 }
 
+/*
+ * The mark was reached, by these bytes. It was set when the first of what was in flight had left,
+ * and the mark before it tells how long that was waited for; or all of it is told at once, more
+ * than the mark stands for. One chunk alone says nothing: as long as that the port may have had it.
+ */
+static void note_burst(struct mfs_destinations *all, const destination_t *at, uint64_t bytes,
+                       const struct mfs_patience *patience, int64_t now_ns)
+{
+    const int64_t took_ns = now_ns - at->mark_ns;
+    const bool once = bytes > at->mark_total;
+    const int64_t silent_ns = (once ? took_ns : at->silent_ns) - patience->gap_ns;
+    const int64_t span_ns = once ? 0 : took_ns;
+
+    if (at->mark_ns == 0 || now_ns == 0 || at->voq.operations == 0 || silent_ns <= 0 ||
+        span_ns > silent_ns / BURST_PART)
+        return;
+    all->burst = (struct mfs_burst){silent_ns, span_ns, once ? bytes : at->mark_total};
+    all->news |= MFS_NEWS_BURST;
+}
+
 void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint64_t bytes,
                            const struct mfs_patience *patience, int64_t now_ns)
 {
@@ -162,6 +185,8 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
         mfs_departed_done(all->departures, at, bytes, now_ns);
     if (state == MFS_DESTINATION_OPEN && bytes == at->inflight_bytes && bytes > 0 &&
         judge(at, patience, now_ns) == MFS_DESTINATION_OPEN) { /* most often */
+        if (at->silent_ns > 0 || bytes > at->mark_total)
+            note_burst(all, at, bytes, patience, now_ns);
         all->in[MFS_DESTINATION_OPEN].bytes -= bytes;
         at->inflight_bytes = at->mark_bytes = 0;
         *(at->prev ? &at->prev->next : &all->in[MFS_DESTINATION_OPEN].first) = at->next;
@@ -179,12 +204,15 @@ void mfs_destination_judge(struct mfs_destinations *all, destination_t *at, uint
     at->mark_bytes -= marked ? at->mark_bytes : bytes;
     at->moved_ns = now_ns;
     if (marked) {
+        if (at->silent_ns > 0 || bytes > at->mark_total)
+            note_burst(all, at, bytes, patience, now_ns);
         note_delay(all, at, patience, now_ns);
         state = judge(at, patience, now_ns);
     }
     if (!marked && state == MFS_DESTINATION_STALLED)
         state = MFS_DESTINATION_SLOW;
     if (marked) {
+        at->silent_ns = at->mark_ns > 0 ? now_ns - at->mark_ns : 0;
         at->mark_bytes = at->mark_total = at->inflight_bytes;
         at->mark_ns = now_ns;
     }

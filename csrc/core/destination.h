@@ -50,6 +50,8 @@ struct mfs_destination {
     int64_t mark_ns;          /* when it was set; 0: at the next look */
     int64_t moved_ns;         /* when a byte left last, or the first was sent; 0: as above */
     int64_t took_ns;          /* that the last mark was waited for; 0: there was none */
+    int64_t silent_ns;        /* the same, where this mark was set when that one was reached; else
+                               * 0 */
     struct mfs_destination *next, *prev; /* of those with bytes in flight in its state */
     uint32_t queues;          /* 0: an operation may go without the queue; else it is not open, or
                                * has a limit */
@@ -77,6 +79,16 @@ enum mfs_destination_news {
     MFS_NEWS_STALLED = 1, /* `unsaid` is somebody */
     MFS_NEWS_LIMIT = 2, /* a limit has changed what can be sent */
     MFS_NEWS_DELAY = 4, /* delay_ns stands for another MFS_DELAY_NS */
+    MFS_NEWS_BURST = 8, /* `burst` is another one */
+};
+
+/*
+ * All that was in flight to a destination for which more waits was told to be over within span_ns,
+ * after none of it had been for silent_ns. (core/window_state.h judges it.)
+ */
+struct mfs_burst {
+    int64_t silent_ns, span_ns;
+    uint64_t bytes;
 };
 
 struct mfs_destinations {
@@ -95,6 +107,7 @@ struct mfs_destinations {
     /* How long what is in flight takes, as long as more of it stays: the least of all destinations,
      * since one alone may be slow. Of the time from delay_since_ns on; 0: of none. */
     int64_t delay_ns, delay_since_ns;
+    struct mfs_burst burst; /* the last one */
 };
 
 /* How long bytes may take. */

@@ -84,10 +84,12 @@ static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
     return true;
 }
 
-/* Nothing of it waits or is under way: the port may be idle from here on. */
+/* Nothing of it that can be sent waits or is under way: the port may be idle from here on. (What
+ * was told is of before a slow destination's last bytes left.) */
 static inline void mfs_sender_rest(struct mfs_sender *sender)
 {
-    if (sender->told.rank == MFS_RANK_NONE && sender->destinations.busy == 0)
+    if (sender->told.rank == MFS_RANK_NONE && sender->destinations.busy == 0 &&
+        (mfs_rmlq_operations(sender->queue) == 0 || !mfs_rmlq_waits(sender->queue)))
         sender->rested = true;
 }
 

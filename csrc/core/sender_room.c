@@ -76,6 +76,12 @@ bool mfs_sender_news(struct mfs_sender *sender, int64_t now_ns)
         say(sender, now_ns);
     if (sender->destinations.news & MFS_NEWS_DELAY)
         beside(sender, now_ns);
+    if (sender->destinations.news & MFS_NEWS_BURST) {
+        const struct mfs_burst *burst = &sender->destinations.burst;
+
+        mfs_window_state_burst(&sender->window, burst->bytes, burst->silent_ns, burst->span_ns,
+                               now_ns);
+    }
     sender->destinations.news = sender->destinations.unsaid ? MFS_NEWS_STALLED : 0;
     return limit;
 }

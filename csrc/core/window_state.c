@@ -79,6 +79,18 @@ void mfs_window_state_look(struct mfs_window_state *state, uint64_t done_bytes, 
     }
 }
 
+void mfs_window_state_burst(struct mfs_window_state *state, uint64_t bytes, int64_t silent_ns,
+                            int64_t span_ns, int64_t now_ns)
+{
+    if (!mfs_window_away(&state->config, silent_ns) ||
+        span_ns > mfs_window_soon_ns(&state->config, state->rate_Bps, bytes))
+        return;
+    if ((now_ns - state->burst_ns) / 4 <= silent_ns)
+        state->more_bytes = mfs_window_more(&state->config, state->more_bytes, state->window_bytes,
+                                            state->rate_Bps, silent_ns);
+    state->burst_ns = now_ns;
+}
+
 void mfs_window_state_full(struct mfs_window_state *state, uint64_t sent_bytes)
 {
     state->full = true;

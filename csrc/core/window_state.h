@@ -32,6 +32,7 @@ struct mfs_window_state {
     int64_t until_ns; /* in time */
     int64_t away_ns; /* its length */
     bool often; /* the one before was not long before it */
+    int64_t burst_ns; /* when what was in flight was told to be over in one burst, last */
     struct mfs_window_config config;
 };
 
@@ -46,6 +47,9 @@ void mfs_window_state_look(struct mfs_window_state *state, uint64_t done_bytes, 
                            int64_t now_ns);
 /* At this look a chunk did not fit; the owner has ever sent so many bytes. */
 void mfs_window_state_full(struct mfs_window_state *state, uint64_t sent_bytes);
+/* Bytes that were in flight were told to be over within span_ns, after silent_ns without any. */
+void mfs_window_state_burst(struct mfs_window_state *state, uint64_t bytes, int64_t silent_ns,
+                            int64_t span_ns, int64_t now_ns);
 /* Somebody more urgent waits elsewhere: from here on no more than the window. */
 void mfs_window_state_yield(struct mfs_window_state *state);
 /* What is in flight has taken delay_ns lately (0: not known), and the port carried best_Bps before.
