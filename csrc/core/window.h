@@ -39,6 +39,15 @@ MFS_API uint64_t mfs_window_chunk(const struct mfs_window_config *config, uint64
 MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64_t rate_Bps);
 
 /*
+ * FLOOR: it is there until the port has shown what it carries (best_Bps). From then on it is what
+ * that carries in 4 depth_ns at most: on a slow port it would be much more time than it was meant
+ * to be (0.5 MiB are 4 ms at 1 Gbit/s, and 42 at 100 Mbit/s), and all of it in front of what is
+ * urgent. best_Bps 0: not known.
+ */
+MFS_API uint64_t mfs_window_floor(const struct mfs_window_config *config, uint64_t floor_bytes,
+                                  uint64_t best_Bps);
+
+/*
  * SHARED: the port at the other end is shared by so many hosts, as its owner tells them, and all of
  * their windows lie in its queue. Together they have the floor of one: by it the rate is learned
  * as long as all of them send, and who is more urgent finds one window in front of him and not one

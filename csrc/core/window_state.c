@@ -22,17 +22,24 @@ void mfs_window_state_rate(struct mfs_window_state *state, uint64_t rate_Bps)
     state->rate_Bps = rate_Bps;
 }
 
+static void floor_follow(struct mfs_window_state *state)
+{
+    const uint64_t floor_bytes =
+        mfs_window_floor(&state->config, state->floor_bytes, state->best_Bps);
+    const uint64_t rate_Bps = state->rate_Bps;
+
+    state->config.window_min_bytes = mfs_window_shared(floor_bytes, state->sharers);
+    state->rate_Bps = UINT64_MAX;
+    mfs_window_state_rate(state, rate_Bps);
+}
+
 __attribute__((noinline, cold)) void mfs_window_state_share(struct mfs_window_state *state,
                                                             uint32_t sharers)
 {
-    const uint64_t rate_Bps = state->rate_Bps;
-
     if (sharers > state->sharers)
         state->beside_bytes = 0; /* it was for fewer, and is worked out again within 20 ms */
     state->sharers = sharers;
-    state->config.window_min_bytes = mfs_window_shared(state->floor_bytes, sharers);
-    state->rate_Bps = UINT64_MAX;
-    mfs_window_state_rate(state, rate_Bps);
+    floor_follow(state);
 }
 
 /* It was away for gap_ns, and something did not fit when it went. */
@@ -105,6 +112,10 @@ void mfs_window_state_yield(struct mfs_window_state *state)
 
 void mfs_window_state_beside(struct mfs_window_state *state, uint64_t best_Bps, int64_t delay_ns)
 {
+    if (state->best_Bps != best_Bps && state->floor_bytes > 0) {
+        state->best_Bps = best_Bps;
+        floor_follow(state);
+    }
     state->beside_bytes = mfs_window_beside(&state->config, state->window_bytes, state->rate_Bps,
                                             best_Bps, delay_ns, state->sharers);
 }

@@ -19,8 +19,10 @@ struct mfs_window_state {
                        * known */
     uint64_t more_bytes; /* that the window is larger, since its owner has looked late */
     uint64_t beside_bytes; /* that it is larger, since others are in the network's queue */
-    uint64_t floor_bytes; /* of the window, where nobody shares the port at the other end */
-    uint32_t sharers;     /* hosts that do, as its owner tells; 0: none is known */
+    uint64_t floor_bytes; /* of the window, where nobody shares the port at the other end and it has
+                           * not shown yet what it carries: */
+    uint64_t best_Bps;
+    uint32_t sharers; /* hosts that do, as its owner tells; 0: none is known */
     int64_t looked_ns; /* when it looked last */
     int64_t gap_ns; /* how long it had not looked, as of the longest time of late */
     int64_t gap_seen_ns; /* when that ended */

@@ -226,12 +226,39 @@ static void shared__two_chunks_stay_whatever_is_told(void)
     CHECK_EQ(state.window_bytes, 512 * KB);
 }
 
+/* What is 4 ms of a port of 1 Gbit/s is 42 ms of one of 100 Mbit/s. */
+static void floor__is_no_more_time_on_a_slow_port(void)
+{
+    struct mfs_window_config config;
+    struct mfs_window_state state;
+
+    mfs_window_config_init(&config);
+    config.window_min_bytes = 512 * KB;
+    mfs_window_state_init(&state, &config);
+    mfs_window_state_rate(&state, 12500 * KB);
+    CHECK_EQ(state.window_bytes, 512 * KB); /* it is not known yet that this is all it can do */
+    mfs_window_state_beside(&state, 12500 * KB, 0);
+    CHECK_EQ(state.window_bytes, 2 * 65536);
+    mfs_window_state_beside(&state, 50 * MB, 0);
+    CHECK_EQ(state.window_bytes, 400 * KB);
+    mfs_window_state_share(&state, 2);
+    CHECK_EQ(state.window_bytes, 200 * KB);
+    mfs_window_state_beside(&state, 125 * MB, 0);
+    mfs_window_state_share(&state, 0);
+    CHECK_EQ(state.window_bytes, 512 * KB);
+    mfs_window_state_beside(&state, UINT64_MAX, 0);
+    CHECK_EQ(state.window_bytes, 512 * KB);
+    mfs_window_state_beside(&state, 0, 0); /* forgotten, or never seen */
+    CHECK_EQ(state.window_bytes, 512 * KB);
+}
+
 static const struct test tests[] = {
     TEST(late__the_port_does_not_stand_idle),        TEST(late__not_who_looks_in_time),
     TEST(late__not_who_is_late_now_and_then),        TEST(late__the_destination_is_not_slow),
     TEST(late__what_is_over_is_told_a_moment_later), TEST(late__what_is_over_is_told_in_parts),
     TEST(late__no_more_than_four_absences),          TEST(late__not_who_left_enough),
     TEST(late__falls_when_somebody_urgent_comes),    TEST(shared__two_chunks_stay_whatever_is_told),
+    TEST(floor__is_no_more_time_on_a_slow_port),
 };
 
 TEST_MAIN(tests)
