@@ -312,6 +312,20 @@ def test_late_network__all_may_send():
     assert not world.hosts[2].segment.limits
 
 
+def test_late_network__nothing_is_taken_from_what_others_said_long_ago():
+    world = World(3, delay_ns=50 * MS)
+    world.run(2000)
+    owner = world.hosts[0].segment
+    owner.own[OUT] = [FarClaim(NO_FAR, 2, 500 * MS, 1 << 20, 300_000, 0)]
+    for number in (1, 2):  # reads of host 0 that seem more urgent than its own puts
+        far = world.far(number, 0, EGRESS)
+        world.hosts[number].segment.want(far, 0, MS, inflight=300_000)
+    world.run(500)
+    assert world.hosts[0].agent.peers[7001].claims  # they were heard
+    assert owner.guests.get(OUT, (NO_LEVEL, 0, 0, 0)) == (NO_LEVEL, 0, 0, 0)
+    assert not world.hosts[1].segment.shares
+
+
 def test_lossy_network__limits_hold_nearly_always():
     world = World(3, loss=0.3)
     world.run(2000)

@@ -61,10 +61,20 @@ static void claims_gather(struct mfs_agent *agent, int64_t now_ns)
 
 /* --- our own ports --- */
 
-static bool claims_count(const struct mfs_agent_peer *peer, int64_t now_ns)
+/* From a claim to its limit, beside the way: half a tick at each end, and the sender's. */
+static int64_t wait_ns(const struct mfs_agent *agent)
+{
+    return agent->tick_ns + SENDER_NS;
+}
+
+/* Of a peer that is further away than limits are of use for, nothing is known that still holds: it
+ * is told nothing, and our own senders yield to none of its claims. */
+static bool claims_count(const struct mfs_agent *agent, const struct mfs_agent_peer *peer,
+                         int64_t now_ns)
 {
     return peer->identity && peer->they.claim_count > 0 &&
-           now_ns - peer->they_ns <= MFS_AGENT_HOLD_NS;
+           now_ns - peer->they_ns <= MFS_AGENT_HOLD_NS &&
+           peer->link.base_ns + wait_ns(agent) <= MFS_EXCHANGE_DELAY_MAX_NS;
 }
 
 static const struct mfs_message_claim *claim_on(const struct mfs_agent_peer *peer, uint32_t number)
@@ -92,7 +102,7 @@ static uint32_t others_of(const struct mfs_agent *agent, uint32_t number,
     for (uint32_t i = 0; i < agent->peers_high; i++) {
         const struct mfs_agent_peer *peer = &agent->peers[i];
         const struct mfs_message_claim *claim =
-            claims_count(peer, now_ns) ? claim_on(peer, number) : NULL;
+            claims_count(agent, peer, now_ns) ? claim_on(peer, number) : NULL;
 
         if (!claim)
             continue;
@@ -185,10 +195,8 @@ static void port_judge(struct mfs_agent *agent, struct mfs_agent_owned *owned, i
         return;
     }
     count += ours_of(agent, &owned->port, &members[count], now_ns);
-    /* from a claim to its limit, beside the way: half a tick at each end, and the sender's */
     rank = mfs_owner_judge(&owned->owner, members, count, agent->setup.rate_Bps,
-                           ops->seed_Bps(ops->context, &owned->port), agent->tick_ns + SENDER_NS,
-                           now_ns);
+                           ops->seed_Bps(ops->context, &owned->port), wait_ns(agent), now_ns);
     agent->counts.had_share += owned->owner.spent_times - spent;
     guest_tell(agent, owned, members, others, now_ns);
     if (owned->port.direction == MFS_EGRESS)
@@ -419,7 +427,7 @@ uint32_t mfs_agent_tick(struct mfs_agent *agent, int64_t now_ns)
 
         if (!peer->identity)
             continue;
-        busy += peer->now.claim_count > 0 || claims_count(peer, now_ns);
+        busy += peer->now.claim_count > 0 || claims_count(agent, peer, now_ns);
         tell(agent, peer, now_ns);
     }
     agent->tick_ns = busy > FEW ? 2 * MFS_AGENT_TICK_NS : MFS_AGENT_TICK_NS;
