@@ -9,7 +9,7 @@
 static bool slow_fits(const struct mfs_sender *sender, const struct mfs_head *slow)
 {
     const struct mfs_destination *destination = mfs_destination_of(slow->voq);
-    const uint64_t held = sender->others_bytes +
+    const uint64_t held = sender->others_bytes + sender->others_slow_bytes +
                           sender->destinations.in[MFS_DESTINATION_OPEN].bytes +
                           sender->destinations.in[MFS_DESTINATION_SLOW].bytes;
 

@@ -14,7 +14,7 @@
  *
  *   window: bytes of open destinations, here and at the others, + chunk <= window + more,
  *           or the port is empty
- *   slow:   bytes of open and slow ones                         + chunk <= the same,
+ *   slow:   bytes of open and slow ones, the same               + chunk <= the same,
  *           or as many as the destination has shown that it takes
  *
  * The other senders of the port come in by struct mfs_port_ops, the transport by struct
@@ -33,6 +33,7 @@
 /* What the other senders of a port hold and want, as far as they move. */
 struct mfs_others {
     uint64_t inflight_bytes;
+    uint64_t slow_bytes;      /* to slow destinations: beside those, and perhaps on the port */
     uint64_t done_bytes;      /* that they have ever completed; also those that do not move */
     mfs_rank_t best;          /* MFS_RANK_NONE: nothing waits there */
     mfs_rank_t untagged_best; /* MFS_RANK_NONE: nothing untagged waits there */
@@ -45,6 +46,7 @@ struct mfs_told {
     mfs_rank_t untagged_rank; /* of its best untagged one */
     uint64_t untagged_bytes;
     uint64_t inflight_bytes; /* to open destinations */
+    uint64_t slow_bytes; /* to slow ones */
     uint64_t done_bytes; /* that it has ever completed */
     uint32_t stalled;    /* destinations that take no bytes now */
 };
@@ -129,7 +131,7 @@ struct mfs_sender {
     struct mfs_destinations destinations;
     struct mfs_express_room room;
     struct mfs_told told; /* as it was published last */
-    uint64_t others_bytes; /* in flight at the others, as of the last look */
+    uint64_t others_bytes, others_slow_bytes; /* in flight at the others, as of the last look */
     uint64_t ahead_bytes; /* the most of it, until it has left: */
     int64_t ahead_until_ns;
     uint64_t untagged_permille, pace_Bps;

@@ -34,6 +34,7 @@ void mfs_sender_full(struct mfs_sender *sender, const struct mfs_others *others,
 static inline void mfs_sender_tell(struct mfs_sender *sender, int64_t now_ns)
 {
     sender->told.inflight_bytes = sender->destinations.in[MFS_DESTINATION_OPEN].bytes;
+    sender->told.slow_bytes = sender->destinations.in[MFS_DESTINATION_SLOW].bytes;
     sender->told.stalled = sender->destinations.stalled;
     if (sender->others.publish)
         sender->others.publish(sender->others.ctx, &sender->told, now_ns);
@@ -46,6 +47,7 @@ static inline void mfs_sender_look(struct mfs_sender *sender, int64_t now_ns,
     if (sender->others.look)
         sender->others.look(sender->others.ctx, now_ns, others);
     sender->others_bytes = others->inflight_bytes;
+    sender->others_slow_bytes = others->slow_bytes;
 }
 
 /* A rate that was configured is what it was, and one that no port has is the last that could be
@@ -73,7 +75,8 @@ static inline __attribute__((always_inline)) bool mfs_sender_look_at_own(
     if (sender->patience_more_bytes != sender->window.more_bytes ||
         sender->patience_rate_Bps != sender->window.rate_Bps)
         mfs_sender_patience(sender);
-    if (others->inflight_bytes > sender->ahead_bytes || now_ns > sender->ahead_until_ns)
+    if (others->inflight_bytes + others->slow_bytes > sender->ahead_bytes ||
+        now_ns > sender->ahead_until_ns)
         mfs_sender_ahead(sender, now_ns);
     sender->patience.gap_ns = sender->window.gap_ns;
     if (!MFS_LIKELY(sender->destinations.news == 0) && mfs_sender_news(sender, now_ns))

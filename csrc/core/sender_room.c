@@ -14,8 +14,9 @@ void mfs_sender_patience(struct mfs_sender *sender)
     if (due_ns > 0 && mfs_window_state_added(window) > 0)
         due_ns += (int64_t)((double)due_ns * (double)mfs_window_state_added(window) /
                             (double)window->window_bytes);
-    /* what others have sent beyond their window is in front of ours; it is a word that others
-     * write, and for longer than a lease nobody is waited for */
+    /* What others have sent beyond their window is in front of ours, and so may be what they have
+     * sent to slow destinations: where all of them seem slow it is the port. They are words that
+     * others write, and for longer than a lease nobody is waited for. */
     ahead_ns = mfs_span_bytes(sender->ahead_bytes, window->rate_Bps);
     if (ahead_ns > sender->patience.lease_ns)
         ahead_ns = sender->patience.lease_ns;
@@ -33,7 +34,7 @@ void mfs_sender_patience(struct mfs_sender *sender)
 
 void mfs_sender_ahead(struct mfs_sender *sender, int64_t now_ns)
 {
-    sender->ahead_bytes = sender->others_bytes;
+    sender->ahead_bytes = sender->others_bytes + sender->others_slow_bytes;
     mfs_sender_patience(sender);
     sender->ahead_until_ns =
         sender->ahead_bytes > 0 ? mfs_time_plus(now_ns, sender->patience.due_ns) : MFS_TIME_NEVER;

@@ -23,6 +23,7 @@ void mfs_cell_clear(struct mfs_sender_cell *cell)
     mfs_set(&cell->rank, MFS_RANK_NONE);
     mfs_set(&cell->untagged_rank, MFS_RANK_NONE);
     mfs_set(&cell->inflight_bytes, 0);
+    mfs_set(&cell->slow_kib, 0);
     mfs_set(&cell->stalled, 0);
     mfs_set(&cell->away_us, 0);
     mfs_publish(&cell->owner, 0);

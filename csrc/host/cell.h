@@ -18,7 +18,8 @@ void mfs_cell_clear(struct mfs_sender_cell *cell);
 static inline void mfs_cell_tell(struct mfs_sender_cell *cell, const struct mfs_told *told,
                                  int64_t now_ns)
 {
-    mfs_set(&cell->untagged_bytes, told->untagged_bytes);
+    mfs_set(&cell->untagged_bytes, (uint32_t)told->untagged_bytes); /* of a chunk */
+    mfs_set(&cell->slow_kib, (uint32_t)(told->slow_bytes >> 10));
     mfs_set(&cell->untagged_rank, told->untagged_rank);
     mfs_set(&cell->rank, told->rank);
     mfs_set(&cell->inflight_bytes, told->inflight_bytes);

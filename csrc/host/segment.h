@@ -24,7 +24,7 @@
 #include "host/waits.h"
 #include "host/warned.h"
 
-#define MFS_LAYOUT_VERSION 25u
+#define MFS_LAYOUT_VERSION 26u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u
@@ -64,7 +64,8 @@ struct mfs_sender_cell {
     _Atomic uint32_t stalled; /* its destinations that take no bytes now */
     _Atomic uint64_t rank;               /* best waiting, or MFS_RANK_NONE */
     _Atomic uint64_t untagged_rank;      /* best untagged waiting, or MFS_RANK_NONE */
-    _Atomic uint64_t untagged_bytes;     /* of that one's chunk */
+    _Atomic uint32_t untagged_bytes;     /* of that one's chunk */
+    _Atomic uint32_t slow_kib;           /* to destinations that are slow, in KiB */
     _Atomic uint64_t inflight_bytes;     /* to destinations that take bytes as they should */
     _Atomic int64_t stamp_ns;            /* when the owner last moved */
     _Atomic uint64_t done_bytes;         /* ever completed, by all owners it had */

@@ -95,7 +95,7 @@ static inline __attribute__((always_inline)) bool look_around(const struct mfs_p
     for (uint32_t i = 0; i < high; i++) {
         const struct mfs_sender_cell *cell = &port->senders[i];
         mfs_rank_t rank, untagged_rank;
-        uint64_t inflight;
+        uint64_t inflight, slow;
 
         if (place && cell == place->cell)
             continue;
@@ -104,13 +104,15 @@ static inline __attribute__((always_inline)) bool look_around(const struct mfs_p
             continue;
         rank = mfs_get(&cell->rank);
         inflight = mfs_get(&cell->inflight_bytes);
-        if (rank == MFS_RANK_NONE && inflight == 0)
+        slow = mfs_get(&cell->slow_kib);
+        if (rank == MFS_RANK_NONE && (inflight | slow) == 0)
             continue;
         if (!mfs_stamp_fresh(mfs_see(&cell->stamp_ns), now_ns, lease_ns)) {
             all_move = false;
             continue;
         }
         others->inflight_bytes += inflight < HELD_MAX ? inflight : HELD_MAX;
+        others->slow_bytes += slow << 10;
         untagged_rank = mfs_get(&cell->untagged_rank);
         if (place) {
             rank = weighed(place, i, rank);

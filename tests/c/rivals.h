@@ -6,7 +6,7 @@
 
 #include "rival.h"
 
-#define RIVALS_MAX 4
+#define RIVALS_MAX 8
 
 struct rivals {
     struct mfs_port_state port;
@@ -34,6 +34,7 @@ static inline void rivals_look(void *ctx, int64_t now_ns, struct mfs_others *oth
         if (seat == self)
             continue;
         others->inflight_bytes += seat->told.inflight_bytes;
+        others->slow_bytes += seat->told.slow_bytes;
         others->done_bytes += seat->told.done_bytes;
         if (seat->told.rank < others->best)
             others->best = seat->told.rank;
