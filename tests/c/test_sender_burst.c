@@ -70,8 +70,11 @@ static void set_up(bool known, unsigned destinations, int64_t look_ns)
 
 static void clear_up(void)
 {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         CHECK_EQ(mfs_sender_remove(all.of[0].sender, &to[i].op, all.now_ns), 0);
+        if (i > 0)
+            mfs_sender_close(all.of[0].sender, to[i].at);
+    }
     rivals_destroy(&all);
 }
 
