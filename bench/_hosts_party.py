@@ -23,7 +23,7 @@ from mfs_transport.testbed.worker import Channel
 MIB = 1 << 20
 SLOT_BYTES = 8 * MIB
 SLOTS = 8  # one for each other host
-PAUSE_S = 0.0002
+PAUSE_S = 0.0002  # between two looks, until it is told otherwise
 LOOSE_S = 60.0
 
 
@@ -32,6 +32,7 @@ class Party:
         from nixl._api import nixl_agent, nixl_agent_config
 
         self.channel, self.name = channel, name
+        self.pause_s = PAUSE_S
         self.data = np.zeros(2 * SLOTS * SLOT_BYTES, np.uint8)
         # what we send lies in the upper half, what comes in the lower one
         self.out = SLOTS * SLOT_BYTES
@@ -76,6 +77,11 @@ class Party:
             "at": self.data.ctypes.data,
         }
 
+    def look(self, order: dict[str, Any]) -> dict[str, Any]:
+        """From here on it looks around so seldom."""
+        self.pause_s = order["every_s"]
+        return {}
+
     def received(self, order: dict[str, Any]) -> dict[str, Any]:
         """What has ever come by that device, in bytes on the wire, and when that was."""
         lines = Path("/proc/self/net/dev").read_text().splitlines()
@@ -93,7 +99,7 @@ class Party:
             self.peers[name] = (known.decode() if isinstance(known, bytes) else known, at)
             transfer = self.post("READ", name, 0, self.out, MIB, LOOSE_S, "p2d")
             while not self.done(transfer):
-                time.sleep(PAUSE_S)
+                time.sleep(self.pause_s)
         return {}
 
     def slots(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -129,16 +135,16 @@ class Party:
             transfer = self.post(way, order["to"], mine, its, size, 0.05, "collective")
             while not self.done(transfer):
                 keep_loose()
-                time.sleep(PAUSE_S)
+                time.sleep(self.pause_s)
             times.append(time.monotonic() - start)
             while time.monotonic() < due:
                 self.agent.get_new_notifs()  # what others read of us goes on
                 keep_loose()
-                time.sleep(PAUSE_S)
+                time.sleep(self.pause_s)
         span = time.monotonic() - begun
         while loose:
             loose = {slot: one for slot, one in loose.items() if not self.done(one)}
-            time.sleep(PAUSE_S)
+            time.sleep(self.pause_s)
         return {
             "seconds": times,
             "rate_Bps": size * len(times) / span,
@@ -146,8 +152,8 @@ class Party:
         }
 
     def reads(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Keep so many reads, or loose puts, posted until told to `stop`. `mark` says at which rate
-        whole ones have come since the last mark."""
+        """Keep so many reads, or loose puts, posted until told to `stop`: how many bytes that were.
+        `mark` says at which rate whole ones have come since the last mark."""
         size, way = order["bytes"], order.get("way", "READ")
 
         def post(slot: int) -> Any:
@@ -160,6 +166,7 @@ class Party:
         transfers = {slot: post(slot) for slot in slots}
         self.channel.send({})
         begun, came, stopped = time.monotonic(), 0, False
+        total = 0
         while transfers:
             if not stopped and self.channel.ended():
                 said = self.channel.receive()
@@ -173,11 +180,12 @@ class Party:
             for slot, transfer in list(transfers.items()):
                 if self.done(transfer):
                     came += size
+                    total += size
                     del transfers[slot]
                     if not stopped:
                         transfers[slot] = post(slot)
-            time.sleep(PAUSE_S)
-        return {}
+            time.sleep(self.pause_s)
+        return {"bytes": total}
 
     def jobs(self, order: dict[str, Any]) -> dict[str, Any]:
         """Puts at their times: [at_s, bytes, deadline_s]. How long each took."""
@@ -198,14 +206,14 @@ class Party:
                 if self.done(one[2]):
                     took[one[0]] = time.monotonic() - start - one[1]
                     under_way.remove(one)
-            time.sleep(PAUSE_S)
+            time.sleep(self.pause_s)
         return {"took": took}
 
     def serve(self) -> None:
         while True:
             while not self.channel.ended():
                 self.agent.get_new_notifs()
-                time.sleep(PAUSE_S)
+                time.sleep(self.pause_s)
             order = self.channel.receive()
             if order["order"] == "end":
                 os._exit(0)

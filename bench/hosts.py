@@ -61,6 +61,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from _arrivals import Arrivals
 from _main import begin
 from _process import DESCRIPTOR, Process, environment
 
@@ -189,28 +190,9 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-class Arrivals:
-    """How fast bytes come to these hosts from here on, as their NICs count them."""
-
-    def __init__(self, one: Scene, names: str) -> None:
-        self.one, self.names = one, names
-        self.since = self.now()
-
-    def now(self) -> list[dict[str, Any]]:
-        hosts, parties = self.one.hosts, self.one.parties
-        return [parties[name].ask("received", by=hosts[name].device) for name in self.names]
-
-    def rate_Bps(self) -> float:
-        rates = [
-            (now["bytes"] - was["bytes"]) / (now["at_s"] - was["at_s"])
-            for now, was in zip(self.now(), self.since, strict=True)
-        ]
-        return float(sum(rates))
-
-
 def capacity_Bps(one: Scene, names: str, seconds: float) -> float:
     """What those hosts get while nothing urgent is under way."""
-    arrivals = Arrivals(one, names)
+    arrivals = Arrivals(one.parties, names)
     time.sleep(seconds)
     return arrivals.rate_Bps()
 
@@ -249,7 +231,7 @@ def pull(one: Scene, seconds: float, puts: bool) -> dict[str, Any]:
     one.parties[urgent].ask("stream", **stream, seconds=FILLED_S)
     capacity = [capacity_Bps(one, names, seconds / 4)]
     before, queues = one.states(), one.queues("A")
-    reads, hurried = Arrivals(one, names), Arrivals(one, to if puts else urgent)
+    reads, hurried = Arrivals(one.parties, names), Arrivals(one.parties, to if puts else urgent)
     for reader in readers:
         reader.ask("mark")
     killer = one.agents.processes["A"] if one.variant == "killed" else None
@@ -295,7 +277,7 @@ def push(one: Scene, seconds: float, own: int) -> dict[str, Any]:
     one.parties["A"].ask("stream", **stream, seconds=FILLED_S)
     capacity = [capacity_Bps(one, "E", seconds / 4)]
     before = one.states()
-    come = Arrivals(one, "E")
+    come = Arrivals(one.parties, "E")
     for other in others:
         other.ask("mark")
     beside = one.parties["A"].ask("stream", **stream, seconds=seconds, beside=own)

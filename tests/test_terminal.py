@@ -276,6 +276,18 @@ BENCH_ROWS: dict[str, list[dict[str, Any]]] = {
             **dict.fromkeys(("reads_share", "on_time", "agent_cpu_share", "link_share"), 1.0),
         }
     ],
+    "late": [
+        {
+            "case": "stopped",
+            "way": "put",
+            "look_ms": look_ms,
+            "variant": variant,
+            "share_of_link": 0.9876,
+            **dict.fromkeys(("ratio_to_off", "ratio_to_off_least", "ratio_to_off_most"), ratio),
+            "after_stop_ratio": ratio,
+        }
+        for look_ms, variant, ratio in ((0.25, "off", None), (1000.0, "learned", 12.345))
+    ],
     "agents": [
         {
             "case": "incast",
