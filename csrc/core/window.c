@@ -7,9 +7,9 @@
 
 #define MORE_TIMES 4 /* what the port carries in an absence */
 #define FADE_NS 200e6
-/* No more than leaves in so many depth_ns: the floor, and at the rates of now and of ever what is
- * added beside others. */
-#define MOST_DEPTHS 4
+#define BESIDE_DEPTHS                                                                              \
+    4 /* at the rates of now and of ever: no more than leaves in so many depth_ns */
+#define FLOOR_DEPTHS 6 /* the same, at the best rate */
 
 void mfs_window_config_init(struct mfs_window_config *config)
 {
@@ -85,7 +85,7 @@ uint64_t mfs_window_floor(const struct mfs_window_config *config, uint64_t floor
                           uint64_t best_Bps)
 {
     const uint64_t carries =
-        whole((double)best_Bps * MOST_DEPTHS * (double)config->depth_ns * 1e-9);
+        whole((double)best_Bps * FLOOR_DEPTHS * (double)config->depth_ns * 1e-9);
 
     return best_Bps > 0 && carries < floor_bytes ? carries : floor_bytes;
 }
@@ -94,7 +94,7 @@ uint64_t mfs_window_beside(const struct mfs_window_config *config, uint64_t wind
                            uint64_t rate_Bps, uint64_t best_Bps, int64_t delay_ns, uint32_t sharers)
 {
     const double both_Bps = (double)rate_Bps + (double)best_Bps;
-    const uint64_t most = whole(both_Bps * MOST_DEPTHS * (double)config->depth_ns * 1e-9);
+    const uint64_t most = whole(both_Bps * BESIDE_DEPTHS * (double)config->depth_ns * 1e-9);
     const uint64_t parts = sharers > 1 ? (uint64_t)sharers + 1 : 2;
     uint64_t wanted = mfs_bytes_span(delay_ns, best_Bps) / parts;
 

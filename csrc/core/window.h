@@ -40,9 +40,10 @@ MFS_API uint64_t mfs_window_bytes(const struct mfs_window_config *config, uint64
 
 /*
  * FLOOR: it is there until the port has shown what it carries (best_Bps). From then on it is what
- * that carries in 4 depth_ns at most: on a slow port it would be much more time than it was meant
+ * that carries in 6 depth_ns at most: on a slow port it would be much more time than it was meant
  * to be (0.5 MiB are 4 ms at 1 Gbit/s, and 42 at 100 Mbit/s), and all of it in front of what is
- * urgent. best_Bps 0: not known.
+ * urgent. Less than that, and a port whose peer answers 10 ms late would have shown less and less.
+ * best_Bps 0: not known.
  */
 MFS_API uint64_t mfs_window_floor(const struct mfs_window_config *config, uint64_t floor_bytes,
                                   uint64_t best_Bps);

@@ -238,11 +238,13 @@ static void floor__is_no_more_time_on_a_slow_port(void)
     mfs_window_state_rate(&state, 12500 * KB);
     CHECK_EQ(state.window_bytes, 512 * KB); /* it is not known yet that this is all it can do */
     mfs_window_state_beside(&state, 12500 * KB, 0);
+    CHECK_EQ(state.window_bytes, 150 * KB);
+    mfs_window_state_beside(&state, 2 * MB, 0);
     CHECK_EQ(state.window_bytes, 2 * 65536);
-    mfs_window_state_beside(&state, 50 * MB, 0);
-    CHECK_EQ(state.window_bytes, 400 * KB);
+    mfs_window_state_beside(&state, 25 * MB, 0);
+    CHECK_EQ(state.window_bytes, 300 * KB);
     mfs_window_state_share(&state, 2);
-    CHECK_EQ(state.window_bytes, 200 * KB);
+    CHECK_EQ(state.window_bytes, 150 * KB);
     mfs_window_state_beside(&state, 125 * MB, 0);
     mfs_window_state_share(&state, 0);
     CHECK_EQ(state.window_bytes, 512 * KB);
