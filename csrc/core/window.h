@@ -66,6 +66,10 @@ static inline uint64_t mfs_window_shared(uint64_t floor_bytes, uint32_t sharers)
  * has stood idle meanwhile: all that was in flight is told to be over as soon as it looks. "As
  * soon" is a quarter of the time in which the port would carry it, since what is over is told in
  * parts, and an eighth of the window's.
+ *
+ * The other end may be what is away: where a byte is over when the receiving process says so, all
+ * that is in flight to it is told at once, after a silence. That is the same to the port, and a
+ * silence counts as an absence, if the bytes are over as soon (mfs_window_state_burst).
  */
 static inline bool mfs_window_away(const struct mfs_window_config *config, int64_t gap_ns)
 {
