@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A port that stands still for a while, as after a pause frame, and goes on: to each of its senders
- * all destinations were slow then, and it was the port. Four senders, a destination each, 125 MB/s.
+ * all destinations were slow then, and it was the port. Up to eight senders, a destination each,
+ * 125 MB/s.
  */
 #include "core/sender.h"
 
@@ -30,16 +31,15 @@ static struct {
     uint64_t inside;
 } queue;
 
-static void set_up(unsigned count, bool known)
+static void set_up(unsigned count)
 {
     struct mfs_sender_config config;
 
     memset(&queue, 0, sizeof(queue));
     mfs_sender_config_init(&config);
     config.window.window_bytes = 0;
-    config.window.window_min_bytes = known ? 0 : 2 * CHUNK;
-    config.queue.params.rate_Bps = known ? 125 * MB : 0;
-    config.rate_known = known;
+    config.queue.params.rate_Bps = 125 * MB;
+    config.rate_known = true;
     rivals_create(&all, count, &config);
     for (unsigned i = 0; i < count; i++)
         rival_waits(&all.of[i], 10, UINT64_C(1) << 50, SECOND);
@@ -104,7 +104,7 @@ static void pause__the_order_is_back_soon(void)
 {
     for (unsigned count = 1; count <= RIVALS_MAX; count++) {
         for (int64_t pause_ns = 5 * MS; pause_ns <= 80 * MS; pause_ns *= 2) {
-            set_up(count, true);
+            set_up(count);
             all.now_ns = SECOND;
             (void)go(SECOND, STEP_BYTES);
             (void)go(pause_ns, 0);
@@ -120,7 +120,7 @@ static void pause__the_order_is_back_soon(void)
 /* All of it still may be on the port. */
 static void pause__what_others_have_in_flight_to_slow_ones_takes_room(void)
 {
-    set_up(2, true);
+    set_up(2);
     all.now_ns = SECOND;
     CHECK_EQ(rival_next(&all.of[0], CHUNK, all.now_ns), 0);
     watch(7);
@@ -139,7 +139,7 @@ static void pause__what_others_have_in_flight_to_slow_ones_takes_room(void)
 static void pause__who_is_behind_what_is_slow_is_not_slow(void)
 {
     for (int wrong = 0; wrong < 2; wrong++) {
-        set_up(2, true);
+        set_up(2);
         all.now_ns = SECOND;
         all.seats[1].told = (struct mfs_told){.rank = MFS_RANK_NONE,
                                               .untagged_rank = MFS_RANK_NONE,
