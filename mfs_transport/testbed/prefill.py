@@ -22,6 +22,8 @@ from .batch import Active, Batch
 from .steps import Steps
 from .worker import Worker
 
+HURRY = 5  # times sooner
+
 
 class Exchange(Protocol):
     """Carries stage 2."""
@@ -269,10 +271,16 @@ class Prefill(Worker):
 
     # --- the end ---
 
-    def hurries(self) -> bool:
-        """A collective is under way in NCCL's plug-in: it takes several messages forth and back."""
-        under_way = any(unit.running and unit.running.began_ns for unit in self.units.values())
-        return under_way and self.connections is not None
+    def nap_s(self) -> float:
+        """Shorter while a collective goes through NCCL's plug-in, which takes several messages
+        forth and back; and no longer than until a group is computed."""
+        nap_s, now_ns = super().nap_s(), time.monotonic_ns()
+        for batch in (unit.running for unit in self.units.values()):
+            if batch and batch.began_ns and self.connections:
+                nap_s = min(nap_s, self.setting.idle_s / HURRY)
+            elif batch and batch.computed_ns and not batch.began_ns:
+                nap_s = min(nap_s, max(0, batch.computed_ns - now_ns) / 1e9)
+        return nap_s
 
     def over(self) -> bool:
         return not any(unit.waiting or unit.running or unit.sending for unit in self.units.values())

@@ -44,8 +44,6 @@ from .port_line import PortLine
 from .setting import Setting
 from .store import Store
 
-HURRY = 5  # times sooner
-
 
 class Worker:
     """What the roles share. A role defines memory, prepare, step and result."""
@@ -128,7 +126,7 @@ class Worker:
             moved = self.poll() | self.step() | self.store.step()
             port.look()
             if not moved and not messages:
-                time.sleep(self.setting.idle_s / (HURRY if self.hurries() else 1))
+                time.sleep(self.nap_s())
         after = self.host.counters(process=True)
         sent, received = port.carried()
         self.channel.send(
@@ -171,9 +169,9 @@ class Worker:
         """One look at what can go on. True: something moved."""
         return False
 
-    def hurries(self) -> bool:
-        """Something is under way that others wait for: look again sooner."""
-        return False
+    def nap_s(self) -> float:
+        """How long to sleep where nothing has moved."""
+        return self.setting.idle_s
 
     def over(self) -> bool:
         """Nothing of this host's own is under way."""
