@@ -68,7 +68,7 @@ def opened(datagram: bytes, key: bytes = KEY) -> bytes:
 
 
 CLAIMS = "uint32_t(void *, int64_t, struct mfs_claim *, uint32_t)"
-OWN_CLAIMS = "uint32_t(void *, struct mfs_agent_port *, int64_t, struct mfs_claim *, uint32_t)"
+OWN_CLAIM = "bool(void *, struct mfs_agent_port *, int64_t, struct mfs_claim *)"
 LIMIT = "void(void *, uint32_t, uint32_t, int64_t, int64_t)"
 SHARE = "void(void *, uint32_t, uint32_t, int64_t)"
 GUEST = "void(void *, struct mfs_agent_port *, uint32_t, int64_t, uint64_t, uint64_t, int64_t)"
@@ -119,9 +119,9 @@ class FakeSegment:
         made = {
             "attend": ("void(void *, int64_t)", lambda _, now: None),
             "claims": (CLAIMS, lambda _, now, rows, room: write_rows(rows, self.claims(now))),
-            "own_claims": (
-                OWN_CLAIMS,
-                lambda _, port, now, rows, room: write_rows(rows, self.own.get(port.number, [])),
+            "own_claim": (
+                OWN_CLAIM,
+                lambda _, port, now, rows: write_rows(rows, self.own.get(port.number, [])) > 0,
             ),
             "limit": (LIMIT, lambda _, *told: self.limit(*told)),
             "share": (SHARE, lambda _, *told: self.share(*told)),

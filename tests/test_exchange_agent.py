@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from exchange_world import (
     BEACON_NS,
@@ -179,6 +181,29 @@ def test_limits__reads_yield_to_the_hosts_own_urgent_puts():
     world.hosts[2].segment.wants.clear()
     world.run(100)
     assert owner.guests[OUT] == (NO_LEVEL, 0, 0, 0)
+
+
+def test_guest__what_a_host_has_sent_before_does_not_leave_again():
+    """Hosts come and go with all that they have ever completed."""
+    world = meet(3)
+    owner = world.hosts[0].segment
+    fars = [world.far(number, 0, EGRESS) for number in (1, 2)]
+    seen = []
+    for step in range(60):
+        moved = 1000 * step
+        world.hosts[1].segment.want(fars[0], 2, 200 * MS, done=moved)
+        if step % 20 < 10:
+            world.hosts[2].segment.want(fars[1], 2, 300 * MS, done=10**10)
+        else:
+            world.hosts[2].segment.wants.clear()
+        if step == 35:  # nobody wants anything for a while
+            for number in (1, 2):
+                world.hosts[number].segment.wants.clear()
+            world.run(100)
+        world.run(10)
+        seen.append(owner.guests[OUT][3])
+    assert all(now >= before for before, now in pairwise(seen))
+    assert 30_000 < seen[-1] < 60_000
 
 
 def contended(world: World) -> list[int]:

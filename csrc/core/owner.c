@@ -39,16 +39,36 @@ double mfs_owner_rate_Bps(const struct mfs_owner *owner)
     return most_Bps[0] > most_Bps[1] ? most_Bps[0] : most_Bps[1];
 }
 
-static void sample_begin(struct mfs_owner_rate *rate, const struct mfs_owner_member *members,
+static void done_see(struct mfs_owner *owner, const struct mfs_owner_member *members,
+                     uint32_t count)
+{
+    const uint64_t before = owner->looks++;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct mfs_owner_member *member = &members[i];
+        struct mfs_owner_seen *seen = &owner->seen[member->who];
+
+        if (seen->look == before && before > 0 && member->done_bytes > seen->done_bytes) {
+            const uint64_t bytes = member->done_bytes - seen->done_bytes;
+
+            owner->moved_bytes += bytes;
+            owner->others_bytes += member->who != 0 ? bytes : 0;
+        }
+        *seen = (struct mfs_owner_seen){member->done_bytes, owner->looks};
+    }
+}
+
+static void sample_begin(struct mfs_owner *owner, const struct mfs_owner_member *members,
                          uint32_t count, int64_t now_ns)
 {
+    struct mfs_owner_rate *rate = &owner->rate;
+
     rate->since_ns = rate->seen_ns = now_ns;
     rate->area = 0;
+    rate->base_bytes = owner->moved_bytes;
     rate->base_count = count;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         rate->base_who[i] = members[i].who;
-        rate->base_done[i] = members[i].done_bytes;
-    }
 }
 
 static bool same_members(const struct mfs_owner_rate *rate, const struct mfs_owner_member *members,
@@ -86,17 +106,16 @@ static void rate_see(struct mfs_owner *owner, const struct mfs_owner_member *mem
                      uint32_t count, bool contended, int64_t now_ns)
 {
     struct mfs_owner_rate *rate = &owner->rate;
-    double moved = 0, inflight = 0;
+    double moved, inflight = 0;
 
+    done_see(owner, members, count);
     if (!contended || !same_members(rate, members, count)) {
-        sample_begin(rate, members, count, now_ns);
+        sample_begin(owner, members, count, now_ns);
         return;
     }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         inflight += (double)members[i].inflight_bytes;
-        if (members[i].done_bytes > rate->base_done[i])
-            moved += (double)(members[i].done_bytes - rate->base_done[i]);
-    }
+    moved = (double)(owner->moved_bytes - rate->base_bytes);
     rate->area += inflight * (double)(now_ns - rate->seen_ns);
     rate->seen_ns = now_ns;
     if (now_ns - rate->since_ns < SAMPLE_NS)
@@ -107,7 +126,7 @@ static void rate_see(struct mfs_owner *owner, const struct mfs_owner_member *mem
         sample_take(owner, moved * SECOND_NS / (double)(now_ns - rate->since_ns),
                     flight_ns < (double)WAY_MAX_NS ? (int64_t)flight_ns : WAY_MAX_NS, now_ns);
     }
-    sample_begin(rate, members, count, now_ns);
+    sample_begin(owner, members, count, now_ns);
 }
 
 /* --- credit: see LIARS --- */
@@ -201,6 +220,7 @@ void mfs_owner_forget(struct mfs_owner *owner, uint32_t who)
     if (who >= MFS_OWNER_MEMBERS_MAX)
         return;
     owner->credits[who] = (struct mfs_owner_credit){0};
+    owner->seen[who] = (struct mfs_owner_seen){0};
     owner->rate.base_count = 0;
 }
 

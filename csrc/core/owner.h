@@ -47,14 +47,19 @@ struct mfs_owner_credit {
     bool spent; /* its claims do not count as urgent now */
 };
 
+/* What it had completed when it was seen last, and at which look. */
+struct mfs_owner_seen {
+    uint64_t done_bytes, look;
+};
+
 struct mfs_owner_rate {
     double most_Bps[2]; /* in this span of 5 s and the one before */
     int64_t way_ns; /* 0: not known */
     int64_t turned_ns, since_ns, seen_ns;
     double area; /* bytes in flight, summed over time */
+    uint64_t base_bytes; /* moved_bytes when the sample began */
     uint32_t base_count;
-    uint32_t base_who[MFS_OWNER_MEMBERS_MAX]; /* members when the sample began, in their order */
-    uint64_t base_done[MFS_OWNER_MEMBERS_MAX];
+    uint32_t base_who[MFS_OWNER_MEMBERS_MAX]; /* members then, in their order */
 };
 
 /* Zeroed, and then mfs_owner_init(). */
@@ -67,6 +72,11 @@ struct mfs_owner {
     uint64_t spent_times; /* that a member has used all of its credit */
     uint32_t credits_high;
     struct mfs_owner_credit credits[MFS_OWNER_MEMBERS_MAX];
+    /* Completed by members, and by those that are other hosts. A member comes and goes with all
+     * that it has ever completed, so only what it adds from one look to the next one counts. */
+    uint64_t moved_bytes, others_bytes;
+    uint64_t looks;
+    struct mfs_owner_seen seen[MFS_OWNER_MEMBERS_MAX];
     struct mfs_owner_rate rate;
 };
 

@@ -71,9 +71,9 @@ struct mfs_agent_ops {
     void (*attend)(void *context, int64_t now_ns);
     /* What this host wants of far ports, a row each; returns how many. */
     uint32_t (*claims)(void *context, int64_t now_ns, struct mfs_claim *claims, uint32_t room);
-    /* What our senders want of one of our own ports. */
-    uint32_t (*own_claims)(void *context, const struct mfs_agent_port *port, int64_t now_ns,
-                           struct mfs_claim *claims, uint32_t room);
+    /* What our senders want of one of our own ports; false: nothing. */
+    bool (*own_claim)(void *context, const struct mfs_agent_port *port, int64_t now_ns,
+                      struct mfs_claim *claim);
     /* mfs_far_limit(). */
     void (*limit)(void *context, uint32_t far, uint32_t level, int64_t span_ns, int64_t for_ns);
     /* mfs_far_share(). NULL: nobody wants to know. */

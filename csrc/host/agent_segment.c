@@ -102,12 +102,12 @@ static uint32_t claims(void *context, int64_t now_ns, struct mfs_claim *rows, ui
     return mfs_far_claims(segment->host, now_ns, rows, room);
 }
 
-static uint32_t own_claims(void *context, const struct mfs_agent_port *port, int64_t now_ns,
-                           struct mfs_claim *rows, uint32_t room)
+static bool own_claim(void *context, const struct mfs_agent_port *port, int64_t now_ns,
+                      struct mfs_claim *claim)
 {
     const struct own_port *own = own_port_of(context, port);
 
-    return own ? mfs_port_claims(own->port, now_ns, rows, room) : 0;
+    return own && mfs_port_claim(own->port, own->guest, now_ns, claim);
 }
 
 static void limit(void *context, uint32_t far, uint32_t level, int64_t span_ns, int64_t for_ns)
@@ -201,7 +201,7 @@ void mfs_agent_segment_ops(struct mfs_agent_segment *segment, struct mfs_agent_o
     *ops = (struct mfs_agent_ops){.context = segment,
                                   .attend = attend,
                                   .claims = claims,
-                                  .own_claims = own_claims,
+                                  .own_claim = own_claim,
                                   .limit = limit,
                                   .share = share,
                                   .guest = guest,

@@ -127,21 +127,18 @@ static bool ours_of(const struct mfs_agent *agent, const struct mfs_agent_port *
                     struct mfs_owner_member *member, int64_t now_ns)
 {
     const struct mfs_agent_ops *ops = &agent->setup.ops;
-    struct mfs_claim claims[64];
-    const uint32_t count = ops->own_claims(ops->context, port, now_ns, claims, 64);
+    struct mfs_claim claim;
 
-    *member = (struct mfs_owner_member){.rank = MFS_RANK_NONE, .at_ns = now_ns};
-    for (uint32_t i = 0; i < count; i++) {
-        const mfs_rank_t rank = claims[i].waiting_bytes > 0
-                                    ? mfs_exchange_rank(claims[i].level, claims[i].span_ns, now_ns)
-                                    : MFS_RANK_NONE;
-
-        if (rank < member->rank)
-            member->rank = rank;
-        member->inflight_bytes += claims[i].inflight_bytes;
-        member->done_bytes += claims[i].done_bytes;
-    }
-    return count > 0;
+    if (!ops->own_claim(ops->context, port, now_ns, &claim))
+        return false;
+    *member = (struct mfs_owner_member){
+        .rank = claim.waiting_bytes > 0 ? mfs_exchange_rank(claim.level, claim.span_ns, now_ns)
+                                        : MFS_RANK_NONE,
+        .inflight_bytes = claim.inflight_bytes,
+        .done_bytes = claim.done_bytes,
+        .at_ns = now_ns,
+    };
+    return true;
 }
 
 static void span_of(mfs_rank_t rank, int64_t now_ns, uint32_t *level, int64_t *span_ns)
@@ -156,7 +153,7 @@ static void guest_tell(struct mfs_agent *agent, struct mfs_agent_owned *owned,
 {
     const struct mfs_agent_ops *ops = &agent->setup.ops;
     mfs_rank_t best = MFS_RANK_NONE;
-    uint64_t inflight = 0, done = 0;
+    uint64_t inflight = 0;
     uint32_t level;
     int64_t span_ns;
 
@@ -164,10 +161,10 @@ static void guest_tell(struct mfs_agent *agent, struct mfs_agent_owned *owned,
         if (others[i].rank < best)
             best = others[i].rank;
         inflight += others[i].inflight_bytes;
-        done += others[i].done_bytes;
     }
     span_of(best, now_ns, &level, &span_ns);
-    ops->guest(ops->context, &owned->port, level, span_ns, inflight, done, now_ns);
+    ops->guest(ops->context, &owned->port, level, span_ns, inflight, owned->owner.others_bytes,
+               now_ns);
     owned->guested = true;
 }
 
@@ -190,7 +187,8 @@ static void port_judge(struct mfs_agent *agent, struct mfs_agent_owned *owned, i
 
     if (others == 0) {
         if (owned->guested)
-            ops->guest(ops->context, &owned->port, MFS_FAR_NO_LEVEL, 0, 0, 0, now_ns);
+            ops->guest(ops->context, &owned->port, MFS_FAR_NO_LEVEL, 0, 0,
+                       owned->owner.others_bytes, now_ns);
         owned->guested = false;
         return;
     }
@@ -442,7 +440,8 @@ void mfs_agent_leave(struct mfs_agent *agent, int64_t now_ns)
         struct mfs_agent_owned *owned = &agent->owned[i];
 
         if (owned->guested)
-            ops->guest(ops->context, &owned->port, MFS_FAR_NO_LEVEL, 0, 0, 0, now_ns);
+            ops->guest(ops->context, &owned->port, MFS_FAR_NO_LEVEL, 0, 0,
+                       owned->owner.others_bytes, now_ns);
         owned->guested = false;
     }
 }

@@ -53,7 +53,6 @@ static void row_write(struct mfs_host *host, const struct mfs_claim_own *own, ui
     mfs_set(&cell->rank, own->rank);
     mfs_set(&cell->waiting_bytes, own->waiting_bytes);
     mfs_set(&cell->inflight_bytes, own->inflight_bytes);
-    mfs_set(&cell->done_bytes, own->done_bytes);
     mfs_publish(&cell->stamp_ns, now_ns);
     mfs_far_row_used(&host->segment->far, cell);
 }
@@ -168,17 +167,20 @@ static void sharers_see(struct mfs_claims *claims, const struct mfs_far_tables *
  * would cost every chunk something. It is shared out by what was in flight then and is now: exact
  * where all goes to one port, and in sum.
  */
-static void done_share(struct mfs_claims *claims, const struct mfs_sender *sender)
+static void done_share(struct mfs_claims *claims, struct mfs_far_tables *far,
+                       const struct mfs_sender *sender)
 {
     const uint64_t held = mfs_sender_inflight(sender);
     const uint64_t done = sender->told.done_bytes - claims->done_bytes;
     const double all = (double)held + (double)claims->held_bytes;
 
     for (uint32_t i = 0; i < claims->count && all > 0; i++) {
-        struct mfs_claim_own *own = &claims->own[i];
+        const struct mfs_claim_own *own = &claims->own[i];
         const double part = ((double)own->inflight_bytes + (double)own->before_bytes) / all;
 
-        own->done_bytes += (uint64_t)((double)done * (part < 1 ? part : 1));
+        if (own->port < MFS_FAR_PORTS_MAX)
+            mfs_add(&far->ports[own->port].done_bytes,
+                    (uint64_t)((double)done * (part < 1 ? part : 1)));
     }
     claims->done_bytes = sender->told.done_bytes;
     claims->held_bytes = held;
@@ -241,7 +243,6 @@ static void own_port_tell(struct mfs_claims *claims, struct mfs_host *host, uint
     }
     own->inflight_bytes =
         mfs_sender_inflight(sender) - sender->destinations.in[MFS_DESTINATION_STALLED].bytes;
-    own->done_bytes = sender->told.done_bytes;
 }
 
 int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
@@ -278,7 +279,7 @@ int64_t mfs_claims_tell(struct mfs_claims *claims, struct mfs_host *host,
     }
     if (claims->sharers != NOBODY)
         mfs_sender_share(sender, claims->sharers);
-    done_share(claims, sender);
+    done_share(claims, &host->segment->far, sender);
     own_port_tell(claims, host, index, sender);
     claims->sender = index * MFS_SENDERS_MAX + (uint32_t)(cell - port->senders);
     rows_write(claims, host, sender, now_ns);

@@ -16,7 +16,6 @@ struct mfs_claim_own {
     mfs_rank_t rank;
     uint64_t waiting_bytes, inflight_bytes;
     uint64_t before_bytes; /* in flight when it told last */
-    uint64_t done_bytes;
     uint32_t port; /* a far one's index, or MFS_CLAIM_OF_OWN */
     bool used; /* a destination is there */
 };

@@ -13,6 +13,7 @@
 #include "core/exchange.h"
 #include "host/attach.h"
 #include "host/config.h"
+#include "host/guest.h"
 
 #define CLAIM_BYTES_MAX (UINT64_C(1) << 50) /* that one may say to have */
 
@@ -51,7 +52,6 @@ static void row_add(const struct mfs_segment *segment, const struct mfs_claim_ce
     const mfs_rank_t rank = mfs_get(&row->rank);
     uint64_t now_inflight;
 
-    claim->done_bytes += mfs_get(&row->done_bytes);
     if (all_sent(segment, row, &now_inflight)) {
         claim->inflight_bytes +=
             now_inflight < waiting + inflight ? now_inflight : waiting + inflight;
@@ -87,7 +87,8 @@ static void sum_add(const struct mfs_segment *segment, const struct mfs_claim_ce
     if (!mfs_far_summed(sums, port)) {
         sums->seen[port / 64] |= UINT64_C(1) << port % 64;
         sums->rank[port] = sums->gone[port] = MFS_RANK_NONE;
-        sums->claim[port] = (struct mfs_claim){.far = port};
+        sums->claim[port] = (struct mfs_claim){
+            .far = port, .done_bytes = mfs_get(&segment->far.ports[port].done_bytes)};
     }
     row_add(segment, row, (struct ranks){&sums->rank[port], &sums->gone[port]}, &sums->claim[port]);
 }
@@ -151,34 +152,43 @@ uint32_t mfs_far_claims(struct mfs_host *host, int64_t now_ns, struct mfs_claim 
     return count;
 }
 
-static void own_add(const struct mfs_segment *segment, const struct mfs_claim_cell *row,
-                    int64_t now_ns, struct mfs_claim *claim)
+/* All that the port's senders have ever completed, but for the guest that stands for others. */
+static uint64_t own_done(const struct mfs_port *port, const struct mfs_guest *guest)
 {
-    mfs_rank_t waits = MFS_RANK_NONE, gone = MFS_RANK_NONE;
+    uint64_t bytes = 0;
 
-    *claim = (struct mfs_claim){.far = MFS_FAR_NONE};
-    row_add(segment, row, (struct ranks){&waits, &gone}, claim);
-    mfs_far_rank_tell(waits, now_ns, &claim->level, &claim->span_ns);
+    for (uint32_t i = 0; i < MFS_SENDERS_MAX; i++) {
+        const struct mfs_sender_cell *cell = &port->cell->senders[i];
+
+        if (!guest || cell != mfs_guest_cell(guest))
+            bytes += mfs_get(&cell->done_bytes);
+    }
+    return bytes;
 }
 
-uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
-                         uint32_t room)
+bool mfs_port_claim(struct mfs_port *port, const struct mfs_guest *guest, int64_t now_ns,
+                    struct mfs_claim *claim)
 {
     const struct mfs_segment *segment = port->host->segment;
     const uint32_t own = MFS_CLAIM_OF_OWN((uint32_t)(port->cell - segment->ports));
     const int64_t lease_ns = mfs_config_get()->lease;
-    uint32_t count = 0;
+    mfs_rank_t waits = MFS_RANK_NONE, gone = MFS_RANK_NONE;
+    bool any = false;
 
+    *claim = (struct mfs_claim){.far = MFS_FAR_NONE, .level = MFS_FAR_NO_LEVEL};
     if (!told(port->host))
-        return 0;
+        return false;
     for (uint32_t word = 0; word < MFS_CLAIMED_WORDS; word++) {
-        for (uint64_t bits = mfs_get(&segment->far.claimed[word]); bits && count < room;
-             bits &= bits - 1) {
+        for (uint64_t bits = mfs_get(&segment->far.claimed[word]); bits; bits &= bits - 1) {
             const struct mfs_claim_cell *row = &segment->far.claims[word * 64 + bit_first(bits)];
 
-            if (mfs_get(&row->far) == own && row_told(row, lease_ns, now_ns))
-                own_add(segment, row, now_ns, &claims[count++]);
+            if (mfs_get(&row->far) != own || !row_told(row, lease_ns, now_ns))
+                continue;
+            row_add(segment, row, (struct ranks){&waits, &gone}, claim);
+            any = true;
         }
     }
-    return count;
+    mfs_far_rank_tell(waits, now_ns, &claim->level, &claim->span_ns);
+    claim->done_bytes = any ? own_done(port, guest) : 0;
+    return any;
 }

@@ -47,7 +47,7 @@ struct mfs_claim {
     int64_t span_ns; /* from now to its key; a day at most */
     uint64_t waiting_bytes; /* at least */
     uint64_t inflight_bytes;
-    uint64_t done_bytes; /* ever; it may begin anew */
+    uint64_t done_bytes; /* ever, also by senders that have gone; it may begin anew */
     uint32_t under_way; /* where nothing waits: level + 1 of the best that has just gone; 0: none */
 };
 
@@ -91,11 +91,13 @@ MFS_API void mfs_far_answers(struct mfs_host *host, uint32_t far, uint32_t level
 /* For so long, and for MFS_FAR_SHARED_MAX_NS at most: so many hosts, this one among them, have
  * something for that port. 0: it is not known any more. */
 MFS_API void mfs_far_share(struct mfs_host *host, uint32_t far, uint32_t sharers, int64_t for_ns);
-/* What our own senders want of a port of this host, one row a sender, without guests: also what
- * waits for destinations that are slow, perhaps because others fill this port, but not for those
- * that take no bytes, nor what a limit holds back. */
-MFS_API uint32_t mfs_port_claims(struct mfs_port *port, int64_t now_ns, struct mfs_claim *claims,
-                                 uint32_t room);
+/* What our own senders want of a port of this host, all together, without the guest that stands
+ * for others (NULL: there is none): also what waits for destinations that are slow, perhaps because
+ * others fill this port, but not for those that take no bytes, nor what a limit holds back. False:
+ * nothing. */
+struct mfs_guest;
+MFS_API bool mfs_port_claim(struct mfs_port *port, const struct mfs_guest *guest, int64_t now_ns,
+                            struct mfs_claim *claim);
 
 /* --- a process that has UCX workers --- */
 

@@ -46,6 +46,7 @@ struct mfs_far_port_cell {
     _Atomic int64_t answers_until_ns;
     _Atomic int64_t shared_until_ns;   /* what is told of sharers ends */
     _Atomic uint32_t sharers;          /* hosts that have something for it */
+    _Atomic uint64_t done_bytes;       /* of all senders here, ever: rows come and go */
     _Atomic uint64_t name[MFS_FAR_NAME_WORDS];
 };
 
@@ -53,7 +54,7 @@ struct mfs_claim_cell {
     _Alignas(64) _Atomic uint32_t owner; /* process slot + 1; 0: free */
     _Atomic uint32_t far; /* a far port, or MFS_CLAIM_OF_OWN */
     _Atomic uint64_t rank; /* of the best that waits, or MFS_RANK_NONE */
-    _Atomic uint64_t waiting_bytes, inflight_bytes, done_bytes;
+    _Atomic uint64_t waiting_bytes, inflight_bytes;
     _Atomic int64_t stamp_ns; /* when it was told */
     _Atomic uint32_t sender;  /* whose: port * MFS_SENDERS_MAX + its cell there */
     /* Of the whole sender: once as many bytes are in flight and done, by its cell, nothing of what

@@ -37,6 +37,11 @@ int mfs_guest_join(struct mfs_port *port, struct mfs_guest **out)
     return 0;
 }
 
+const struct mfs_sender_cell *mfs_guest_cell(const struct mfs_guest *guest)
+{
+    return guest->cell;
+}
+
 /* Of the cell, which counts for the port's rate: it never runs back. */
 static void done_add(struct mfs_guest *guest, uint64_t done_bytes)
 {

@@ -24,7 +24,7 @@
 #include "host/waits.h"
 #include "host/warned.h"
 
-#define MFS_LAYOUT_VERSION 26u
+#define MFS_LAYOUT_VERSION 27u
 #define MFS_PROCESSES_MAX 128u
 #define MFS_LIVING_WORDS (MFS_PROCESSES_MAX / 64)
 #define MFS_COUNT_ROWS 8u

@@ -164,6 +164,46 @@ static void looks(struct rival *rival, int64_t count)
     }
 }
 
+/* A sender's row ends when it has had nothing to say for a lease, and comes back with the next
+ * bytes: what it has sent before has not left again. Of the far port, and of the own one. */
+static void tell__what_has_left_never_leaves_again(void)
+{
+    struct mfs_claim claims[2], own_claim;
+    struct mfs_port *own;
+    struct rival two;
+
+    set_up();
+    rival_join(&two, host, "nic");
+    two.to.end.peer = PEER;
+    CHECK_EQ(mfs_port_open(host, "nic", MFS_EGRESS, &own), 0);
+    CHECK_EQ(rival_take(&one, URGENT, 60000, now_ns), 0);
+    rival_waits(&one, LATER, 50000, now_ns);
+    CHECK_EQ(next_in(MS), -ENOBUFS);
+    rival_done(&one, 60000, now_ns);
+    rival_rest(&one, now_ns);
+    CHECK_EQ(next_in(MS), -EAGAIN);
+    now_ns += 2 * LEASE;
+    for (int round = 0; round < 3; round++) { /* one is silent, back, and silent again */
+        rival_waits(&two, LATER, 5000, now_ns);
+        if (round == 1)
+            rival_waits(&one, LATER, 5000, now_ns);
+        now_ns += MS;
+        mfs_sender_watch(two.sender, now_ns);
+        if (round == 1)
+            mfs_sender_watch(one.sender, now_ns);
+        CHECK_EQ_AT(mfs_far_claims(host, now_ns, claims, COUNT(claims)), 1, round);
+        CHECK_EQ_AT(claims[0].waiting_bytes, round == 1 ? 10000 : 5000, round);
+        CHECK_EQ_AT(claims[0].done_bytes, 60000, round);
+        CHECK(mfs_port_claim(own, NULL, now_ns, &own_claim));
+        CHECK_EQ_AT(own_claim.done_bytes, 60000, round);
+        rival_rest(&one, now_ns);
+        now_ns += 2 * LEASE;
+    }
+    mfs_port_close(own);
+    rival_leave(&two);
+    tear_down();
+}
+
 static void tell__own_senders_of_a_port(void)
 {
     const char *path = segment_path();
@@ -184,18 +224,18 @@ static void tell__own_senders_of_a_port(void)
     rival_waits(&two, LATER, 50000, now_ns);
     now_ns += MS;
     CHECK(rival_next(&two, 50000, now_ns) == -ENOBUFS);
-    CHECK_EQ(mfs_port_claims(own, now_ns, claims, COUNT(claims)), 1);
+    CHECK(mfs_port_claim(own, NULL, now_ns, &claims[0]));
     CHECK_EQ(claims[0].far, MFS_FAR_NONE);
     CHECK_EQ(claims[0].level, 2);
     CHECK_EQ(claims[0].waiting_bytes, 50000);
     CHECK_EQ(claims[0].inflight_bytes, 80000);
     looks(&two, 12); /* its destination is slow then, and the claim stands */
     CHECK_EQ(two.to.state, MFS_DESTINATION_SLOW);
-    CHECK_EQ(mfs_port_claims(own, now_ns, claims, COUNT(claims)), 1);
+    CHECK(mfs_port_claim(own, NULL, now_ns, &claims[0]));
     CHECK_EQ(claims[0].level, 2);
     looks(&two, 30); /* it takes no bytes at all */
     CHECK_EQ(two.to.state, MFS_DESTINATION_STALLED);
-    CHECK_EQ(mfs_port_claims(own, now_ns, claims, COUNT(claims)), 1);
+    CHECK(mfs_port_claim(own, NULL, now_ns, &claims[0]));
     CHECK_EQ(claims[0].level, MFS_FAR_NO_LEVEL);
     mfs_port_close(own);
     rival_leave(&two);
@@ -438,6 +478,7 @@ static const struct test tests[] = {
     TEST(tell__what_has_been_sent_since),
     TEST(tell__rows_that_rubbish_has_hidden_come_back),
     TEST(tell__nothing_without_an_agent),
+    TEST(tell__what_has_left_never_leaves_again),
     TEST(tell__own_senders_of_a_port),
     TEST(limit__holds_back_what_is_worse),
     TEST(limit__is_another_destinations_chance),

@@ -116,6 +116,33 @@ static void rate__is_the_most_that_came_in_while_several_wanted(void)
     CHECK(mfs_owner_rate_Bps(&owner) < 126e6);
 }
 
+/* A host that has completed 10 GB comes, goes for a while, and is there again. */
+static void rate__is_not_of_what_was_completed_before(void)
+{
+    struct mfs_owner_member members[3];
+
+    mfs_owner_init(&owner);
+    for (uint64_t i = 0; i < 400; i++) {
+        const bool there = i % 50 >= 7;
+
+        members[0] = member(1, 2, 5000, 1000);
+        members[1] = member(0, 2, 5000, 1000);
+        members[2] = member(2, 2, 5000, 1000);
+        members[0].done_bytes = i * 100000;
+        members[1].done_bytes = i * 25000;
+        members[2].done_bytes = UINT64_C(10000000000);
+        judge(members, there ? 3 : 2, 0);
+    }
+    CHECK(mfs_owner_rate_Bps(&owner) > 124e6 && mfs_owner_rate_Bps(&owner) < 126e6);
+    CHECK_EQ(owner.moved_bytes, 399 * 125000);
+    CHECK_EQ(owner.others_bytes, 399 * 100000);
+    /* the number is another host's now */
+    mfs_owner_forget(&owner, 1);
+    members[0].done_bytes = UINT64_C(20000000000);
+    judge(members, 2, 0);
+    CHECK_EQ(owner.others_bytes, 399 * 100000);
+}
+
 static void rate__of_one_alone_is_not_learned(void)
 {
     struct mfs_owner_member one = member(1, 2, 5000, 1000);
@@ -227,6 +254,7 @@ int main(int argc, char **argv)
         TEST(judge__more_urgent_ones_cut_those_that_go),
         TEST(judge__absurd_members_do_no_harm),
         TEST(rate__is_the_most_that_came_in_while_several_wanted),
+        TEST(rate__is_not_of_what_was_completed_before),
         TEST(rate__of_one_alone_is_not_learned),
         TEST(liar__has_its_share_and_what_was_in_advance),
         TEST(liar__by_what_has_gone),

@@ -71,11 +71,16 @@ static uint32_t claims(void *context, int64_t now_ns, struct mfs_claim *rows, ui
     return count;
 }
 
-static uint32_t own_claims(void *context, const struct mfs_agent_port *port, int64_t now_ns,
-                           struct mfs_claim *rows, uint32_t room)
+static bool own_claim(void *context, const struct mfs_agent_port *port, int64_t now_ns,
+                      struct mfs_claim *claim)
 {
+    struct mfs_claim rows[4];
+
     NEED(port->number == 1 || port->number == 2);
-    return claims(context, now_ns, rows, room);
+    if (claims(context, now_ns, rows, 4) == 0)
+        return false;
+    *claim = rows[0];
+    return true;
 }
 
 static void limit(void *context, uint32_t far, uint32_t level, int64_t span_ns, int64_t for_ns)
@@ -230,7 +235,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .open = open_fake,
         .ops = {.attend = attend,
                 .claims = claims,
-                .own_claims = own_claims,
+                .own_claim = own_claim,
                 .limit = limit,
                 .share = share,
                 .guest = guest,
