@@ -86,7 +86,7 @@ static void change(struct load *load)
 
     mfs_set(&row->rank, mfs_rank_make(level, mfs_now_ns() + rand() % 500 * MS));
     mfs_set(&row->inflight_bytes, (uint64_t)(rand() % 512) << 10);
-    mfs_add_own(&row->done_bytes, 64 << 10);
+    mfs_add(&load->host->segment->far.ports[mfs_get(&row->far)].done_bytes, 64 << 10);
 }
 
 static uint32_t step(struct load *load, double changes, int64_t now_ns)

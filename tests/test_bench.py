@@ -52,6 +52,19 @@ def test_router(tmp_path: Path) -> None:
     assert done.stderr.count("mfs: ") == 1  # of the bad header, so it was read
 
 
+def test_agents(tmp_path: Path) -> None:
+    pytest.importorskip("nacl", reason="PyNaCl is not installed")
+    path = tmp_path / "agents.json"
+    sizes = ("--hosts", "2", "--agents", "2", "--seconds", "1")
+    done = mfs("bench", "agents", *sizes, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    document = json.loads(path.read_text())
+    assert [one["case"] for one in document["results"]] == ["incast", "all"]
+    for one in document["results"]:
+        assert one["changes_per_s"] > 0
+        assert one["datagrams_per_s"] > 0
+
+
 def test_contend(tmp_path: Path) -> None:
     pytest.importorskip("nixl", reason="NIXL is not installed")
     reason = network.why_not_namespaces()

@@ -39,6 +39,7 @@ double mfs_owner_rate_Bps(const struct mfs_owner *owner)
     return most_Bps[0] > most_Bps[1] ? most_Bps[0] : most_Bps[1];
 }
 
+/* What members have completed since the look before. */
 static void done_see(struct mfs_owner *owner, const struct mfs_owner_member *members,
                      uint32_t count)
 {

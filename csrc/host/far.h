@@ -40,6 +40,8 @@ struct mfs_far_own {
     char port[MFS_PORT_NAME_MAX + 1]; /* that its traffic uses, in both directions */
 };
 
+struct mfs_guest;
+
 /* What a host wants of a port. */
 struct mfs_claim {
     uint32_t far;   /* which; MFS_FAR_NONE: one of this host's own */
@@ -95,7 +97,6 @@ MFS_API void mfs_far_share(struct mfs_host *host, uint32_t far, uint32_t sharers
  * for others (NULL: there is none): also what waits for destinations that are slow, perhaps because
  * others fill this port, but not for those that take no bytes, nor what a limit holds back. False:
  * nothing. */
-struct mfs_guest;
 MFS_API bool mfs_port_claim(struct mfs_port *port, const struct mfs_guest *guest, int64_t now_ns,
                             struct mfs_claim *claim);
 

@@ -16,6 +16,7 @@
 #include "host/port.h"
 
 struct mfs_guest;
+struct mfs_sender_cell;
 
 /* The port stays open until it has left. -ENOSPC: too many senders; -ENOMEM; -EAGAIN. */
 MFS_API int mfs_guest_join(struct mfs_port *port, struct mfs_guest **guest);
@@ -26,7 +27,6 @@ MFS_API int mfs_guest_tell(struct mfs_guest *guest, uint32_t level, int64_t span
                            uint64_t inflight_bytes, uint64_t done_bytes, int64_t now_ns);
 MFS_API void mfs_guest_leave(struct mfs_guest *guest);
 /* Its place among the port's senders. */
-struct mfs_sender_cell;
 const struct mfs_sender_cell *mfs_guest_cell(const struct mfs_guest *guest);
 
 #endif
